@@ -1,0 +1,1 @@
+"""Neural architecture search and design-space explorer for Mobile-Former (arXiv:2108.05895)."""

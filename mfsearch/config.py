@@ -1,0 +1,419 @@
+"""A Mobile-Former as data: every number of the network, checked, in the order of the paper's Table 1.
+
+A config holds final numbers only. Ratios, rounding and budgets end where `mfsearch.space` turns params into a config;
+`mfsearch.model` walks the rows and `mfsearch.cost` counts them, neither does arithmetic of its own on widths.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+SCHEMA = 1  # version of the YAML and JSON form
+
+BRIDGES = ("both", "to_former", "to_mobile", "none")
+TOKEN_SOURCES = ("first_token", "mean_token", "spatial")
+DYNAMIC_SOURCES = (*TOKEN_SOURCES, "pooled")
+SOURCES = (*DYNAMIC_SOURCES, "none", "hswish")
+
+
+def _check(ok: bool, where: str, name: str, value: object, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{where}.{name} must be {allowed}, got {value!r}")
+
+
+def _check_int(where: str, name: str, value: object, low: int, high: int) -> None:
+    ok = type(value) is int and low <= value <= high
+    _check(ok, where, name, value, f"a whole number from {low} to {high}")
+
+
+def _check_bool(where: str, name: str, value: object) -> None:
+    _check(type(value) is bool, where, name, value, "true or false")
+
+
+@dataclass(frozen=True, slots=True)
+class LiteConfig:
+    """The lite bottleneck after the stem: depthwise in -> exp, ReLU6, 1x1 -> out; no bridge, no tokens."""
+
+    exp: int
+    out: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        _check_int("lite", "exp", self.exp, 1, 16384)
+        _check_int("lite", "out", self.out, 1, 4096)
+        _check(self.stride in (1, 2), "lite", "stride", self.stride, "1 or 2")
+
+
+@dataclass(frozen=True, slots=True)
+class BlockConfig:
+    """One row of the table: Mobile (exp, out, stride, kernel) with what stands beside it (bridge, former).
+
+    exp: channels after the expansion; with stride 2 that is a depthwise convolution, so exp is a multiple of the input.
+    tail: expansion of the second half of a stride-2 block (depthwise out -> tail * out -> out); unused with stride 1.
+    bridge: which way information crosses in this block. former: whether the tokens pass a Former layer here.
+    """
+
+    exp: int
+    out: int
+    stride: int = 1
+    kernel: int = 3
+    bridge: str = "both"
+    former: bool = True
+    tail: int = 4
+
+    def __post_init__(self) -> None:
+        _check_int("block", "exp", self.exp, 1, 65536)
+        _check_int("block", "out", self.out, 1, 4096)
+        _check(self.stride in (1, 2), "block", "stride", self.stride, "1 or 2")
+        _check(self.kernel in (3, 5), "block", "kernel", self.kernel, "3 or 5")
+        _check(self.bridge in BRIDGES, "block", "bridge", self.bridge, f"one of {', '.join(BRIDGES)}")
+        _check_bool("block", "former", self.former)
+        _check_int("block", "tail", self.tail, 1, 8)
+
+    @property
+    def to_former(self) -> bool:
+        return self.bridge in ("both", "to_former")
+
+    @property
+    def to_mobile(self) -> bool:
+        return self.bridge in ("both", "to_mobile")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConfig:
+    """count learned tokens of width dim, drawn from N(0, init_std^2); count 0 is a network without tokens."""
+
+    count: int
+    dim: int
+    init_std: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_int("tokens", "count", self.count, 0, 12)
+        if self.count:
+            _check_int("tokens", "dim", self.dim, 32, 384)
+        ok = isinstance(self.init_std, int | float) and 0 < self.init_std <= 10
+        _check(ok, "tokens", "init_std", self.init_std, "a number above 0 and up to 10")
+
+
+@dataclass(frozen=True, slots=True)
+class FormerConfig:
+    """The Former layers. ffn: hidden width over token dim, 0 for none. tied: K = V = the tokens, as published."""
+
+    heads: int = 4
+    ffn: int = 2
+    projections: str = "tied"
+
+    def __post_init__(self) -> None:
+        _check_int("former", "heads", self.heads, 1, 16)
+        _check(self.ffn in (0, 1, 2, 4), "former", "ffn", self.ffn, "0, 1, 2 or 4")
+        _check(self.projections in ("tied", "full"), "former", "projections", self.projections, "tied or full")
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeConfig:
+    """The bridges: heads, the channel gate of Mobile->Former, projections of the local features, the final bridge.
+
+    published: local features enter both bridges unprojected; full adds 1x1 K and V (to Former), Q and output (to Mobile).
+    final: one more Mobile->Former after the last block.
+    """
+
+    heads: int = 2
+    gate: bool = True
+    projections: str = "published"
+    final: bool = True
+
+    def __post_init__(self) -> None:
+        _check_int("bridges", "heads", self.heads, 1, 16)
+        _check_bool("bridges", "gate", self.gate)
+        _check(
+            self.projections in ("published", "full"), "bridges", "projections", self.projections, "published or full"
+        )
+        _check_bool("bridges", "final", self.final)
+
+
+@dataclass(frozen=True, slots=True)
+class DyReLUConfig:
+    """The activations inside the blocks: max over `slopes` of a_k x (+ b_k), coefficients from `source`.
+
+    source: first_token (published), mean_token, spatial (every token's coefficients mixed per pixel by the attention
+    map of Mobile->Former), pooled (globally pooled features of the activation's own input, arXiv:2003.10027),
+    none (ReLU), hswish (h-swish, static). position: which of a block's two activations; the other is ReLU.
+    reduction: source width over the hidden width of the coefficient MLP.
+    """
+
+    source: str = "first_token"
+    position: str = "both"
+    slopes: int = 2
+    intercepts: bool = False
+    reduction: int = 4
+
+    def __post_init__(self) -> None:
+        _check(self.source in SOURCES, "dyrelu", "source", self.source, f"one of {', '.join(SOURCES)}")
+        _check(
+            self.position in ("both", "first", "second"), "dyrelu", "position", self.position, "both, first or second"
+        )
+        _check(self.slopes in (2, 3), "dyrelu", "slopes", self.slopes, "2 or 3")
+        _check_bool("dyrelu", "intercepts", self.intercepts)
+        _check_int("dyrelu", "reduction", self.reduction, 1, 32)
+
+    @property
+    def dynamic(self) -> bool:
+        return self.source in DYNAMIC_SOURCES
+
+    @property
+    def coefficients(self) -> int:
+        """Dynamic numbers a channel: slopes, and as many intercepts where they are on."""
+        return self.slopes * (2 if self.intercepts else 1)
+
+    def at(self, activation: str) -> str:
+        """The source of the block's `first` or `second` activation; a static ReLU is "none"."""
+        return self.source if self.position in ("both", activation) else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConfig:
+    """conv: width of the last 1x1 convolution; hidden: width between the two linears; dropout before the second."""
+
+    conv: int
+    hidden: int
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check_int("head", "conv", self.conv, 1, 16384)
+        _check_int("head", "hidden", self.hidden, 1, 16384)
+        ok = isinstance(self.dropout, int | float) and 0 <= self.dropout < 1
+        _check(ok, "head", "dropout", self.dropout, "a number from 0 up to, not including, 1")
+
+
+@dataclass(frozen=True, slots=True)
+class MobileFormerConfig:
+    """Every number of one Mobile-Former; the arguments follow the paper's Table 1 from top to bottom.
+
+    groups: groups of every 1x1 of the Mobile path, with channel shuffles where above 1 (the 26M network).
+    resolution: input side in pixels. Raises ValueError for a network that cannot be built, naming the field.
+    """
+
+    tokens: TokenConfig
+    stem: int
+    lite: LiteConfig
+    blocks: tuple[BlockConfig, ...]
+    head: HeadConfig
+    former: FormerConfig = field(default=FormerConfig())
+    bridges: BridgeConfig = field(default=BridgeConfig())
+    dyrelu: DyReLUConfig = field(default=DyReLUConfig())
+    groups: int = 1
+    resolution: int = 224
+    classes: int = 1000
+
+    def __post_init__(self) -> None:
+        _check_int("config", "stem", self.stem, 1, 1024)
+        _check_int("config", "groups", self.groups, 1, 64)
+        _check_int("config", "resolution", self.resolution, 16, 1024)
+        _check_int("config", "classes", self.classes, 2, 100_000)
+        _check(len(self.blocks) > 0, "config", "blocks", self.blocks, "at least one row")
+        self._check_mobile()
+        self._check_tokens()
+
+    def _check_mobile(self) -> None:
+        groups = self.groups
+
+        def grouped(where: str, name: str, width: int) -> None:
+            _check(width % groups == 0, where, name, width, f"divisible by groups = {groups}")
+
+        lite = self.lite
+        _check(lite.exp % self.stem == 0, "lite", "exp", lite.exp, f"a multiple of stem = {self.stem}")
+        grouped("lite", "exp", lite.exp)
+        grouped("lite", "out", lite.out)
+        width = lite.out
+        for i, row in enumerate(self.blocks):
+            where = f"blocks[{i}]"
+            if row.stride == 2:
+                _check(row.exp % width == 0, where, "exp", row.exp, f"a multiple of the input width {width} (stride 2)")
+            grouped(where, "exp", row.exp)
+            grouped(where, "out", row.out)
+            width = row.out
+        grouped("head", "conv", self.head.conv)
+
+    def _check_tokens(self) -> None:
+        heads, count, width = self.bridges.heads, self.tokens.count, self.lite.out
+        if count:
+            touched = self.bridges.final or any(row.bridge != "none" for row in self.blocks)
+            _check(touched, "tokens", "count", count, "0 where no block has a bridge and bridges.final is false")
+            if any(row.former for row in self.blocks):
+                ok = self.tokens.dim % self.former.heads == 0
+                _check(ok, "tokens", "dim", self.tokens.dim, f"divisible by former.heads = {self.former.heads}")
+        else:
+            ok = self.dyrelu.source not in TOKEN_SOURCES
+            _check(ok, "dyrelu", "source", self.dyrelu.source, "pooled, none or hswish where tokens.count is 0")
+            _check(not self.bridges.final, "bridges", "final", True, "false where tokens.count is 0")
+        for i, row in enumerate(self.blocks):
+            where = f"blocks[{i}]"
+            if not count:
+                _check(row.bridge == "none", where, "bridge", row.bridge, "none where tokens.count is 0")
+                _check(not row.former, where, "former", row.former, "false where tokens.count is 0")
+            if row.to_former:
+                ok = width % heads == 0
+                _check(ok, where, "in", width, f"divisible by bridges.heads = {heads} (Mobile->Former)")
+            if row.to_mobile:
+                ok = row.out % heads == 0
+                _check(ok, where, "out", row.out, f"divisible by bridges.heads = {heads} (Mobile<-Former)")
+            if self.dyrelu.source == "spatial":
+                _check(row.to_former, where, "bridge", row.bridge, "both or to_former for dyrelu.source spatial")
+            width = row.out
+        if self.bridges.final:
+            _check(width % heads == 0, "bridges", "heads", heads, f"a divisor of the last width {width}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and strings, with the schema's version; `from_dict` reads it back."""
+        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The config of `to_dict`; an unknown or missing key is a ValueError that lists the known ones."""
+        if not isinstance(data, Mapping):
+            raise ValueError(f"a config must be a mapping, got {type(data).__name__}")
+        values = dict(data)
+        schema = values.pop("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise ValueError(f"schema must be {SCHEMA}, got {schema!r}: written by another version of mfsearch")
+        for name, part in _PARTS.items():
+            if name in values:
+                values[name] = _read(part, name, values[name])
+        if isinstance(values.get("blocks"), list | tuple):
+            values["blocks"] = tuple(_read(BlockConfig, f"blocks[{i}]", row) for i, row in enumerate(values["blocks"]))
+        elif "blocks" in values:
+            raise ValueError(f"blocks must be a list of rows, got {values['blocks']!r}")
+        return _read(cls, "config", values)
+
+    def to_yaml(self) -> str:
+        """One row of blocks a line, as the paper's table has it."""
+        data = self.to_dict()
+        lines = []
+        for key, value in data.items():
+            if key == "blocks":
+                lines.append("blocks:")
+                lines += [f"- {_flow(row)}" for row in value]
+            else:
+                lines.append(f"{key}: {_flow(value)}")
+        return "\n".join(lines) + "\n"
+
+    def save(self, path: Path) -> None:
+        """Write YAML, or JSON where the name ends in .json."""
+        text = json.dumps(self.to_dict(), indent=1) + "\n" if path.suffix == ".json" else self.to_yaml()
+        path.write_text(text, encoding="utf-8")
+
+    @property
+    def arch_id(self) -> str:
+        """Twelve hex digits that name what is built: fields without effect (token width where there are no tokens,
+        DyReLU's reduction under plain ReLU, dropout) do not enter."""
+        text = json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def table(self) -> str:
+        """The network as the paper prints it: a row an operator, with the input size and what stands beside it."""
+        side = -(-self.resolution // 2)
+        tokens = f"{self.tokens.count}x{self.tokens.dim}" if self.tokens.count else "none"
+        act = {"none": "ReLU", "hswish": "h-swish"}.get(self.dyrelu.source, f"DyReLU({self.dyrelu.source})")
+        lines = [f"tokens {tokens}   activation {act} ({self.dyrelu.position})   groups {self.groups}"]
+        lines.append(f"{'input':>9}  {'operator':<16}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
+
+        def row(
+            size: int, name: str, exp: object, out: int, stride: object, beside: str = "", former: str = ""
+        ) -> None:
+            line = f"{f'{size}x{size}':>9}  {name:<16}{exp!s:>6}{out:>6}{stride!s:>8}  {beside:<10}{former}"
+            lines.append(line.rstrip())
+
+        row(self.resolution, "conv 3x3", "-", self.stem, 2)
+        row(side, "lite bottleneck", self.lite.exp, self.lite.out, self.lite.stride)
+        side = -(-side // self.lite.stride)
+        for b in self.blocks:
+            name = f"block {b.kernel}x{b.kernel}" + (f" /{b.tail}" if b.stride == 2 and b.tail != 4 else "")
+            row(side, name, b.exp, b.out, b.stride, b.bridge, "yes" if b.former else "no")
+            side = -(-side // b.stride)
+        row(side, "conv 1x1", "-", self.head.conv, 1, "to_former" if self.bridges.final else "none")
+        row(side, "pool", "-", self.head.conv + (self.tokens.dim if self.tokens.count else 0), "-")
+        row(1, "FC", "-", self.head.hidden, "-")
+        row(1, "FC", "-", self.classes, "-")
+        return "\n".join(lines)
+
+
+_PARTS: dict[str, type] = {
+    "tokens": TokenConfig,
+    "lite": LiteConfig,
+    "head": HeadConfig,
+    "former": FormerConfig,
+    "bridges": BridgeConfig,
+    "dyrelu": DyReLUConfig,
+}
+
+
+def _read(kind: type, where: str, values: Any) -> Any:
+    if isinstance(values, kind):
+        return values
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where} must be a mapping, got {values!r}")
+    fields = dataclasses.fields(kind)
+    known = [f.name for f in fields]
+    for key in values:
+        if key not in known:
+            raise ValueError(f"unknown key {key!r} in {where}: known are {', '.join(known)}")
+    for f in fields:
+        if f.name not in values and f.default is dataclasses.MISSING:
+            raise ValueError(f"{where} lacks {f.name!r}: needed are {', '.join(known)}")
+    try:
+        return kind(**values)
+    except ValueError as error:
+        place = str(error)
+        if where.startswith("blocks["):
+            place = place.replace("block.", f"{where}.", 1)
+        raise ValueError(place) from None
+
+
+def _identity(config: MobileFormerConfig) -> dict[str, Any]:
+    """What `arch_id` hashes: the config without the fields that change nothing in what is built."""
+    data = dataclasses.asdict(config)
+    del data["head"]["dropout"]  # a matter of training
+    rows = config.blocks
+    if not config.tokens.count:
+        del data["tokens"]["dim"], data["tokens"]["init_std"]
+    if not any(row.former for row in rows):
+        del data["former"]
+    to_former = config.bridges.final or any(row.to_former for row in rows)
+    if not to_former:
+        del data["bridges"]["gate"]
+        if not any(row.to_mobile for row in rows):
+            del data["bridges"]["heads"], data["bridges"]["projections"]
+    if not config.dyrelu.dynamic:
+        for name in ("slopes", "intercepts", "reduction"):
+            del data["dyrelu"][name]
+        if config.dyrelu.source == "none":
+            del data["dyrelu"]["position"]
+    for row in data["blocks"]:
+        if row["stride"] == 1:
+            del row["tail"]
+    return data
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
+    return text.removesuffix("...\n").strip()
+
+
+def load_config(path: Path) -> MobileFormerConfig:
+    """The config in a YAML or JSON file; ValueError names the file and what is wrong in it."""
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not YAML: {error}") from None
+    try:
+        return MobileFormerConfig.from_dict(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

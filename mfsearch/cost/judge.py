@@ -1,0 +1,58 @@
+"""fvcore as the judge of the closed form: what it counts on the built network, and a refusal where it is blind."""
+
+import warnings
+from collections import Counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+# Elementwise and bookkeeping operators that neither fvcore nor the paper counts. An operator that is on neither this
+# list nor among those that fvcore counts makes the judgement fail: fvcore itself would give it zero with a warning.
+UNCOUNTED = frozenset(
+    f"aten::{name}"
+    for name in (
+        "add add_ avg_pool2d channel_shuffle div gelu hardsigmoid hardswish hardtanh maximum mean minimum mul relu6 softmax sub"
+    ).split()
+)
+PRODUCTS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "mm", "einsum"})
+
+
+class CountError(RuntimeError):
+    """fvcore met an operator that it does not count and that is not known to count nothing."""
+
+
+class JudgedCount(NamedTuple):
+    """fvcore's multiply-adds of one image: total, products only, by module name and by operator."""
+
+    madds: int
+    macs: int
+    by_module: dict[str, int]
+    by_operator: dict[str, int]
+
+
+def judge_madds(model: nn.Module, resolution: int) -> JudgedCount:
+    """fvcore's count at batch 1 in eval mode; the model's own mode is kept. Raises CountError on a blind spot."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # fvcore of 2022 traces through deprecated doors of torch
+            from fvcore.nn import FlopCountAnalysis
+
+            image = torch.zeros(1, 3, resolution, resolution)
+            analysis: Any = FlopCountAnalysis(model, image)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            by_operator: Counter[str] = analysis.by_operator()
+            unknown = set(analysis.unsupported_ops()) - UNCOUNTED
+            if unknown:
+                raise CountError(f"fvcore does not count {', '.join(sorted(unknown))}, and nor do we know them")
+            by_module = {name: int(n) for name, n in analysis.by_module().items()}
+    finally:
+        model.train(training)
+    return JudgedCount(
+        madds=int(sum(by_operator.values())),
+        macs=int(sum(n for name, n in by_operator.items() if name in PRODUCTS)),
+        by_module=by_module,
+        by_operator={name: int(n) for name, n in by_operator.items()},
+    )

@@ -1,0 +1,57 @@
+"""Peak activation memory by closed form: the largest sum of tensors that must be live at one time."""
+
+from mfsearch.config import MobileFormerConfig
+
+BYTES = 4  # fp32
+
+
+def peak_activation_bytes(config: MobileFormerConfig) -> int:
+    """Peak live activations of one image in fp32, in bytes.
+
+    Counted at each convolution, attention and coefficient mix: its inputs, its output, and what a later operator still
+    needs (the skip, the tokens, a pending attention map). Norms, activations and residual sums work in place; weights
+    are not activations.
+    """
+    M, h = config.tokens.count, config.bridges.heads
+    T = M * config.tokens.dim
+    full = config.bridges.projections == "full"
+    spatial = config.dyrelu.source == "spatial"
+    mixed = config.dyrelu.coefficients if spatial else 0
+
+    side = -(-config.resolution // 2)
+    live = 3 * config.resolution**2 + config.stem * side * side
+    peak = live
+    lite = config.lite
+    N_in, side = side * side, -(-side // lite.stride)
+    N = side * side
+    skip = config.stem * N_in if lite.stride == 1 and config.stem == lite.out else 0
+    peak = max(peak, config.stem * N_in + lite.exp * N, skip + (lite.exp + lite.out) * N)
+    width = lite.out
+    for row in config.blocks:
+        N_in, side = side * side, -(-side // row.stride)
+        N = side * side
+        x = width * N_in
+        if row.to_former:
+            peak = max(peak, T + x * (3 if full else 1) + h * M * N_in)
+        beside = T + (M * N if spatial else 0)
+        if row.stride == 1:
+            skip = x if width == row.out else 0
+            wide = row.exp * N
+            live = max(
+                x + wide,  # expand
+                skip + 2 * wide,  # depthwise
+                skip + wide * (1 + mixed),  # DyReLU with coefficients per pixel
+                skip + wide + row.out * N,  # project
+            )
+        else:
+            exp, tail, out = row.exp * N, row.tail * row.out * N, row.out * N
+            live = max(x + exp, exp * (1 + mixed), exp + out, out + tail * (1 + mixed), out + tail + out)
+        peak = max(peak, beside + live)
+        if row.to_mobile:
+            peak = max(peak, T + row.out * N * (3 if full else 2) + h * M * N)
+        width = row.out
+    x = width * side * side
+    if config.bridges.final:
+        peak = max(peak, T + x * (3 if full else 1) + h * M * side * side)
+    peak = max(peak, T + x + config.head.conv * side * side)
+    return peak * BYTES

@@ -1,0 +1,74 @@
+"""The two bridges: cross attention from feature map to tokens and back (arXiv:2108.05895, equations 1 and 3).
+
+Shapes: B images, C channels, H x W positions, N = H W of them, M tokens, D token width, heads h with c = C / h channels.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfsearch.config import BridgeConfig
+
+
+class ToFormer(nn.Module):
+    """Mobile->Former: tokens gather from the feature map; returns the tokens and the scores [B, h, M, H, W].
+
+    Q = W_q z, K = V = local features (projected by 1x1 where projections are full), a channel gate
+    2 hard_sigmoid(W_g z) on what was gathered, W_o, residual, LayerNorm.
+    """
+
+    def __init__(self, config: BridgeConfig, channels: int, dim: int) -> None:
+        super().__init__()
+        self.heads, self.width = config.heads, channels // config.heads
+        self.scale = self.width**-0.5
+        full = config.projections == "full"
+        self.query = nn.Linear(dim, channels)
+        self.key = nn.Conv2d(channels, channels, 1, bias=False) if full else None
+        self.value = nn.Conv2d(channels, channels, 1, bias=False) if full else None
+        self.gate = nn.Linear(dim, channels) if config.gate else None
+        self.output = nn.Linear(channels, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor) -> tuple[Tensor, Tensor]:
+        B, C, H, W = x_BCHW.shape
+        M, h, c = z_BMD.shape[1], self.heads, self.width
+
+        def split(y_BCHW: Tensor) -> Tensor:
+            return y_BCHW.flatten(2).view(B, h, c, H * W)
+
+        q_BhMc = (self.query(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
+        k_BhcN = split(self.key(x_BCHW) if self.key is not None else x_BCHW)
+        v_BhcN = split(self.value(x_BCHW)) if self.value is not None else k_BhcN
+        scores_BhMN = q_BhMc @ k_BhcN
+        y_BhMc = scores_BhMN.softmax(-1) @ v_BhcN.transpose(2, 3)
+        y_BMC = y_BhMc.transpose(1, 2).reshape(B, M, C)
+        if self.gate is not None:
+            y_BMC = y_BMC * (2 * F.hardsigmoid(self.gate(z_BMD)))
+        return self.norm(z_BMD + self.output(y_BMC)), scores_BhMN.view(B, h, M, H, W)
+
+
+class ToMobile(nn.Module):
+    """Mobile<-Former: every position mixes the tokens' values and adds them to itself; no norm.
+
+    Q = local features, K = W_k z, V = W_v z; projections full adds 1x1 Q and output.
+    """
+
+    def __init__(self, config: BridgeConfig, channels: int, dim: int) -> None:
+        super().__init__()
+        self.heads, self.width = config.heads, channels // config.heads
+        self.scale = self.width**-0.5
+        full = config.projections == "full"
+        self.query = nn.Conv2d(channels, channels, 1, bias=False) if full else None
+        self.key = nn.Linear(dim, channels)
+        self.value = nn.Linear(dim, channels)
+        self.output = nn.Conv2d(channels, channels, 1, bias=False) if full else None
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor) -> Tensor:
+        B, C, H, W = x_BCHW.shape
+        M, h, c = z_BMD.shape[1], self.heads, self.width
+        q_BCHW = self.query(x_BCHW) if self.query is not None else x_BCHW
+        q_BhcN = q_BCHW.flatten(2).view(B, h, c, H * W)
+        k_BhMc = (self.key(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
+        v_BhcM = self.value(z_BMD).view(B, M, h, c).permute(0, 2, 3, 1)
+        attention_BhMN = (k_BhMc @ q_BhcN).softmax(2)
+        y_BCHW = (v_BhcM @ attention_BhMN).view(B, C, H, W)
+        return x_BCHW + (self.output(y_BCHW) if self.output is not None else y_BCHW)

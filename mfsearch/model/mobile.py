@@ -1,0 +1,93 @@
+"""The Mobile path: stem, lite bottleneck, and the two inverted bottlenecks of arXiv:2108.05895, section 3.3.
+
+Shapes: B images, C channels, H x W positions, M tokens, D token width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfsearch.config import BlockConfig, DyReLUConfig, LiteConfig
+from mfsearch.model.dyrelu import activation
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, BatchNorm, then a channel shuffle over `shuffle` groups where that is above 1."""
+
+    def __init__(self, inp: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, shuffle: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm = nn.BatchNorm2d(out)
+        self.shuffle = shuffle
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        x_BCHW = self.norm(self.conv(x_BCHW))
+        return F.channel_shuffle(x_BCHW, self.shuffle) if self.shuffle > 1 else x_BCHW
+
+
+def depthwise(inp: int, out: int, kernel: int, stride: int, groups: int) -> ConvNorm:
+    """Depthwise convolution that may multiply channels; shuffled so that the grouped 1x1 behind it sees all inputs."""
+    shuffle = inp if groups > 1 and out > inp else 1
+    return ConvNorm(inp, out, kernel, stride, groups=inp, shuffle=shuffle)
+
+
+class Stem(nn.Module):
+    """3x3 stride 2, BatchNorm, ReLU6."""
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self.conv = ConvNorm(3, out, 3, 2)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return F.relu6(self.conv(x_BCHW))
+
+
+class LiteBottleneck(nn.Module):
+    """Depthwise in -> exp, ReLU6, 1x1 -> out, with a skip where shapes allow."""
+
+    def __init__(self, config: LiteConfig, inp: int, groups: int) -> None:
+        super().__init__()
+        self.skip = config.stride == 1 and inp == config.out
+        self.depthwise = depthwise(inp, config.exp, 3, config.stride, groups)
+        self.project = ConvNorm(config.exp, config.out, groups=groups)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        y_BCHW: Tensor = self.project(F.relu6(self.depthwise(x_BCHW)))
+        return x_BCHW + y_BCHW if self.skip else y_BCHW
+
+
+class Mobile(nn.Module):
+    """Stride 1: 1x1 -> act -> depthwise -> act -> 1x1, with a skip where widths are equal."""
+
+    def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
+        super().__init__()
+        self.skip = inp == row.out
+        self.expand = ConvNorm(inp, row.exp, groups=groups, shuffle=groups)
+        self.act1 = activation(dyrelu, "first", row.exp, token_dim)
+        self.depthwise = ConvNorm(row.exp, row.exp, row.kernel, groups=row.exp)
+        self.act2 = activation(dyrelu, "second", row.exp, token_dim)
+        self.project = ConvNorm(row.exp, row.out, groups=groups, shuffle=groups)
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
+        y_BCHW = self.act1(self.expand(x_BCHW), z_BMD, mix_BMHW)
+        y_BCHW = self.act2(self.depthwise(y_BCHW), z_BMD, mix_BMHW)
+        y_BCHW = self.project(y_BCHW)
+        return x_BCHW + y_BCHW if self.skip else y_BCHW
+
+
+class MobileDown(nn.Module):
+    """Stride 2: depthwise in -> exp -> act -> 1x1 -> out, then depthwise out -> tail * out -> act -> 1x1 -> out."""
+
+    def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
+        super().__init__()
+        wide = row.tail * row.out
+        self.depthwise1 = depthwise(inp, row.exp, row.kernel, 2, groups)
+        self.act1 = activation(dyrelu, "first", row.exp, token_dim)
+        self.project1 = ConvNorm(row.exp, row.out, groups=groups)
+        self.depthwise2 = depthwise(row.out, wide, row.kernel, 1, groups)
+        self.act2 = activation(dyrelu, "second", wide, token_dim)
+        self.project2 = ConvNorm(wide, row.out, groups=groups)
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
+        x_BCHW = self.project1(self.act1(self.depthwise1(x_BCHW), z_BMD, mix_BMHW))
+        y_BCHW: Tensor = self.project2(self.act2(self.depthwise2(x_BCHW), z_BMD, mix_BMHW))
+        return x_BCHW + y_BCHW

@@ -1,0 +1,128 @@
+"""The whole network: MobileFormer(config) walks the rows of its config (arXiv:2108.05895, figure 3).
+
+Shapes: B images, C channels, H x W positions, M tokens, D token width, h heads, K classes.
+"""
+
+import hashlib
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfsearch.config import BlockConfig, MobileFormerConfig
+from mfsearch.model.bridge import ToFormer, ToMobile
+from mfsearch.model.former import Former
+from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown, Stem
+
+
+class Block(nn.Module):
+    """One row: Z' = Former(ToFormer(X, Z)); X^ = Mobile(X, Z'); X' = ToMobile(X^, Z')."""
+
+    def __init__(self, config: MobileFormerConfig, row: BlockConfig, inp: int) -> None:
+        super().__init__()
+        dim = config.tokens.dim
+        self.mixes = config.dyrelu.source == "spatial"
+        self.to_former = ToFormer(config.bridges, inp, dim) if row.to_former else None
+        self.former = Former(config.former, dim) if row.former else None
+        mobile = MobileDown if row.stride == 2 else Mobile
+        self.mobile = mobile(row, inp, config.groups, config.dyrelu, dim)
+        self.to_mobile = ToMobile(config.bridges, row.out, dim) if row.to_mobile else None
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        mix_BMHW = None
+        if z_BMD is not None and self.to_former is not None:
+            z_BMD, scores = self.to_former(x_BCHW, z_BMD)
+            mix_BMHW = self._mix(scores) if self.mixes else None
+        if z_BMD is not None and self.former is not None:
+            z_BMD = self.former(z_BMD)
+        x_BCHW = self.mobile(x_BCHW, z_BMD, mix_BMHW)
+        if z_BMD is not None and self.to_mobile is not None:
+            x_BCHW = self.to_mobile(x_BCHW, z_BMD)
+        return x_BCHW, z_BMD
+
+    def _mix(self, scores_BhMHW: Tensor) -> Tensor:
+        """Shares of the tokens at each position the activations see; they sum to 1 over M."""
+        scores_BMHW = scores_BhMHW.mean(1)
+        if isinstance(self.mobile, MobileDown):
+            scores_BMHW = F.avg_pool2d(scores_BMHW, 2, ceil_mode=True)
+        return scores_BMHW.softmax(1)
+
+
+class Head(nn.Module):
+    """1x1 -> ReLU6 -> pool -> h-swish -> concat first token -> FC -> BatchNorm -> h-swish -> dropout -> FC."""
+
+    def __init__(self, config: MobileFormerConfig, inp: int) -> None:
+        super().__init__()
+        head = config.head
+        self.groups = config.groups
+        self.conv = ConvNorm(inp, head.conv, groups=config.groups)
+        self.hidden = nn.Linear(head.conv + (config.tokens.dim if config.tokens.count else 0), head.hidden)
+        self.norm = nn.BatchNorm1d(head.hidden)
+        self.dropout = nn.Dropout(head.dropout)
+        self.classifier = nn.Linear(head.hidden, config.classes)
+
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
+        if self.groups > 1:
+            x_BCHW = F.channel_shuffle(x_BCHW, self.groups)
+        y_BC = F.hardswish(F.adaptive_avg_pool2d(F.relu6(self.conv(x_BCHW)), 1).flatten(1))
+        if z_BMD is not None:
+            y_BC = torch.cat([y_BC, z_BMD[:, 0]], 1)
+        y_BC = F.hardswish(self.norm(self.hidden(y_BC)))
+        return self.classifier(self.dropout(y_BC))  # type: ignore[no-any-return]
+
+
+class MobileFormer(nn.Module):
+    """The network of a config: images [B, 3, H, W], normalised, to logits [B, K].
+
+    Any H = W from 16 pixels up works, whatever config.resolution says: that is where costs are counted. Weights are drawn by `seed` and
+    parameter name alone, so networks that share a layer share its first weights.
+    """
+
+    def __init__(self, config: MobileFormerConfig, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        with torch.device("meta"):  # no draws from the caller's generator
+            self.stem = Stem(config.stem)
+            self.lite = LiteBottleneck(config.lite, config.stem, config.groups)
+            blocks, width = [], config.lite.out
+            for row in config.blocks:
+                blocks.append(Block(config, row, width))
+                width = row.out
+            self.blocks = nn.ModuleList(blocks)
+            self.final = ToFormer(config.bridges, width, config.tokens.dim) if config.bridges.final else None
+            self.head = Head(config, width)
+            count, dim = config.tokens.count, config.tokens.dim
+            self.tokens = nn.Parameter(torch.empty(count, dim)) if count else None
+        self.to_empty(device="cpu")
+        _init_weights(self, seed)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        z_BMD = self.tokens.expand(x_BCHW.shape[0], -1, -1) if self.tokens is not None else None
+        x_BCHW = self.lite(self.stem(x_BCHW))
+        for block in self.blocks:
+            x_BCHW, z_BMD = block(x_BCHW, z_BMD)
+        if z_BMD is not None and self.final is not None:
+            z_BMD, _ = self.final(x_BCHW, z_BMD)
+        return self.head(x_BCHW, z_BMD)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _init_weights(model: MobileFormer, seed: int) -> None:
+    """Convolutions N(0, 2 / fan_out) with fan_out over all output channels, linears N(0, 0.01^2), as published."""
+
+    def normal_(weight: Tensor, name: str, std: float) -> None:
+        digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        weight.normal_(0, std, generator=generator)
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
+            normal_(module.weight, name, (2 / fan_out) ** 0.5)
+        elif isinstance(module, nn.Linear):
+            normal_(module.weight, name, 0.01)
+            module.bias.zero_()
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+            module.reset_parameters()
+    if model.tokens is not None:
+        normal_(model.tokens, "tokens", model.config.tokens.init_std)

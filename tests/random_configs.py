@@ -1,0 +1,72 @@
+"""Random valid configs over every knob of the builder, for tests that must hold everywhere."""
+
+import random
+
+from mfsearch.config import (
+    SOURCES,
+    BlockConfig,
+    BridgeConfig,
+    DyReLUConfig,
+    FormerConfig,
+    HeadConfig,
+    LiteConfig,
+    MobileFormerConfig,
+    TokenConfig,
+)
+
+
+def random_config(seed: int) -> MobileFormerConfig:
+    """A valid network drawn by seed: small, so that building and tracing it is quick."""
+    rng = random.Random(seed)
+    while True:
+        try:
+            return _draw(rng)
+        except ValueError:
+            continue  # a combination that cannot be built
+
+
+def _draw(rng: random.Random) -> MobileFormerConfig:
+    count = rng.choice([0, 1, 2, 3, 6, 9, 12])
+    groups = rng.choice([1, 1, 2, 4])
+    stem = rng.choice([4, 8, 12])
+    width = rng.choice([8, 12, 16])
+    lite = LiteConfig(stem * rng.choice([1, 2, 3]), width, rng.choice([1, 2]))
+    blocks = []
+    for _ in range(rng.randint(1, 5)):
+        out = rng.choice([8, 12, 16, 20, 24, width])
+        blocks.append(
+            BlockConfig(
+                exp=width * rng.choice([1, 2, 3, 4, 6]),
+                out=out,
+                stride=rng.choice([1, 1, 2]),
+                kernel=rng.choice([3, 5]),
+                bridge=rng.choice(["both", "both", "to_former", "to_mobile", "none"]) if count else "none",
+                former=bool(count) and rng.random() < 0.7,
+                tail=rng.choice([1, 2, 4]),
+            )
+        )
+        width = out
+    return MobileFormerConfig(
+        tokens=TokenConfig(count, rng.choice([32, 48, 64, 96, 384]), rng.choice([0.02, 1.0])),
+        stem=stem,
+        lite=lite,
+        blocks=tuple(blocks),
+        head=HeadConfig(rng.choice([16, 48]), rng.choice([16, 40])),
+        former=FormerConfig(rng.choice([1, 2, 4]), rng.choice([0, 1, 2, 4]), rng.choice(["tied", "full"])),
+        bridges=BridgeConfig(
+            rng.choice([1, 2, 4]),
+            rng.random() < 0.5,
+            rng.choice(["published", "full"]),
+            bool(count) and rng.random() < 0.7,
+        ),
+        dyrelu=DyReLUConfig(
+            rng.choice(SOURCES),
+            rng.choice(["both", "first", "second"]),
+            rng.choice([2, 3]),
+            rng.random() < 0.5,
+            rng.choice([1, 4, 8]),
+        ),
+        groups=groups,
+        resolution=rng.choice([32, 33, 48, 64]),
+        classes=rng.choice([2, 10, 100]),
+    )
