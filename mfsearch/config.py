@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
@@ -119,7 +119,7 @@ class FormerConfig:
 class BridgeConfig:
     """The bridges: heads, the channel gate of Mobile->Former, projections of the local features, the final bridge.
 
-    published: local features enter both bridges unprojected; full adds 1x1 K and V (to Former), Q and output (to Mobile).
+    published: local features enter unprojected; full adds 1x1 K and V (to Former), Q and output (to Mobile).
     final: one more Mobile->Former after the last block.
     """
 
@@ -178,17 +178,14 @@ class DyReLUConfig:
 
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
-    """conv: width of the last 1x1 convolution; hidden: width between the two linears; dropout before the second."""
+    """conv: width of the last 1x1 convolution; hidden: width between the two linears."""
 
     conv: int
     hidden: int
-    dropout: float = 0.2
 
     def __post_init__(self) -> None:
         _check_int("head", "conv", self.conv, 1, 16384)
         _check_int("head", "hidden", self.hidden, 1, 16384)
-        ok = isinstance(self.dropout, int | float) and 0 <= self.dropout < 1
-        _check(ok, "head", "dropout", self.dropout, "a number from 0 up to, not including, 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +271,7 @@ class MobileFormerConfig:
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+    def from_dict(cls, data: Mapping[str, Any]) -> "MobileFormerConfig":
         """The config of `to_dict`; an unknown or missing key is a ValueError that lists the known ones."""
         if not isinstance(data, Mapping):
             raise ValueError(f"a config must be a mapping, got {type(data).__name__}")
@@ -289,7 +286,8 @@ class MobileFormerConfig:
             values["blocks"] = tuple(_read(BlockConfig, f"blocks[{i}]", row) for i, row in enumerate(values["blocks"]))
         elif "blocks" in values:
             raise ValueError(f"blocks must be a list of rows, got {values['blocks']!r}")
-        return _read(cls, "config", values)
+        config: MobileFormerConfig = _read(cls, "config", values)
+        return config
 
     def to_yaml(self) -> str:
         """One row of blocks a line, as the paper's table has it."""
@@ -311,7 +309,7 @@ class MobileFormerConfig:
     @property
     def arch_id(self) -> str:
         """Twelve hex digits that name what is built: fields without effect (token width where there are no tokens,
-        DyReLU's reduction under plain ReLU, dropout) do not enter."""
+        DyReLU's reduction under plain ReLU) do not enter."""
         text = json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -378,7 +376,6 @@ def _read(kind: type, where: str, values: Any) -> Any:
 def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     """What `arch_id` hashes: the config without the fields that change nothing in what is built."""
     data = dataclasses.asdict(config)
-    del data["head"]["dropout"]  # a matter of training
     rows = config.blocks
     if not config.tokens.count:
         del data["tokens"]["dim"], data["tokens"]["init_std"]

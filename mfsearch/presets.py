@@ -17,7 +17,6 @@ def _network(
     lite: _Row,
     rows: list[_Row],
     head: tuple[int, int],
-    dropout: float,
     groups: int = 1,
 ) -> MobileFormerConfig:
     return MobileFormerConfig(
@@ -25,7 +24,7 @@ def _network(
         stem=stem,
         lite=LiteConfig(*lite),
         blocks=tuple(BlockConfig(*row) for row in rows),
-        head=HeadConfig(*head, dropout=dropout),
+        head=HeadConfig(*head),
         groups=groups,
     )
 
@@ -41,8 +40,8 @@ _ROWS_52M = [
     ( 384,  96, 2),
     ( 576,  96, 1),
 ]
-MF_26M = _network((3, 128), 8, (24, 12, 2), _ROWS_52M, (576, 1024), dropout=0.1, groups=4)
-MF_52M = _network((3, 128), 8, (24, 12, 2), _ROWS_52M, (576, 1024), dropout=0.2)
+MF_26M = _network((3, 128), 8, (24, 12, 2), _ROWS_52M, (576, 1024), groups=4)
+MF_52M = _network((3, 128), 8, (24, 12, 2), _ROWS_52M, (576, 1024))
 MF_96M = _network((4, 128), 12, (24, 12, 1), [
     (  72,  16, 2),
     (  96,  32, 2),
@@ -52,7 +51,7 @@ MF_96M = _network((4, 128), 12, (24, 12, 1), [
     ( 384,  88, 1),
     ( 528, 128, 2),
     ( 768, 128, 1),
-], (768, 1280), dropout=0.2)
+], (768, 1280))
 MF_151M = _network((6, 192), 12, (24, 12, 1), [
     (  72,  16, 2),
     (  48,  16, 1),
@@ -65,7 +64,7 @@ MF_151M = _network((6, 192), 12, (24, 12, 1), [
     ( 528, 128, 2),
     ( 768, 128, 1),
     ( 768, 128, 1),
-], (768, 1280), dropout=0.2)
+], (768, 1280))
 MF_214M = _network((6, 192), 12, (24, 12, 1), [
     (  72,  20, 2),
     (  60,  20, 1),
@@ -78,7 +77,7 @@ MF_214M = _network((6, 192), 12, (24, 12, 1), [
     ( 672, 160, 2),
     ( 960, 160, 1),
     ( 960, 160, 1),
-], (960, 1600), dropout=0.2)
+], (960, 1600))
 MF_294M = _network((6, 192), 16, (32, 16, 1), [
     (  96,  24, 2),
     (  96,  24, 1),
@@ -91,7 +90,7 @@ MF_294M = _network((6, 192), 16, (32, 16, 1), [
     ( 768, 192, 2),
     (1152, 192, 1),
     (1152, 192, 1),
-], (1152, 1920), dropout=0.3)
+], (1152, 1920))
 MF_508M = _network((6, 192), 24, (48, 24, 1), [
     ( 144,  40, 2),
     ( 120,  40, 1),
@@ -104,7 +103,7 @@ MF_508M = _network((6, 192), 24, (48, 24, 1), [
     (1056, 240, 2),
     (1440, 240, 1),
     (1440, 240, 1),
-], (1440, 1920), dropout=0.3)
+], (1440, 1920))
 # fmt: on
 
 PRESETS: dict[str, MobileFormerConfig] = {

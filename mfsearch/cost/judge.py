@@ -12,8 +12,9 @@ from torch import nn
 UNCOUNTED = frozenset(
     f"aten::{name}"
     for name in (
-        "add add_ avg_pool2d channel_shuffle div gelu hardsigmoid hardswish hardtanh maximum mean minimum mul relu6 softmax sub"
-    ).split()
+        *("add", "add_", "avg_pool2d", "channel_shuffle", "div", "gelu", "hardsigmoid", "hardswish", "hardtanh"),
+        *("maximum", "mean", "minimum", "mul", "relu6", "softmax", "sub"),
+    )
 )
 PRODUCTS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "mm", "einsum"})
 

@@ -1,6 +1,6 @@
 """The two bridges: cross attention from feature map to tokens and back (arXiv:2108.05895, equations 1 and 3).
 
-Shapes: B images, C channels, H x W positions, N = H W of them, M tokens, D token width, heads h with c = C / h channels.
+Shapes: B images, C channels, H x W positions, N = H W of them, M tokens, D token width, h heads of c = C / h channels.
 """
 
 import torch.nn.functional as F
@@ -71,4 +71,5 @@ class ToMobile(nn.Module):
         v_BhcM = self.value(z_BMD).view(B, M, h, c).permute(0, 2, 3, 1)
         attention_BhMN = (k_BhMc @ q_BhcN).softmax(2)
         y_BCHW = (v_BhcM @ attention_BhMN).view(B, C, H, W)
-        return x_BCHW + (self.output(y_BCHW) if self.output is not None else y_BCHW)
+        update_BCHW: Tensor = y_BCHW if self.output is None else self.output(y_BCHW)
+        return x_BCHW + update_BCHW

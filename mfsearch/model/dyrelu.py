@@ -1,4 +1,4 @@
-"""DyReLU, max_k(a_k x + b_k) with coefficients made from tokens or pooled features (arXiv:2003.10027, arXiv:2108.05895).
+"""DyReLU, max_k(a_k x + b_k), coefficients from tokens or pooled features (arXiv:2003.10027, arXiv:2108.05895).
 
 Shapes: B images, C channels, H x W positions, M tokens, D token width, K slopes.
 """

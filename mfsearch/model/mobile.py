@@ -68,7 +68,7 @@ class Mobile(nn.Module):
         self.project = ConvNorm(row.exp, row.out, groups=groups, shuffle=groups)
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
-        y_BCHW = self.act1(self.expand(x_BCHW), z_BMD, mix_BMHW)
+        y_BCHW: Tensor = self.act1(self.expand(x_BCHW), z_BMD, mix_BMHW)
         y_BCHW = self.act2(self.depthwise(y_BCHW), z_BMD, mix_BMHW)
         y_BCHW = self.project(y_BCHW)
         return x_BCHW + y_BCHW if self.skip else y_BCHW

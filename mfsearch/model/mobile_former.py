@@ -51,14 +51,14 @@ class Block(nn.Module):
 class Head(nn.Module):
     """1x1 -> ReLU6 -> pool -> h-swish -> concat first token -> FC -> BatchNorm -> h-swish -> dropout -> FC."""
 
-    def __init__(self, config: MobileFormerConfig, inp: int) -> None:
+    def __init__(self, config: MobileFormerConfig, inp: int, dropout: float) -> None:
         super().__init__()
         head = config.head
         self.groups = config.groups
         self.conv = ConvNorm(inp, head.conv, groups=config.groups)
         self.hidden = nn.Linear(head.conv + (config.tokens.dim if config.tokens.count else 0), head.hidden)
         self.norm = nn.BatchNorm1d(head.hidden)
-        self.dropout = nn.Dropout(head.dropout)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(head.hidden, config.classes)
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
@@ -74,11 +74,11 @@ class Head(nn.Module):
 class MobileFormer(nn.Module):
     """The network of a config: images [B, 3, H, W], normalised, to logits [B, K].
 
-    Any H = W from 16 pixels up works, whatever config.resolution says: that is where costs are counted. Weights are drawn by `seed` and
-    parameter name alone, so networks that share a layer share its first weights.
+    Any H = W works, whatever config.resolution says: that is where costs are counted. Weights are drawn by `seed` and
+    parameter name alone, so networks that share a layer share its first weights. dropout: before the classifier.
     """
 
-    def __init__(self, config: MobileFormerConfig, *, seed: int = 0) -> None:
+    def __init__(self, config: MobileFormerConfig, *, seed: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.config = config
         with torch.device("meta"):  # no draws from the caller's generator
@@ -90,7 +90,7 @@ class MobileFormer(nn.Module):
                 width = row.out
             self.blocks = nn.ModuleList(blocks)
             self.final = ToFormer(config.bridges, width, config.tokens.dim) if config.bridges.final else None
-            self.head = Head(config, width)
+            self.head = Head(config, width, dropout)
             count, dim = config.tokens.count, config.tokens.dim
             self.tokens = nn.Parameter(torch.empty(count, dim)) if count else None
         self.to_empty(device="cpu")

@@ -1,0 +1,30 @@
+"""Search spaces: YAML to knobs, knobs to configs."""
+
+import difflib
+from pathlib import Path
+
+from mfsearch.space.space import Knob, Params, SearchSpace, Value, load_space
+
+__all__ = ["Knob", "Params", "SearchSpace", "Value", "find_space", "load_space", "spaces_folder"]
+
+
+def spaces_folder() -> Path:
+    """The folder of the spaces that come with mfsearch: beside the package in a checkout, inside it in a wheel."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_search_spaces"
+    return installed if installed.is_dir() else package.parent / "search_spaces"
+
+
+def find_space(name: str) -> SearchSpace:
+    """The space of a file, or one that comes with mfsearch by its bare name; ValueError lists the known ones."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        if not path.is_file():
+            raise ValueError(f"no space file at {name}")
+        return load_space(path)
+    known = {file.stem: file for file in sorted(spaces_folder().glob("*.yaml"))}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown space {name!r}{hint}: known are {', '.join(known)}, or give a .yaml file")
+    return load_space(known[name], f"search_spaces/{name}.yaml")

@@ -1,0 +1,79 @@
+"""Quantities as people type them: 150M multiply-adds, 120M..150M, 8ms, 30m; ValueError says what is allowed."""
+
+import re
+from dataclasses import dataclass
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+BAND = 0.85  # a budget given by its upper end alone aims at [0.85, 1] of it
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A band of multiply-adds. stated: the lower end was typed by the user and binds published networks, too."""
+
+    low: int
+    high: int
+    stated: bool
+
+    def __str__(self) -> str:
+        return f"{format_madds(self.low)}..{format_madds(self.high)}" if self.stated else format_madds(self.high)
+
+    def holds(self, madds: int) -> bool:
+        """Inside the budget: not above its upper end, nor below a lower end that was stated."""
+        return (self.low if self.stated else 0) <= madds <= self.high
+
+
+def parse_madds(text: str) -> int:
+    """`150M`, `1.2G`, `800K` or a plain number of multiply-adds."""
+    match = re.fullmatch(_NUMBER + r"\s*([KMG]?)", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}")
+    return round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()])
+
+
+def parse_budget(text: str) -> Budget:
+    """`150M` aims at 127.5M to 150M; `120M..150M` states both ends."""
+    low, dots, high = text.partition("..")
+    if not dots:
+        top = parse_madds(text)
+        return Budget(round(BAND * top), top, stated=False)
+    try:
+        budget = Budget(parse_madds(low), parse_madds(high), stated=True)
+    except ValueError as error:
+        raise ValueError(f"budget {text!r}: {error}") from None
+    if budget.low >= budget.high:
+        raise ValueError(f"budget {text!r}: the lower end must come first, as in 120M..150M")
+    return budget
+
+
+def parse_ms(text: str) -> float:
+    """`8ms`, `0.5s` or a plain number of milliseconds, to milliseconds."""
+    match = re.fullmatch(_NUMBER + r"\s*(ms|s|)", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f"a latency must read like 8ms, got {text!r}")
+    return float(match[1]) * (1000 if match[2].lower() == "s" else 1)
+
+
+def parse_seconds(text: str) -> float:
+    """`90s`, `30m`, `2h`, to seconds."""
+    match = re.fullmatch(_NUMBER + r"\s*([smh])", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise ValueError(f"a time must read like 90s, 30m or 2h, got {text!r}")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2].lower()]
+
+
+def format_madds(madds: float) -> str:
+    """`152.0M`, `1.20G`: four significant digits at the most."""
+    if madds >= 1e9:
+        return f"{madds / 1e9:.2f}G"
+    return f"{madds / 1e6:.1f}M"
+
+
+def format_seconds(seconds: float) -> str:
+    """`42s`, `3m 05s`, `1h 02m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
