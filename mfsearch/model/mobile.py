@@ -21,7 +21,13 @@ class ConvNorm(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         x_BCHW = self.norm(self.conv(x_BCHW))
-        return F.channel_shuffle(x_BCHW, self.shuffle) if self.shuffle > 1 else x_BCHW
+        return shuffle(x_BCHW, self.shuffle) if self.shuffle > 1 else x_BCHW
+
+
+def shuffle(x_BCHW: Tensor, groups: int) -> Tensor:
+    """Channels of all groups interleaved (arXiv:1707.01083), as views that every exporter knows."""
+    B, C, H, W = x_BCHW.shape
+    return x_BCHW.reshape(B, groups, C // groups, H, W).transpose(1, 2).reshape(B, C, H, W)
 
 
 def depthwise(inp: int, out: int, kernel: int, stride: int, groups: int) -> ConvNorm:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mfsearch.config import BlockConfig, MobileFormerConfig
 from mfsearch.model.bridge import ToFormer, ToMobile
 from mfsearch.model.former import Former
-from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown, Stem
+from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown, Stem, shuffle
 
 
 class Block(nn.Module):
@@ -63,7 +63,7 @@ class Head(nn.Module):
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
         if self.groups > 1:
-            x_BCHW = F.channel_shuffle(x_BCHW, self.groups)
+            x_BCHW = shuffle(x_BCHW, self.groups)
         y_BC = F.hardswish(F.adaptive_avg_pool2d(F.relu6(self.conv(x_BCHW)), 1).flatten(1))
         if z_BMD is not None:
             y_BC = torch.cat([y_BC, z_BMD[:, 0]], 1)

@@ -11,7 +11,7 @@ import itertools
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,7 +52,7 @@ _TOP = ("name", *_SECTIONS, "blocks", "groups", "width")
 class Suggests(Protocol):
     """What `suggest` needs of an Optuna trial."""
 
-    def suggest_categorical(self, name: str, choices: Sequence[Value]) -> Value: ...
+    def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,9 @@ class SearchSpace:
                 blocks.append(self._block(row, get, inp, scale, has_bridge))
                 inp = blocks[-1].out
         return MobileFormerConfig(
-            tokens=TokenConfig(*_fields(get, "tokens", "count", "dim", "init_std")) if has_bridge else TokenConfig(0, 0),
+            tokens=TokenConfig(*_fields(get, "tokens", "count", "dim", "init_std"))
+            if has_bridge
+            else TokenConfig(0, 0),
             stem=stem,
             lite=lite,
             blocks=tuple(blocks),

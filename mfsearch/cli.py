@@ -1,0 +1,142 @@
+"""The command line: parse, call one function, print. torch, pandas and optuna are imported only by what needs them."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mfsearch import __version__
+
+DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
+# each command is one function in mfsearch/commands
+COMMANDS = {
+    "run": "run:run",
+    "show": "study:show",
+    "explore": "study:explore",
+    "export": "study:export",
+    "describe": "network:describe",
+    "latency": "network:latency",
+    "space": "network:space",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code: 0 done, 1 an error of the run, 2 wrong use, 130 interrupted."""
+    args = _parser().parse_args(argv)
+    try:
+        module, _, function = COMMANDS[args.command].partition(":")
+        code: int = getattr(importlib.import_module(f"mfsearch.commands.{module}"), function)(args)
+        return code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return FAILED
+    except ValueError as error:  # every check of what a user gave raises one
+        print(f"mfsearch: {error}", file=sys.stderr)
+        return WRONG_USE
+    except (RuntimeError, OSError) as error:
+        print(f"mfsearch: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mfsearch", description="Neural architecture search and design-space explorer for Mobile-Former."
+    )
+    parser.add_argument("--version", action="version", version=f"mfsearch {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", "search networks inside a budget; the same command again goes on")
+    run.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
+    run.add_argument("--latency", help="limit on measured latency, batch 1, one thread: 8ms (default: not measured)")
+    run.add_argument("--space", default="mobile_former", help="name or YAML file (default: %(default)s)")
+    run.add_argument("--data", default="digits", help="digits, cifar10, cifar100 or an image folder (%(default)s)")
+    run.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    run.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir if it is not there")
+    run.add_argument("--trials", type=_whole, help="trained networks in the study, earlier ones counted (default: 30)")
+    run.add_argument("--time", help="stop beginning new trials after 90s, 30m or 2h (default: no limit)")
+    run.add_argument("--workers", type=_whole, default=1, help="processes of one thread each (default: %(default)s)")
+    run.add_argument("--study", help="name of the study (default: made from data and budget)")
+    run.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
+    run.add_argument("--sampler", default="tpe", help="tpe or random (default: %(default)s)")
+    run.add_argument("--seed", type=_whole, default=0, help="of proposals, data split and training (%(default)s)")
+    run.add_argument("--device", default="cpu", help="where to train: cpu or cuda (default: %(default)s)")
+    proxy = run.add_argument_group("the short training (defaults depend on the data)")
+    proxy.add_argument("--proxy-resolution", type=_whole, help="input side in pixels while training")
+    proxy.add_argument("--epochs", type=float, help="passes over the training images")
+    proxy.add_argument("--samples", type=_whole, help="training images used")
+    proxy.add_argument("--batch", type=_whole, help="images a step")
+    proxy.add_argument("--optimizer", help="adamw or sgd")
+    proxy.add_argument("--lr", type=float, help="peak learning rate")
+    _deployment(run)
+    _results(run)
+    run.add_argument("--dry-run", action="store_true", help="propose --trials networks and train none")
+    _json(run)
+
+    show = _command(commands, "show", "the front of a study and what became of its trials")
+    show.add_argument("study", nargs="?", help="name or folder (default: the newest)")
+    show.add_argument("--all", action="store_true", help="every trial, not only the front")
+    _results(show)
+    _json(show)
+
+    describe = _command(commands, "describe", "table and exact costs of a network")
+    describe.add_argument("config", metavar="CONFIG", help="preset, YAML file or STUDY:TRIAL")
+    _deployment(describe)
+    _results(describe)
+    _json(describe)
+
+    latency = _command(commands, "latency", "milliseconds of networks, measured here beside a reference")
+    latency.add_argument("configs", metavar="CONFIG", nargs="+", help="preset, YAML file or STUDY:TRIAL")
+    latency.add_argument("--threads", type=_whole, default=1, help="threads of ONNX Runtime (default: %(default)s)")
+    _deployment(latency)
+    _results(latency)
+    _json(latency)
+
+    space = _command(commands, "space", "knobs, size and reach of a search space")
+    space.add_argument("space", metavar="SPACE", help="name or YAML file")
+    space.add_argument("--budget", help="also the share of random draws that fit: 150M or 120M..150M")
+    _deployment(space)
+    _json(space)
+
+    explore = _command(commands, "explore", "open the explorer in the browser")
+    explore.add_argument("study", nargs="?", help="name or folder (default: choose in the page)")
+    explore.add_argument("--port", type=_whole, default=8501, help="on 127.0.0.1 (default: %(default)s)")
+    _results(explore)
+
+    export = _command(commands, "export", "write a network's config, weights and ONNX")
+    export.add_argument("network", metavar="STUDY", help="study with --trial, or a preset or YAML file without")
+    export.add_argument("--trial", type=_whole, help="number of the trial")
+    export.add_argument("--to", type=Path, required=True, help="a new or empty folder")
+    _deployment(export)
+    _results(export)
+    _json(export)
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> Any:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(command=name)
+    return command
+
+
+def _deployment(command: Any) -> None:
+    command.add_argument("--resolution", type=_whole, help="input side in pixels at deployment (default: 224)")
+    command.add_argument("--classes", type=_whole, help="classes at deployment (default: 1000)")
+
+
+def _results(command: Any) -> None:
+    command.add_argument("--results", type=Path, default=Path("results"), help="folder of studies (%(default)s)")
+
+
+def _json(command: Any) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
+    return int(text)

@@ -1,0 +1,142 @@
+"""What a person sees while a search runs: a live panel on a terminal, plain lines elsewhere."""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mfsearch.search.run import Progress
+from mfsearch.units import format_madds, format_seconds
+
+LINES_LIVE = 8  # members of the front in the live panel
+
+
+def make_display(*, quiet: bool) -> "Display":
+    """Live on a terminal, plain lines elsewhere, nothing where only JSON is wanted."""
+    console = Console(stderr=quiet, highlight=False)
+    return Display(console, live=console.is_terminal and not quiet, quiet=quiet)
+
+
+class Display(contextlib.AbstractContextManager["Display"]):
+    """The watcher of a run."""
+
+    def __init__(self, console: Console, *, live: bool, quiet: bool) -> None:
+        self.console, self.quiet = console, quiet
+        self.live = Live(console=console, refresh_per_second=4, transient=True) if live else None
+        self.last_tick = 0.0
+
+    def __exit__(self, *_: object) -> None:
+        if self.live is not None:
+            self.live.stop()
+
+    def began(self, progress: Progress, manifest: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        space, data, budget = manifest["space"], manifest["data"], manifest["budget"]
+        limit = manifest["latency_limit_ms"]
+        low = budget["low"] if budget["stated"] else None
+        recipe = manifest["recipe"]
+        self._say(
+            f"study     {progress.study}" + (f", goes on after {progress.before} trials" if progress.before else "")
+        )
+        self._say(
+            f"budget    {'at most ' if low is None else format_madds(low) + ' to '}{format_madds(budget['high'])} "
+            f"multiply-adds at {manifest['deployment']['resolution']} px"
+            + (f", at most {limit:g} ms" if limit is not None else "")
+        )
+        self._say(f"space     {space['name']}, {len(space['knobs'])} knobs, sampler {manifest['sampler']}")
+        self._say(
+            f"data      {data['name']}: {data['train_images']} training and {data['val_images']} validation images, "
+            f"{data['classes']} classes"
+        )
+        self._say(
+            f"proxy     {recipe['epochs']:g} epochs at {recipe['resolution']} px, {recipe['optimizer']}, "
+            f"batch {recipe['batch']}; {progress.limits.workers} worker(s) on {manifest['device']}\n"
+        )
+        if self.live is not None:
+            self.live.start()
+
+    def finished(self, progress: Progress, row: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        self._say(self._line(progress, row))
+
+    def tick(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if self.live is not None and now - self.last_tick > 0.25:
+            self.live.update(_panel(progress))
+            self.last_tick = now
+
+    def _say(self, text: str) -> None:
+        self.console.print(Text(text), soft_wrap=True)
+
+    def _line(self, progress: Progress, row: dict[str, Any]) -> str:
+        facts = f"trial {row['number']:>3}  {format_madds(row['madds']):>7}"
+        if row.get("latency_ms") is not None:
+            facts += f"  {row['latency_ms']:6.2f} ms"
+        if row["outcome"] == "trained":
+            front = " *" if row["number"] in progress.front else "  "
+            facts += f"  top1 {row['top1']:6.2%}{front}  {format_seconds(row['train_seconds']):>7}"
+        else:
+            facts += f"  {row['outcome']}: {row['reason']}"
+        left = progress.seconds_left()
+        return f"{facts}  {row['origin']}" + (f"  ({format_seconds(left)} left)" if left else "")
+
+
+def _panel(progress: Progress) -> Group:
+    limits = progress.limits
+    of = f" of {limits.trials}" if limits.trials is not None else ""
+    rejected = sum(row["outcome"] == "rejected" for row in progress.rows)
+    failed = sum(row["outcome"] == "failed" for row in progress.rows)
+    left = progress.seconds_left()
+    head = f"{progress.trained}{of} trained, {rejected} rejected, {failed} failed, {progress.screened} screened out" + (
+        f"   {format_seconds(left)} left" if left is not None else ""
+    )
+    lines = [Text(head, style="bold")]
+    for number, (proposal, stage, share) in sorted(progress.running.items()):
+        bar = "#" * round(20 * share)
+        text = f"  worker {number}  {format_madds(proposal.costs.madds):>7}  {stage:<10} [{bar:<20}]  {proposal.origin}"
+        lines.append(Text(text, style="dim"))
+    table = front_table(progress.rows, progress.front[-LINES_LIVE:], progress.objectives)
+    return Group(*lines, table)
+
+
+def front_table(rows: list[dict[str, Any]], numbers: list[int], objectives: list[str]) -> Table:
+    """The given trials as a table, in their order."""
+    by_number = {row["number"]: row for row in rows}
+    table = Table(title="front", title_justify="left", box=None, pad_edge=False)
+    for name in ("trial", "top1 %", "madds M", "params M", "ms", "tokens", "DyReLU", "origin"):
+        if name != "ms" or "latency_ms" in objectives:
+            table.add_column(name, justify="left" if name in ("DyReLU", "origin") else "right")
+    for number in numbers:
+        row = by_number[number]
+        tokens = row["config"]["tokens"]
+        cells = [str(number), f"{100 * row['top1']:.2f}", f"{row['madds'] / 1e6:.1f}", f"{row['num_params'] / 1e6:.2f}"]
+        if "latency_ms" in objectives:
+            cells.append(f"{row['latency_ms']:.2f}")
+        cells.append(f"{tokens['count']}x{tokens['dim']}" if tokens["count"] else "none")
+        table.add_row(*cells, row["config"]["dyrelu"]["source"], row["origin"])
+    return table
+
+
+def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Path) -> None:
+    """The front as a table with a line on what became of all trials."""
+    from mfsearch.search.front import front_numbers
+
+    console = Console(highlight=False)
+    objectives = manifest["objectives"]
+    numbers = front_numbers(rows, objectives)
+    outcomes = [sum(row["outcome"] == outcome for row in rows) for outcome in ("trained", "rejected", "failed")]
+    if numbers:
+        console.print(front_table(rows, numbers, objectives), soft_wrap=True)
+    trained, rejected, failed = outcomes
+    console.print(
+        f"\n{folder.name}: {trained} trained, {rejected} rejected by latency, {failed} failed; "
+        f"{len(numbers)} on the front of {' and '.join(objectives)}",
+        soft_wrap=True,
+    )

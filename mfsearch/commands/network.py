@@ -1,0 +1,165 @@
+"""describe, latency and space: commands about networks, without a study."""
+
+import argparse
+import dataclasses
+import json
+import random
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import Costs, count_costs, count_madds
+from mfsearch.space import SearchSpace
+from mfsearch.units import format_madds, parse_budget
+
+DRAWS = 1000
+
+
+def deployed(config: MobileFormerConfig, args: argparse.Namespace) -> MobileFormerConfig:
+    """The network at --resolution and --classes where they are given."""
+    resolution = config.resolution if args.resolution is None else args.resolution
+    classes = config.classes if args.classes is None else args.classes
+    return dataclasses.replace(config, resolution=resolution, classes=classes)
+
+
+def deployed_space(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
+    """The space at --resolution and --classes where they are given."""
+    resolution = space.resolution if args.resolution is None else args.resolution
+    classes = space.classes if args.classes is None else args.classes
+    space = space.deployed(resolution, classes)
+    space.draw(random.Random(0))  # a ValueError for a size that no network takes
+    return space
+
+
+def describe(args: argparse.Namespace) -> int:
+    """Print the paper's table of a network and its exact costs, per part and per place."""
+    from mfsearch.search.configs import find_config
+
+    config = deployed(find_config(args.config, args.results), args)
+    costs = count_costs(config)
+    if args.json:
+        print(json.dumps(_described(args.config, config, costs), indent=1))
+        return 0
+    print(f"{args.config}   arch_id {config.arch_id}   {config.resolution} px, {config.classes} classes\n")
+    print(config.table())
+    print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (of them products: {costs.macs / 1e6:.2f} M)")
+    print(f"parameters     {costs.num_params / 1e6:9.3f} M")
+    print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1\n")
+    for title, rows in (("part", costs.by_part()), ("place", costs.by_place())):
+        print(f"{title:<12}{'madds (M)':>11}{'share':>8}{'params (k)':>13}")
+        for name, row in rows.items():
+            share = row["madds"] / costs.madds
+            print(f"{name:<12}{row['madds'] / 1e6:>11.3f}{share:>8.1%}{row['num_params'] / 1e3:>13.1f}")
+        print()
+    return 0
+
+
+def _described(name: str, config: MobileFormerConfig, costs: Costs) -> dict[str, Any]:
+    return {
+        "name": name,
+        "arch_id": config.arch_id,
+        "madds": costs.madds,
+        "macs": costs.macs,
+        "num_params": costs.num_params,
+        "activation_bytes": costs.activation_bytes,
+        "by_part": costs.by_part(),
+        "by_place": costs.by_place(),
+        "config": config.to_dict(),
+    }
+
+
+def latency(args: argparse.Namespace) -> int:
+    """Measure networks in ONNX Runtime beside the reference network and print milliseconds with intervals."""
+    import torch
+
+    from mfsearch.cost.latency import LatencyMeter
+    from mfsearch.cost.onnx_export import export_onnx
+    from mfsearch.model import MobileFormer
+    from mfsearch.search.configs import find_config
+
+    configs = {name: deployed(find_config(name, args.results), args) for name in args.configs}
+    torch.set_num_threads(1)
+    meter = LatencyMeter.open(threads=args.threads)
+    measured = {}
+    if not args.json:
+        print(f"{meter.passport}\nreference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n")
+        print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'95 % interval':>19}{'x reference':>13}  note")
+    for name, config in configs.items():
+        with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+            path = Path(folder) / "model.onnx"
+            export_onnx(MobileFormer(config), config.resolution, path)
+            result = measured[name] = meter.measure(path)
+        if not args.json:
+            interval = f"{result.latency_low_ms:.2f} .. {result.latency_high_ms:.2f}"
+            note = "disturbed: measure again on a quieter machine" if result.disturbed else ""
+            madds = f"{count_madds(config) / 1e6:.1f}"
+            line = f"{name:<24}{madds:>11}{result.latency_ms:>9.2f}{interval:>19}{result.ratio:>13.3f}  {note}"
+            print(line.rstrip(), flush=True)
+    if args.json:
+        rows = {
+            name: {"arch_id": configs[name].arch_id, "madds": count_madds(configs[name]), **result.as_dict()}
+            for name, result in measured.items()
+        }
+        print(json.dumps(rows, indent=1))
+    return 0
+
+
+def space(args: argparse.Namespace) -> int:
+    """Print knobs, size and reach of a search space, and with a budget the share of random draws that fit it."""
+    from mfsearch.space import find_space
+    from mfsearch.space.solve import extreme, fit, largest_madds, smallest_madds
+
+    found = deployed_space(find_space(args.space), args)
+    rng = random.Random(0)
+    draws = [found.draw(rng) for _ in range(DRAWS)]
+    costs = sorted((count_costs(found.resolve(params)) for params in draws), key=lambda cost: cost.madds)
+    ends = [count_costs(extreme(found, largest=largest)) for largest in (False, True)]
+    report: dict[str, Any] = {
+        "name": found.name,
+        "digest": found.digest,
+        "knobs": {knob.name: list(knob.choices) for knob in found.knobs},
+        "size": found.size,
+        "width": "solve" if found.solved else "fixed",
+        "resolution": found.resolution,
+        "classes": found.classes,
+    }
+    for name, low, high in (
+        ("madds", ends[0].madds, ends[1].madds),
+        ("num_params", min(c.num_params for c in (*costs, *ends)), max(c.num_params for c in (*costs, *ends))),
+    ):
+        values = [getattr(cost, name) for cost in costs]
+        report[name] = {"smallest": low, "median": round(statistics.median(values)), "largest": high}
+    if found.solved:
+        report["madds_with_width"] = {"smallest": smallest_madds(found), "largest": largest_madds(found)}
+    if args.budget:
+        budget = parse_budget(args.budget)
+        as_drawn = sum(budget.low <= cost.madds <= budget.high for cost in costs) / DRAWS
+        fitted = sum(fit(found, params, budget.low, budget.high) is not None for params in draws) / DRAWS
+        report["budget"] = {"low": budget.low, "high": budget.high, "share_as_drawn": as_drawn, "share": fitted}
+    if args.json:
+        print(json.dumps(report, indent=1))
+        return 0
+    print(f"space {found.name} ({found.digest}), {found.resolution} px, {found.classes} classes\n")
+    width = max(len(name) for name in report["knobs"])
+    for name, choices in report["knobs"].items():
+        words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
+        print(f"  {name:<{width}}  {', '.join(words)}")
+    print(f"\n{len(found.knobs)} knobs, {found.size:.3g} settings, width {report['width']}")
+    print(f"{'':<12}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends by descent)")
+    madds, params = report["madds"], report["num_params"]
+    print(f"{'madds':<12}" + "".join(f"{format_madds(madds[key]):>10}" for key in madds))
+    print(f"{'num_params':<12}" + "".join(f"{params[key] / 1e6:>9.2f}M" for key in params))
+    if found.solved:
+        reach = report["madds_with_width"]
+        print(
+            f"with widths scaled: {format_madds(reach['smallest'])} to {format_madds(reach['largest'])} multiply-adds"
+        )
+    if args.budget:
+        share = report["budget"]
+        fits = f"{share['share_as_drawn']:.1%} of draws lie inside as they are"
+        if found.solved:
+            fits += f", {share['share']:.1%} with their width solved"
+        print(f"budget {format_madds(share['low'])} to {format_madds(share['high'])}: {fits}")
+    return 0

@@ -1,0 +1,189 @@
+"""run: from the command line's words to a study, its display and what is left at the end."""
+
+import argparse
+import dataclasses
+import json
+import re
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mfsearch.commands.display import make_display, print_front
+from mfsearch.commands.network import deployed_space
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.search.settings import Settings
+from mfsearch.search.study import REPORT, check_name
+from mfsearch.space import find_space
+from mfsearch.units import parse_budget, parse_ms, parse_seconds
+
+DEFAULT_TRIALS = 30
+
+
+def run(args: argparse.Namespace) -> int:
+    """Search; the exit code of the command line."""
+    settings = _settings(args)
+    if args.dry_run:
+        return _dry_run(settings, args)
+    from mfsearch.search.run import Limits, run_search
+
+    _check_device(settings.device)
+    seconds = None if args.time is None else parse_seconds(args.time)
+    trials = DEFAULT_TRIALS if args.trials is None and seconds is None else args.trials
+    limits = Limits(trials=trials, seconds=seconds, workers=args.workers)
+    folder: Path = args.results / settings.study
+    display = make_display(quiet=args.json)
+    with display:
+        result = run_search(settings, limits, folder, display, args.storage)
+    report = None
+    if any(row["outcome"] == "trained" for row in result.rows):
+        report = _write_report(folder, result.manifest, result.rows)
+    if args.json:
+        print(json.dumps(_summary(result.stopped, result.manifest, result.rows, folder), indent=1))
+    else:
+        print_front(result.rows, result.manifest, folder)
+        _print_ending(result.stopped, result.rows, settings, folder, report, args)
+    if result.stopped == "interrupted":
+        return 130
+    trained = any(row["outcome"] == "trained" for row in result.rows)
+    if result.stopped == "latency" and not trained:
+        raise ValueError(_nothing_fast_enough(result.rows, settings))
+    return 0 if trained else 1
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    budget = parse_budget(args.budget)
+    space = deployed_space(find_space(args.space), args)
+    name = Path(args.data).name or "data"
+    study = args.study or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{name}-{args.budget}".replace("..", "-")).strip("-")
+    return Settings(
+        study=check_name(study),
+        budget=budget,
+        latency_limit_ms=None if args.latency is None else parse_ms(args.latency),
+        space=space,
+        data=args.data,
+        recipe=_recipe(args),
+        sampler=args.sampler,
+        seed=args.seed,
+        device=args.device,
+        data_dir=args.data_dir,
+        download=args.download,
+    )
+
+
+def _recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe of the data with what the command line changes of it."""
+    given = {
+        "resolution": args.proxy_resolution,
+        "epochs": args.epochs,
+        "samples": args.samples,
+        "batch": args.batch,
+        "optimizer": args.optimizer,
+        "lr": args.lr,
+    }
+    recipe = default_recipe(args.data)
+    changed = {name: value for name, value in given.items() if value is not None}
+    if "resolution" in changed and "crop" not in changed:
+        changed["crop"] = changed["resolution"] // 8
+    return dataclasses.replace(recipe, **changed)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: torch sees no CUDA device here")
+
+
+def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
+    """Propose and count, train nothing: is the space reachable, how fast are proposals, does any repeat?"""
+    from mfsearch.search.proposal import Proposer, check_reachable
+
+    check_reachable(settings.space, settings.budget)
+    proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+    count = DEFAULT_TRIALS if args.trials is None else args.trials
+    times, madds, ids = [], [], []
+    for _ in range(count):
+        start = time.perf_counter()
+        proposal = proposer.next()
+        times.append((time.perf_counter() - start) * 1e3)
+        if proposal is None:
+            break
+        madds.append(proposal.costs.madds)
+        ids.append(proposal.arch_id)
+    inside = sum(settings.budget.holds(value) for value in madds)
+    report = {
+        "proposals": len(madds),
+        "inside": inside,
+        "in_band": sum(settings.budget.low <= value <= settings.budget.high for value in madds),
+        "duplicates": len(ids) - len(set(ids)),
+        "screened": proposer.screened,
+        "median_ms": statistics.median(times) if times else None,
+    }
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        print(
+            f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
+            f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each"
+        )
+    return 0
+
+
+def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> Path | None:
+    """The study's page; a full disk costs the page, not the run."""
+    from mfsearch.analysis.frame import study_frame
+    from mfsearch.analysis.report import write_report
+
+    path = folder / REPORT
+    try:
+        write_report(study_frame(rows), manifest, path)
+    except OSError as error:
+        print(f"mfsearch: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return None
+    return path
+
+
+def _summary(stopped: str, manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    from mfsearch.commands.study import summary_of
+
+    return {"stopped": stopped, **summary_of(manifest, rows, folder)}
+
+
+def _print_ending(
+    stopped: str, rows: list[dict[str, Any]], settings: Settings, folder: Path, report: Path | None, args: Any
+) -> None:
+    words = {
+        "trials": "All trials asked for are trained; --trials with a higher number goes on.",
+        "time": "The time is up; the same command goes on.",
+        "interrupted": "Interrupted; every finished trial is kept and the same command goes on.",
+        "exhausted": "No new network inside the budget is left to propose in this space.",
+        "latency": f"Stopped: the last proposals were all slower than {settings.latency_limit_ms} ms.",
+    }
+    print(f"\n{words[stopped]}")
+    if report is not None:
+        from mfsearch.search.front import front_numbers
+
+        front = front_numbers(rows, settings.objectives)
+        in_results = "" if args.results == Path("results") else f" --results {args.results}"
+        print(f"\nreport    {report}\nstudy     {folder}\n\nWhat to do next:")
+        print(f"  mfsearch explore {settings.study}{in_results}")
+        print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")
+        print(f"  mfsearch export {settings.study} --trial {front[-1]} --to exported{in_results}")
+
+
+def _nothing_fast_enough(rows: list[dict[str, Any]], settings: Settings) -> str:
+    measured = [row for row in rows if row.get("latency_ms") is not None]
+    fastest = min(measured, key=lambda row: float(row["latency_ms"]))
+    return (
+        f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
+        f"the fastest takes {fastest['latency_ms']:.2f} ms, {fastest['madds'] / 1e6:.1f}M multiply-adds "
+        f"({fastest['origin']})"
+    )

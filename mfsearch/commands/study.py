@@ -1,0 +1,110 @@
+"""show, explore and export: commands about a study."""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mfsearch.commands.network import deployed
+
+
+def show(args: argparse.Namespace) -> int:
+    """Print the front of a study, or all its trials."""
+    from mfsearch.commands.display import print_front
+    from mfsearch.search.study import find_study, list_studies, read_manifest, read_trials
+
+    name = args.study
+    if name is None:
+        known = list_studies(args.results)
+        if not known:
+            raise ValueError(f"there is no study under {args.results}; `mfsearch run` makes one")
+        name = known[0]
+    folder = find_study(name, args.results)
+    manifest, rows = read_manifest(folder), read_trials(folder)
+    if args.json:
+        summary = summary_of(manifest, rows, folder)
+        print(json.dumps(summary | ({"trials": rows} if args.all else {}), indent=1))
+        return 0
+    if args.all:
+        print(f"{'trial':>5} {'outcome':<9}{'top1 %':>8}{'madds M':>9}{'ms':>8}  origin / reason")
+        for row in rows:
+            top1 = f"{100 * row['top1']:.2f}" if row.get("top1") is not None else ""
+            ms = f"{row['latency_ms']:.2f}" if row.get("latency_ms") is not None else ""
+            words = row["origin"] + (f": {row['reason']}" if row.get("reason") else "")
+            print(f"{row['number']:>5} {row['outcome']:<9}{top1:>8}{row['madds'] / 1e6:>9.1f}{ms:>8}  {words}")
+        print()
+    print_front(rows, manifest, folder)
+    return 0
+
+
+def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """A study as plain data: counts by outcome, the front without its curves, the manifest."""
+    from mfsearch.search.front import front_numbers
+
+    front = front_numbers(rows, manifest["objectives"])
+    by_number = {row["number"]: row for row in rows}
+    counts = {name: sum(row["outcome"] == name for row in rows) for name in ("trained", "rejected", "failed")}
+    duplicates = len(rows) - len({row["arch_id"] for row in rows})
+    high = manifest["budget"]["high"]
+    return {
+        "study": manifest["study"],
+        "folder": str(folder),
+        **counts,
+        "duplicates": duplicates,
+        "trained_outside_budget": sum(row["outcome"] == "trained" and row["madds"] > high for row in rows),
+        "front": [{key: value for key, value in by_number[number].items() if key != "curve"} for number in front],
+        "manifest": manifest,
+    }
+
+
+def explore(args: argparse.Namespace) -> int:
+    """Open the Streamlit explorer on 127.0.0.1 until Ctrl-C."""
+    from mfsearch.explore import explore_command
+    from mfsearch.search.study import find_study
+
+    study = None if args.study is None else find_study(args.study, args.results)
+    command = explore_command(study, args.results, args.port)
+    print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
+    try:
+        return subprocess.call(command)
+    except KeyboardInterrupt:
+        return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write a trial's (or a preset's) config, weights and ONNX into a new folder."""
+    from mfsearch.config import MobileFormerConfig
+    from mfsearch.export.export import export_network
+    from mfsearch.search.configs import find_config, find_trial
+    from mfsearch.search.study import WEIGHTS, find_study, read_manifest
+
+    weights, seed, note = None, 0, "first weights, nothing trained"
+    if args.trial is None:
+        config = deployed(find_config(args.network, args.results), args)
+    else:
+        row = find_trial(args.network, str(args.trial), args.results)
+        config = deployed(MobileFormerConfig.from_dict(row["config"]), args)
+        folder = find_study(args.network, args.results)
+        seed = int(read_manifest(folder)["seed"])
+        kept = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
+        if kept.is_file():
+            weights = kept
+        else:
+            note = f"first weights: the short training's are kept for the front only, trial {args.trial} is not on it"
+    result = export_network(config, args.to, weights=weights, seed=seed)
+    if weights is not None:
+        note = f"{result.warm} tensors from the short training"
+        if result.fresh:
+            note += f", {len(result.fresh)} drawn anew for {config.classes} classes ({', '.join(result.fresh)})"
+    if args.json:
+        names = {"folder": str(result.folder), "files": result.files, "weights": note}
+        print(json.dumps(names | {"arch_id": config.arch_id, "onnx_difference": result.onnx_difference}, indent=1))
+        return 0
+    print(f"{result.folder}: {', '.join(result.files)}  (arch_id {config.arch_id})")
+    print(f"weights: {note}")
+    print(f"ONNX Runtime differs from torch by at most {result.onnx_difference:.1e} of the largest logit")
+    if result.fresh or weights is None:
+        print("train it in full before use", file=sys.stderr)
+    return 0

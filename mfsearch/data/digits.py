@@ -1,0 +1,33 @@
+"""The 1,797 handwritten digits that scikit-learn carries: data that need neither a download nor a folder."""
+
+import numpy as np
+
+from mfsearch.data.image_data import Images, Indices, Source
+from mfsearch.data.pixels import resize_images
+from mfsearch.data.split import stratified_split
+
+TEST_FRACTION = 0.2  # held out for good, the same images whatever the seed of a search
+TEST_SEED = 0
+
+
+def digits_source() -> Source:
+    """The 1,438 digits a search may learn from; 359 are held out. Gray 0..16 of 8x8 becomes RGB 0..255."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    _test, learn = stratified_split(digits.target.astype(np.int64), TEST_FRACTION, TEST_SEED)
+    gray = np.rint(digits.images[learn] * (255 / 16)).astype(np.uint8)
+    images = np.repeat(gray[:, None], 3, axis=1)
+
+    def read(indices: Indices, resolution: int) -> Images:
+        return resize_images(images[indices], resolution)
+
+    return Source(
+        name="digits",
+        place="digits",
+        classes=tuple(str(name) for name in digits.target_names),
+        labels=digits.target[learn].astype(np.int64),
+        flip=False,
+        val_fraction=0.25,  # a tenth would be 144 images, too few to tell networks apart
+        read=read,
+    )

@@ -1,0 +1,94 @@
+"""A folder of images, one sub-folder a class, as ImageNet and most own data come."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mfsearch.data.image_data import DataError, Images, Indices, Source
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # what a file may be whatever its name says; Pillow knows riskier ones
+HELD_OUT = ("test", "val", "valid", "validation")
+
+
+def folder_source(folder: Path) -> Source:
+    """The images of folder/train/CLASS/ or, without a train folder, folder/CLASS/; files and classes sorted by name.
+
+    What lies beside train/ is held out: folder/val and folder/test are never opened. Ignored are hidden files and those
+    that are not images.
+    """
+    root = folder / "train" if (folder / "train").is_dir() else folder
+    classes = [entry.name for entry in _visible(root) if entry.is_dir()]
+    if root == folder and (held_out := [name for name in classes if name.lower() in HELD_OUT]):
+        raise DataError(f"{folder}: {held_out[0]}/ is held out from a search, and there is no train/ beside it")
+    if len(classes) < 2:
+        found = f"only one class folder, '{classes[0]}'" if classes else "no class folders"
+        raise DataError(f"{root}: {found}; expected {root}/CLASS/*.jpg with at least two classes")
+    files = [_image_files(root / name) for name in classes]
+    paths = [path for of_class in files for path in of_class]
+
+    def read(indices: Indices, resolution: int) -> Images:
+        images = np.empty((len(indices), 3, resolution, resolution), np.uint8)
+        chosen = [paths[i] for i in indices]
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes outside the interpreter lock
+            for i, image in enumerate(pool.map(lambda path: read_image(path, resolution), chosen)):
+                images[i] = image
+        return images
+
+    return Source(
+        name=folder.resolve().name,
+        place=str(root),
+        classes=tuple(classes),
+        labels=np.repeat(np.arange(len(classes), dtype=np.int64), [len(of_class) for of_class in files]),
+        flip=True,
+        val_fraction=0.1,
+        read=read,
+    )
+
+
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+
+
+def _image_files(folder: Path) -> list[Path]:
+    return [
+        Path(entry.path)
+        for entry in _visible(folder)
+        if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()  # a dangling link stays in and is an error
+    ]
+
+
+def read_image(path: Path, resolution: int) -> Images:
+    """One file as uint8 [3,S,S]: upright by its EXIF, RGB, shorter side to the resolution (bilinear), centre crop."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            opened.draft(
+                "RGB", (resolution, resolution)
+            )  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below the size
+            image = _as_rgb(ImageOps.exif_transpose(opened))
+    except Exception as error:  # a damaged file can raise anything, Pillow's own errors and others
+        raise DataError(f"{path}: not a readable image: {error}") from error
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    # the crop is cut by `box` in the same pass: a strip of 1 x 10,000 pixels is never blown up
+    square = image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return np.asarray(square).transpose(2, 0, 1)
+
+
+def _as_rgb(image: "Image.Image") -> "Image.Image":
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would cut off at 255
+        return Image.fromarray((np.asarray(image).astype(np.int64) // 257).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:  # the hidden colours of a palette, without Pillow's warning
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,129 @@
+"""One call from a data set's name or folder to the images of a search."""
+
+import difflib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mfsearch.data.cifar import CIFARS, cifar_source
+from mfsearch.data.digits import digits_source
+from mfsearch.data.folder import folder_source
+from mfsearch.data.image_data import DataError, ImageData, Source
+from mfsearch.data.pixels import channel_mean_std, digest_of
+from mfsearch.data.split import class_shares, stratified_split, stratified_subset
+
+KNOWN_DATA = ("digits", *CIFARS)
+MIN_RESOLUTION, MAX_RESOLUTION = 8, 512
+
+
+def load_data(
+    spec: str,
+    *,
+    resolution: int,
+    data_dir: Path | None = None,
+    samples: int | None = None,
+    val_samples: int | None = None,
+    val_fraction: float | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> ImageData:
+    """The training and validation images of a search, square at `resolution` pixels, in an order mixed by the seed.
+
+    spec: "digits", "cifar10", "cifar100" or the path of an image folder (a folder of that name is "./digits").
+    data_dir: where CIFAR lies, by default $MFSEARCH_DATA; `download` allows fetching it there.
+    val_fraction: how much of the training part is the validation split, stratified; by default 0.25 of digits, 0.1 of
+        others. It depends on the seed and this alone, so that other numbers of samples are judged on the same images.
+    samples: how many training images, stratified and chosen before any is decoded; by default all.
+    val_samples: how many images of the validation split; by default all, but no more than `samples`.
+    Test parts are never read: CIFAR's test batch, a folder's val/ and test/, and a fixed fifth of digits.
+    """
+    if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
+        raise DataError(f"resolution must be {MIN_RESOLUTION}..{MAX_RESOLUTION} pixels, got {resolution}")
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise DataError(f"val_fraction must lie between 0 and 1, got {val_fraction}")
+    if seed < 0:
+        raise DataError(f"seed must be 0 or more, got {seed}")
+    try:
+        source = _find_source(spec, data_dir, download)
+        _check_classes(source)
+        fraction = source.val_fraction if val_fraction is None else val_fraction
+        val, train = stratified_split(source.labels, fraction, seed)
+        if samples is not None:
+            train = _subset(source, train, samples, seed, "samples")
+            val_samples = min(samples, len(val)) if val_samples is None else val_samples
+        if val_samples is not None:
+            val = _subset(source, val, val_samples, seed, "val_samples")
+        _check_memory(source, len(train) + len(val), resolution)
+        train, val = (np.random.default_rng(seed).permutation(part) for part in (train, val))  # neither moves the other
+        train_images, val_images = source.read(train, resolution), source.read(val, resolution)
+    except OSError as error:
+        raise DataError(f"cannot read {spec}: {error}") from error
+    train_labels, val_labels = source.labels[train], source.labels[val]
+    mean, std = channel_mean_std(train_images)
+    return ImageData(
+        name=source.name,
+        classes=source.classes,
+        train_images=train_images,
+        train_labels=train_labels,
+        val_images=val_images,
+        val_labels=val_labels,
+        flip=source.flip,
+        mean=mean,
+        std=std,
+        digest=digest_of(source.classes, (train_images, train_labels), (val_images, val_labels)),
+    )
+
+
+def _find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
+    if spec == "digits":
+        return digits_source()
+    if spec in CIFARS:
+        if data_dir is None and (from_environment := os.environ.get("MFSEARCH_DATA")):
+            data_dir = Path(from_environment)
+        return cifar_source(spec, _expand(data_dir) if data_dir else None, download)
+    folder = _expand(spec)
+    if spec and folder.is_dir():
+        return folder_source(folder)
+    plain = "".join(letter for letter in spec.lower() if letter.isalnum())
+    near = difflib.get_close_matches(plain, KNOWN_DATA, n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    what = f"{spec} is a file, not a folder" if spec and folder.exists() else f"no data set or folder '{spec}'"
+    raise DataError(f"{what}{hint} Known are {', '.join(KNOWN_DATA)} and the path of an image folder")
+
+
+def _expand(path: str | Path) -> Path:
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises where there is no such user)
+
+
+def _check_classes(source: Source) -> None:
+    sizes = np.bincount(source.labels, minlength=len(source.classes))
+    for name, size in zip(source.classes, sizes, strict=True):
+        if size < 2:
+            raise DataError(f"{source.place}: class '{name}' has {size} images, needs 2 to have one for validation")
+
+
+def _subset(source: Source, part: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:
+    """A stratified subset of `part`, which holds every class."""
+    if not len(source.classes) <= count <= len(part):
+        split = "training" if what == "samples" else "validation"
+        raise DataError(
+            f"{what} must be {len(source.classes)}..{len(part)} for {source.name} (one of each class to the whole "
+            f"{split} split), got {count}"
+        )
+    labels = source.labels[part]
+    return part[stratified_subset(labels, class_shares(np.bincount(labels), count), seed)]
+
+
+def _check_memory(source: Source, count: int, resolution: int) -> None:
+    """Refuse what cannot fit before hours of decoding, where the system tells how much memory it has."""
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return
+    needed = count * 3 * resolution**2
+    if needed > available:
+        raise DataError(
+            f"{source.place}: {count} images at {resolution} px need {needed / 1e9:.1f} GB of memory, this machine has "
+            f"{available / 1e9:.1f} GB; ask for fewer samples or a lower resolution"
+        )

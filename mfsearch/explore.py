@@ -1,0 +1,39 @@
+"""How the explorer is started: the command, and where its entry script lies."""
+
+import sys
+from pathlib import Path
+
+
+def app_path() -> Path:
+    """The explorer's entry script: in `mfsearch/_app/` of a wheel, in `app/` beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    places = [package / "_app" / "explorer.py", package.parent / "app" / "explorer.py"]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(f"the explorer's script must be at {places[0]} or {places[1]}; is the installation whole?")
+
+
+def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
+    """The arguments that serve the explorer on http://127.0.0.1:`port`, to this machine alone.
+
+    `study` is the one that is open at first; None opens the newest in `results`.
+    """
+    return [
+        *(sys.executable, "-m", "streamlit", "run", str(app_path())),
+        "--server.address=127.0.0.1",  # the default is every interface
+        f"--server.port={port}",
+        *(
+            "--server.allowedHosts=127.0.0.1",
+            "--server.allowedHosts=localhost",
+        ),  # against DNS rebinding
+        "--server.headless=true",
+        "--server.fileWatcherType=none",
+        "--server.showEmailPrompt=false",
+        "--browser.gatherUsageStats=false",
+        "--client.showErrorDetails=none",
+        "--client.toolbarMode=minimal",
+        "--",
+        f"--results={results}",
+        *([] if study is None else [f"--study={study}"]),
+    ]

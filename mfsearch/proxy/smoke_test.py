@@ -1,0 +1,64 @@
+"""Two seconds before a training: finite, every weight reached by a gradient, DyReLU dynamic, tokens distinct?"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
+from mfsearch.model import MobileFormer
+from mfsearch.model.dyrelu import DyReLU
+from mfsearch.proxy.short_train import DeviceData, build_proxy
+
+IMAGES = 8
+
+
+class SmokeTestError(RuntimeError):
+    """The network cannot be trained or deployed as it is; the message is the trial's reason."""
+
+
+def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> None:
+    """Raise SmokeTestError unless one training step of the network on real images is sound.
+
+    Loss and gradients are finite, every parameter gets a gradient, each DyReLU's coefficients answer to its source,
+    and the tokens that leave the last block differ from one another.
+    """
+    model = build_proxy(config, data.data, seed).to(data.device)
+    assert isinstance(model, MobileFormer)
+    model.train()
+    x_BCHW = data.normalized(data.train_images[:IMAGES])
+    loss = F.cross_entropy(model(x_BCHW), data.train_labels[: len(x_BCHW)])
+    if not math.isfinite(loss.item()):
+        raise SmokeTestError(f"loss is {loss.item()} before any training")
+    loss.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            raise SmokeTestError(f"no gradient reaches {name}")
+        if not bool(torch.isfinite(parameter.grad).all()):
+            raise SmokeTestError(f"the gradient of {name} is not finite")
+    _check_dyrelu(model)
+    _check_tokens(config, model, x_BCHW)
+
+
+def _check_dyrelu(model: MobileFormer) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, DyReLU):
+            gradient = module.expand.weight.grad
+            if gradient is None or not bool(gradient.any()):
+                raise SmokeTestError(f"the DyReLU {name} is dead: its coefficients get no gradient")
+
+
+@torch.no_grad()
+def _check_tokens(config: MobileFormerConfig, model: MobileFormer, x_BCHW: torch.Tensor) -> None:
+    if config.tokens.count < 2:
+        return
+    seen: list[torch.Tensor] = []
+    hook = model.blocks[-1].register_forward_hook(lambda _module, _inputs, output: seen.append(output[1]))
+    model.eval()(x_BCHW)
+    hook.remove()
+    z_MD = seen[0][0]
+    distance_MM = torch.cdist(z_MD, z_MD)
+    distance_MM.fill_diagonal_(math.inf)
+    if float(distance_MM.min()) < 1e-4 * float(z_MD.norm(dim=1).mean()):
+        source = "feeds DyReLU" if config.dyrelu.source in TOKEN_SOURCES else "reads the image"
+        raise SmokeTestError(f"two of the {config.tokens.count} tokens are the same where the last block {source}")

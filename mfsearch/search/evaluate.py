@@ -1,0 +1,130 @@
+"""One proposal from config to result, cheap before dear: measured latency, smoke test, short training.
+
+Runs in a worker process. What comes out is a plain dict that the ledger keeps; an evaluation that fails says why and
+never ends the search.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.onnx_export import ExportError, export_onnx
+from mfsearch.data import load_data
+from mfsearch.model import MobileFormer
+from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
+from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
+
+Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every evaluation of a study has in common, sent once to each worker."""
+
+    data: str
+    data_dir: Path | None
+    data_digest: str
+    data_seed: int
+    recipe: Recipe
+    latency_limit_ms: float | None
+    device: str
+    seed: int
+    weights: Path
+
+
+class Evaluator:
+    """Holds the images on the device and the latency meter; evaluates one config after another."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.device = torch.device(job.device)
+        recipe = job.recipe
+        images = load_data(
+            job.data,
+            resolution=recipe.resolution,
+            data_dir=job.data_dir,
+            samples=recipe.samples,
+            val_samples=recipe.val_samples,
+            seed=job.data_seed,
+        )
+        if images.digest != job.data_digest:
+            raise RuntimeError(f"the images of {job.data} changed while the search ran")
+        self.data = DeviceData(images, self.device)
+        self.meter = LatencyMeter.open() if job.latency_limit_ms is not None else None
+
+    def evaluate(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
+        """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
+        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": self.job.seed}
+        try:
+            report("measuring", 0.0)
+            row |= self._export_and_measure(config)
+            if row["outcome"] == "rejected":
+                return row
+            smoke_test(config, self.data, seed=self.job.seed)
+            row |= self._train(config, report)
+        except (ExportError, SmokeTestError, TrainingError) as error:
+            row["reason"] = str(error)
+        except (RuntimeError, MemoryError) as error:  # out of memory on this network is this trial's end alone
+            row["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        return row
+
+    def _export_and_measure(self, config: MobileFormerConfig) -> dict[str, Any]:
+        """The ONNX file equals torch; where latency is asked for it is measured at the deployment size."""
+        measured = self.job.latency_limit_ms is not None
+        side = config.resolution if measured else self.job.recipe.resolution
+        with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+            path = Path(folder) / "model.onnx"
+            export_onnx(MobileFormer(config, seed=self.job.seed), side, path)
+            if self.meter is None or self.job.latency_limit_ms is None:
+                return {}
+            latency = self.meter.measure(path)
+        row: dict[str, Any] = {
+            "latency_ms": latency.latency_ms,
+            "latency_low_ms": latency.latency_low_ms,
+            "latency_high_ms": latency.latency_high_ms,
+            "latency_ratio": latency.ratio,
+            "latency_disturbed": latency.disturbed,
+        }
+        over = latency.latency_ms - self.job.latency_limit_ms
+        if over > 0:
+            row["outcome"] = "rejected"
+            row["violation_ms"] = over
+            row["reason"] = f"latency {latency.latency_ms:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
+        return row
+
+    def _train(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
+        recipe = self.job.recipe
+        curve: list[EpochLog] = []
+        result = short_train(
+            config,
+            self.data,
+            recipe,
+            seed=self.job.seed,
+            on_epoch=curve.append,
+            on_step=lambda step, steps: report("training", step / steps),
+        )
+        row: dict[str, Any] = {
+            "outcome": "trained",
+            "top1": result.top1,
+            "curve": [dataclasses.asdict(log) for log in result.curve],
+            "train_seconds": result.train_seconds,
+            "images_per_second": result.images_per_second,
+        }
+        path = self.job.weights / f"{config.arch_id}.safetensors"
+        part = path.with_name(path.name + ".part")
+        try:
+            save_file(result.weights, part)
+            part.replace(path)
+        except Exception as error:  # safetensors raises its own kind; the trial's figures are worth more than weights
+            part.unlink(missing_ok=True)
+            row["weights_lost"] = f"{type(error).__name__}: {error}"
+        return row

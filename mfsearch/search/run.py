@@ -1,0 +1,272 @@
+"""The search: propose, evaluate in workers, write each finished trial at once, go on where the last run stopped."""
+
+import dataclasses
+import shlex
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from mfsearch.data import ImageData, load_data
+from mfsearch.search.evaluate import Job
+from mfsearch.search.front import front_numbers
+from mfsearch.search.proposal import Proposal, Proposer, check_reachable
+from mfsearch.search.settings import Settings, check_same_study, make_manifest
+from mfsearch.search.study import (
+    JOURNAL,
+    MANIFEST,
+    WEIGHTS,
+    DiskError,
+    Ledger,
+    locked,
+    read_manifest,
+    write_json,
+)
+from mfsearch.search.workers import Event, WorkerPool
+
+MAX_REJECTED_IN_A_ROW = 30  # by the latency limit, before a search that finds nothing new gives up
+MAX_REJECTED_AT_FIRST = 12  # the same while nothing at all was trained
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop: trained trials in the study as a whole, seconds of this run; workers to do it with."""
+
+    trials: int | None
+    seconds: float | None
+    workers: int
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"--trials must be 1 or more, got {self.trials}")
+        if not 1 <= self.workers <= 256:
+            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
+
+
+@dataclass
+class Progress:
+    """What a display shows, kept up to date by the run."""
+
+    study: str
+    limits: Limits
+    objectives: list[str]
+    started: float = field(default_factory=time.monotonic)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    front: list[int] = field(default_factory=list)
+    running: dict[int, tuple[Proposal, str, float]] = field(default_factory=dict)  # by worker: proposal, stage, share
+    screened: int = 0
+    before: int = 0  # trials that were there when this run began
+
+    @property
+    def trained(self) -> int:
+        return sum(row["outcome"] == "trained" for row in self.rows)
+
+    def seconds_left(self) -> float | None:
+        """Until the stop, by this run's pace and its time limit; None before there is a pace."""
+        elapsed = time.monotonic() - self.started
+        left = []
+        done = sum(row["outcome"] == "trained" for row in self.rows[self.before :])
+        if self.limits.trials is not None and done:
+            left.append((self.limits.trials - self.trained) * elapsed / done)
+        if self.limits.seconds is not None:
+            left.append(self.limits.seconds - elapsed)
+        return max(0.0, min(left)) if left else None
+
+
+class Watcher(Protocol):
+    """A display. `finished` comes once a trial, `tick` about twice a second."""
+
+    def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
+
+    def finished(self, progress: Progress, row: dict[str, Any]) -> None: ...
+
+    def tick(self, progress: Progress) -> None: ...
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. stopped: `trials`, `time`, `interrupted`, `exhausted` or `latency`."""
+
+    stopped: str
+    manifest: dict[str, Any]
+    rows: list[dict[str, Any]]
+
+
+def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watcher, storage: str | None) -> RunResult:
+    """Begin or go on with the study in `folder` until a limit, Ctrl-C or the end of the space.
+
+    Raises ValueError for settings that cannot work (before anything is written) or differ from the study's,
+    StudyBusyError, DiskError, and WorkerError when no worker can start.
+    """
+    check_reachable(settings.space, settings.budget)
+    images = _load(settings)
+    with locked(folder):
+        manifest = _manifest(settings, images, folder, storage)
+        del images  # each worker has its own
+        ledger = Ledger(folder, settings.study, settings.objectives, storage)
+        return _Run(settings, limits, ledger, manifest, watcher).run()
+
+
+def _load(settings: Settings) -> ImageData:
+    recipe = settings.recipe
+    return load_data(
+        settings.data,
+        resolution=recipe.resolution,
+        data_dir=settings.data_dir,
+        samples=recipe.samples,
+        val_samples=recipe.val_samples,
+        seed=settings.seed,
+        download=settings.download,
+    )
+
+
+def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
+    """The study's manifest: written if it is new, compared if it is not."""
+    passport = None
+    if settings.latency_limit_ms is not None:
+        from mfsearch.cost.latency import LatencyMeter
+
+        passport = dataclasses.asdict(LatencyMeter.open().passport)
+    facts = {
+        "name": images.name,
+        "digest": images.digest,
+        "classes": len(images.classes),
+        "train_images": len(images.train_labels),
+        "val_images": len(images.val_labels),
+    }
+    wanted = make_manifest(settings, facts, passport)
+    if (folder / MANIFEST).exists():
+        manifest = read_manifest(folder)
+        check_same_study(manifest, wanted)
+        if manifest.get("storage") != storage:
+            raise ValueError(
+                f"study {settings.study!r} keeps its trials in {manifest.get('storage') or folder / JOURNAL}, "
+                f"this run says {storage or folder / JOURNAL}: give the same --storage"
+            )
+        return manifest
+    wanted |= {"storage": storage, "command": shlex.join(["mfsearch", *sys.argv[1:]])}
+    write_json(folder / MANIFEST, wanted)
+    return wanted
+
+
+class _Run:
+    def __init__(
+        self, settings: Settings, limits: Limits, ledger: Ledger, manifest: dict[str, Any], watcher: Watcher
+    ) -> None:
+        self.settings, self.limits, self.ledger = settings, limits, ledger
+        self.manifest, self.watcher = manifest, watcher
+        self.progress = Progress(settings.study, limits, settings.objectives)
+        self.proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+        for row in ledger.rows():
+            self.proposer.learn(row)
+            self.proposer.index += 1
+            self.progress.rows.append(row)
+        self.progress.before = len(self.progress.rows)
+        self.progress.front = front_numbers(self.progress.rows, settings.objectives)
+        self.exhausted = False
+        self.rejected_in_a_row = 0
+
+    def run(self) -> RunResult:
+        watch, progress = self.watcher, self.progress
+        watch.began(progress, self.manifest)
+        if self._reason_to_stop() is not None:
+            return self._result(self._reason_to_stop() or "trials")
+        weights = self.ledger.folder / WEIGHTS
+        try:
+            weights.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DiskError(f"cannot write in {self.ledger.folder}: {error.strerror}") from None
+        settings = self.settings
+        job = Job(
+            data=settings.data,
+            data_dir=settings.data_dir,
+            data_digest=self.manifest["data"]["digest"],
+            data_seed=settings.seed,
+            recipe=settings.recipe,
+            latency_limit_ms=settings.latency_limit_ms,
+            device=settings.device,
+            seed=settings.seed,
+            weights=weights,
+        )
+        pool = WorkerPool(self.limits.workers, job)
+        try:
+            while True:
+                self._give_work(pool)
+                if not progress.running:
+                    return self._result(self._reason_to_stop() or "exhausted")
+                for event in pool.wait(timeout=0.5):
+                    self._take(event)
+                watch.tick(progress)
+        except KeyboardInterrupt:
+            return self._result("interrupted")
+        finally:
+            pool.close()
+
+    def _result(self, stopped: str) -> RunResult:
+        return RunResult(stopped, self.manifest, self.progress.rows)
+
+    def _reason_to_stop(self) -> str | None:
+        """Why no new trial begins, or None."""
+        limits, progress = self.limits, self.progress
+        if limits.trials is not None and progress.trained + len(progress.running) >= limits.trials:
+            return "trials"
+        if limits.seconds is not None and time.monotonic() - progress.started >= limits.seconds:
+            return "time"
+        if self.rejected_in_a_row >= (MAX_REJECTED_IN_A_ROW if progress.trained else MAX_REJECTED_AT_FIRST):
+            return "latency"
+        return "exhausted" if self.exhausted else None
+
+    def _give_work(self, pool: WorkerPool) -> None:
+        for number in pool.idle():
+            if self._reason_to_stop() is not None:
+                return
+            proposal = self.proposer.next()
+            self.progress.screened = self.proposer.screened
+            if proposal is None:
+                self.exhausted = not self.progress.running  # results to come may open new ground
+                return
+            self.progress.running[number] = (proposal, "waiting", 0.0)
+            pool.submit(number, proposal.config)
+
+    def _take(self, event: Event) -> None:
+        proposal, _, _ = self.progress.running[event.worker]
+        if event.kind == "progress":
+            self.progress.running[event.worker] = (proposal, event.stage, event.share)
+            return
+        assert event.row is not None
+        del self.progress.running[event.worker]
+        row = _proposed(proposal) | event.row
+        row["number"] = self.ledger.add(row, self.proposer.choices)
+        self.proposer.learn(row, proposal.shadow_number)
+        self.rejected_in_a_row = self.rejected_in_a_row + 1 if row["outcome"] == "rejected" else 0
+        progress = self.progress
+        progress.rows.append(row)
+        progress.front = front_numbers(progress.rows, progress.objectives)
+        self._drop_weights()
+        self.watcher.finished(progress, row)
+
+    def _drop_weights(self) -> None:
+        """Only members of the front keep their weights: the others can be trained again in a minute."""
+        kept = {row["arch_id"] for row in self.progress.rows if row["number"] in self.progress.front}
+        for path in (self.ledger.folder / WEIGHTS).glob("*.safetensors"):
+            if path.stem not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _proposed(proposal: Proposal) -> dict[str, Any]:
+    """What is known of a trial before its evaluation."""
+    costs = proposal.costs
+    return {
+        "proposal": proposal.index,
+        "origin": proposal.origin,
+        "params": proposal.params,
+        "width": proposal.width,
+        "config": proposal.config.to_dict(),
+        "arch_id": proposal.arch_id,
+        "madds": costs.madds,
+        "macs": costs.macs,
+        "num_params": costs.num_params,
+        "activation_bytes": costs.activation_bytes,
+        "resolution": proposal.config.resolution,
+    }

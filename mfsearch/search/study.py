@@ -1,0 +1,223 @@
+"""A study on disk: a folder with manifest, ledger (an Optuna study), weights and report.
+
+One process writes at a time and holds the folder's lock; readers need none. A finished trial is one append, flushed to
+the disk, so nothing that ends the process leaves half a trial or one that runs for ever.
+"""
+
+import contextlib
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+RESULTS = Path("results")
+MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
+WEIGHTS, REPORT = "weights", "report.html"
+RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
+
+OUTCOMES = {"trained": TrialState.COMPLETE, "rejected": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+class StudyBusyError(RuntimeError):
+    """Another process is writing the study."""
+
+
+class DiskError(RuntimeError):
+    """The ledger could not be written; what was finished before is kept."""
+
+
+class _HeldLock(BaseJournalFileLock):
+    """The study's own lock is held for as long as the ledger is open: no lock file can go stale after a kill."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+class _Journal(JournalFileBackend):
+    """Appends whole lines or nothing: a line cut short by a kill or a full disk is taken back."""
+
+    def __init__(self, path: Path) -> None:
+        self._cut_partial_line(path)
+        super().__init__(str(path), lock_obj=_HeldLock())
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        path = Path(self._file_path)
+        size = path.stat().st_size
+        try:
+            super().append_logs(logs)
+        except OSError:
+            os.truncate(path, size)
+            reserve = path.with_name(RESERVE)
+            if not reserve.exists():
+                raise
+            reserve.unlink()
+            try:
+                super().append_logs(logs)
+            except OSError:
+                os.truncate(path, size)
+                raise
+
+    @staticmethod
+    def _cut_partial_line(path: Path) -> None:
+        if not path.exists():
+            return
+        with path.open("rb+") as file:
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            if whole < len(content):
+                file.truncate(whole)
+
+
+class Ledger:
+    """The study's trials, open for writing by the one process that holds the lock."""
+
+    def __init__(self, folder: Path, name: str, objectives: list[str], storage: str | None) -> None:
+        self.folder = folder
+        self.objectives = objectives
+        reserve = folder / RESERVE
+        if storage is None and not reserve.exists():
+            with contextlib.suppress(OSError):
+                reserve.write_bytes(b"\0" * RESERVE_BYTES)
+        backend = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
+        directions = [StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in objectives]
+        self.study = optuna.create_study(storage=backend, study_name=name, directions=directions, load_if_exists=True)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All finished trials, as `read_trials` gives them."""
+        return [_row(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def add(self, row: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> int:
+        """Write one finished trial and return its number; DiskError if the disk does not take it.
+
+        row: as `read_trials` gives it, without number. choices: what each of its params could have been.
+        """
+        attrs = {key: value for key, value in row.items() if key not in ("params", "number")}
+        trained = row["outcome"] == "trained"
+        trial = optuna.trial.create_trial(
+            state=OUTCOMES[row["outcome"]],
+            values=[row[name] for name in self.objectives] if trained else None,
+            params=row["params"],
+            distributions={name: CategoricalDistribution(choices[name]) for name in row["params"]},
+            user_attrs=attrs,
+        )
+        try:
+            self.study.add_trial(trial)
+        except OSError as error:
+            raise DiskError(f"cannot write the study in {self.folder}: {error.strerror}") from error
+        return len(self.study.get_trials(deepcopy=False)) - 1
+
+
+def _open_url(url: str) -> BaseStorage:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+    except ImportError as error:
+        raise ValueError(f"storage {url.split('@')[-1]!r} needs a driver that is not installed: {error}") from None
+    except Exception as error:
+        raise ValueError(f"cannot open the storage {url.split('@')[-1]!r}: {error}") from None
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the study's folder for writing; StudyBusyError at once if another process does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise StudyBusyError(
+            f"study {folder.name!r} is being written by another process; wait for it or stop it"
+        ) from None
+    except OSError as error:
+        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {path}: {error.strerror}") from None
+
+
+def check_name(name: str) -> str:
+    """The name of a study, which is also its folder's: letters, digits, dot, dash and underscore."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise ValueError(f"a study's name must be letters, digits, '.', '_' and '-', up to 100, got {name!r}")
+    return name
+
+
+def find_study(name: str, results: Path = RESULTS) -> Path:
+    """The folder of a study by its name under `results` or by its path; ValueError lists what is there."""
+    for folder in (results / name, Path(name)):
+        if (folder / MANIFEST).is_file():
+            return folder
+    there = list_studies(results)
+    known = f"known are {', '.join(there)}" if there else f"there are none under {results}; `mfsearch run` makes one"
+    raise ValueError(f"no study {name!r}: {known}")
+
+
+def list_studies(results: Path = RESULTS) -> list[str]:
+    """Names of the studies under a folder, newest first."""
+    manifests = sorted(results.glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)
+    return [path.parent.name for path in manifests]
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The study's manifest; ValueError if it is missing or no manifest of ours."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(manifest, dict) or "study" not in manifest:
+        raise ValueError(f"{path} is not the manifest of a study")
+    return manifest
+
+
+def read_trials(folder: Path) -> list[dict[str, Any]]:
+    """Every finished trial as a plain dict, in the order of their numbers; reads only, also while a search writes."""
+    manifest = read_manifest(folder)
+    storage: BaseStorage
+    if manifest.get("storage"):
+        storage = _open_url(manifest["storage"])
+    elif (folder / JOURNAL).is_file():
+        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=_HeldLock()))
+    else:
+        return []
+    try:
+        study = optuna.load_study(study_name=manifest["study"], storage=storage)
+    except KeyError:
+        return []
+    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    return {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}

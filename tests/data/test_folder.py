@@ -1,0 +1,242 @@
+"""Image folders: what is found, what is held out, how a file becomes a square, and every wrong folder."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from mfsearch.data import DataError, load_data
+from mfsearch.data.folder import folder_source, read_image
+
+
+def save(path: Path, colour: tuple[int, int, int] = (10, 20, 30), size: tuple[int, int] = (20, 20)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def small_folder(root: Path, per_class: int = 10) -> Path:
+    """Two classes; image i of class c is a plain (100 c, i, 0), so that each can be told from its pixels."""
+    for c, name in enumerate(("cats", "dogs")):
+        for i in range(per_class):
+            save(root / "train" / name / f"{i:03}.png", (100 * c, i, 0))
+    return root
+
+
+def test_each_image_arrives_once_under_its_class(tmp_path: Path) -> None:
+    data = load_data(str(small_folder(tmp_path / "pets")), resolution=16)
+    assert (data.name, data.classes, data.flip, data.resolution) == ("pets", ("cats", "dogs"), True, 16)
+    assert (len(data.train_images), len(data.val_images)) == (18, 2)
+    images = np.concatenate([data.train_images, data.val_images])
+    labels = np.concatenate([data.train_labels, data.val_labels])
+    assert (images == images[:, :, :1, :1]).all()
+    seen = sorted((int(label), *image[:, 0, 0].tolist()) for image, label in zip(images, labels, strict=True))
+    assert seen == [(c, 100 * c, i, 0) for c in (0, 1) for i in range(10)]
+
+
+def test_val_and_test_are_never_opened(tmp_path: Path) -> None:
+    before = load_data(str(small_folder(tmp_path)), resolution=16).digest
+    for part in ("val", "test"):
+        for name in ("cats", "dogs", "more"):
+            save(tmp_path / part / name / "0.png").write_bytes(b"broken")
+    assert load_data(str(tmp_path), resolution=16).digest == before
+
+
+def test_a_folder_of_classes_needs_no_train_folder(tmp_path: Path) -> None:
+    with_train = load_data(str(small_folder(tmp_path / "a")), resolution=16)
+    (tmp_path / "a" / "train").rename(tmp_path / "b")
+    assert load_data(str(tmp_path / "b"), resolution=16).digest == with_train.digest
+
+
+def test_the_order_of_the_file_system_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_folder(tmp_path / "a")
+    for c, name in ((1, "dogs"), (0, "cats")):
+        for i in reversed(range(10)):
+            save(tmp_path / "b" / "train" / name / f"{i:03}.png", (100 * c, i, 0))
+    assert load_data(str(tmp_path / "a"), resolution=8).digest == load_data(str(tmp_path / "b"), resolution=8).digest
+    monkeypatch.chdir(tmp_path / "a")
+    assert load_data(".", resolution=8).name == "a"
+
+
+def test_hidden_files_and_other_files_are_ignored_and_suffixes_are_not_case_sensitive(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    before = load_data(str(tmp_path), resolution=16).digest
+    (tmp_path / "train" / "cats" / "notes.txt").write_text("no image")
+    (tmp_path / "train" / "cats" / ".hidden.png").write_bytes(b"no image")
+    (tmp_path / "train" / ".cache" / "x").mkdir(parents=True)
+    (tmp_path / "train" / "labels.csv").write_text("")
+    (tmp_path / "train" / "cats" / "deep.png").mkdir()
+    assert load_data(str(tmp_path), resolution=16).digest == before
+    for suffix in ("JPG", "jpeg", "Webp", "bmp"):
+        save(tmp_path / "train" / "cats" / f"more.{suffix}")
+    assert np.bincount(folder_source(tmp_path).labels).tolist() == [14, 10]
+
+
+def test_the_images_come_mixed_and_not_class_by_class(tmp_path: Path) -> None:
+    data = load_data(str(small_folder(tmp_path, per_class=40)), resolution=8, val_fraction=0.5)
+    assert set(data.train_labels[:15].tolist()) == set(data.val_labels[:15].tolist()) == {0, 1}
+
+
+def test_samples_open_only_the_files_they_use(tmp_path: Path) -> None:
+    small_folder(tmp_path, per_class=50)
+    data = load_data(str(tmp_path), resolution=8, samples=4, val_samples=2)
+    used = {(int(image[0, 0, 0]) // 100, int(image[1, 0, 0])) for image in (*data.train_images, *data.val_images)}
+    assert len(used) == 6
+    for c, name in enumerate(("cats", "dogs")):
+        for i in range(50):
+            if (c, i) not in used:
+                (tmp_path / "train" / name / f"{i:03}.png").write_bytes(b"broken")
+    assert load_data(str(tmp_path), resolution=8, samples=4, val_samples=2).digest == data.digest
+    with pytest.raises(DataError, match="not a readable image"):
+        load_data(str(tmp_path), resolution=8)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+@pytest.mark.parametrize(("width", "height"), [(40, 24), (24, 40), (800, 480)])
+def test_the_centre_square_is_kept(tmp_path: Path, suffix: str, width: int, height: int) -> None:
+    image = Image.new("RGB", (width, height), (255, 0, 0))  # red ends are cut off, the green centre stays
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    ImageDraw.Draw(image).rectangle((left, top, left + side - 1, top + side - 1), fill=(0, 255, 0))
+    image.save(tmp_path / f"a.{suffix}", quality=100, subsampling=0)  # PNG ignores both
+    inner = read_image(tmp_path / f"a.{suffix}", 16)[:, 1:-1, 1:-1].astype(int)
+    assert np.abs(inner - np.array([0, 255, 0])[:, None, None]).max() <= 4
+
+
+def test_an_exif_orientation_is_applied(tmp_path: Path) -> None:
+    image = Image.new("RGB", (32, 32), (255, 255, 255))
+    ImageDraw.Draw(image).rectangle((0, 0, 31, 15), fill=(0, 0, 0))  # black above
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: black on the right
+    image.save(tmp_path / "a.jpg", exif=exif, quality=100)
+    pixels = read_image(tmp_path / "a.jpg", 32)
+    assert pixels[:, :, :14].min() > 240
+    assert pixels[:, :, 18:].max() < 15
+
+
+def test_every_mode_becomes_rgb(tmp_path: Path) -> None:
+    gray16 = Image.fromarray(np.full((20, 20), 128 * 257, np.uint16))
+    clear = Image.new("RGBA", (20, 20), (128, 128, 128, 0))
+    images = {
+        "gray.png": Image.new("L", (20, 20), 128),
+        "gray.jpg": Image.new("L", (20, 20), 128),
+        "gray16.png": gray16,
+        "alpha.png": Image.new("LA", (20, 20), (128, 255)),
+        "clear.png": clear,
+        "clear.webp": Image.new("RGB", (20, 20), (128, 128, 128)),
+        "palette.png": Image.new("RGB", (20, 20), (128, 128, 128)).quantize(),
+        "cmyk.jpg": Image.new("CMYK", (20, 20), (127, 127, 127, 0)),
+    }
+    for name, image in images.items():
+        image.save(tmp_path / name)
+    several = Image.new("RGB", (20, 20), (128, 128, 128))
+    several.putpixel((0, 0), (127, 128, 129))
+    several.quantize().save(tmp_path / "see_through.png", transparency=b"\x00\x80")
+    for name in (*images, "see_through.png"):
+        pixels = read_image(tmp_path / name, 8).astype(int)
+        assert pixels.shape == (3, 8, 8)
+        assert np.abs(pixels - 128).max() <= 3, name
+    Image.new("1", (20, 20), 1).save(tmp_path / "one_bit.png")
+    assert (read_image(tmp_path / "one_bit.png", 8) == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (7, 9)])
+def test_any_shape_of_image_is_resized(tmp_path: Path, size: tuple[int, int]) -> None:
+    pixels = read_image(save(tmp_path / "a.png", (1, 2, 3), size), 64)
+    assert (pixels == np.array([1, 2, 3])[:, None, None]).all()
+
+
+def test_a_format_is_judged_by_content_and_others_are_refused(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", (9, 9, 9)).rename(tmp_path / "a.jpg")
+    assert (read_image(tmp_path / "a.jpg", 8) == 9).all()
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.tiff")
+    (tmp_path / "a.tiff").rename(tmp_path / "b.jpg")
+    with pytest.raises(DataError, match=r"b\.jpg: not a readable image"):
+        read_image(tmp_path / "b.jpg", 8)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "jpg", "png", "webp"])
+def test_a_broken_image_is_named_however_it_is_broken(tmp_path: Path, suffix: str) -> None:
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+    noise.save(tmp_path / f"whole.{suffix}")
+    whole = (tmp_path / f"whole.{suffix}").read_bytes()
+    broken = tmp_path / f"broken.{suffix}"
+    for content in (b"", whole[:10], whole[: len(whole) // 2]):
+        broken.write_bytes(content)
+        with pytest.raises(DataError, match=rf"broken\.{suffix}: not a readable image"):
+            read_image(broken, 16)
+    for _ in range(200):  # flipped bytes may still decode, but nothing else than a DataError may come out
+        damaged = bytearray(whole)
+        for position in rng.integers(0, min(len(whole), 400), 4):
+            damaged[position] = rng.integers(256)
+        broken.write_bytes(damaged)
+        try:
+            assert read_image(broken, 16).shape == (3, 16, 16)
+        except DataError as error:
+            assert str(broken) in str(error)  # noqa: PT017
+
+
+def test_a_missing_folder_is_an_error_and_a_near_miss_gets_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data set or folder '.*nowhere'\. Known are digits, cifar10, cifar100"):
+        load_data(str(tmp_path / "nowhere"), resolution=16)
+    for spec, meant in (("cifar-10", "cifar10"), ("CIFAR_100", "cifar100"), ("Digits", "digits"), ("cifar", "cifar10")):
+        with pytest.raises(DataError, match=rf"'{spec}'; did you mean {meant}\?"):
+            load_data(spec, resolution=16)
+    (tmp_path / "a.zip").touch()
+    with pytest.raises(DataError, match=r"a\.zip is a file, not a folder"):
+        load_data(str(tmp_path / "a.zip"), resolution=16)
+    for spec in ("", "x" * 5000, "a\0b", "~no such user/x"):
+        with pytest.raises(DataError):
+            load_data(spec, resolution=16)
+
+
+def test_a_folder_without_classes_or_with_one_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no class folders; expected .*/CLASS/\*\.jpg with at least two classes"):
+        load_data(str(tmp_path), resolution=16)
+    save(tmp_path / "train" / "cats" / "1.png")
+    with pytest.raises(DataError, match=r"train: only one class folder, 'cats'"):
+        load_data(str(tmp_path), resolution=16)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_class_with_too_few_images_is_named(tmp_path: Path, count: int) -> None:
+    small_folder(tmp_path)
+    (tmp_path / "train" / "birds").mkdir()
+    for i in range(count):
+        save(tmp_path / "train" / "birds" / f"{i}.png")
+    with pytest.raises(DataError, match=rf"train: class 'birds' has {count} images, needs 2"):
+        load_data(str(tmp_path), resolution=16)
+
+
+def test_two_images_of_each_class_are_enough(tmp_path: Path) -> None:
+    data = load_data(str(small_folder(tmp_path, per_class=2)), resolution=8)
+    assert sorted(data.train_labels.tolist()) == sorted(data.val_labels.tolist()) == [0, 1]
+
+
+def test_held_out_folders_alone_are_no_classes(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "val")
+    save(tmp_path / "test" / "0.png")
+    with pytest.raises(DataError, match=r"test/ is held out from a search, and there is no train/"):
+        load_data(str(tmp_path), resolution=16)
+
+
+def test_a_dangling_link_is_an_error_and_not_skipped(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    (tmp_path / "train" / "cats" / "gone.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(DataError, match=r"gone\.png: not a readable image"):
+        load_data(str(tmp_path), resolution=16)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    (tmp_path / "train" / "cats").chmod(0)
+    try:
+        with pytest.raises(DataError, match="Permission denied"):
+            load_data(str(tmp_path), resolution=16)
+    finally:
+        (tmp_path / "train" / "cats").chmod(0o700)
