@@ -65,6 +65,8 @@ class Display(contextlib.AbstractContextManager["Display"]):
         if self.quiet:
             return
         self._say(self._line(progress, row))
+        if "weights_lost" in row:
+            self._say(f"           its weights could not be kept: {row['weights_lost']}")
 
     def tick(self, progress: Progress) -> None:
         now = time.monotonic()

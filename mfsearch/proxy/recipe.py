@@ -10,7 +10,7 @@ class Recipe:
     """The fixed short training. epochs may be a fraction; the learning rate goes up and down once (one-cycle).
 
     resolution: input side in pixels while training, whatever the network is deployed at. samples: training images
-    used, None for all. crop: pixels of reflection around an image before a crop of its own size. threads: torch's.
+    used, None for all. crop: pixels of reflection around an image before a crop of its own size.
     """
 
     resolution: int

@@ -85,8 +85,9 @@ def short_train(
     batch = min(recipe.batch, count)
     per_epoch = max(1, count // batch)
     steps = max(1, round(recipe.epochs * per_epoch))
+    warmup = max(recipe.warmup, 2 / (steps + 1))  # OneCycleLR divides by the steps of its rise less one
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total_steps=steps + 1, pct_start=recipe.warmup, cycle_momentum=False
+        optimizer, recipe.lr, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False
     )
     amp = torch.autocast(device.type, enabled=device.type == "cuda", dtype=torch.bfloat16)
     order_generator = torch.Generator().manual_seed(seed)
@@ -126,7 +127,7 @@ def short_train(
             curve.append(log)
             if on_epoch is not None:
                 on_epoch(log)
-    weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     _check_weights(weights)
     return ShortTraining(
         top1=curve[-1].top1,

@@ -11,6 +11,7 @@ from mfsearch.model.dyrelu import DyReLU
 from mfsearch.proxy.short_train import DeviceData, build_proxy
 
 IMAGES = 8
+PROBES = 64
 
 
 class SmokeTestError(RuntimeError):
@@ -20,8 +21,8 @@ class SmokeTestError(RuntimeError):
 def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> None:
     """Raise SmokeTestError unless one training step of the network on real images is sound.
 
-    Loss and gradients are finite, every parameter gets a gradient, each DyReLU's coefficients answer to its source,
-    and the tokens that leave the last block differ from one another.
+    Loss and gradients are finite, every parameter gets a gradient, each DyReLU's coefficients matter to the loss and
+    answer to their source, and the tokens that leave the last block differ from one another.
     """
     model = build_proxy(config, data.data, seed).to(data.device)
     assert isinstance(model, MobileFormer)
@@ -40,12 +41,19 @@ def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> No
     _check_tokens(config, model, x_BCHW)
 
 
+@torch.no_grad()
 def _check_dyrelu(model: MobileFormer) -> None:
+    # Probed with sources of its own: a small MLP that the present token leaves at zero by chance is not dead.
+    generator = torch.Generator().manual_seed(0)
     for name, module in model.named_modules():
         if isinstance(module, DyReLU):
-            gradient = module.expand.weight.grad
+            gradient = module.expand.bias.grad
             if gradient is None or not bool(gradient.any()):
                 raise SmokeTestError(f"the DyReLU {name} is dead: its coefficients get no gradient")
+            probes = torch.randn(PROBES, module.squeeze.in_features, generator=generator)
+            theta = module.theta(probes.to(module.squeeze.weight.device))
+            if bool((theta == theta[0]).all()):
+                raise SmokeTestError(f"the DyReLU {name} is dead: its coefficients are the same for every source")
 
 
 @torch.no_grad()

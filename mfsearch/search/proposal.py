@@ -23,6 +23,8 @@ from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
 from mfsearch.units import Budget, format_madds
 
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
 ATTEMPTS = 300  # asks of the sampler, then as many random draws, before the space counts as exhausted
 STARTUP = 10  # random trials before TPE models anything
 TARGET = "madds_target"  # the knob that says where in the budget's band the width is solved to

@@ -249,6 +249,7 @@ class _Run:
     def _drop_weights(self) -> None:
         """Only members of the front keep their weights: the others can be trained again in a minute."""
         kept = {row["arch_id"] for row in self.progress.rows if row["number"] in self.progress.front}
+        kept |= {proposal.arch_id for proposal, _, _ in self.progress.running.values()}  # written, not yet told
         for path in (self.ledger.folder / WEIGHTS).glob("*.safetensors"):
             if path.stem not in kept:
                 path.unlink(missing_ok=True)
