@@ -42,6 +42,7 @@ def show(args: argparse.Namespace) -> int:
 def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     """A study as plain data: counts by outcome, the front without its curves, the manifest."""
     from mfsearch.search.front import front_numbers
+    from mfsearch.search.settings import without_password
 
     front = front_numbers(rows, manifest["objectives"])
     by_number = {row["number"]: row for row in rows}
@@ -55,7 +56,7 @@ def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Pat
         "duplicates": duplicates,
         "trained_outside_budget": sum(row["outcome"] == "trained" and row["madds"] > high for row in rows),
         "front": [{key: value for key, value in by_number[number].items() if key != "curve"} for number in front],
-        "manifest": manifest,
+        "manifest": manifest | {"storage": without_password(manifest.get("storage") or "") or None},
     }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mfsearch.analysis.pareto import pareto_mask
+from mfsearch.pareto import pareto_mask
 
 
 def front_numbers(rows: Sequence[dict[str, Any]], objectives: Sequence[str]) -> list[int]:

@@ -12,7 +12,7 @@ from mfsearch.data import ImageData, load_data
 from mfsearch.search.evaluate import Job
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.settings import Settings, check_same_study, make_manifest
+from mfsearch.search.settings import Settings, check_same_study, make_manifest, without_password
 from mfsearch.search.study import (
     JOURNAL,
     MANIFEST,
@@ -141,11 +141,11 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
         check_same_study(manifest, wanted)
         if manifest.get("storage") != storage:
             raise ValueError(
-                f"study {settings.study!r} keeps its trials in {manifest.get('storage') or folder / JOURNAL}, "
-                f"this run says {storage or folder / JOURNAL}: give the same --storage"
+                f"study {settings.study!r} keeps its trials in {without_password(str(manifest.get('storage') or folder / JOURNAL))}, "
+                f"this run says {without_password(str(storage or folder / JOURNAL))}: give the same --storage"
             )
         return manifest
-    wanted |= {"storage": storage, "command": shlex.join(["mfsearch", *sys.argv[1:]])}
+    wanted |= {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
     write_json(folder / MANIFEST, wanted)
     return wanted
 

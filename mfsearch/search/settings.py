@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,11 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "unknown"
     return found
+
+
+def without_password(text: str) -> str:
+    """The text with user and password of any URL masked: manifests are sent around."""
+    return re.sub(r"://[^\s\"@/]*@", "://***@", text)
 
 
 def _git_revision() -> str | None:

@@ -1,0 +1,115 @@
+"""A study as one table, read once: a row is a trial, every later analysis starts here."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+OUTCOMES = ("trained", "rejected", "failed")
+KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
+
+# Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
+COLUMNS = {
+    "number": "int64",
+    "outcome": "object",
+    "reason": "object",
+    "origin": "object",
+    "arch_id": "object",
+    "madds": "float64",
+    "macs": "float64",
+    "num_params": "float64",
+    "activation_bytes": "float64",
+    "latency_ms": "float64",
+    "latency_low_ms": "float64",
+    "latency_high_ms": "float64",
+    "top1": "float64",
+    "train_seconds": "float64",
+    "seed": "float64",
+    "resolution": "float64",
+    "config": "object",
+    "curve": "object",
+}
+
+
+class Metric(NamedTuple):
+    """How a number is shown: it is multiplied by `scale` and rounded to `digits` places, then the unit follows."""
+
+    unit: str
+    scale: float
+    digits: int
+
+
+METRICS = {
+    "top1": Metric("%", 100.0, 1),
+    "madds": Metric("M", 1e-6, 1),
+    "macs": Metric("M", 1e-6, 1),
+    "latency_ms": Metric("ms", 1.0, 2),
+    "num_params": Metric("M", 1e-6, 2),
+    "activation_bytes": Metric("MB", 1e-6, 2),
+    "train_seconds": Metric("s", 1.0, 0),
+}
+
+
+def study_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """One row per trial, by number, with the same columns and dtypes whether the study holds none or ten thousand.
+
+    Knobs are columns "knob:NAME" of any value; a trial without the knob holds None. What a row has beyond `COLUMNS` is
+    kept as an object column. Missing numbers are NaN, missing texts None; only `number` and `outcome` must be there.
+    """
+    for row in rows:
+        if "number" not in row or row.get("outcome") not in OUTCOMES:
+            raise ValueError(f"a trial needs a number and an outcome out of {', '.join(OUTCOMES)}, got {dict(row)}")
+    ordered = sorted(rows, key=lambda row: int(str(row["number"])))
+    settings = [params if isinstance(params := row.get("params"), Mapping) else {} for row in ordered]
+    others = {key: None for row in ordered for key in row if key not in COLUMNS and key != "params"}
+    knobs = {str(name): None for params in settings for name in params}
+
+    columns = {key: pd.Series([row.get(key) for row in ordered], dtype=dtype) for key, dtype in COLUMNS.items()}
+    columns |= {key: pd.Series([row.get(key) for row in ordered], dtype="object") for key in others}
+    columns |= {KNOB + name: pd.Series([params.get(name) for params in settings], dtype="object") for name in knobs}
+    return pd.DataFrame(columns)
+
+
+def knob_names(frame: pd.DataFrame) -> list[str]:
+    """The names of the study's knobs, without the prefix, in the order in which they first appear."""
+    return [str(column).removeprefix(KNOB) for column in frame.columns if str(column).startswith(KNOB)]
+
+
+def telling_knobs(frame: pd.DataFrame, count: int) -> list[str]:
+    """The `count` knobs whose values go with the largest differences in top1 among trained trials, most telling first.
+
+    Ranked by the share of the variance of top1 that lies between a knob's values (the correlation ratio), adjusted for
+    how many values there are. It serves to choose what a small table shows: interactions and confounding are ignored.
+    """
+    trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna()]
+    top1 = trained["top1"].to_numpy(dtype=np.float64)
+    total = float(((top1 - top1.mean()) ** 2).sum()) if len(top1) else 0.0
+    shares: dict[str, float] = {}
+    for name in knob_names(frame):
+        # repr: a value may be a list, and True is not 1
+        groups = trained["top1"].groupby(trained[KNOB + name].map(repr).to_numpy())
+        values = groups.ngroups
+        if values > 1:
+            inside = float(((trained["top1"] - groups.transform("mean")) ** 2).sum())
+            spare = len(top1) - values
+            shares[name] = 1 - (inside / spare) / (total / (len(top1) - 1)) if spare > 0 and total > 0 else -np.inf
+    return sorted(shares, key=lambda name: -shares[name])[:count]
+
+
+def label(name: str) -> str:
+    """A metric's name with its unit, for axes and table heads: "top1 (%)", "madds (M)", "latency_ms"."""
+    unit = METRICS[name].unit
+    return name if name.endswith(f"_{unit}") else f"{name} ({unit})"
+
+
+def shown(name: str, value: float) -> str:
+    """A metric's value as people read it, with its unit: "61.3 %", "149.8 M", "7.91 ms"; "not measured" for NaN."""
+    metric = METRICS[name]
+    return "not measured" if np.isnan(value) else f"{value * metric.scale:,.{metric.digits}f} {metric.unit}"
+
+
+def shown_limit(name: str, value: float) -> str:
+    """A limit on a metric as people set it: "150 M", "8 ms", "7.25 ms"."""
+    metric = METRICS[name]
+    return f"{value * metric.scale:g} {metric.unit}"

@@ -1,0 +1,93 @@
+"""A study in words: what it was asked, what came of it, and why there may be nothing to show. Plain text, not HTML."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit
+from mfsearch.analysis.pareto import within
+
+
+def study_limits(manifest: Mapping[str, object]) -> dict[str, float]:
+    """The upper limits that the study was run under, in base units by column; empty if it had none."""
+    limits = {"madds": _budget(manifest, "high"), "latency_ms": manifest.get("latency_limit_ms")}
+    return {name: float(limit) for name, limit in limits.items() if isinstance(limit, int | float)}
+
+
+def study_objectives(manifest: Mapping[str, object]) -> list[str]:
+    """What the study optimised; top1 and madds where the manifest does not say."""
+    objectives = manifest.get("objectives")
+    return [str(name) for name in objectives] if isinstance(objectives, list) and objectives else ["top1", "madds"]
+
+
+def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The trained trials that have both a top1 and the metric `name`: those that a figure of the two can show."""
+    return frame[(frame["outcome"] == "trained") & frame["top1"].notna() & frame[name].notna()]
+
+
+def second_cost(frame: pd.DataFrame) -> str:
+    """The cost to show beside madds: latency_ms if it was measured, else num_params."""
+    return "num_params" if compared(frame, "latency_ms").empty else "latency_ms"
+
+
+def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
+    """The study in one paragraph: what was tried, in which limits, on which data and device, and the best top1."""
+    trained, rejected, failed = (int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES)
+    tried = f"{trained:,} trained, {rejected:,} rejected before training, {failed:,} failed"
+    sentences = [f"{counted(len(frame), 'trial')}: {tried}."]
+
+    limits = study_limits(manifest)
+    if "madds" in limits:
+        low = _budget(manifest, "low")
+        least = "at most "
+        if isinstance(low, int | float) and low > 0 and _budget(manifest, "stated") is not False:
+            least = f"{shown_limit('madds', low)} to "
+        sentences.append(f"Budget: {least}{shown_limit('madds', limits['madds'])} multiply-adds.")
+    if "latency_ms" in limits:
+        sentences.append(f"Latency: at most {shown_limit('latency_ms', limits['latency_ms'])}.")
+
+    data, passport = manifest.get("data"), manifest.get("passport")
+    facts = {
+        "Data": data.get("name") if isinstance(data, Mapping) else data,
+        "Device": passport.get("cpu") if isinstance(passport, Mapping) else manifest.get("device"),
+    }
+    sentences += [f"{name}: {fact}." for name, fact in facts.items() if fact]
+
+    comparable = within(compared(frame, "madds"), limits)
+    if len(comparable):
+        best = comparable.sort_values("top1").iloc[-1]
+        reached = f"{shown('top1', best['top1'])} at {shown('madds', best['madds'])} multiply-adds"
+        sentences.append(f"The highest top1 is {reached}, by trial {best['number']} ({best['origin']}).")
+        sentences.append(
+            "It comes from a short training: good to compare networks, no promise of what a full one reaches."
+        )
+    return " ".join(sentences)
+
+
+def why_no_front(frame: pd.DataFrame) -> str:
+    """Why a study has no front, for when it has none: it is empty, nothing was trained (with the commonest reason), or
+    what was trained lacks a metric or keeps no limit."""
+    if frame.empty:
+        return "The study holds no trials yet."
+    trained = int((frame["outcome"] == "trained").sum())
+    if trained:
+        return f"{counted(trained, 'trial')} trained, but none has every metric and keeps every limit."
+    reasons = frame["reason"].dropna().value_counts()
+    said = f" The commonest reason, {counted(int(reasons.iloc[0]), 'time')}: {reasons.index[0]}" if len(reasons) else ""
+    return f"No trial was trained, so there is nothing to choose from yet.{said}"
+
+
+def why_no_figure(frame: pd.DataFrame) -> str | None:
+    """Why a figure would show nothing; None where there are two points to compare."""
+    points = len(compared(frame, "madds"))
+    return None if points >= 2 else f"{counted(points, 'trained trial')} with a top1 so far: a figure needs two."
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 trial", "1,200 trials"."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _budget(manifest: Mapping[str, object], end: str) -> object:
+    budget = manifest.get("budget")
+    return budget.get(end) if isinstance(budget, Mapping) else None

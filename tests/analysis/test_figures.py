@@ -1,0 +1,152 @@
+import math
+
+import numpy as np
+import pytest
+
+from mfsearch.analysis.figures import (
+    COSTS,
+    curve_lines,
+    draw_curves,
+    draw_progress,
+    draw_tradeoff,
+    figure_html,
+    hover_html,
+    progress_points,
+    tradeoff_points,
+)
+from mfsearch.analysis.frame import study_frame
+from tests.analysis.rows import MARKUP, failed, row, study
+
+EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
+
+
+@EMPTY
+@pytest.mark.parametrize("cost", COSTS)
+def test_nothing_trained_gives_no_points_and_still_draws(rows: list[dict[str, object]], cost: str) -> None:
+    points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"], {"madds": 1e8})
+    assert not points.found
+    assert not points.front
+    assert not points.step
+    draw_tradeoff(points)
+    assert progress_points(study_frame(rows)).best == []
+    draw_progress(progress_points(study_frame(rows)))
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_one_point_is_the_front(cost: str) -> None:
+    points = tradeoff_points(study_frame([row(3, latency_ms=5.0)]), cost, ["top1", "madds"])
+    assert [point.number for point in points.front] == [3]
+    draw_tradeoff(points)
+
+
+def test_points_are_in_the_units_of_the_axes() -> None:
+    timed = {"latency_ms": 5.0, "latency_low_ms": 4.9, "latency_high_ms": 5.2}
+    frame = study_frame([row(0, 0.61, 149_800_000, **timed)])
+    (point,) = tradeoff_points(frame, "madds", ["top1", "madds"]).found
+    assert (point.cost, point.top1) == pytest.approx((149.8, 61.0))
+    (point,) = tradeoff_points(frame, "latency_ms", ["top1", "madds"]).found
+    assert (point.cost_low, point.cost, point.cost_high) == (4.9, 5.0, 5.2)
+
+
+def test_trials_fall_into_found_published_beyond_and_rejected() -> None:
+    rows = [
+        row(0, 0.50, 100_000_000),
+        row(1, 0.55, 120_000_000),
+        row(2, 0.60, 160_000_000),  # over the limit
+        row(3, 0.52, 110_000_000, origin="preset mf-96m"),
+        row(4, 0.51, 170_000_000, origin="fitted mf-52m"),
+        row(5, None, 130_000_000, outcome="rejected", reason="too slow"),
+        row(6, None, 130_000_000, outcome="failed"),
+    ]
+    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], {"madds": 150e6})
+    assert [point.number for point in points.found] == [0, 1]
+    assert [(point.number, point.name) for point in points.published] == [(3, "mf-96m"), (4, "mf-52m fitted")]
+    assert [point.number for point in points.beyond] == [2]
+    assert [point.number for point in points.front] == [0, 3, 1]
+    assert [(number, cost) for number, cost, _ in points.rejected] == [(5, 130.0)]
+    assert np.allclose(points.step, [(100, 50), (110, 52), (120, 55)])
+    assert points.limit == 150.0
+
+
+def test_with_three_objectives_a_fast_trial_is_on_the_front_below_the_staircase() -> None:
+    rows = [row(0, 0.6, 100, latency_ms=9.0), row(1, 0.5, 100, latency_ms=2.0), row(2, 0.4, 100, latency_ms=9.0)]
+    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds", "latency_ms"])
+    assert [point.number for point in points.front] == [0, 1]
+    assert len(points.step) == 1
+
+
+def test_a_limit_on_the_other_cost_cuts_the_front_too_but_draws_no_line() -> None:
+    rows = [row(0, 0.5, 100, latency_ms=5.0), row(1, 0.6, 110, latency_ms=9.0)]
+    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], {"latency_ms": 6.0})
+    assert [point.number for point in points.front] == [0]
+    assert [point.number for point in points.beyond] == [1]
+    assert points.limit is None
+
+
+def test_an_unknown_cost_is_an_error_that_lists_the_known() -> None:
+    with pytest.raises(ValueError, match="madds, latency_ms, num_params"):
+        tradeoff_points(study_frame([row(0)]), "seconds", ["top1"])
+
+
+@pytest.mark.parametrize("cost", COSTS)
+def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(cost: str) -> None:
+    frame = study_frame(study())
+    points = tradeoff_points(frame, cost, ["top1", "madds", "latency_ms"], {"madds": 110e6})
+    figure = draw_tradeoff(points, chosen=3)
+    traces = {trace.name: trace for trace in figure.data}
+    assert list(traces["searched"].customdata) == [point.number for point in points.found]
+    assert list(traces["front"].customdata) == [point.number for point in points.front]
+    assert list(traces["trial 3"].customdata) == [3]
+    assert traces["rejected"].visible == "legendonly"
+    assert traces["best top1"].line.shape == "hv"
+    assert cost in figure.layout.xaxis.title.text
+    assert figure.layout.yaxis.title.text == "top1 (%)"
+
+
+def test_hover_tells_number_origin_metrics_and_knobs() -> None:
+    (record,) = study_frame([row(17, 0.613, 149_800_000, latency_ms=7.5)]).to_dict("records")
+    text = hover_html(record, ["tokens.count"])
+    for part in ("trial 17", "tpe", "top1 61.3 %", "madds 149.8 M", "latency_ms 7.50 ms", "tokens.count = 6"):
+        assert part in text
+
+
+def test_texts_of_a_study_do_not_become_markup() -> None:
+    rows = [
+        row(n, 0.5 + n / 100, 100 + n, origin=f"preset {MARKUP}", params={MARKUP: MARKUP + str(n)}) for n in range(3)
+    ]
+    rows.append(row(3, None, outcome="rejected", reason=MARKUP))
+    frame = study_frame(rows)
+    figures = [
+        draw_tradeoff(tradeoff_points(frame, "madds", ["top1", "madds"])),
+        draw_progress(progress_points(frame)),
+        draw_curves(curve_lines(frame)),
+    ]
+    for figure in figures:
+        assert "&lt;img" in str(figure.to_dict())
+        assert "<img" not in str(figure.to_dict())
+        assert "<img" not in figure_html(figure, "name")
+
+
+def test_best_so_far_only_rises_and_knows_the_limits() -> None:
+    rows = [row(0, 0.5), row(1, 0.4), row(2, 0.9, madds=300), row(3, 0.625), row(4, 0.6)]
+    for trial in (rows[0], rows[1], rows[3], rows[4]):
+        trial["madds"] = 100
+    progress = progress_points(study_frame(rows), {"madds": 200})
+    assert progress.best == [(0, 50.0), (1, 50.0), (3, 62.5), (4, 62.5)]
+
+
+def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
+    gap = [{"epoch": 1, "loss": 2.5, "top1": None}, {"epoch": 2, "loss": 2.0, "top1": 0.5}]
+    lines = curve_lines(study_frame([row(0, curve=[]), row(1, curve=None), row(2, curve=gap, origin="preset mf-52m")]))
+    assert [(line.number, line.name) for line in lines] == [(2, "mf-52m")]
+    assert lines[0].epochs == [1.0, 2.0]
+    assert math.isnan(lines[0].top1[0])
+    assert lines[0].top1[1] == 50.0
+    assert lines[0].loss == [2.5, 2.0]
+    assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["top1 (%)", "training loss (nats)"]
+
+
+def test_ten_thousand_trials_are_gathered_and_drawn_on_a_canvas() -> None:
+    frame = study_frame([row(number, 0.4 + number / 1e5, 100_000_000 + number) for number in range(3000)])
+    figure = draw_tradeoff(tradeoff_points(frame, "madds", ["top1", "madds"]))
+    assert figure.data[1].type == "scattergl"

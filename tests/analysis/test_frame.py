@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from mfsearch.analysis.frame import COLUMNS, METRICS, knob_names, label, shown, shown_limit, study_frame, telling_knobs
+from tests.analysis.rows import failed, row, study
+
+
+@pytest.mark.parametrize("rows", [[], failed(3), [row(0)], study()], ids=["empty", "failed", "one", "study"])
+def test_columns_and_dtypes_are_the_same_for_every_study(rows: list[dict[str, object]]) -> None:
+    frame = study_frame(rows)
+    assert {name: str(frame[name].dtype) for name in COLUMNS} == COLUMNS
+    assert len(frame) == len(rows)
+
+
+def test_rows_come_out_by_number_and_stay_as_they_were_given() -> None:
+    rows = [row(2), row(0), row(1)]
+    assert study_frame(rows)["number"].tolist() == [0, 1, 2]
+    assert [given["number"] for given in rows] == [2, 0, 1]
+
+
+def test_what_is_missing_is_nan_or_none() -> None:
+    frame = study_frame([{"number": 0, "outcome": "failed"}])
+    assert np.isnan(frame["madds"][0])
+    assert np.isnan(frame["top1"][0])
+    assert frame["reason"][0] is None
+
+
+def test_knobs_are_columns_of_their_own_values() -> None:
+    frame = study_frame([row(0, params={"count": 3, "on": True}), row(1, params={"count": [1, 2], "top1": "x"})])
+    assert knob_names(frame) == ["count", "on", "top1"]
+    assert frame["knob:count"].tolist() == [3, [1, 2]]
+    assert frame["knob:on"].tolist() == [True, None]
+    assert frame["top1"].tolist() == [0.5, 0.5]  # a knob of that name does not meet the metric
+
+
+def test_a_key_nobody_knows_is_kept() -> None:
+    assert study_frame([row(0, width=1.25), row(1)])["width"].tolist() == [1.25, None]
+
+
+@pytest.mark.parametrize("bad", [{"outcome": "trained"}, {"number": 1}, {"number": 1, "outcome": "done"}])
+def test_a_trial_without_number_or_outcome_is_an_error(bad: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="trained, rejected, failed"):
+        study_frame([bad])
+
+
+def test_telling_knobs_puts_the_one_that_splits_top1_first() -> None:
+    settings = [("a", 1, 0.30), ("a", 2, 0.31), ("b", 1, 0.50), ("b", 2, 0.52), ("a", 1, 0.29), ("b", 2, 0.50)]
+    rows = [
+        row(number, top1, params={"noise": noise, "split": split, "fixed": 7, "unique": number})
+        for number, (split, noise, top1) in enumerate(settings)
+    ]
+    # "fixed" tells nothing; "unique" explains everything and means nothing, so it comes last
+    assert telling_knobs(study_frame(rows), 9) == ["split", "noise", "unique"]
+    assert telling_knobs(study_frame(rows), 1) == ["split"]
+
+
+@pytest.mark.parametrize("rows", [[], failed(3), [row(0)], [row(0), row(1)]])
+def test_telling_knobs_needs_no_minimum_of_trials(rows: list[dict[str, object]]) -> None:
+    assert set(telling_knobs(study_frame(rows), 3)) <= {"tokens.count"}
+
+
+def test_numbers_are_shown_with_their_units() -> None:
+    assert shown("top1", 0.6134) == "61.3 %"
+    assert shown("madds", 149_812_345) == "149.8 M"
+    assert shown("madds", 1_234_500_000) == "1,234.5 M"
+    assert shown("latency_ms", 7.906) == "7.91 ms"
+    assert shown("latency_ms", np.nan) == "not measured"
+    assert shown_limit("madds", 150e6) == "150 M"
+    assert shown_limit("latency_ms", 7.25) == "7.25 ms"
+
+
+def test_every_label_has_a_unit() -> None:
+    assert label("madds") == "madds (M)"
+    assert label("latency_ms") == "latency_ms"
+    assert all(metric.unit in label(name) for name, metric in METRICS.items() if name != "train_seconds")

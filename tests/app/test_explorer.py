@@ -1,0 +1,210 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from mfsearch.explore import app_path, explore_command
+from mfsearch.search import study as studies
+from tests.analysis.rows import MANIFEST, MARKUP, failed, row, study
+
+
+class Explorer:
+    """The explorer over made-up studies in a folder."""
+
+    def __init__(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.results, self.monkeypatch = results, monkeypatch
+        self.rows: dict[str, list[dict[str, object]]] = {}
+        monkeypatch.setattr(studies, "read_trials", lambda path: self.rows[path.name])
+
+    def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
+        self.rows[name] = rows
+        folder = self.results / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"study": name}), encoding="utf-8")
+        return folder
+
+    def open(self, *args: str, **query: str) -> AppTest:
+        self.monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={self.results}", *args])
+        app = AppTest.from_file(app_path(), default_timeout=60)
+        app.query_params.update(query)
+        app.run()
+        assert not app.exception, app.exception[0].value
+        return app
+
+
+@pytest.fixture
+def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    return Explorer(tmp_path / "results", monkeypatch)
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join([element.value for element in (*app.text, *app.markdown)])
+
+
+def front(app: AppTest) -> list[int]:
+    return [int(number) for number in app.dataframe[0].value["trial"]]
+
+
+def test_without_studies_the_page_says_how_to_make_one(explorer: Explorer) -> None:
+    app = explorer.open()
+    assert "There is no study in" in texts(app)
+    assert app.code[0].value == "mfsearch run --budget 150M"
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "The study holds no trials yet."),
+        (failed(3), "No trial was trained"),
+        ([row(0)], "a figure needs two"),
+        ([row(0, None), row(1, None)], "none has every metric"),
+        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "none has every metric and keeps every limit"),
+    ],
+    ids=["empty", "failed", "one", "no top1", "all over the limit"],
+)
+def test_a_study_without_points_gets_a_sentence(
+    explorer: Explorer, rows: list[dict[str, object]], sentence: str
+) -> None:
+    explorer.add("odd", rows)
+    assert sentence in texts(explorer.open())
+
+
+def test_a_study_that_holds_nan_shows_what_there_is(explorer: Explorer) -> None:
+    nan = float("nan")
+    rows = [*study(), row(12, nan, latency_ms=5.0), row(13, 0.9, latency_ms=nan), row(14, 0.3, curve=None)]
+    explorer.add("holes", rows)
+    app = explorer.open(trial="14")
+    assert front(app) == [0, 3, 6, 9]
+    assert "not measured" in [metric.value for metric in app.metric]
+    assert "No training curve was recorded." in texts(app)
+
+
+def test_the_page_answers_with_the_best_within_the_limits(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open()
+    assert app.header[0].value == "What can I get for my budget?"
+    assert front(app) == [0, 3, 6, 9]
+    assert "**49.0 % top1** for 123.0 M and 6.25 ms: trial 9" in texts(app)
+    assert app.selectbox(key="trial").value == 9
+    assert app.metric[0].value == "49.0 %"
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_a_slider_cuts_the_front_and_the_answer_follows(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open()
+    app.slider(key="madds").set_value(110).run()
+    assert not app.exception
+    assert front(app) == [0, 3, 6]
+    assert app.selectbox(key="trial").value == 6
+    app.slider(key="latency_ms").set_value(4.8).run()
+    assert front(app) == [0, 3]
+
+
+def test_without_latency_there_is_one_slider_and_a_figure_against_parameters(explorer: Explorer) -> None:
+    explorer.add("flowers", study(latency=False), {"objectives": ["top1", "madds"]})
+    app = explorer.open()
+    assert [slider.key for slider in app.slider] == ["madds"]
+    assert "num_params (M)" in app.get("plotly_chart")[1].proto.spec
+
+
+def test_a_chosen_trial_is_in_the_address_and_a_link_opens_it(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open()
+    app.selectbox(key="trial").set_value(8).run()
+    assert app.query_params["trial"] == "8"
+    again = explorer.open(trial="8", madds="110")
+    assert again.selectbox(key="trial").value == 8
+    assert again.slider(key="madds").value == 110
+    assert front(again) == [0, 3, 6]
+    assert "Over the limits set above." in texts(again)
+    assert "--trial 8 --to flowers-8" in again.code[0].value
+
+
+def test_a_link_with_an_odd_limit_opens_at_an_end_of_the_slider(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    assert explorer.open(madds="nan").slider(key="madds").value == 60
+    assert explorer.open(madds="1e9").slider(key="madds").value == 150
+
+
+@pytest.mark.parametrize("link", [{"trial": "4"}, {"trial": "x"}, {"trial": "-1"}, {"madds": "x"}, {"study": "gone"}])
+def test_a_link_to_what_is_not_there_opens_the_best(explorer: Explorer, link: dict[str, str]) -> None:
+    explorer.add("flowers", study())
+    assert explorer.open(**link).selectbox(key="trial").value == 9
+
+
+def test_another_study_starts_afresh(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], {})
+    app = explorer.open("--study=flowers", trial="8", madds="110")
+    app.selectbox(key="study").set_value("birds").run()
+    assert not app.exception
+    assert app.selectbox(key="trial").value == 1
+    assert app.slider(key="madds").value == 120
+    assert "trial" not in app.query_params
+
+
+def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer, tmp_path: Path) -> None:
+    explorer.add("flowers", study())
+    explorer.rows["far"] = [row(0), row(1, 0.6)]
+    explorer.results = tmp_path / "elsewhere"
+    path = explorer.add("far", explorer.rows["far"], {})
+    explorer.results = tmp_path / "results"
+    app = explorer.open(f"--study={path}")
+    assert app.selectbox(key="study").value == "far"
+    assert app.selectbox(key="study").options == ["far", "flowers"]
+    assert f"mfsearch export {path} --trial 1 --to far-1" in app.code[0].value
+
+
+def test_a_study_that_is_not_there_gets_a_sentence(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    assert "no study 'gone'" in texts(explorer.open("--study=gone"))
+
+
+def test_a_study_that_changes_is_read_again(explorer: Explorer) -> None:
+    folder = explorer.add("flowers", study())
+    app = explorer.open()
+    explorer.rows["flowers"] = [*study(), row(12, 0.9, 130_000_000, latency_ms=5.0)]
+    (folder / "journal.log").write_text("one more trial", encoding="utf-8")
+    app.run()
+    assert app.selectbox(key="trial").value == 12
+
+
+def test_texts_of_a_study_do_not_become_markdown(explorer: Explorer) -> None:
+    rows = study()
+    for trial in rows:
+        trial["origin"] = f"fitted {MARKUP} **bold** :red[x]"
+    explorer.add("flowers", rows, MANIFEST | {"data": MARKUP})
+    shown = "\n".join(element.value for element in explorer.open().markdown)
+    assert "\\<img" in shown
+    assert "\\*\\*bold\\*\\* \\:red\\[x\\]" in shown
+
+
+def test_the_command_serves_this_machine_alone_and_passes_the_study_on() -> None:
+    command = explore_command(Path("results/flowers"), Path("results"), 8600)
+    assert command[:4] == [sys.executable, "-m", "streamlit", "run"]
+    assert Path(command[4]).is_file()
+    for option in ("--server.address=127.0.0.1", "--server.port=8600", "--browser.gatherUsageStats=false"):
+        assert option in command
+    assert command[command.index("--") + 1 :] == ["--results=results", "--study=results/flowers"]
+    assert explore_command(None, Path("results"), 8600)[-1] == "--results=results"
+
+
+def test_every_option_of_the_command_is_known_to_streamlit() -> None:
+    from streamlit import config
+
+    command = explore_command(None, Path("results"), 8600)
+    options = [option[2:].partition("=")[0] for option in command[5 : command.index("--")]]
+    assert set(options) <= set(config.get_config_options())
+
+
+def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mfsearch.explore.__file__", str(tmp_path / "mfsearch" / "explore.py"))
+    with pytest.raises(FileNotFoundError, match="_app"):
+        app_path()
+    for folder in (tmp_path / "app", tmp_path / "mfsearch" / "_app"):
+        folder.mkdir(parents=True)
+        (folder / "explorer.py").touch()
+        assert app_path() == folder / "explorer.py"

@@ -1,0 +1,198 @@
+"""What a user types wrongly: each is a clear sentence and exit code 2, and nothing is written."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mfsearch.cli import COMMANDS, main
+from mfsearch.config import MobileFormerConfig
+from mfsearch.presets import MF_151M
+from tests.conftest import TINY_SPACE
+
+ROOT = Path(__file__).parents[1]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    """The one message of a command that must be turned away."""
+    try:
+        code: object = main(list(argv))
+    except SystemExit as end:  # argparse's own
+        code = end.code
+    said = capsys.readouterr()
+    assert code == 2, said
+    assert said.out == ""
+    assert "Traceback" not in said.err
+    return said.err
+
+
+def run_arguments(results: Path, **changed: str) -> list[str]:
+    options = {"budget": "0.5M", "space": str(TINY_SPACE), "data": "digits", "study": "s"} | changed
+    return ["run", "--results", str(results), "--resolution", "32", *(f"--{k}={v}" for k, v in options.items())]
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"budget": "150"}, "nothing in space tiny is that small; the smallest network found has"),
+        ({"budget": "90G"}, "that large; the largest network found has"),
+        ({"budget": "lots"}, "multiply-adds must read like 150M or 1.2G, got 'lots'"),
+        ({"budget": "150M..120M"}, "the lower end must come first"),
+        ({"latency": "fast"}, "a latency must read like 8ms, got 'fast'"),
+        ({"time": "30"}, "a time must read like 90s, 30m or 2h, got '30'"),
+        ({"space": "mobile_fromer"}, "did you mean mobile_former?"),
+        ({"space": "nowhere.yaml"}, "no space file at nowhere.yaml"),
+        ({"data": "cifar-10"}, "did you mean cifar10?"),
+        ({"data": "/no/such/folder"}, "/no/such/folder"),
+        ({"study": "../up"}, "a study's name must be"),
+        ({"sampler": "magic"}, "sampler must be tpe or random, got 'magic'"),
+        ({"optimizer": "adam"}, "recipe.optimizer must be adamw or sgd, got 'adam'"),
+        ({"epochs": "-1"}, "recipe.epochs must be above 0, got -1.0"),
+        ({"workers": "0"}, "--workers must be 1 to 256, got 0"),
+        ({"trials": "0"}, "--trials must be 1 or more, got 0"),
+        ({"trials": "many"}, "must be a whole number, 0 or more, got 'many'"),
+        ({"device": "tpu"}, "--device must be cpu, cuda or cuda:N, got 'tpu'"),
+        ({"resolution": "5"}, "config.resolution must be a whole number from 16 to 1024, got 5"),
+    ],
+)
+def test_bad_options_of_run(
+    changed: dict[str, str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expected in refused(capsys, *run_arguments(tmp_path / "results", **changed))
+    assert not (tmp_path / "results").exists()
+
+
+def test_data_that_cannot_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    one = tmp_path / "one" / "train" / "only"
+    one.mkdir(parents=True)
+    for k in range(4):
+        Image.new("RGB", (20, 20)).save(one / f"{k}.png")
+    assert "only" in refused(capsys, *run_arguments(tmp_path / "results", data=str(tmp_path / "one")))
+    other = tmp_path / "one" / "train" / "other"
+    other.mkdir()
+    for k in range(4):
+        Image.new("RGB", (20, 20)).save(other / f"{k}.png")
+    (other / "2.png").write_bytes(b"this is no image")
+    said = refused(capsys, *run_arguments(tmp_path / "results", data=str(tmp_path / "one")))
+    assert str(other / "2.png") in said
+    assert not (tmp_path / "results").exists()
+
+
+def test_cifar_that_is_not_there_says_where_it_looked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MFSEARCH_DATA", raising=False)
+    arguments = run_arguments(tmp_path / "results", data="cifar10")
+    assert str(tmp_path) in refused(capsys, *arguments, "--data-dir", str(tmp_path))
+
+
+def test_a_typo_in_a_space_file_names_line_and_known_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(TINY_SPACE.read_text().replace("former: {ffn", "fromer: {ffn"))
+    said = refused(capsys, "space", str(file))
+    assert f"{file}:4: unknown key 'fromer' in a search space: did you mean former?" in said
+
+
+def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    known = "known are mf-26m, mf-52m, mf-96m, mf-151m, mf-214m, mf-294m, mf-508m"
+    assert known in refused(capsys, "describe", "mf-150m")
+    results = ["--results", str(tmp_path)]
+    assert "no study 'nothing'" in refused(capsys, "describe", "nothing:3", *results)
+    assert "there is no study under" in refused(capsys, "show", *results)
+    assert "no study 'x'" in refused(capsys, "explore", "x", *results)
+    assert "cannot read" in refused(capsys, "describe", str(tmp_path / "absent.yaml"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert "must be a new or an empty folder" in refused(capsys, "export", "mf-26m", "--to", str(tmp_path / "full"))
+
+
+def test_describe_prints_the_costs_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", "mf-151m", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["madds"], said["num_params"]) == (152_012_400, 7_595_828)
+    assert said["macs"] == 146_249_168
+    assert said["arch_id"] == MF_151M.arch_id
+    assert said["activation_bytes"] == 2_408_448
+    assert sum(part["madds"] for part in said["by_part"].values()) == said["madds"]
+    assert MobileFormerConfig.from_dict(said["config"]) == MF_151M
+    assert main(["describe", "mf-151m"]) == 0
+    assert "152.01 M" in capsys.readouterr().out
+
+
+def test_describe_reads_what_export_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
+    from mfsearch.export.export import load_network
+
+    folder = tmp_path / "out"
+    assert main(["export", "mf-26m", "--to", str(folder), "--classes", "10", "--resolution", "64", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in folder.iterdir()) == ["arch.yaml", "model.onnx", "weights.safetensors"]
+    assert said["onnx_difference"] < 1e-4
+    assert main(["describe", str(folder / "arch.yaml"), "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["arch_id"] == said["arch_id"]
+    model = load_network(folder)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
+
+
+@pytest.mark.parametrize("name", ["mobile_former", "mobile_former_small", "paper"])
+def test_space_prints_knobs_size_and_the_feasible_share(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space", name, "--budget", "150M", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["madds"]["smallest"] < said["madds"]["median"] < said["madds"]["largest"]
+    assert 0 < said["budget"]["share"] <= 1
+    assert said["size"] > 100
+    assert main(["space", name]) == 0
+    assert "dyrelu.source" in capsys.readouterr().out or name == "paper"
+
+
+def test_the_whole_space_reaches_from_20m_to_600m(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["space", "mobile_former", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["madds"]
+    assert said["smallest"] < 20e6
+    assert said["largest"] > 600e6
+
+
+def test_a_dry_run_counts_proposals_and_trains_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["run", "--budget", "96M", "--trials", "30", "--dry-run", "--json", "--results", str(tmp_path / "r")]
+    assert main(argv) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["proposals"], said["inside"], said["duplicates"]) == (30, 30, 0)
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_installed_wheel_carries_spaces_and_app(tmp_path: Path) -> None:
+    """Built, unpacked and run outside the checkout."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, capture_output=True, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    assert (site / "mfsearch" / "_app" / "explorer.py").is_file()
+    code = (
+        "import mfsearch, sys; from mfsearch.cli import COMMANDS, main; from mfsearch.explore import app_path\n"
+        "print(mfsearch.__file__, app_path()); sys.exit(main(['space', 'paper', '--json']))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    first, _, rest = done.stdout.partition("\n")
+    assert first == f"{site}/mfsearch/__init__.py {site}/mfsearch/_app/explorer.py"
+    assert json.loads(rest)["name"] == "paper"
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert all(f"    {name} " in said for name in COMMANDS)
