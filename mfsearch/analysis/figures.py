@@ -295,7 +295,7 @@ def _place_names(points: Sequence[Point], left: float, right: float) -> tuple[li
     for point in points:
         near = [p for p in placed if abs(p.top1 - point.top1) < 0.06 * span and abs(p.cost - point.cost) < reach]
         names.append("" if near else escape(point.name, quote=False))
-        sides.append("middle left" if point.cost > (left + right) / 2 else "middle right")
+        sides.append("top left" if point.cost > (left + right) / 2 else "bottom right")  # clear of the front's line
         placed += [] if near else [point]
     return names, sides
 

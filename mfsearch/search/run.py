@@ -140,9 +140,11 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
         manifest = read_manifest(folder)
         check_same_study(manifest, wanted)
         if manifest.get("storage") != storage:
+            theirs, ours = (
+                without_password(str(url or folder / JOURNAL)) for url in (manifest.get("storage"), storage)
+            )
             raise ValueError(
-                f"study {settings.study!r} keeps its trials in {without_password(str(manifest.get('storage') or folder / JOURNAL))}, "
-                f"this run says {without_password(str(storage or folder / JOURNAL))}: give the same --storage"
+                f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
             )
         return manifest
     wanted |= {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
