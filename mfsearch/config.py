@@ -32,6 +32,11 @@ def _check_int(where: str, name: str, value: object, low: int, high: int) -> Non
     _check(ok, where, name, value, f"a whole number from {low} to {high}")
 
 
+def _check_among(where: str, name: str, value: object, choices: tuple[int, ...] | tuple[str, ...]) -> None:
+    ok = type(value) is type(choices[0]) and value in choices  # 2.0 and True are not the 2 and 1 of a stride
+    _check(ok, where, name, value, f"{', '.join(map(str, choices[:-1]))} or {choices[-1]}")
+
+
 def _check_bool(where: str, name: str, value: object) -> None:
     _check(type(value) is bool, where, name, value, "true or false")
 
@@ -47,7 +52,7 @@ class LiteConfig:
     def __post_init__(self) -> None:
         _check_int("lite", "exp", self.exp, 1, 16384)
         _check_int("lite", "out", self.out, 1, 4096)
-        _check(self.stride in (1, 2), "lite", "stride", self.stride, "1 or 2")
+        _check_among("lite", "stride", self.stride, (1, 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +75,9 @@ class BlockConfig:
     def __post_init__(self) -> None:
         _check_int("block", "exp", self.exp, 1, 65536)
         _check_int("block", "out", self.out, 1, 4096)
-        _check(self.stride in (1, 2), "block", "stride", self.stride, "1 or 2")
-        _check(self.kernel in (3, 5), "block", "kernel", self.kernel, "3 or 5")
-        _check(self.bridge in BRIDGES, "block", "bridge", self.bridge, f"one of {', '.join(BRIDGES)}")
+        _check_among("block", "stride", self.stride, (1, 2))
+        _check_among("block", "kernel", self.kernel, (3, 5))
+        _check_among("block", "bridge", self.bridge, BRIDGES)
         _check_bool("block", "former", self.former)
         _check_int("block", "tail", self.tail, 1, 8)
 
@@ -95,9 +100,8 @@ class TokenConfig:
 
     def __post_init__(self) -> None:
         _check_int("tokens", "count", self.count, 0, 12)
-        if self.count:
-            _check_int("tokens", "dim", self.dim, 32, 384)
-        ok = isinstance(self.init_std, int | float) and 0 < self.init_std <= 10
+        _check_int("tokens", "dim", self.dim, 32 if self.count else 0, 384)
+        ok = type(self.init_std) in (int, float) and 0 < self.init_std <= 10
         _check(ok, "tokens", "init_std", self.init_std, "a number above 0 and up to 10")
 
 
@@ -111,8 +115,8 @@ class FormerConfig:
 
     def __post_init__(self) -> None:
         _check_int("former", "heads", self.heads, 1, 16)
-        _check(self.ffn in (0, 1, 2, 4), "former", "ffn", self.ffn, "0, 1, 2 or 4")
-        _check(self.projections in ("tied", "full"), "former", "projections", self.projections, "tied or full")
+        _check_among("former", "ffn", self.ffn, (0, 1, 2, 4))
+        _check_among("former", "projections", self.projections, ("tied", "full"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +135,7 @@ class BridgeConfig:
     def __post_init__(self) -> None:
         _check_int("bridges", "heads", self.heads, 1, 16)
         _check_bool("bridges", "gate", self.gate)
-        _check(
-            self.projections in ("published", "full"), "bridges", "projections", self.projections, "published or full"
-        )
+        _check_among("bridges", "projections", self.projections, ("published", "full"))
         _check_bool("bridges", "final", self.final)
 
 
@@ -154,11 +156,9 @@ class DyReLUConfig:
     reduction: int = 4
 
     def __post_init__(self) -> None:
-        _check(self.source in SOURCES, "dyrelu", "source", self.source, f"one of {', '.join(SOURCES)}")
-        _check(
-            self.position in ("both", "first", "second"), "dyrelu", "position", self.position, "both, first or second"
-        )
-        _check(self.slopes in (2, 3), "dyrelu", "slopes", self.slopes, "2 or 3")
+        _check_among("dyrelu", "source", self.source, SOURCES)
+        _check_among("dyrelu", "position", self.position, ("both", "first", "second"))
+        _check_among("dyrelu", "slopes", self.slopes, (2, 3))
         _check_bool("dyrelu", "intercepts", self.intercepts)
         _check_int("dyrelu", "reduction", self.reduction, 1, 32)
 
@@ -170,6 +170,10 @@ class DyReLUConfig:
     def coefficients(self) -> int:
         """Dynamic numbers a channel: slopes, and as many intercepts where they are on."""
         return self.slopes * (2 if self.intercepts else 1)
+
+    def hidden(self, width: int) -> int:
+        """Hidden width of the coefficient MLP over a source of that width: width / reduction, at least 1."""
+        return max(1, width // self.reduction)
 
     def at(self, activation: str) -> str:
         """The source of the block's `first` or `second` activation; a static ReLU is "none"."""
@@ -213,7 +217,11 @@ class MobileFormerConfig:
         _check_int("config", "groups", self.groups, 1, 64)
         _check_int("config", "resolution", self.resolution, 16, 1024)
         _check_int("config", "classes", self.classes, 2, 100_000)
-        _check(len(self.blocks) > 0, "config", "blocks", self.blocks, "at least one row")
+        for name, part in _PARTS.items():
+            value = getattr(self, name)
+            _check(isinstance(value, part), "config", name, value, f"a {part.__name__}")
+        rows = isinstance(self.blocks, tuple) and all(isinstance(row, BlockConfig) for row in self.blocks)
+        _check(rows and len(self.blocks) > 0, "config", "blocks", self.blocks, "a tuple of at least one BlockConfig")
         self._check_mobile()
         self._check_tokens()
 
@@ -277,7 +285,7 @@ class MobileFormerConfig:
             raise ValueError(f"a config must be a mapping, got {type(data).__name__}")
         values = dict(data)
         schema = values.pop("schema", SCHEMA)
-        if schema != SCHEMA:
+        if type(schema) is not int or schema != SCHEMA:
             raise ValueError(f"schema must be {SCHEMA}, got {schema!r}: written by another version of mfsearch")
         for name, part in _PARTS.items():
             if name in values:
@@ -308,8 +316,8 @@ class MobileFormerConfig:
 
     @property
     def arch_id(self) -> str:
-        """Twelve hex digits that name what is built: fields without effect (token width where there are no tokens,
-        DyReLU's reduction under plain ReLU) do not enter."""
+        """Twelve hex digits that name what is built and where it is counted: fields without effect (token width where
+        there are no tokens, DyReLU's reduction under plain ReLU) do not enter, the resolution does."""
         text = json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -377,16 +385,25 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     """What `arch_id` hashes: the config without the fields that change nothing in what is built."""
     data = dataclasses.asdict(config)
     rows = config.blocks
-    if not config.tokens.count:
+    count = config.tokens.count
+    data["tokens"]["init_std"] = float(config.tokens.init_std)
+    if not count:
         del data["tokens"]["dim"], data["tokens"]["init_std"]
     if not any(row.former for row in rows):
         del data["former"]
-    to_former = config.bridges.final or any(row.to_former for row in rows)
-    if not to_former:
+    elif count == 1:  # attention over one token is 1, however many heads
+        del data["former"]["heads"]
+    if not (config.bridges.final or any(row.to_former for row in rows)):
         del data["bridges"]["gate"]
-        if not any(row.to_mobile for row in rows):
-            del data["bridges"]["heads"], data["bridges"]["projections"]
-    if not config.dyrelu.dynamic:
+        if count <= 1:
+            del data["bridges"]["heads"]
+        if not count:
+            del data["bridges"]["projections"]
+    if config.dyrelu.dynamic:
+        data["dyrelu"]["reduction"] = _hidden_widths(config)
+        if count == 1 and config.dyrelu.source == "mean_token":
+            data["dyrelu"]["source"] = "first_token"
+    else:
         for name in ("slopes", "intercepts", "reduction"):
             del data["dyrelu"][name]
         if config.dyrelu.source == "none":
@@ -397,6 +414,20 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     return data
 
 
+def _hidden_widths(config: MobileFormerConfig) -> list[int]:
+    """What DyReLU's reduction comes to: one width for all where tokens are the source, else one an activation."""
+    dyrelu = config.dyrelu
+    if dyrelu.source in TOKEN_SOURCES:
+        return [dyrelu.hidden(config.tokens.dim)]
+    widths = []
+    for row in config.blocks:
+        if dyrelu.position != "second":
+            widths.append(row.exp)
+        if dyrelu.position != "first":
+            widths.append(row.exp if row.stride == 1 else row.tail * row.out)
+    return [dyrelu.hidden(width) for width in widths]
+
+
 def _flow(value: Any) -> str:
     text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1000)
     return text.removesuffix("...\n").strip()
@@ -405,11 +436,14 @@ def _flow(value: Any) -> str:
 def load_config(path: Path) -> MobileFormerConfig:
     """The config in a YAML or JSON file; ValueError names the file and what is wrong in it."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        # not one parser for both: YAML 1.1 takes JSON's 1e-05 for a word
+        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        kind = "JSON" if path.suffix == ".json" else "YAML"
+        raise ValueError(f"{path} is not {kind}: {error}") from None
     try:
         return MobileFormerConfig.from_dict(data)
     except ValueError as error:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
+_NUMBER = r"(\d{1,15}(?:\.\d{1,15})?)"
 BAND = 0.85  # a budget given by its upper end alone aims at [0.85, 1] of it
 
 
@@ -26,9 +26,10 @@ class Budget:
 def parse_madds(text: str) -> int:
     """`150M`, `1.2G`, `800K` or a plain number of multiply-adds."""
     match = re.fullmatch(_NUMBER + r"\s*([KMG]?)", text.strip(), re.IGNORECASE)
-    if not match or float(match[1]) == 0:
+    count = round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()]) if match else 0
+    if not count:
         raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}")
-    return round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()])
+    return count
 
 
 def parse_budget(text: str) -> Budget:
@@ -63,10 +64,10 @@ def parse_seconds(text: str) -> float:
 
 
 def format_madds(madds: float) -> str:
-    """`152.0M`, `1.20G`: four significant digits at the most."""
-    if madds >= 1e9:
+    """`152.0M`, `1.20G`, `40.5K`."""
+    if madds >= 999.95e6:
         return f"{madds / 1e9:.2f}G"
-    return f"{madds / 1e6:.1f}M"
+    return f"{madds / 1e6:.1f}M" if madds >= 1e6 else f"{madds / 1e3:.1f}K"
 
 
 def format_seconds(seconds: float) -> str:

@@ -34,7 +34,7 @@ class DyReLU(nn.Module):
         super().__init__()
         self.config = config
         self.channels = channels
-        hidden = squeeze_width(width, config.reduction)
+        hidden = config.hidden(width)
         self.squeeze = nn.Linear(width, hidden)
         self.expand = nn.Linear(hidden, config.coefficients * channels)
 
@@ -62,24 +62,19 @@ class DyReLU(nn.Module):
         """[B, coefficients, C, 1, 1], or [B, coefficients, C, H, W] where tokens are mixed per pixel."""
         N, C, source = self.config.coefficients, self.channels, self.config.source
         if source == "pooled":
-            return self._theta(F.adaptive_avg_pool2d(x, 1).flatten(1)).view(-1, N, C, 1, 1)
+            return self.theta(F.adaptive_avg_pool2d(x, 1).flatten(1)).view(-1, N, C, 1, 1)
         assert z is not None
         if source == "first_token":
-            return self._theta(z[:, 0]).view(-1, N, C, 1, 1)
+            return self.theta(z[:, 0]).view(-1, N, C, 1, 1)
         if source == "mean_token":
-            return self._theta(z.mean(1)).view(-1, N, C, 1, 1)
+            return self.theta(z.mean(1)).view(-1, N, C, 1, 1)
         assert mix is not None
-        theta_BRM = self._theta(z).transpose(1, 2)
+        theta_BRM = self.theta(z).transpose(1, 2)
         return (theta_BRM @ mix.flatten(2)).view(-1, N, C, *mix.shape[2:])
 
-    def _theta(self, source: Tensor) -> Tensor:
-        # 2 hard_sigmoid(t) - 1
+    def theta(self, source: Tensor) -> Tensor:
+        """The coefficients [..., coefficients * C] that a source vector asks for, as 2 hard_sigmoid(t) - 1."""
         return torch.clamp(self.expand(F.relu(self.squeeze(source))) / 3, -1, 1)
-
-
-def squeeze_width(width: int, reduction: int) -> int:
-    """Hidden width of the coefficient MLP: width / reduction, at least 1."""
-    return max(1, width // reduction)
 
 
 def activation(config: DyReLUConfig, which: str, channels: int, token_dim: int) -> Static | DyReLU:

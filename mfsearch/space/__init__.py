@@ -3,7 +3,8 @@
 import difflib
 from pathlib import Path
 
-from mfsearch.space.space import Knob, Params, SearchSpace, Value, load_space
+from mfsearch.space.read import load_space
+from mfsearch.space.space import Knob, Params, SearchSpace, Value
 
 __all__ = ["Knob", "Params", "SearchSpace", "Value", "find_space", "load_space", "spaces_folder"]
 

@@ -1,0 +1,112 @@
+"""Imports go one way, and what is heavy or optional is imported in one place only."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# From the ground up: a file imports its own layer and those before it, inside functions too. `space` stands after
+# `cost`, because the width is solved with the closed-form count.
+LAYERS = [
+    *("units", "config", "presets", "model", "cost", "space", "data", "proxy", "pareto"),
+    *("search", "analysis", "export", "explore", "commands", "cli", "__main__"),
+]
+HOME = {"optuna": "mfsearch/search", "plotly": "mfsearch/analysis", "streamlit": "app"}
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import; `from a import b` gives a.b, which may be a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "import_module":
+            for argument in node.args:
+                if isinstance(argument, ast.Constant):
+                    yield node.lineno, str(argument.value)
+
+
+def layer_of(path: Path) -> str:
+    parts = path.relative_to(ROOT / "mfsearch").parts
+    return parts[0].removesuffix(".py")
+
+
+def test_every_part_of_the_package_has_its_layer() -> None:
+    found = {layer_of(path) for path in sources("mfsearch")} - {"__init__"}
+    assert found <= set(LAYERS), found - set(LAYERS)
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for path in sources("mfsearch"):
+        here = layer_of(path)
+        if here == "__init__":
+            continue
+        for line, name in imported(path):
+            package, _, rest = name.partition(".")
+            there = rest.split(".")[0]
+            if package == "mfsearch" and there in LAYERS and LAYERS.index(there) > LAYERS.index(here):
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {name}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", HOME)
+def test_a_library_is_known_to_one_folder_only(library: str) -> None:
+    files = [*sources("mfsearch"), *sources("app")]
+    homes = [path for path in files if any(name.split(".")[0] == library for _, name in imported(path))]
+    outside = [str(path.relative_to(ROOT)) for path in homes if not path.is_relative_to(ROOT / HOME[library])]
+    assert outside == []
+    assert homes
+
+
+def test_tests_and_app_are_not_imported_by_the_package() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sources("mfsearch")
+        for line, name in imported(path)
+        if name.split(".")[0] in ("tests", "app", "benchmarks", "pytest")
+    ]
+    assert wrong == []
+
+
+def loaded_by(code: str) -> set[str]:
+    report = f"{code}\nimport sys; print(*{{name.split('.')[0] for name in sys.modules}}, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(run.stderr.split())
+
+
+def test_the_command_line_opens_without_the_heavy_libraries() -> None:
+    """`mfsearch --help` answers at once: torch alone would take seconds."""
+    heavy = {
+        "torch",
+        "numpy",
+        "pandas",
+        "optuna",
+        "plotly",
+        "streamlit",
+        "onnx",
+        "onnxruntime",
+        "sklearn",
+        "yaml",
+        "rich",
+    }
+    assert loaded_by("import mfsearch.cli") & heavy == set()
+    with_help = "import mfsearch.cli\ntry: mfsearch.cli.main(['run', '--help'])\nexcept SystemExit: pass"
+    assert loaded_by(with_help) & heavy == set()
+
+
+def test_configs_costs_and_spaces_need_no_torch() -> None:
+    heavy = {"torch", "numpy", "pandas", "optuna", "onnx", "onnxruntime", "sklearn"}
+    code = "import mfsearch.presets, mfsearch.units, mfsearch.space.solve, mfsearch.cost.madds, mfsearch.cost.memory"
+    assert loaded_by(code) & heavy == set()
