@@ -23,8 +23,8 @@ further file. Other people's work ran all along, load average about 5: "idle" wa
     busy     repeat, 96 px                   17%     2.20%     6/6        32.0
     busy     repeat, 151M                    33%     4.94%     6/6        67.0
 
-So a network differs from itself by less than 2 % on a busy machine. A network of another make does not keep its ratio as
-well: it feels a neighbour's use of cache and memory more, or less, than the reference does, and no pairing cancels
+So a network differs from itself by less than 2 % on a busy machine. A network of another make does not keep its ratio
+as well: it feels a neighbour's use of cache and memory more, or less, than the reference does, and no pairing cancels
 that. With 15 rounds at least instead of 30, one of eight A/A on the busy machine was off by 2.54 %.
 """
 
@@ -105,7 +105,8 @@ def main() -> None:
     for row in rows:
         disturbed = "-" if row.disturbed is None else f"{row.disturbed}/{len(row.differences)}"
         print(
-            f"{row.machine:8} {row.method:36} {row.over_limit:9.0%} {row.largest:9.2%} {disturbed:>10} {row.seconds:7.1f}"
+            f"{row.machine:8} {row.method:36} {row.over_limit:9.0%} {row.largest:9.2%} "
+            f"{disturbed:>10} {row.seconds:7.1f}"
         )
 
 

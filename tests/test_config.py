@@ -163,7 +163,7 @@ def test_a_missing_key_names_its_place_and_what_is_needed() -> None:
 @pytest.mark.parametrize("data", [None, [], "mf-151m", 3])
 def test_what_is_no_mapping_is_refused(data: Any) -> None:
     refuse(data, "a config must be a mapping, got ")
-    refuse(edited(**{"lite": data}), "lite must be a mapping, got ")
+    refuse(edited(lite=data), "lite must be a mapping, got ")
     rows = [*SMALL.to_dict()["blocks"], data]
     refuse(edited(blocks=rows), "blocks[3] must be a mapping, got ")
 

@@ -13,9 +13,9 @@ from mfsearch.analysis.pareto import (
     measured_objectives,
     minimised,
     pareto_front,
-    pareto_mask,
     within,
 )
+from mfsearch.pareto import pareto_mask
 from tests.analysis.rows import failed, row, study
 
 NAN = np.nan

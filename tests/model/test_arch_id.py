@@ -15,7 +15,6 @@ from mfsearch.config import (
     BlockConfig,
     BridgeConfig,
     DyReLUConfig,
-    FormerConfig,
     HeadConfig,
     LiteConfig,
     MobileFormerConfig,

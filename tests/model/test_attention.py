@@ -53,8 +53,8 @@ def attend(queries: Matrix, keys: Matrix, values: Matrix, heads: int) -> Matrix:
             scores = [sum(a * b for a, b in zip(q[part], k[part], strict=True)) / math.sqrt(width) for k in keys]
             shares = [math.exp(score - max(scores)) for score in scores]
             total = sum(shares)
-            for i in range(part.start, part.stop):
-                row.append(sum(share / total * v[i] for share, v in zip(shares, values, strict=True)))
+            for channel in zip(*(v[part] for v in values), strict=True):
+                row += [sum(share / total * v for share, v in zip(shares, channel, strict=True))]
         result.append(row)
     return result
 

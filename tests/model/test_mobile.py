@@ -30,7 +30,7 @@ def image(channels: int, side: int = 6) -> Tensor:
 
 def conv_norm(module: ConvNorm, x: Tensor, *, kernel: int = 1, stride: int = 1, groups: int = 1) -> Tensor:
     """Convolution and BatchNorm from the state alone, padded to keep the map's size, without any shuffle."""
-    s = module.state_dict()
+    s: dict[str, Tensor] = module.state_dict()
     assert s["conv.weight"].shape[2:] == (kernel, kernel)
     y = F.conv2d(x, s["conv.weight"], None, stride, kernel // 2, groups=groups)
     scale = s["norm.weight"] / (s["norm.running_var"] + 1e-5).sqrt()
@@ -120,9 +120,9 @@ def test_a_stride_2_row_has_its_residual_around_the_second_half(exp: int, tail: 
 def test_the_two_activations_of_a_row_have_coefficients_of_their_own(stride: int) -> None:
     row = BlockConfig(16, 12, stride, tail=3)
     mobile = (MobileDown if stride == 2 else Mobile)(row, 8, 1, DyReLUConfig(), 32)
-    channels = [act.channels for act in (mobile.act1, mobile.act2)]  # type: ignore[union-attr]
+    channels = [act.channels for act in (mobile.act1, mobile.act2)]
     assert channels == ([16, 36] if stride == 2 else [16, 16])
-    assert mobile.act1.expand is not mobile.act2.expand  # type: ignore[union-attr]
+    assert mobile.act1.expand is not mobile.act2.expand
 
 
 def test_no_convolution_of_the_path_has_a_bias() -> None:

@@ -129,6 +129,9 @@ def test_weights_that_are_not_finite_show_in_the_loss(
 def test_a_gradient_that_is_not_finite_is_named(
     tiny: MobileFormerConfig, digits: DeviceData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken(monkeypatch, lambda model: model.head.hidden.weight.register_hook(lambda g: g * float("inf")))
+    def breaks(model: MobileFormer) -> None:
+        model.head.hidden.weight.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
+
+    broken(monkeypatch, breaks)
     with pytest.raises(SmokeTestError, match=r"the gradient of head\.hidden\.weight is not finite"):
         smoke_test(tiny, digits, seed=0)
