@@ -1,6 +1,5 @@
 """Shared fixtures: one torch thread, a cache of its own, small images on disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +32,8 @@ def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The latency baseline is kept here, not in the user's cache."""
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("MFSEARCH_CACHE", str(folder))
-    yield folder
+    return folder
