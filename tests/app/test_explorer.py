@@ -17,6 +17,9 @@ class Explorer:
         self.results, self.monkeypatch = results, monkeypatch
         self.rows: dict[str, list[dict[str, object]]] = {}
         monkeypatch.setattr(studies, "read_trials", lambda path: self.rows[path.name])
+        monkeypatch.setitem(
+            sys.modules, "__main__", sys.modules["__main__"]
+        )  # AppTest puts the page there and leaves it
 
     def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
         self.rows[name] = rows
