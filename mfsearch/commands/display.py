@@ -95,10 +95,13 @@ def _panel(progress: Progress) -> Group:
     of = f" of {limits.trials}" if limits.trials is not None else ""
     rejected = sum(row["outcome"] == "rejected" for row in progress.rows)
     failed = sum(row["outcome"] == "failed" for row in progress.rows)
+    facts = [f"{progress.trained}{of} trained, {rejected} rejected, {failed} failed, {progress.screened} screened out"]
+    if progress.trained:
+        facts.append(f"best top1 {max(row['top1'] for row in progress.rows if row['outcome'] == 'trained'):.2%}")
     left = progress.seconds_left()
-    head = f"{progress.trained}{of} trained, {rejected} rejected, {failed} failed, {progress.screened} screened out" + (
-        f"   {format_seconds(left)} left" if left is not None else ""
-    )
+    if left is not None:
+        facts.append(f"{format_seconds(left)} left")
+    head = "   ".join(facts)
     lines = [Text(head, style="bold")]
     for number, (proposal, stage, share) in sorted(progress.running.items()):
         bar = "#" * round(20 * share)

@@ -14,7 +14,7 @@ from mfsearch.commands.display import make_display, print_front
 from mfsearch.commands.network import deployed_space
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.search.settings import Settings
-from mfsearch.search.study import REPORT, check_name
+from mfsearch.search.study import MANIFEST, REPORT, check_name
 from mfsearch.space import find_space
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
@@ -173,7 +173,7 @@ def _print_ending(
 
         front = front_numbers(rows, settings.objectives)
         in_results = "" if args.results == Path("results") else f" --results {args.results}"
-        print(f"\nreport    {report}\nstudy     {folder}\n\nWhat to do next:")
+        print(f"\nreport    {report}\nmanifest  {folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
         print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")
         print(f"  mfsearch export {settings.study} --trial {front[-1]} --to exported{in_results}")
