@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 
 # Sets up, then searches on the embedded digits for five minutes; again: goes on with the study.
 demo: $(VENV)/.base
-	$(BIN)/mfsearch run --budget 20M..150M --latency 25ms --data digits --time 5m --workers $(WORKERS) --study demo
+	$(BIN)/mfsearch run --budget 20M..150M --latency 100ms --data digits --time 5m --workers $(WORKERS) --study demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest

@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     _results(explore)
 
     export = _command(commands, "export", "write a network's config, weights and ONNX")
-    export.add_argument("network", metavar="STUDY", help="study with --trial, or a preset or YAML file without")
+    export.add_argument("network", metavar="NETWORK", help="a study with --trial, STUDY:TRIAL, a preset or a YAML file")
     export.add_argument("--trial", type=_whole, help="number of the trial")
     export.add_argument("--to", type=Path, required=True, help="a new or empty folder")
     _deployment(export)

@@ -142,6 +142,14 @@ def test_describe_reads_what_export_writes(tmp_path: Path, capsys: pytest.Captur
     assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
 
 
+def test_a_budget_between_the_smallest_network_and_what_draws_reach(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["run", "--budget", "5M", "--results", str(tmp_path), "--study", "s"]
+    assert main(argv) == 2
+    assert "lies inside; the smallest network found has 4.9M" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["mobile_former", "mobile_former_small", "paper"])
 def test_space_prints_knobs_size_and_the_feasible_share(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["space", name, "--budget", "150M", "--json"]) == 0

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
@@ -33,6 +32,7 @@ from mfsearch.analysis.summary import (
     why_no_figure,
     why_no_front,
 )
+from mfsearch.search.settings import without_password
 
 
 def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path) -> None:
@@ -135,8 +135,7 @@ def _next_steps(study: str, front: pd.DataFrame) -> str:
 
 def _details(manifest: Mapping[str, object]) -> str:
     text = json.dumps(manifest, indent=2, ensure_ascii=False, default=str)
-    text = re.sub(r'://[^\s"]*@', "://***@", text)  # a storage URL may hold a password, and a report is sent around
-    return f"<details><summary>What made these numbers</summary><pre>{escape(text)}</pre></details>"
+    return f"<details><summary>What made these numbers</summary><pre>{escape(without_password(text))}</pre></details>"
 
 
 _PAGE = Template("""<!doctype html>

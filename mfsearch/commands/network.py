@@ -147,7 +147,7 @@ def space(args: argparse.Namespace) -> int:
         words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
         print(f"  {name:<{width}}  {', '.join(words)}")
     print(f"\n{len(found.knobs)} knobs, {found.size:.3g} settings, width {report['width']}")
-    print(f"{'':<12}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends by descent)")
+    print(f"{'':<12}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends of madds by descent)")
     madds, params = report["madds"], report["num_params"]
     print(f"{'madds':<12}" + "".join(f"{format_madds(madds[key]):>10}" for key in madds))
     print(f"{'num_params':<12}" + "".join(f"{params[key] / 1e6:>9.2f}M" for key in params))

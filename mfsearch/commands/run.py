@@ -1,6 +1,7 @@
 """run: from the command line's words to a study, its display and what is left at the end."""
 
 import argparse
+import collections
 import dataclasses
 import json
 import re
@@ -16,7 +17,7 @@ from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.search.settings import Settings
 from mfsearch.search.study import MANIFEST, REPORT, check_name
 from mfsearch.space import find_space
-from mfsearch.units import parse_budget, parse_ms, parse_seconds
+from mfsearch.units import format_madds, parse_budget, parse_ms, parse_seconds
 
 DEFAULT_TRIALS = 30
 
@@ -47,16 +48,25 @@ def run(args: argparse.Namespace) -> int:
     if result.stopped == "interrupted":
         return 130
     trained = any(row["outcome"] == "trained" for row in result.rows)
-    if result.stopped == "latency" and not trained:
+    if trained:
+        return 0
+    if result.stopped == "latency":
         raise ValueError(_nothing_fast_enough(result.rows, settings))
-    return 0 if trained else 1
+    if result.stopped == "exhausted":
+        raise ValueError(_nothing_inside(settings))
+    if result.stopped == "failing":
+        reasons = collections.Counter(str(row["reason"]) for row in result.rows)
+        raise RuntimeError(
+            f"none of {len(result.rows)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
+        )
+    return 1
 
 
 def _settings(args: argparse.Namespace) -> Settings:
     budget = parse_budget(args.budget)
     space = deployed_space(find_space(args.space), args)
     name = Path(args.data).name or "data"
-    study = args.study or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{name}-{args.budget}".replace("..", "-")).strip("-")
+    study = args.study or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{name}-{args.budget}".replace("..", "-")).strip("._-")
     return Settings(
         study=check_name(study),
         budget=budget,
@@ -165,7 +175,8 @@ def _print_ending(
         "time": "The time is up; the same command goes on.",
         "interrupted": "Interrupted; every finished trial is kept and the same command goes on.",
         "exhausted": "No new network inside the budget is left to propose in this space.",
-        "latency": f"Stopped: the last proposals were all slower than {settings.latency_limit_ms} ms.",
+        "latency": f"Stopped: the last networks proposed were slower than {settings.latency_limit_ms} ms.",
+        "failing": "Stopped: the last networks proposed could not be trained.",
     }
     print(f"\n{words[stopped]}")
     if report is not None:
@@ -177,6 +188,16 @@ def _print_ending(
         print(f"  mfsearch explore {settings.study}{in_results}")
         print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")
         print(f"  mfsearch export {settings.study} --trial {front[-1]} --to exported{in_results}")
+
+
+def _nothing_inside(settings: Settings) -> str:
+    from mfsearch.search.proposal import ATTEMPTS
+    from mfsearch.space.solve import smallest_madds
+
+    return (
+        f"budget {settings.budget}: none of {2 * ATTEMPTS} networks drawn from space {settings.space.name} "
+        f"lies inside; the smallest network found has {format_madds(smallest_madds(settings.space))} multiply-adds"
+    )
 
 
 def _nothing_fast_enough(rows: list[dict[str, Any]], settings: Settings) -> str:

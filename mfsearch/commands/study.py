@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.commands.network import deployed
+from mfsearch.units import Budget
 
 
 def show(args: argparse.Namespace) -> int:
@@ -48,13 +49,13 @@ def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Pat
     by_number = {row["number"]: row for row in rows}
     counts = {name: sum(row["outcome"] == name for row in rows) for name in ("trained", "rejected", "failed")}
     duplicates = len(rows) - len({row["arch_id"] for row in rows})
-    high = manifest["budget"]["high"]
+    budget = Budget(**manifest["budget"])
     return {
         "study": manifest["study"],
         "folder": str(folder),
         **counts,
         "duplicates": duplicates,
-        "trained_outside_budget": sum(row["outcome"] == "trained" and row["madds"] > high for row in rows),
+        "trained_outside_budget": sum(row["outcome"] == "trained" and not budget.holds(row["madds"]) for row in rows),
         "front": [{key: value for key, value in by_number[number].items() if key != "curve"} for number in front],
         "manifest": manifest | {"storage": without_password(manifest.get("storage") or "") or None},
     }
@@ -82,18 +83,21 @@ def export(args: argparse.Namespace) -> int:
     from mfsearch.search.study import WEIGHTS, find_study, read_manifest
 
     weights, seed, note = None, 0, "first weights, nothing trained"
-    if args.trial is None:
-        config = deployed(find_config(args.network, args.results), args)
+    study, trial = args.network, args.trial
+    if trial is None and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
+        study, _, trial = study.rpartition(":")
+    if trial is None:
+        config = deployed(find_config(study, args.results), args)
     else:
-        row = find_trial(args.network, str(args.trial), args.results)
+        row = find_trial(study, str(trial), args.results)
         config = deployed(MobileFormerConfig.from_dict(row["config"]), args)
-        folder = find_study(args.network, args.results)
+        folder = find_study(study, args.results)
         seed = int(read_manifest(folder)["seed"])
         kept = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
         if kept.is_file():
             weights = kept
         else:
-            note = f"first weights: the short training's are kept for the front only, trial {args.trial} is not on it"
+            note = f"first weights: the short training's are kept for the front only, trial {trial} is not on it"
     result = export_network(config, args.to, weights=weights, seed=seed)
     if weights is not None:
         note = f"{result.warm} tensors from the short training"

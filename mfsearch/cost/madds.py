@@ -187,7 +187,7 @@ def _dyrelu(config: DyReLUConfig, row: BlockConfig, M: int, D: int, N: int) -> _
     macs = other = params = 0
     for C in channels:
         width = C if source == "pooled" else D
-        hidden = width // config.reduction or 1
+        hidden = config.hidden(width)
         weights = hidden * (width + coefficients * C)
         params += weights + hidden + coefficients * C
         if source == "spatial":

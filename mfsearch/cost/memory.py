@@ -16,7 +16,9 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
     T = M * config.tokens.dim
     full = config.bridges.projections == "full"
     spatial = config.dyrelu.source == "spatial"
-    mixed = config.dyrelu.coefficients if spatial else 0
+    first, second = (
+        config.dyrelu.coefficients if config.dyrelu.at(at) == "spatial" else 0 for at in ("first", "second")
+    )
 
     side = -(-config.resolution // 2)
     live = 3 * config.resolution**2 + config.stem * side * side
@@ -40,12 +42,12 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
             live = max(
                 x + wide,  # expand
                 skip + 2 * wide,  # depthwise
-                skip + wide * (1 + mixed),  # DyReLU with coefficients per pixel
+                skip + wide * (1 + max(first, second)),  # DyReLU with coefficients per pixel
                 skip + wide + row.out * N,  # project
             )
         else:
             exp, tail, out = row.exp * N, row.tail * row.out * N, row.out * N
-            live = max(x + exp, exp * (1 + mixed), exp + out, out + tail * (1 + mixed), out + tail + out)
+            live = max(x + exp, exp * (1 + first), exp + out, out + tail * (1 + second), out + tail + out)
         peak = max(peak, beside + live)
         if row.to_mobile:
             peak = max(peak, T + row.out * N * (3 if full else 2) + h * M * N)

@@ -164,7 +164,7 @@ def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Pat
     url = f"{ADDRESS}/{cifar.archive}"
     if data_dir is None:
         raise DataError(
-            f"{name}: no data folder is given (data_dir, or MFSEARCH_DATA in the environment); it must hold "
+            f"{name}: no data folder is given (--data-dir, or MFSEARCH_DATA in the environment); it must hold "
             f"{' or '.join(layout.folder for layout in cifar.layouts)}, as unpacked from {url}"
         )
     for layout in cifar.layouts:
@@ -177,6 +177,6 @@ def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Pat
         return layout, data_dir / layout.folder
     looked = " or ".join(str(data_dir / layout.folder) for layout in cifar.layouts)
     raise DataError(
-        f"{name}: no {looked}, and {data_dir} is not one itself; allow the download (download=True), or\n"
+        f"{name}: no {looked}, and {data_dir} is not one itself; --download fetches it, and so does\n"
         f"mkdir -p {data_dir} && curl -O {url} && tar -xzf {cifar.archive} -C {data_dir}"
     )

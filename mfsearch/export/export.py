@@ -1,12 +1,14 @@
 """A found network as files: config, weights and ONNX, all three the same network."""
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mfsearch.config import MobileFormerConfig
+from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.model import MobileFormer
 
@@ -43,18 +45,24 @@ def export_network(config: MobileFormerConfig, folder: Path, *, weights: Path | 
                 state[name] = value
                 fresh.append(name)
         model.load_state_dict(state)
-    folder.mkdir(parents=True, exist_ok=True)
-    config.save(folder / "arch.yaml")
+    folder.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, folder / "weights.safetensors")
-    difference = export_onnx(model, config.resolution, folder / "model.onnx")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        part = Path(place)
+        config.save(part / "arch.yaml")
+        try:
+            save_file(tensors, part / "weights.safetensors")
+        except SafetensorError as error:
+            raise OSError(f"cannot write the weights to {folder}: {error}") from None
+        difference = export_onnx(model, config.resolution, part / "model.onnx")
+        folder.mkdir(exist_ok=True)
+        for file in part.iterdir():
+            file.replace(folder / file.name)
     return Exported(folder, ["arch.yaml", "weights.safetensors", "model.onnx"], warm, fresh, difference)
 
 
 def load_network(folder: Path) -> MobileFormer:
     """The network that `export_network` wrote, with its weights, in eval mode."""
-    from mfsearch.config import load_config
-
     model = MobileFormer(load_config(folder / "arch.yaml"))
     model.load_state_dict(load_file(folder / "weights.safetensors"))
     return model.eval()

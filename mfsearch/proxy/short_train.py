@@ -70,7 +70,6 @@ def short_train(
     recipe: Recipe,
     *,
     seed: int,
-    on_epoch: Callable[[EpochLog], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> ShortTraining:
     """Train the network of `config` on the proxy's images; raises TrainingError on a loss that is not finite.
@@ -123,10 +122,8 @@ def short_train(
             on_step(step + 1, steps)
         if k == per_epoch - 1 or step == steps - 1:
             top1 = evaluate(model, data)
-            log = EpochLog((step + 1) / per_epoch, loss_sum.item() / in_epoch, top1, time.perf_counter() - start)
-            curve.append(log)
-            if on_epoch is not None:
-                on_epoch(log)
+            seconds = time.perf_counter() - start
+            curve.append(EpochLog((step + 1) / per_epoch, loss_sum.item() / in_epoch, top1, seconds))
     weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     _check_weights(weights)
     return ShortTraining(

@@ -21,11 +21,13 @@ from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.data import load_data
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
+from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
 
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
+
+STRAY = "export-"  # folders of exports; what a kill leaves of them is swept at the next start
 
 Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
 
@@ -37,9 +39,9 @@ class Job:
     data: str
     data_dir: Path | None
     data_digest: str
-    data_seed: int
     recipe: Recipe
     latency_limit_ms: float | None
+    baseline_ms: float | None  # the reference network's time on this device, kept with the study
     device: str
     seed: int
     weights: Path
@@ -58,16 +60,19 @@ class Evaluator:
             data_dir=job.data_dir,
             samples=recipe.samples,
             val_samples=recipe.val_samples,
-            seed=job.data_seed,
+            seed=job.seed,
         )
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)
-        self.meter = LatencyMeter.open() if job.latency_limit_ms is not None else None
+        self.broken = False  # the device can do no more in this process
+        self.meter = None
+        if job.latency_limit_ms is not None and job.baseline_ms is not None:
+            self.meter = dataclasses.replace(LatencyMeter.open(), baseline_ms=job.baseline_ms)
 
     def evaluate(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
         """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
-        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": self.job.seed}
+        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": self.job.seed, "device": self.device.type}
         try:
             report("measuring", 0.0)
             row |= self._export_and_measure(config)
@@ -77,15 +82,17 @@ class Evaluator:
             row |= self._train(config, report)
         except (ExportError, SmokeTestError, TrainingError) as error:
             row["reason"] = str(error)
-        except (RuntimeError, MemoryError) as error:  # out of memory on this network is this trial's end alone
-            row["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
+        except Exception as error:  # out of memory, a full disk for the export: this trial's end alone
+            row["outcome"] = "failed"
+            row["reason"] = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
+            self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
         return row
 
     def _export_and_measure(self, config: MobileFormerConfig) -> dict[str, Any]:
         """The ONNX file equals torch; where latency is asked for it is measured at the deployment size."""
         measured = self.job.latency_limit_ms is not None
         side = config.resolution if measured else self.job.recipe.resolution
-        with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        with tempfile.TemporaryDirectory(prefix=STRAY, dir=self.job.weights) as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(MobileFormer(config, seed=self.job.seed), side, path)
             if self.meter is None or self.job.latency_limit_ms is None:
@@ -110,14 +117,11 @@ class Evaluator:
         return row
 
     def _train(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
-        recipe = self.job.recipe
-        curve: list[EpochLog] = []
         result = short_train(
             config,
             self.data,
-            recipe,
+            self.job.recipe,
             seed=self.job.seed,
-            on_epoch=curve.append,
             on_step=lambda step, steps: report("training", step / steps),
         )
         row: dict[str, Any] = {

@@ -32,7 +32,8 @@ TARGET = "madds_target"  # the knob that says where in the budget's band the wid
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to evaluate. origin: `preset NAME`, `fitted NAME` or the sampler's name."""
+    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, the sampler's name, or `random` where it found
+    nothing new."""
 
     index: int
     origin: str
@@ -120,7 +121,8 @@ class Proposer:
         if shadow_number is not None:  # the asked trial gives way to a finished one, as after a restart
             self.shadow.tell(shadow_number, state=TrialState.FAIL)
         params = row["params"]
-        if values is not None and set(params) == set(self.choices):
+        in_band = not self.space.solved or row["madds"] >= self.budget.low  # a small preset is no network of a target
+        if values is not None and in_band and set(params) == set(self.choices):
             self.shadow.add_trial(
                 optuna.trial.create_trial(
                     values=values, params=params, distributions=self.distributions, constraints=constraints
@@ -188,11 +190,15 @@ class Proposer:
         seed = int.from_bytes(digest[:4], "big")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self.shadow.sampler = make_sampler(self.sampler_name, seed)
+            self.shadow.sampler = MAKERS[self.sampler_name](seed)
 
 
-def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
-    """The Optuna sampler of a name in `settings.SAMPLERS`."""
-    if name == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+def _tpe(seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=STARTUP)
+
+
+def _random(seed: int) -> optuna.samplers.BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
+MAKERS = {"tpe": _tpe, "random": _random}  # the names are `settings.SAMPLERS`

@@ -1,18 +1,23 @@
 """The search: propose, evaluate in workers, write each finished trial at once, go on where the last run stopped."""
 
-import dataclasses
+import contextlib
+import datetime
 import shlex
+import shutil
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from mfsearch.data import ImageData, load_data
-from mfsearch.search.evaluate import Job
+from mfsearch.search.evaluate import STRAY, Job
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.settings import Settings, check_same_study, make_manifest, without_password
+from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
 from mfsearch.search.study import (
     JOURNAL,
     MANIFEST,
@@ -25,8 +30,8 @@ from mfsearch.search.study import (
 )
 from mfsearch.search.workers import Event, WorkerPool
 
-MAX_REJECTED_IN_A_ROW = 30  # by the latency limit, before a search that finds nothing new gives up
-MAX_REJECTED_AT_FIRST = 12  # the same while nothing at all was trained
+MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
+MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. stopped: `trials`, `time`, `interrupted`, `exhausted` or `latency`."""
+    """How a run ended. stopped: `trials`, `time`, `interrupted`, `exhausted`, `latency` or `failing`."""
 
     stopped: str
     manifest: dict[str, Any]
@@ -104,7 +109,8 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
     with locked(folder):
         manifest = _manifest(settings, images, folder, storage)
         del images  # each worker has its own
-        ledger = Ledger(folder, settings.study, settings.objectives, storage)
+        identity = {key: manifest[key] for key in IDENTITY}
+        ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
         return _Run(settings, limits, ledger, manifest, watcher).run()
 
 
@@ -123,11 +129,12 @@ def _load(settings: Settings) -> ImageData:
 
 def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
     """The study's manifest: written if it is new, compared if it is not."""
-    passport = None
+    passport = baseline_ms = None
     if settings.latency_limit_ms is not None:
         from mfsearch.cost.latency import LatencyMeter
 
-        passport = dataclasses.asdict(LatencyMeter.open().passport)
+        meter = LatencyMeter.open()
+        passport, baseline_ms = meter.passport.as_dict(), meter.baseline_ms
     facts = {
         "name": images.name,
         "digest": images.digest,
@@ -135,20 +142,19 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
         "train_images": len(images.train_labels),
         "val_images": len(images.val_labels),
     }
-    wanted = make_manifest(settings, facts, passport)
+    wanted = make_manifest(settings, facts, passport) | {"baseline_ms": baseline_ms}
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
         check_same_study(manifest, wanted)
-        if manifest.get("storage") != storage:
-            theirs, ours = (
-                without_password(str(url or folder / JOURNAL)) for url in (manifest.get("storage"), storage)
-            )
+        places = (manifest.get("storage"), storage)
+        theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
+        if theirs != ours:  # another password is no other place
             raise ValueError(
                 f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
             )
         return manifest
     wanted |= {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
-    write_json(folder / MANIFEST, wanted)
+    write_json(folder / MANIFEST, wanted, private="@" in (storage or ""))  # the URL may hold a password
     return wanted
 
 
@@ -162,48 +168,73 @@ class _Run:
         self.proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
         for row in ledger.rows():
             self.proposer.learn(row)
-            self.proposer.index += 1
+            self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
             self.progress.rows.append(row)
         self.progress.before = len(self.progress.rows)
         self.progress.front = front_numbers(self.progress.rows, settings.objectives)
         self.exhausted = False
-        self.rejected_in_a_row = 0
+        self.dry = False  # the last ask found nothing new: no further one before a result comes
+        self.interrupted = False
+        self.lost_in_a_row = 0
 
     def run(self) -> RunResult:
-        watch, progress = self.watcher, self.progress
-        watch.began(progress, self.manifest)
-        if self._reason_to_stop() is not None:
-            return self._result(self._reason_to_stop() or "trials")
+        progress = self.progress
+        self.watcher.began(progress, self.manifest)
+        stopped = self._reason_to_stop()
+        if stopped is not None:
+            return self._result(stopped)
+        with self._interruptible():
+            pool = WorkerPool(self.limits.workers, self._job())
+            try:
+                while True:
+                    self._give_work(pool)
+                    stopped = self._reason_to_stop()
+                    if stopped is not None and (self.interrupted or not progress.running):
+                        return self._result(stopped)
+                    for event in pool.wait(timeout=0.5):
+                        self._take(event)
+                    self.watcher.tick(progress)
+            finally:
+                pool.close()
+
+    def _job(self) -> Job:
+        settings = self.settings
         weights = self.ledger.folder / WEIGHTS
         try:
             weights.mkdir(exist_ok=True)
         except OSError as error:
             raise DiskError(f"cannot write in {self.ledger.folder}: {error.strerror}") from None
-        settings = self.settings
-        job = Job(
+        for stray in (*weights.glob(f"{STRAY}*"), *weights.glob("*.part")):  # of a run that was killed
+            shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
+        return Job(
             data=settings.data,
             data_dir=settings.data_dir,
             data_digest=self.manifest["data"]["digest"],
-            data_seed=settings.seed,
             recipe=settings.recipe,
             latency_limit_ms=settings.latency_limit_ms,
+            baseline_ms=self.manifest.get("baseline_ms"),
             device=settings.device,
             seed=settings.seed,
             weights=weights,
         )
-        pool = WorkerPool(self.limits.workers, job)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C ends the loop between two events, so that nothing finished is lost; a second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note(_signal: int, _frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt
+            self.interrupted = True
+
+        before = signal.signal(signal.SIGINT, note)
         try:
-            while True:
-                self._give_work(pool)
-                if not progress.running:
-                    return self._result(self._reason_to_stop() or "exhausted")
-                for event in pool.wait(timeout=0.5):
-                    self._take(event)
-                watch.tick(progress)
-        except KeyboardInterrupt:
-            return self._result("interrupted")
+            yield
         finally:
-            pool.close()
+            signal.signal(signal.SIGINT, before)
 
     def _result(self, stopped: str) -> RunResult:
         return RunResult(stopped, self.manifest, self.progress.rows)
@@ -211,22 +242,26 @@ class _Run:
     def _reason_to_stop(self) -> str | None:
         """Why no new trial begins, or None."""
         limits, progress = self.limits, self.progress
+        if self.interrupted:
+            return "interrupted"
         if limits.trials is not None and progress.trained + len(progress.running) >= limits.trials:
             return "trials"
         if limits.seconds is not None and time.monotonic() - progress.started >= limits.seconds:
             return "time"
-        if self.rejected_in_a_row >= (MAX_REJECTED_IN_A_ROW if progress.trained else MAX_REJECTED_AT_FIRST):
-            return "latency"
+        if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if progress.trained else MAX_LOST_AT_FIRST):
+            last = [row["outcome"] for row in progress.rows[-self.lost_in_a_row :]]
+            return "latency" if last.count("rejected") * 2 >= len(last) else "failing"
         return "exhausted" if self.exhausted else None
 
     def _give_work(self, pool: WorkerPool) -> None:
         for number in pool.idle():
-            if self._reason_to_stop() is not None:
+            if self.dry or self._reason_to_stop() is not None:
                 return
             proposal = self.proposer.next()
             self.progress.screened = self.proposer.screened
             if proposal is None:
-                self.exhausted = not self.progress.running  # results to come may open new ground
+                self.dry = True  # results to come may open new ground
+                self.exhausted = not self.progress.running
                 return
             self.progress.running[number] = (proposal, "waiting", 0.0)
             pool.submit(number, proposal.config)
@@ -238,10 +273,11 @@ class _Run:
             return
         assert event.row is not None
         del self.progress.running[event.worker]
-        row = _proposed(proposal) | event.row
+        row = _proposed(proposal) | event.row | {"finished": _now()}
         row["number"] = self.ledger.add(row, self.proposer.choices)
         self.proposer.learn(row, proposal.shadow_number)
-        self.rejected_in_a_row = self.rejected_in_a_row + 1 if row["outcome"] == "rejected" else 0
+        self.dry = False
+        self.lost_in_a_row = 0 if row["outcome"] == "trained" else self.lost_in_a_row + 1
         progress = self.progress
         progress.rows.append(row)
         progress.front = front_numbers(progress.rows, progress.objectives)
@@ -255,6 +291,10 @@ class _Run:
         for path in (self.ledger.folder / WEIGHTS).glob("*.safetensors"):
             if path.stem not in kept:
                 path.unlink(missing_ok=True)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _proposed(proposal: Proposal) -> dict[str, Any]:

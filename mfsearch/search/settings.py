@@ -19,12 +19,23 @@ PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
 SAMPLERS = ("tpe", "random")
 
 # A later run of the same study must agree on these; trials, time and workers may change.
-IDENTITY = ("budget", "objectives", "latency_limit_ms", "space", "data", "recipe", "deployment", "sampler", "seed")
+IDENTITY = (
+    "budget",
+    "objectives",
+    "latency_limit_ms",
+    "space",
+    "data",
+    "recipe",
+    "deployment",
+    "sampler",
+    "seed",
+    "device",
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a study's trials are. data_dir and device say where, not what."""
+    """Everything that decides what a study's trials are. data_dir says where, not what."""
 
     study: str
     budget: Budget
@@ -51,7 +62,7 @@ class Settings:
 
 
 def make_manifest(settings: Settings, data_facts: dict[str, Any], passport: dict[str, Any] | None) -> dict[str, Any]:
-    """The manifest of a new study, plain data for JSON."""
+    """The manifest of a new study, plain data for JSON. passport: of the device whose latency is measured."""
     space = settings.space
     return {
         "schema": SCHEMA,
@@ -66,7 +77,7 @@ def make_manifest(settings: Settings, data_facts: dict[str, Any], passport: dict
         "deployment": {"resolution": space.resolution, "classes": space.classes},
         "sampler": settings.sampler,
         "seed": settings.seed,
-        "device": settings.device,
+        "device": settings.device.split(":")[0],
         "passport": passport,
         "versions": versions(),
         "git_revision": _git_revision(),
@@ -115,8 +126,9 @@ def versions() -> dict[str, str]:
 
 
 def without_password(text: str) -> str:
-    """The text with user and password of any URL masked: manifests are sent around."""
-    return re.sub(r"://[^\s\"@/]*@", "://***@", text)
+    """The text with user and password of any URL masked: manifests and reports are sent around."""
+    text = re.sub(r"://[^\s\"]*@", "://***@", text)
+    return re.sub(r"(password=)[^&\s\"]+", r"\1***", text)
 
 
 def _git_revision() -> str | None:

@@ -16,11 +16,15 @@ from typing import Any
 import filelock
 import optuna
 from optuna.distributions import CategoricalDistribution
+from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from mfsearch.search.settings import check_same_study, without_password
 
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
@@ -28,6 +32,7 @@ WEIGHTS, REPORT = "weights", "report.html"
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
 OUTCOMES = {"trained": TrialState.COMPLETE, "rejected": TrialState.PRUNED, "failed": TrialState.FAIL}
+
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -88,7 +93,16 @@ class _Journal(JournalFileBackend):
 class Ledger:
     """The study's trials, open for writing by the one process that holds the lock."""
 
-    def __init__(self, folder: Path, name: str, objectives: list[str], storage: str | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        objectives: list[str],
+        storage: str | None,
+        identity: dict[str, Any] | None = None,
+    ) -> None:
+        """Open or begin the study. identity: settings that all its trials share, kept in the ledger itself, because a
+        database may hold a study of this name that another folder's manifest describes; ValueError if they differ."""
         self.folder = folder
         self.objectives = objectives
         reserve = folder / RESERVE
@@ -97,7 +111,16 @@ class Ledger:
                 reserve.write_bytes(b"\0" * RESERVE_BYTES)
         backend = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
         directions = [StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in objectives]
-        self.study = optuna.create_study(storage=backend, study_name=name, directions=directions, load_if_exists=True)
+        with _storage_errors(f"cannot open the study in {folder}"):
+            self.study = optuna.create_study(
+                storage=backend, study_name=name, directions=directions, load_if_exists=True
+            )
+            if identity is not None:
+                kept = self.study.user_attrs.get("identity")
+                if kept is None and not self.study.get_trials(deepcopy=False):
+                    self.study.set_user_attr("identity", identity)
+                else:
+                    check_same_study({"study": name, **(kept or {})}, identity)
 
     def rows(self) -> list[dict[str, Any]]:
         """All finished trials, as `read_trials` gives them."""
@@ -117,11 +140,21 @@ class Ledger:
             distributions={name: CategoricalDistribution(choices[name]) for name in row["params"]},
             user_attrs=attrs,
         )
-        try:
+        with _storage_errors(f"cannot write the study in {self.folder}"):
             self.study.add_trial(trial)
-        except OSError as error:
-            raise DiskError(f"cannot write the study in {self.folder}: {error.strerror}") from error
         return len(self.study.get_trials(deepcopy=False)) - 1
+
+
+@contextlib.contextmanager
+def _storage_errors(what: str) -> Iterator[None]:
+    """Files and databases fail in their own ways; all become a DiskError with the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{what}: {error.strerror}") from error
+    except (OptunaError, SQLAlchemyError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise DiskError(f"{what}: {without_password(reason)}") from error
 
 
 def _open_url(url: str) -> BaseStorage:
@@ -130,9 +163,10 @@ def _open_url(url: str) -> BaseStorage:
             warnings.simplefilter("ignore")
             return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:
-        raise ValueError(f"storage {url.split('@')[-1]!r} needs a driver that is not installed: {error}") from None
+        raise ValueError(f"storage {without_password(url)} needs a driver that is not installed: {error}") from None
     except Exception as error:
-        raise ValueError(f"cannot open the storage {url.split('@')[-1]!r}: {error}") from None
+        reason = without_password(str(error.__cause__ or error)).partition("\n")[0]
+        raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from None
 
 
 @contextlib.contextmanager
@@ -154,11 +188,13 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def write_json(path: Path, data: Any) -> None:
-    """Write whole or not at all."""
+def write_json(path: Path, data: Any, *, private: bool = False) -> None:
+    """Write whole or not at all; private: for the owner's eyes alone."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        if private:
+            part.chmod(0o600)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -213,10 +249,11 @@ def read_trials(folder: Path) -> list[dict[str, Any]]:
     else:
         return []
     try:
-        study = optuna.load_study(study_name=manifest["study"], storage=storage)
+        with _storage_errors(f"cannot read the study in {folder}"):
+            study = optuna.load_study(study_name=manifest["study"], storage=storage)
+            return [_row(trial) for trial in study.get_trials(deepcopy=False)]
     except KeyError:
         return []
-    return [_row(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:

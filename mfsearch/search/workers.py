@@ -6,14 +6,15 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Any, Literal
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.search.evaluate import Job
 
-MAX_START_FAILURES = 2
+MAX_START_FAILURES = 2  # in a row, before the search gives up
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,16 @@ class Event:
 
 
 class WorkerError(RuntimeError):
-    """No worker can be started; the message is the first reason."""
+    """No worker can be started; the message is the last reason."""
 
 
 class _Worker:
-    def __init__(self, number: int, job: Job) -> None:
+    def __init__(self, job: Job) -> None:
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
-        self.process = context.Process(target=_serve, args=(child, job, number), daemon=True)
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(child, job), daemon=True)
+        with _deaf_to_interrupts():
+            self.process.start()
         child.close()
         self.busy = False
         self.ready = False
@@ -48,45 +50,51 @@ class WorkerPool:
     def __init__(self, count: int, job: Job) -> None:
         self.job = job
         self.start_failures = 0
-        self.workers = [_Worker(number, job) for number in range(count)]
+        self.start_reason = ""
+        self.workers = [_Worker(job) for _ in range(count)]
 
     def idle(self) -> list[int]:
-        return [number for number, worker in enumerate(self.workers) if not worker.busy]
+        """Numbers of the workers that are ready for a network."""
+        return [number for number, worker in enumerate(self.workers) if worker.ready and not worker.busy]
 
     def submit(self, number: int, config: MobileFormerConfig) -> None:
         worker = self.workers[number]
         worker.busy = True
-        with contextlib.suppress(ConnectionError):  # its death is seen by `wait`
+        with contextlib.suppress(OSError):  # its death is seen by `wait`
             worker.pipe.send(config.to_dict())
 
     def wait(self, timeout: float) -> list[Event]:
-        """Events of the workers within `timeout` seconds; a worker that died ends its network as failed."""
+        """Events of the workers within `timeout` seconds; a worker that died ends its network as failed.
+
+        Raises WorkerError once workers failed to start too often in a row.
+        """
+        if self.start_failures > MAX_START_FAILURES:
+            raise WorkerError(f"no worker can start: {self.start_reason}")
         by_pipe: dict[Any, int] = {worker.pipe: number for number, worker in enumerate(self.workers)}
         events: list[Event] = []
         for pipe in wait(list(by_pipe), timeout):
-            assert isinstance(pipe, Connection)
             number = by_pipe[pipe]
             try:
-                while pipe.poll():
-                    event = self._read(number, pipe.recv())
-                    if event is not None:
-                        events.append(event)
-            except (EOFError, ConnectionError):
+                while self.workers[number].pipe.poll():
+                    events += self._read(number, self.workers[number].pipe.recv())
+            except (EOFError, OSError):  # closed, or cut in the middle of a message
                 events += self._bury(number)
         return events
 
-    def _read(self, number: int, message: tuple[str, Any]) -> Event | None:
+    def _read(self, number: int, message: tuple[str, Any]) -> list[Event]:
         worker = self.workers[number]
         kind, content = message
         if kind == "ready":
             worker.ready = True
-            return None
-        if kind == "unready":
-            raise WorkerError(str(content))
-        if kind == "progress":
-            return Event(number, "progress", *content)
-        worker.busy = False
-        return Event(number, "done", row=content)
+            self.start_failures = 0
+        elif kind == "unready":  # it ends now; `_bury` counts it
+            self.start_reason = str(content)
+        elif kind == "progress":
+            return [Event(number, "progress", *content)]
+        else:
+            worker.busy = False
+            return [Event(number, "done", row=content)]
+        return []
 
     def _bury(self, number: int) -> list[Event]:
         worker = self.workers[number]
@@ -95,13 +103,12 @@ class WorkerPool:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         if not worker.ready:
             self.start_failures += 1
-            if self.start_failures > MAX_START_FAILURES:
-                raise WorkerError(f"a worker process {how} before it could begin")
+            self.start_reason = self.start_reason or f"a worker process {how}"
         events = []
         if worker.busy:
             events.append(Event(number, "done", row={"outcome": "failed", "reason": f"its worker process {how}"}))
         worker.pipe.close()
-        self.workers[number] = _Worker(number, self.job)
+        self.workers[number] = _Worker(self.job)
         return events
 
     def close(self) -> None:
@@ -116,12 +123,25 @@ class WorkerPool:
             worker.pipe.close()
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process begun here ignores Ctrl-C from its first instruction: the terminal sends it to the whole group."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _follow(parent: mp.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)
 
 
-def _serve(pipe: Connection, job: Job, number: int) -> None:
+def _serve(pipe: Any, job: Job) -> None:
     """The worker's main: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = mp.parent_process()
@@ -148,8 +168,11 @@ def _serve(pipe: Connection, job: Job, number: int) -> None:
         def report(stage: str, share: float) -> None:
             nonlocal last
             now = time.monotonic()
-            if share == 0 or share == 1 or now - last > 0.5:
+            if share in (0, 1) or now - last > 0.5:
                 pipe.send(("progress", (stage, share)))
                 last = now
 
-        pipe.send(("done", evaluator.evaluate(config, report)))
+        row = evaluator.evaluate(config, report)
+        pipe.send(("done", row))
+        if evaluator.broken:  # the device is lost to this process; a new one takes its place
+            return

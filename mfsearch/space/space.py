@@ -115,8 +115,10 @@ class SearchSpace:
         get: dict[str, Any] = {**dict(self.constants), **params}
         width = width * float(get.get("width", 1.0))
 
+        step = math.lcm(STEP, int(get["groups"]), int(get["bridges.heads"]))  # every width must divide by them
+
         def scale(channels: Any) -> int:
-            return max(STEP, STEP * int(channels * width / STEP + 0.5))
+            return max(step, step * int(channels * width / step + 0.5))
 
         stem = scale(get["stem.out"])
         lite_out = scale(get["lite.out"])

@@ -67,12 +67,36 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     assert "All trials asked for are trained" in capsys.readouterr().out
 
 
+def test_a_search_that_trains_nothing_ends_and_says_why(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ("--optimizer", "sgd", "--lr", "10", "--epochs", "20", "--workers", "2")
+    assert main(arguments(image_folder, tmp_path, *wild)) == 1
+    said = capsys.readouterr()
+    assert "networks could be trained" in said.err
+    assert "training diverged" in said.err
+    assert {row["outcome"] for row in read_trials(tmp_path / "s")} == {"failed"}
+
+
+def test_a_database_holds_one_study_of_a_name(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From another folder with other settings the trials in the database are not mixed; with the same they go on."""
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    assert main(arguments(image_folder, tmp_path / "a", "--storage", url, "--trials", "1", "--json")) == 0
+    assert main(arguments(image_folder, tmp_path / "b", "--storage", url, "--trials", "2", "--seed", "7")) == 2
+    assert "seed: the study has 0, this run says 7" in capsys.readouterr().err
+    assert main(arguments(image_folder, tmp_path / "c", "--storage", url, "--trials", "2", "--json")) == 0
+    assert report(capsys)["trained"] == 2
+    assert len(read_trials(tmp_path / "a" / "s")) == 2
+
+
 def test_two_runs_of_one_worker_are_the_same(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
     for name in ("a", "b"):
-        assert main(arguments(image_folder, tmp_path / name, "--trials", "3", "--json")) == 0
+        assert main(arguments(image_folder, tmp_path / name, "--trials", "12", "--json")) == 0
         capsys.readouterr()
         rows = read_trials(tmp_path / name / "s")
         found.append([(row["arch_id"], row["top1"], [log["loss"] for log in row["curve"]]) for row in rows])
@@ -118,7 +142,9 @@ def test_a_latency_limit_that_nothing_meets_ends_early_and_says_the_fastest(
 def started(images: Path, results: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A search in a process of its own, killed at the end if it still runs."""
     command = [sys.executable, "-m", "mfsearch", *arguments(images, results, *more)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
         try:
             yield process
         finally:
@@ -151,7 +177,7 @@ def test_ctrl_c_keeps_everything_and_a_second_process_is_refused(
         assert "is being written by another process" in capsys.readouterr().err
         workers = children(process)
         assert len(workers) == 1
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "every finished trial is kept" in out
@@ -159,6 +185,7 @@ def test_ctrl_c_keeps_everything_and_a_second_process_is_refused(
     kept = len(read_trials(tmp_path / "s"))
     assert kept >= 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not [*(tmp_path / "s" / WEIGHTS).glob("*.part")]
     assert main(arguments(image_folder, tmp_path, "--trials", str(kept + 1), "--json")) == 0
     assert report(capsys)["trained"] == kept + 1
 
