@@ -47,7 +47,7 @@ class Recipe:
 
 OPTIMIZERS = ("adamw", "sgd")
 
-# docs/LOG.md has how they were chosen. digits: 8x8 images upscaled, so that five halvings leave a map to speak of.
+# First choices, not yet calibrated (docs/LOG.md). digits: 8x8 images upscaled, so that five halvings leave a map.
 _BY_DATA = {
     "digits": Recipe(resolution=32, epochs=4, batch=32, lr=3e-3, crop=2),
     "cifar10": Recipe(resolution=32, epochs=1, samples=20_000, batch=64, lr=5e-3),
