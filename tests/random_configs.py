@@ -1,4 +1,4 @@
-"""Random valid configs over every knob of the builder, for tests that must hold everywhere."""
+"""Configs for tests: one small network, and random valid ones over every knob of the builder."""
 
 import random
 
@@ -12,6 +12,17 @@ from mfsearch.config import (
     LiteConfig,
     MobileFormerConfig,
     TokenConfig,
+)
+
+# one row of each kind, all bridges
+SMALL = MobileFormerConfig(
+    tokens=TokenConfig(3, 32),
+    stem=4,
+    lite=LiteConfig(8, 8, 1),
+    blocks=(BlockConfig(16, 8), BlockConfig(24, 12, stride=2), BlockConfig(24, 12)),
+    head=HeadConfig(24, 16),
+    resolution=32,
+    classes=4,
 )
 
 

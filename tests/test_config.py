@@ -24,17 +24,10 @@ from mfsearch.config import (
     load_config,
 )
 from mfsearch.presets import MF_151M, PRESETS
+from tests.random_configs import SMALL as THREE_TOKENS
 from tests.random_configs import random_config
 
-SMALL = MobileFormerConfig(
-    tokens=TokenConfig(2, 32),
-    stem=4,
-    lite=LiteConfig(8, 8, 1),
-    blocks=(BlockConfig(16, 8), BlockConfig(24, 12, stride=2), BlockConfig(24, 12)),
-    head=HeadConfig(24, 16),
-    resolution=32,
-    classes=4,
-)
+SMALL = dataclasses.replace(THREE_TOKENS, tokens=TokenConfig(2, 32))
 NO_TOKENS: dict[str, Any] = {
     "tokens": {"count": 0, "dim": 0},
     "bridges": {"final": False},

@@ -12,27 +12,15 @@ from torch import Tensor
 from mfsearch.config import (
     BRIDGES,
     SOURCES,
-    BlockConfig,
     BridgeConfig,
     DyReLUConfig,
-    HeadConfig,
-    LiteConfig,
     MobileFormerConfig,
     TokenConfig,
 )
 from mfsearch.cost.madds import count_madds
 from mfsearch.model import MobileFormer
-from tests.random_configs import random_config
+from tests.random_configs import SMALL, random_config
 
-SMALL = MobileFormerConfig(
-    tokens=TokenConfig(3, 32),
-    stem=4,
-    lite=LiteConfig(8, 8, 1),
-    blocks=(BlockConfig(16, 8), BlockConfig(24, 12, stride=2), BlockConfig(24, 12)),
-    head=HeadConfig(24, 16),
-    resolution=32,
-    classes=4,
-)
 NO_BRIDGE = tuple(dataclasses.replace(row, bridge="none", former=False) for row in SMALL.blocks)
 BARE = dataclasses.replace(
     SMALL,

@@ -11,25 +11,13 @@ from mfsearch.config import (
     BlockConfig,
     BridgeConfig,
     DyReLUConfig,
-    HeadConfig,
-    LiteConfig,
     MobileFormerConfig,
     TokenConfig,
 )
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile_former import Block
 from mfsearch.presets import MF_26M, MF_52M, PRESETS
-from tests.random_configs import random_config
-
-SMALL = MobileFormerConfig(
-    tokens=TokenConfig(3, 32),
-    stem=4,
-    lite=LiteConfig(8, 8, 1),
-    blocks=(BlockConfig(16, 8), BlockConfig(24, 12, stride=2), BlockConfig(24, 12)),
-    head=HeadConfig(24, 16),
-    resolution=32,
-    classes=4,
-)
+from tests.random_configs import SMALL, random_config
 
 
 def images(count: int = 2, side: int = 32, dtype: torch.dtype = torch.float64) -> Tensor:
