@@ -19,7 +19,7 @@ def spaces_folder() -> Path:
 def find_space(name: str) -> SearchSpace:
     """The space of a file, or one that comes with mfsearch by its bare name; ValueError lists the known ones."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if path.suffix in (".yaml", ".yml") or path.is_file() or len(path.parts) > 1:
         if not path.is_file():
             raise ValueError(f"no space file at {name}")
         return load_space(path)

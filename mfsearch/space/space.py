@@ -115,10 +115,10 @@ class SearchSpace:
         get: dict[str, Any] = {**dict(self.constants), **params}
         width = width * float(get.get("width", 1.0))
 
-        step = math.lcm(STEP, int(get["groups"]), int(get["bridges.heads"]))  # every width must divide by them
+        step = math.lcm(STEP, int(get["groups"]), int(get["bridges.heads"]))  # scaled widths divide by them
 
         def scale(channels: Any) -> int:
-            return max(step, step * int(channels * width / step + 0.5))
+            return int(channels) if width == 1 else max(step, step * int(channels * width / step + 0.5))
 
         stem = scale(get["stem.out"])
         lite_out = scale(get["lite.out"])

@@ -26,7 +26,7 @@ def test_a_missing_cifar_is_fetched_once_when_allowed(tmp_path: Path, monkeypatc
         tar.add(server / "cifar-10-batches-bin", "cifar-10-batches-bin")
     monkeypatch.setattr("mfsearch.data.cifar.ADDRESS", server.as_uri())
     monkeypatch.setitem(CIFARS, "cifar10", dataclasses.replace(CIFARS["cifar10"], md5=md5_of(archive)))
-    with pytest.raises(DataError, match="allow the download"):
+    with pytest.raises(DataError, match="--download fetches it"):
         load_data("cifar10", resolution=32, data_dir=home)
     fetched = load_data("cifar10", resolution=32, data_dir=home, download=True)
     archive.unlink()
