@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
     run.add_argument("--latency", help="limit on measured latency, batch 1, one thread: 8ms (default: not measured)")
     run.add_argument("--space", default="mobile_former", help="name or YAML file (default: %(default)s)")
-    run.add_argument("--data", default="digits", help="digits, cifar10, cifar100 or an image folder (%(default)s)")
+    run.add_argument("--data", help="digits, cifar10, cifar100 or an image folder (default: digits)")
     run.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
     run.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir if it is not there")
     run.add_argument("--trials", type=_whole, help="trained networks in the study, earlier ones counted (default: 30)")

@@ -117,10 +117,16 @@ PRESETS: dict[str, MobileFormerConfig] = {
 }
 
 
+def _apart(known: str, name: str) -> int:
+    """How far two names are in the number that they hold."""
+    ours, theirs = ("".join(filter(str.isdigit, text)) for text in (known, name))
+    return abs(int(ours) - int(theirs or 0))
+
+
 def preset(name: str) -> MobileFormerConfig:
     """The published network of that name; ValueError lists the known names."""
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
+        near = sorted(difflib.get_close_matches(name, PRESETS), key=lambda known: _apart(known, name))
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise ValueError(f"unknown preset {name!r}{hint}: known are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -72,7 +72,7 @@ def test_26m_is_52m_in_four_groups() -> None:
 def test_an_unknown_preset_names_the_nearest_and_all() -> None:
     assert preset("mf-151m") is PRESETS["mf-151m"]
     with pytest.raises(
-        ValueError, match=r"unknown preset 'mf-51m' \(did you mean mf-151m\?\): known are mf-26m, mf-52m"
+        ValueError, match=r"unknown preset 'mf-51m' \(did you mean mf-52m\?\): known are mf-26m, mf-52m"
     ):
         preset("mf-51m")
     with pytest.raises(ValueError, match="unknown preset 'resnet50': known are mf-26m"):

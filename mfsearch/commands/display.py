@@ -47,6 +47,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(
             f"budget    {'at most ' if low is None else format_madds(low) + ' to '}{format_madds(budget['high'])} "
             f"multiply-adds at {manifest['deployment']['resolution']} px"
+            + (f", widths solved from {format_madds(budget['low'])} up" if low is None else "")
             + (f", at most {limit:g} ms" if limit is not None else "")
         )
         self._say(f"space     {space['name']}, {len(space['knobs'])} knobs, sampler {manifest['sampler']}")
@@ -140,8 +141,16 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
     if numbers:
         console.print(front_table(rows, numbers, objectives), soft_wrap=True)
     trained, rejected, failed = outcomes
+    disturbed = sum(bool(row.get("latency_disturbed")) for row in rows)
     console.print(
         f"\n{folder.name}: {trained} trained, {rejected} rejected by latency, {failed} failed; "
-        f"{len(numbers)} on the front of {' and '.join(objectives)}",
+        f"{len(numbers)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )
+    if disturbed:
+        measured = sum(row.get("latency_ms") is not None for row in rows)
+        console.print(
+            f"{disturbed} of {measured} latencies were measured on a disturbed machine and may be off by some percent; "
+            f"`mfsearch latency {folder.name}:TRIAL` measures longer",
+            soft_wrap=True,
+        )

@@ -84,7 +84,10 @@ def latency(args: argparse.Namespace) -> int:
     meter = LatencyMeter.open(threads=args.threads)
     measured = {}
     if not args.json:
-        print(f"{meter.passport}\nreference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n")
+        device = meter.passport
+        print(f"{device.cpu}, {device.cores} cores, governor {device.governor}, {device.threads} thread(s)")
+        print(f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}")
+        print(f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n")
         print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'95 % interval':>19}{'x reference':>13}  note")
     for name, config in configs.items():
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:

@@ -5,6 +5,7 @@ import collections
 import dataclasses
 import json
 import re
+import shlex
 import statistics
 import sys
 import time
@@ -24,6 +25,9 @@ DEFAULT_TRIALS = 30
 
 def run(args: argparse.Namespace) -> int:
     """Search; the exit code of the command line."""
+    if args.data is None:
+        print("no --data: searching on the embedded digits", file=sys.stderr)
+        args.data = "digits"
     settings = _settings(args)
     if args.dry_run:
         return _dry_run(settings, args)
@@ -183,7 +187,7 @@ def _print_ending(
         from mfsearch.search.front import front_numbers
 
         front = front_numbers(rows, settings.objectives)
-        in_results = "" if args.results == Path("results") else f" --results {args.results}"
+        in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
         print(f"\nreport    {report}\nmanifest  {folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
         print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")

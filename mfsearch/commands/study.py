@@ -66,6 +66,8 @@ def explore(args: argparse.Namespace) -> int:
     from mfsearch.explore import explore_command
     from mfsearch.search.study import find_study
 
+    if not 1 <= args.port <= 65535:
+        raise ValueError(f"--port must be 1 to 65535, got {args.port}")
     study = None if args.study is None else find_study(args.study, args.results)
     command = explore_command(study, args.results, args.port)
     print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
@@ -80,12 +82,14 @@ def export(args: argparse.Namespace) -> int:
     from mfsearch.config import MobileFormerConfig
     from mfsearch.export.export import export_network
     from mfsearch.search.configs import find_config, find_trial
-    from mfsearch.search.study import WEIGHTS, find_study, read_manifest
+    from mfsearch.search.study import WEIGHTS, find_study, list_studies, read_manifest
 
     weights, seed, note = None, 0, "first weights, nothing trained"
     study, trial = args.network, args.trial
     if trial is None and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
         study, _, trial = study.rpartition(":")
+    if trial is None and study in list_studies(args.results):
+        raise ValueError(f"{study} is a study: say which network with --trial")
     if trial is None:
         config = deployed(find_config(study, args.results), args)
     else:

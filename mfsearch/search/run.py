@@ -111,6 +111,8 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
         del images  # each worker has its own
         identity = {key: manifest[key] for key in IDENTITY}
         ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
+        if not (folder / MANIFEST).exists():
+            write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
         return _Run(settings, limits, ledger, manifest, watcher).run()
 
 
@@ -128,7 +130,7 @@ def _load(settings: Settings) -> ImageData:
 
 
 def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
-    """The study's manifest: written if it is new, compared if it is not."""
+    """The study's manifest: made if it is new, compared if it is not."""
     passport = baseline_ms = None
     if settings.latency_limit_ms is not None:
         from mfsearch.cost.latency import LatencyMeter
@@ -153,9 +155,7 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
                 f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
             )
         return manifest
-    wanted |= {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
-    write_json(folder / MANIFEST, wanted, private="@" in (storage or ""))  # the URL may hold a password
-    return wanted
+    return wanted | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
 
 
 class _Run:
