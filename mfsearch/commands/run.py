@@ -41,9 +41,8 @@ def run(args: argparse.Namespace) -> int:
     display = make_display(quiet=args.json)
     with display:
         result = run_search(settings, limits, folder, display, args.storage)
-    report = None
-    if any(row["outcome"] == "trained" for row in result.rows):
-        report = _write_report(folder, result.manifest, result.rows)
+    trained = any(row["outcome"] == "trained" for row in result.rows)
+    report = _write_report(folder, result.manifest, result.rows) if trained else None
     if args.json:
         print(json.dumps(_summary(result.stopped, result.manifest, result.rows, folder), indent=1))
     else:
@@ -51,7 +50,6 @@ def run(args: argparse.Namespace) -> int:
         _print_ending(result.stopped, result.rows, settings, folder, report, args)
     if result.stopped == "interrupted":
         return 130
-    trained = any(row["outcome"] == "trained" for row in result.rows)
     if trained:
         return 0
     if result.stopped == "latency":

@@ -2,7 +2,10 @@
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from mfsearch.data import ImageData, load_data
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,18 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    def load_images(self, data: str, *, data_dir: Path | None, seed: int, download: bool = False) -> ImageData:
+        """The images that this recipe trains on; every process of a study must load them alike. Raises DataError."""
+        return load_data(
+            data,
+            resolution=self.resolution,
+            data_dir=data_dir,
+            samples=self.samples,
+            val_samples=self.val_samples,
+            seed=seed,
+            download=download,
+        )
 
 
 OPTIMIZERS = ("adamw", "sgd")

@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency import MIN_VALUES, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
-from mfsearch.data import load_data
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
@@ -53,15 +52,7 @@ class Evaluator:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.device = torch.device(job.device)
-        recipe = job.recipe
-        images = load_data(
-            job.data,
-            resolution=recipe.resolution,
-            data_dir=job.data_dir,
-            samples=recipe.samples,
-            val_samples=recipe.val_samples,
-            seed=job.seed,
-        )
+        images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed)
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from mfsearch.data import ImageData, load_data
+from mfsearch.data import ImageData
 from mfsearch.search.evaluate import STRAY, Job
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
@@ -105,7 +105,9 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
     StudyBusyError, DiskError, and WorkerError when no worker can start.
     """
     check_reachable(settings.space, settings.budget)
-    images = _load(settings)
+    images = settings.recipe.load_images(
+        settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
+    )
     with locked(folder):
         manifest = _manifest(settings, images, folder, storage)
         del images  # each worker has its own
@@ -114,19 +116,6 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
         if not (folder / MANIFEST).exists():
             write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
         return _Run(settings, limits, ledger, manifest, watcher).run()
-
-
-def _load(settings: Settings) -> ImageData:
-    recipe = settings.recipe
-    return load_data(
-        settings.data,
-        resolution=recipe.resolution,
-        data_dir=settings.data_dir,
-        samples=recipe.samples,
-        val_samples=recipe.val_samples,
-        seed=settings.seed,
-        download=settings.download,
-    )
 
 
 def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
