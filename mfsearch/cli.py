@@ -14,12 +14,14 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 # each command is one function in mfsearch/commands
 COMMANDS = {
     "run": "run:run",
+    "calibrate": "calibrate:calibrate",
     "show": "study:show",
     "explore": "study:explore",
     "export": "study:export",
     "describe": "network:describe",
     "latency": "network:latency",
     "space": "network:space",
+    "twins": "twins:twins",
 }
 
 
@@ -61,21 +63,44 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--time", help="stop beginning new trials after 90s, 30m or 2h (default: no limit)")
     run.add_argument("--workers", type=_whole, default=1, help="processes of one thread each (default: %(default)s)")
     run.add_argument("--study", help="name of the study (default: made from data and budget)")
+    run.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     run.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
-    run.add_argument("--sampler", default="tpe", help="tpe or random (default: %(default)s)")
+    run.add_argument(
+        "--sampler",
+        default="auto",
+        help="auto, gp, tpe, evolution, local, nsga2, or random, the control without starting points (%(default)s)",
+    )
     run.add_argument("--seed", type=_whole, default=0, help="of proposals, data split and training (%(default)s)")
     run.add_argument("--device", default="cpu", help="where to train: cpu or cuda (default: %(default)s)")
-    proxy = run.add_argument_group("the short training (defaults depend on the data)")
-    proxy.add_argument("--proxy-resolution", type=_whole, help="input side in pixels while training")
-    proxy.add_argument("--epochs", type=float, help="passes over the training images")
-    proxy.add_argument("--samples", type=_whole, help="training images used")
-    proxy.add_argument("--batch", type=_whole, help="images a step")
-    proxy.add_argument("--optimizer", help="adamw or sgd")
-    proxy.add_argument("--lr", type=float, help="peak learning rate")
+    _short_training(run)
+    longer = run.add_argument_group("longer trainings of the better networks")
+    longer.add_argument("--rungs", default="1,3,9", help="lengths in short trainings, 1 for none (%(default)s)")
+    longer.add_argument("--finalists", type=_whole, default=5, help="trained at the last length (default: %(default)s)")
+    longer.add_argument("--final-seeds", type=_whole, default=2, help="seeds of each finalist (default: %(default)s)")
     _deployment(run)
     _results(run)
     run.add_argument("--dry-run", action="store_true", help="propose --trials networks and train none")
     _json(run)
+
+    calibrate = _command(commands, "calibrate", "how far the short training's ranking can be trusted here")
+    calibrate.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
+    calibrate.add_argument("--data", required=True, help="digits, cifar10, cifar100 or an image folder")
+    calibrate.add_argument("--space", default="mobile_former", help="name or YAML file (default: %(default)s)")
+    calibrate.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    calibrate.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir if it is not there")
+    calibrate.add_argument("--networks", type=_whole, default=16, help="inside the band, and across (%(default)s)")
+    calibrate.add_argument("--long", type=float, default=10.0, help="times the short training (default: %(default)g)")
+    calibrate.add_argument("--seeds", type=_whole, default=3, help="of one network, for the noise (%(default)s)")
+    calibrate.add_argument("--target", type=float, help="tau wanted inside the band (default: 0.45)")
+    calibrate.add_argument("--target-across", type=float, help="tau wanted across budgets (default: 0.75)")
+    calibrate.add_argument("--workers", type=_whole, default=1, help="processes of one thread each (%(default)s)")
+    calibrate.add_argument("--seed", type=_whole, default=0, help="of networks, data split and training (%(default)s)")
+    calibrate.add_argument("--device", default="cpu", help="where to train: cpu or cuda (default: %(default)s)")
+    calibrate.add_argument("--name", help="folder under RESULTS/calibrations (default: made from the settings)")
+    _short_training(calibrate)
+    _deployment(calibrate)
+    _results(calibrate)
+    _json(calibrate)
 
     show = _command(commands, "show", "the front of a study and what became of its trials")
     show.add_argument("study", nargs="?", help="name or folder (default: the newest)")
@@ -102,6 +127,23 @@ def _parser() -> argparse.ArgumentParser:
     _deployment(space)
     _json(space)
 
+    twins = _command(commands, "twins", "what each Mobile-Former knob of a network buys, at equal multiply-adds")
+    twins.add_argument("config", metavar="CONFIG", help="preset, YAML file or STUDY:TRIAL")
+    twins.add_argument("--knobs", help="like tokens.count=1+3,bridges,dyrelu.source (default: twelve twins or so)")
+    twins.add_argument("--seeds", type=_whole, default=3, help="trainings of each network (default: %(default)s)")
+    twins.add_argument("--latency", action="store_true", help="also time each twin in turns with the network")
+    twins.add_argument("--data", help="digits, cifar10, cifar100 or an image folder (default: digits)")
+    twins.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    twins.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir if it is not there")
+    twins.add_argument("--workers", type=_whole, default=1, help="processes of one thread each (default: %(default)s)")
+    twins.add_argument("--seed", type=_whole, default=0, help="of the data split, and the first seed (%(default)s)")
+    twins.add_argument("--name", help="folder under RESULTS/twins (default: made from network and data)")
+    twins.add_argument("--device", default="cpu", help="where to train: cpu or cuda (default: %(default)s)")
+    _short_training(twins)
+    _deployment(twins)
+    _results(twins)
+    _json(twins)
+
     explore = _command(commands, "explore", "open the explorer in the browser")
     explore.add_argument("study", nargs="?", help="name or folder (default: choose in the page)")
     explore.add_argument("--port", type=_whole, default=8501, help="on 127.0.0.1 (default: %(default)s)")
@@ -121,6 +163,16 @@ def _command(commands: Any, name: str, text: str) -> Any:
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(command=name)
     return command
+
+
+def _short_training(command: Any) -> None:
+    proxy = command.add_argument_group("the short training (defaults depend on the data)")
+    proxy.add_argument("--proxy-resolution", type=_whole, help="input side in pixels while training")
+    proxy.add_argument("--epochs", type=float, help="passes over the training images")
+    proxy.add_argument("--samples", type=_whole, help="training images used")
+    proxy.add_argument("--batch", type=_whole, help="images a step")
+    proxy.add_argument("--optimizer", help="adamw or sgd")
+    proxy.add_argument("--lr", type=float, help="peak learning rate")
 
 
 def _deployment(command: Any) -> None:

@@ -57,8 +57,16 @@ class Display(contextlib.AbstractContextManager["Display"]):
         )
         self._say(
             f"proxy     {recipe['epochs']:g} epochs at {recipe['resolution']} px, {recipe['optimizer']}, "
-            f"batch {recipe['batch']}; {progress.limits.workers} worker(s) on {manifest['device']}\n"
+            f"batch {recipe['batch']}; {progress.limits.workers} worker(s) on {manifest['device']}"
         )
+        factors = ", ".join(f"{factor:g}x" for factor in progress.rungs.factors[1:])
+        if factors:
+            rungs = progress.rungs
+            self._say(
+                f"longer    {factors}: one in {rungs.keep:g} goes on, the last for {rungs.finalists} networks with "
+                f"{rungs.seeds} seeds"
+            )
+        self._say(f"{progress.trust}\n")
         if self.live is not None:
             self.live.start()
 
@@ -68,6 +76,14 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(self._line(progress, row))
         if "weights_lost" in row:
             self._say(f"           its weights could not be kept: {row['weights_lost']}")
+
+    def longer(self, progress: Progress, row: dict[str, Any], stage: dict[str, Any]) -> None:
+        if self.quiet:
+            return
+        top1, front = stage["top1"], " *" if row["number"] in progress.front else "  "
+        facts = f"top1 {top1:6.2%}{front}  {format_seconds(stage['train_seconds'])}" if top1 is not None else ""
+        length = f"{progress.rungs.factors[stage['rung']]:g}x, seed {stage['seed']}"
+        self._say(f"trial {row['number']:>3}  {length:>14}  {facts or stage['reason']}")
 
     def tick(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -96,7 +112,8 @@ def _panel(progress: Progress) -> Group:
     of = f" of {limits.trials}" if limits.trials is not None else ""
     rejected = sum(row["outcome"] == "rejected" for row in progress.rows)
     failed = sum(row["outcome"] == "failed" for row in progress.rows)
-    facts = [f"{progress.trained}{of} trained, {rejected} rejected, {failed} failed, {progress.screened} screened out"]
+    longer = sum(len(row.get("stages", ())) for row in progress.rows)
+    facts = [f"{progress.trained}{of} trained, {longer} longer, {rejected} rejected, {failed} failed"]
     if progress.trained:
         facts.append(f"best top1 {max(row['top1'] for row in progress.rows if row['outcome'] == 'trained'):.2%}")
     left = progress.seconds_left()
@@ -104,9 +121,9 @@ def _panel(progress: Progress) -> Group:
         facts.append(f"{format_seconds(left)} left")
     head = "   ".join(facts)
     lines = [Text(head, style="bold")]
-    for number, (proposal, stage, share) in sorted(progress.running.items()):
-        bar = "#" * round(20 * share)
-        text = f"  worker {number}  {format_madds(proposal.costs.madds):>7}  {stage:<10} [{bar:<20}]  {proposal.origin}"
+    for number, running in sorted(progress.running.items()):
+        bar = "#" * round(20 * running.share)
+        text = f"  worker {number}  {format_madds(running.madds):>7}  {running.stage:<10} [{bar:<20}]  {running.origin}"
         lines.append(Text(text, style="dim"))
     table = front_table(progress.rows, progress.front[-LINES_LIVE:], progress.objectives)
     return Group(*lines, table)

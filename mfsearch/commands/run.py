@@ -15,10 +15,11 @@ from typing import Any
 from mfsearch.commands.display import make_display, print_front
 from mfsearch.commands.network import deployed_space
 from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.search.rungs import Rungs
 from mfsearch.search.settings import Settings
-from mfsearch.search.study import MANIFEST, REPORT, check_name
+from mfsearch.search.study import MANIFEST, REPORT, check_name, find_study
 from mfsearch.space import find_space
-from mfsearch.units import format_madds, parse_budget, parse_ms, parse_seconds
+from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
 
 DEFAULT_TRIALS = 30
 
@@ -79,9 +80,19 @@ def _settings(args: argparse.Namespace) -> Settings:
         sampler=args.sampler,
         seed=args.seed,
         device=args.device,
+        rungs=_rungs(args),
         data_dir=args.data_dir,
         download=args.download,
+        start_from=None if args.start_from is None else find_study(args.start_from, args.results),
     )
+
+
+def _rungs(args: argparse.Namespace) -> Rungs:
+    try:
+        factors = tuple(float(text) for text in args.rungs.split(","))
+    except ValueError:
+        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r}") from None
+    return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds)
 
 
 def _recipe(args: argparse.Namespace) -> Recipe:
@@ -115,29 +126,39 @@ def _check_device(device: str) -> None:
 
 
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
-    """Propose and count, train nothing: is the space reachable, how fast are proposals, does any repeat?"""
+    """Propose and count, train nothing: is the space reachable, how fast are proposals, how long would it take?"""
+    from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
+    from mfsearch.search.study import read_trials
 
     check_reachable(settings.space, settings.budget)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
     count = DEFAULT_TRIALS if args.trials is None else args.trials
-    times, madds, ids = [], [], []
+    times, proposals = [], []
     for _ in range(count):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
         if proposal is None:
             break
-        madds.append(proposal.costs.madds)
-        ids.append(proposal.arch_id)
+        proposals.append(proposal)
+    madds = [proposal.costs.madds for proposal in proposals]
     inside = sum(settings.budget.holds(value) for value in madds)
+    folder: Path = args.results / settings.study
+    rows = read_trials(folder) if (folder / MANIFEST).is_file() else []
+    seconds, source = estimate_seconds(
+        [proposal.config for proposal in proposals], settings.recipe, settings.data, rows, settings.study
+    )
     report = {
-        "proposals": len(madds),
+        "proposals": len(proposals),
         "inside": inside,
         "in_band": sum(settings.budget.low <= value <= settings.budget.high for value in madds),
-        "duplicates": len(ids) - len(set(ids)),
+        "duplicates": len(proposals) - len({proposal.arch_id for proposal in proposals}),
         "screened": proposer.screened,
         "median_ms": statistics.median(times) if times else None,
+        "origins": dict(collections.Counter(proposal.origin.partition(" ")[0] for proposal in proposals)),
+        "short_training_seconds": None if seconds is None else seconds / args.workers,
+        "estimated_from": source,
     }
     if args.json:
         print(json.dumps(report, indent=1))
@@ -146,6 +167,8 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
             f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each"
         )
+        took = "unknown" if seconds is None else f"about {format_seconds(seconds / args.workers)}"
+        print(f"short trainings {took} with --workers {args.workers}, from {source}")
     return 0
 
 

@@ -1,14 +1,20 @@
 """The short training that ranks networks: same images, same order, same draws for all that share a seed.
 
-Shapes: B images, C channels, H x W positions, K classes.
+The learning rate is constant after its warm-up and what is evaluated is the running average of the weights, so every
+point of a curve is as good as a training that was planned to end there, and a longer training goes on where a shorter
+one stopped. Shapes: B images, C channels, H x W positions, K classes.
 """
 
+import contextlib
+import copy
 import dataclasses
+import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +24,12 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.data import ImageData
 from mfsearch.data.augment import augment, normalize
 from mfsearch.model import MobileFormer
+from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
 from mfsearch.proxy.recipe import Recipe
 
 EVAL_BATCH = 256
+CHECKPOINT_SECONDS = 15.0  # between two checkpoints of a training: what a kill costs at most
+CHECKPOINT_SCHEMA = 1
 
 
 class TrainingError(RuntimeError):
@@ -29,22 +38,36 @@ class TrainingError(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochLog:
-    """One line of the curve. epoch: passes over the samples so far; loss: mean over this pass; top1: a fraction."""
+    """One point of the curve. epoch: passes over the samples so far; loss: mean of the training loss since the point
+    before; top1 and val_loss: of the averaged weights on the validation split, a fraction and the mean cross-entropy;
+    seconds: of training until here."""
 
     epoch: float
     loss: float
     top1: float
+    val_loss: float
     seconds: float
+
+
+class Evaluation(NamedTuple):
+    """top1, a fraction, and the mean cross-entropy on the validation split."""
+
+    top1: float
+    loss: float
 
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """What a short training taught: the last top1 on the validation split, its curve and the weights."""
+    """What a short training taught: top1 at its last point, its curve and the averaged weights.
+
+    finished: False where on_point ended it before its last point.
+    """
 
     top1: float
     curve: list[EpochLog]
     train_seconds: float
     images_per_second: float
+    finished: bool
     weights: dict[str, Tensor] = field(repr=False)
 
 
@@ -70,69 +93,208 @@ def short_train(
     recipe: Recipe,
     *,
     seed: int,
+    points: Sequence[float] | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     on_step: Callable[[int, int], None] | None = None,
+    on_point: Callable[[EpochLog], bool] | None = None,
 ) -> ShortTraining:
     """Train the network of `config` on the proxy's images; raises TrainingError on a loss that is not finite.
 
     The network is built for the data's classes whatever config.classes says. Draws depend on `seed` alone, not on the
-    network: two networks see the same crops in the same order. on_step gets (step, steps).
+    network: two networks see the same crops in the same order.
+
+    points: passes over the samples at which it is evaluated, rising; the last ends it. Default: recipe.epochs.
+    checkpoint: a file that is written every `checkpoint_seconds` and at each point, and gone on from if it is there and
+    of this very training, or of a shorter one with the same first points; a training cut anywhere and begun again gives
+    the same numbers. on_step gets (step, steps); on_point may end the training by returning False.
     """
-    device = data.device
-    model = build_proxy(config, data.data, seed).to(device)
-    optimizer = _optimizer(model, recipe)
-    count = len(data.train_images)
-    batch = min(recipe.batch, count)
-    per_epoch = max(1, count // batch)
-    steps = max(1, round(recipe.epochs * per_epoch))
-    warmup = max(recipe.warmup, 2 / (steps + 1))  # OneCycleLR divides by the steps of its rise less one
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.lr, total_steps=steps + 1, pct_start=warmup, cycle_momentum=False
-    )
-    amp = torch.autocast(device.type, enabled=device.type == "cuda", dtype=torch.bfloat16)
-    order_generator = torch.Generator().manual_seed(seed)
-    crop_generator = torch.Generator().manual_seed(seed + 1)
-    curve: list[EpochLog] = []
-    start = time.perf_counter()
-    trained = 0.0
-    loss_sum = torch.zeros((), device=device)
-    in_epoch = 0
-    order = torch.empty(0)
-    for step in range(steps):
-        k = step % per_epoch
-        if k == 0:
-            order = torch.randperm(count, generator=order_generator).to(device)
-            loss_sum.zero_()
-            in_epoch = 0
+    points = (recipe.epochs,) if points is None else tuple(points)
+    if not points or points[0] <= 0 or any(b <= a for a, b in itertools.pairwise(points)):
+        raise ValueError(f"points must be above 0 and rise, got {points}")
+    run = _Training(config, data, recipe, seed)
+    ends = list(dict.fromkeys(max(1, round(point * run.per_epoch)) for point in points))  # steps; near points are one
+    if checkpoint is not None:
+        run.load(checkpoint, ends)
+    finished = True
+    saved = time.perf_counter()
+    for k, end in enumerate(ends):
+        if run.step > end:
+            continue  # the checkpoint lies beyond, so it went on there
+        while run.step < end:
+            run.train_step(ends[-1])
+            if on_step is not None:
+                on_step(run.step, ends[-1])
+            if checkpoint is not None and time.perf_counter() - saved > checkpoint_seconds:
+                run.save(checkpoint)
+                saved = time.perf_counter()
+        if k == len(run.curve):
+            run.log_point()
+            if checkpoint is not None:
+                run.save(checkpoint)
+                saved = time.perf_counter()
+        if on_point is not None and not on_point(run.curve[k]) and end < ends[-1]:
+            finished = False
+            break
+    return run.result(finished)
+
+
+class _Training:
+    """The state of a training between two steps."""
+
+    def __init__(self, config: MobileFormerConfig, data: DeviceData, recipe: Recipe, seed: int) -> None:
+        self.data, self.recipe, self.seed = data, recipe, seed
+        self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": config.arch_id, "seed": seed} | {
+            f"recipe.{name}": value for name, value in recipe.as_dict().items()
+        }
+        self.identity["data"] = data.data.digest
+        self.model = build_proxy(config, data.data, seed).to(data.device)
+        if recipe.zero_residual:
+            zero_residuals(self.model)
+        self.optimizer = _optimizer(self.model, recipe)
+        count = len(data.train_images)
+        self.batch = min(recipe.batch, count)
+        self.per_epoch = max(1, count // self.batch)
+        self.warmup = max(1, round(recipe.warmup * recipe.epochs * self.per_epoch))
+        self.amp = torch.autocast(data.device.type, enabled=data.device.type == "cuda", dtype=torch.bfloat16)
+        self.params: list[Tensor] = list(self.model.parameters())
+        self.average = [p.detach().clone() for p in self.params]
+        self.step = 0
+        self.loss_sum = torch.zeros((), device=data.device)
+        self.loss_steps = 0
+        self.seconds = 0.0  # of steps and evaluations, over all pieces of the training
+        self.step_seconds = 0.0
+        self.curve: list[EpochLog] = []
+        self.order_epoch, self.order = -1, torch.empty(0)
+        self.evaluated: tuple[int, nn.Module] | None = None
+
+    def train_step(self, steps: int) -> None:
+        """One step on the next batch; the order of an epoch and the crops of a step depend on the seed alone."""
         begin = time.perf_counter()
-        chosen = order[k * batch : (k + 1) * batch]
-        images = augment(data.train_images[chosen], crop_generator, flip=data.data.flip, pad=recipe.crop)
-        with amp:
-            logits_BK = model(data.normalized(images))
+        data, recipe = self.data, self.recipe
+        epoch, k = divmod(self.step, self.per_epoch)
+        if epoch != self.order_epoch:
+            generator = torch.Generator().manual_seed(_mixed(self.seed, 0, epoch))
+            self.order = torch.randperm(len(data.train_images), generator=generator).to(data.device)
+            self.order_epoch = epoch
+        chosen = self.order[k * self.batch : (k + 1) * self.batch]
+        generator = torch.Generator().manual_seed(_mixed(self.seed, 1, self.step))
+        images = augment(data.train_images[chosen], generator, flip=data.data.flip, pad=recipe.crop)
+        with self.amp:
+            logits_BK = self.model(data.normalized(images))
             loss = F.cross_entropy(logits_BK, data.train_labels[chosen], label_smoothing=recipe.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        loss_sum += loss.detach()
-        in_epoch += 1
-        if step % 16 == 0 or k == per_epoch - 1 or step == steps - 1:
-            _check_finite(loss.item(), step, steps)
-        trained += time.perf_counter() - begin
-        if on_step is not None:
-            on_step(step + 1, steps)
-        if k == per_epoch - 1 or step == steps - 1:
-            top1 = evaluate(model, data)
-            seconds = time.perf_counter() - start
-            curve.append(EpochLog((step + 1) / per_epoch, loss_sum.item() / in_epoch, top1, seconds))
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    _check_weights(weights)
-    return ShortTraining(
-        top1=curve[-1].top1,
-        curve=curve,
-        train_seconds=time.perf_counter() - start,
-        images_per_second=steps * batch / max(trained, 1e-9),
-        weights=weights,
-    )
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.lr * min(1.0, (self.step + 1) / self.warmup)
+        self.optimizer.step()
+        self.step += 1
+        # polynomial-decay averaging (arXiv:1212.1824): step t weighs like t ** average, at every length alike
+        weight = (recipe.average + 1) / (self.step + recipe.average) if recipe.average else 1.0
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.params, weight)
+        self.loss_sum += loss.detach()
+        self.loss_steps += 1
+        if self.step % 16 == 1:
+            _check_finite(loss.item(), self.step, steps)
+        elapsed = time.perf_counter() - begin
+        self.seconds += elapsed
+        self.step_seconds += elapsed
+
+    def log_point(self) -> None:
+        """Evaluate the averaged weights and begin the next stretch of the curve."""
+        begin = time.perf_counter()
+        loss = self.loss_sum.item() / self.loss_steps
+        _check_finite(loss, self.step, self.step)
+        found = evaluate(self.averaged(), self.data)
+        self.seconds += time.perf_counter() - begin
+        self.curve.append(EpochLog(self.step / self.per_epoch, loss, found.top1, found.loss, self.seconds))
+        self.loss_sum.zero_()
+        self.loss_steps = 0
+
+    @torch.no_grad()
+    def averaged(self) -> nn.Module:
+        """The network with the averaged weights; its BatchNorms see the first training images, plain, once more."""
+        if self.evaluated is not None and self.evaluated[0] == self.step:
+            return self.evaluated[1]
+        model = copy.deepcopy(self.model) if self.evaluated is None else self.evaluated[1]
+        for target, value in zip(model.parameters(), self.average, strict=True):
+            target.copy_(value)
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over the batches
+        model.train()
+        images = self.data.train_images[: self.recipe.norm_images]
+        for batch in images.tensor_split(math.ceil(len(images) / EVAL_BATCH)):  # alike in size: all weigh the same
+            model(self.data.normalized(batch))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        self.evaluated = self.step, model
+        return model
+
+    def result(self, finished: bool) -> ShortTraining:
+        state = self.averaged().state_dict()
+        weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+        _check_weights(weights)
+        return ShortTraining(
+            top1=self.curve[-1].top1,
+            curve=self.curve,
+            train_seconds=self.seconds,
+            images_per_second=self.step * self.batch / max(self.step_seconds, 1e-9),
+            finished=finished,
+            weights=weights,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write whole or not at all; a full disk costs the checkpoint, not the training."""
+        part = path.with_name(path.name + ".part")
+        state = {
+            "identity": self.identity,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "loss_steps": self.loss_steps,
+            "seconds": self.seconds,
+            "step_seconds": self.step_seconds,
+            "curve": [dataclasses.asdict(log) for log in self.curve],
+        }
+        try:
+            torch.save(state, part)
+            part.replace(path)
+        except (OSError, RuntimeError):  # torch's writer raises RuntimeError on a full disk
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+    def load(self, path: Path, ends: list[int]) -> None:
+        """Go on from a checkpoint of this very training with points at these steps; any other file is no checkpoint."""
+        if not path.is_file():
+            return
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.data.device, weights_only=True)
+        except Exception:  # cut short or not ours: torch's readers raise whatever their parsers do
+            return
+        if not isinstance(state, dict) or state.get("identity") != self.identity:
+            return
+        reached = [round(log["epoch"] * self.per_epoch) for log in state["curve"]]
+        if reached != ends[: len(reached)] or state["step"] > [*ends, ends[-1]][len(reached)]:
+            return  # it was evaluated at other points, or is longer
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for own, value in zip(self.average, state["average"], strict=True):
+            own.copy_(value)
+        self.step, self.loss_steps = state["step"], state["loss_steps"]
+        self.loss_sum.copy_(state["loss_sum"])
+        self.seconds, self.step_seconds = state["seconds"], state["step_seconds"]
+        self.curve = [EpochLog(**log) for log in state["curve"]]
+
+
+def _mixed(seed: int, stream: int, index: int) -> int:
+    """A seed of its own for each stream and index."""
+    return (seed * 2 + stream) * 1_000_003 + index
 
 
 def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int) -> nn.Module:
@@ -142,16 +304,28 @@ def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int) -> nn.Mo
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: DeviceData) -> float:
-    """top1 on the validation split, a fraction, in eval mode; the model's own mode is kept."""
+def zero_residuals(model: nn.Module) -> None:
+    """Begin every mobile block with a skip as the identity: the last BatchNorm of its branch has weight 0."""
+    for module in model.modules():
+        if isinstance(module, MobileDown):
+            module.project2.norm.weight.zero_()
+        elif isinstance(module, Mobile | LiteBottleneck) and module.skip:
+            module.project.norm.weight.zero_()
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, data: DeviceData) -> Evaluation:
+    """What the model does on the validation split in eval mode; its own mode is kept."""
     training = model.training
     model.eval()
-    right = 0
+    right, loss = 0, 0.0
     for begin in range(0, len(data.val_images), EVAL_BATCH):
-        x_BCHW = data.normalized(data.val_images[begin : begin + EVAL_BATCH])
-        right += int((model(x_BCHW).argmax(1) == data.val_labels[begin : begin + EVAL_BATCH]).sum())
+        labels = data.val_labels[begin : begin + EVAL_BATCH]
+        logits_BK = model(data.normalized(data.val_images[begin : begin + EVAL_BATCH])).float()
+        right += int((logits_BK.argmax(1) == labels).sum())
+        loss += float(F.cross_entropy(logits_BK, labels, reduction="sum"))
     model.train(training)
-    return right / len(data.val_images)
+    return Evaluation(right / len(data.val_images), loss / len(data.val_images))
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -161,12 +335,12 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay, nesterov=True)
-    return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, foreach=True)
+    return torch.optim.AdamW(groups, recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _check_finite(loss: float, step: int, steps: int) -> None:
     if not math.isfinite(loss):
-        raise TrainingError(f"training diverged: loss is {loss} at step {step + 1} of {steps}")
+        raise TrainingError(f"training diverged: loss is {loss} at step {step} of {steps}")
 
 
 def _check_weights(weights: dict[str, Tensor]) -> None:

@@ -1,10 +1,12 @@
-"""One proposal from config to result, cheap before dear: measured latency, smoke test, short training.
+"""One network from config to result, cheap before dear: measured latency, smoke test, training.
 
 Runs in a worker process. What comes out is a plain dict that the ledger keeps; an evaluation that fails says why and
 never ends the search.
 """
 
+import contextlib
 import dataclasses
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,11 +19,14 @@ from safetensors.torch import save_file
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency import MIN_VALUES, LatencyMeter
+from mfsearch.cost.madds import count_madds
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
+from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
+from mfsearch.search.rungs import Rungs, Stop
+from mfsearch.search.study import DiskError, write_json
 
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
@@ -43,7 +48,26 @@ class Job:
     baseline_ms: float | None  # the reference network's time on this device, kept with the study
     device: str
     seed: int
+    objectives: tuple[str, ...]
+    rungs: Rungs
     weights: Path
+    checkpoints: Path
+    checkpoint_seconds: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training to do. rung 0 is a new network, any other goes on with one that earned it; seed: of the training."""
+
+    config: MobileFormerConfig
+    rung: int
+    seed: int
+    stop: Stop | None = None
+
+    @property
+    def key(self) -> str:
+        """The stem of the files that the training leaves beside the ledger."""
+        return f"{self.config.arch_id}-{self.seed}"
 
 
 class Evaluator:
@@ -61,16 +85,17 @@ class Evaluator:
         if job.latency_limit_ms is not None and job.baseline_ms is not None:
             self.meter = dataclasses.replace(LatencyMeter.open(), baseline_ms=job.baseline_ms)
 
-    def evaluate(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
+    def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
         """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
-        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": self.job.seed, "device": self.device.type}
+        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": work.seed, "device": self.device.type}
         try:
-            report("measuring", 0.0)
-            row |= self._export_and_measure(config)
-            if row["outcome"] == "rejected":
-                return row
-            smoke_test(config, self.data, seed=self.job.seed)
-            row |= self._train(config, report)
+            if work.rung == 0:
+                report("measuring", 0.0)
+                row |= self._measured_before(work) or self._export_and_measure(work)
+                if row["outcome"] == "rejected":
+                    return row
+                smoke_test(work.config, self.data, seed=work.seed)
+            row |= self._train(work, row, report)
         except (ExportError, SmokeTestError, TrainingError) as error:
             row["reason"] = str(error)
         except Exception as error:  # out of memory, a full disk for the export: this trial's end alone
@@ -79,8 +104,19 @@ class Evaluator:
             self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
         return row
 
-    def _export_and_measure(self, config: MobileFormerConfig) -> dict[str, Any]:
+    def _measured_before(self, work: Work) -> dict[str, Any] | None:
+        """The latency that a training of this network was begun with, so that going on after a kill repeats it."""
+        try:
+            return dict(json.loads(self._latency_path(work).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return None
+
+    def _latency_path(self, work: Work) -> Path:
+        return self.job.checkpoints / f"{work.key}.json"
+
+    def _export_and_measure(self, work: Work) -> dict[str, Any]:
         """The ONNX file equals torch; where latency is asked for it is measured at the deployment size."""
+        config = work.config
         measured = self.job.latency_limit_ms is not None
         side = config.resolution if measured else self.job.recipe.resolution
         with tempfile.TemporaryDirectory(prefix=STRAY, dir=self.job.weights) as folder:
@@ -105,29 +141,52 @@ class Evaluator:
             row["outcome"] = "rejected"
             row["violation_ms"] = over
             row["reason"] = f"latency {latency.latency_ms:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
+        with contextlib.suppress(DiskError):
+            write_json(self._latency_path(work), row)
         return row
 
-    def _train(self, config: MobileFormerConfig, report: Report) -> dict[str, Any]:
+    def _train(self, work: Work, row: dict[str, Any], report: Report) -> dict[str, Any]:
+        job = self.job
+        epochs = job.recipe.epochs
+        # one point half way, where a hopeless short training ends, then one at each rung
+        points = (epochs / 2, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
+        costs = [float(row[name]) for name in job.objectives if name == "latency_ms"]
+        madds = float(count_madds(work.config))
+
+        def worth_going_on(log: EpochLog) -> bool:
+            return work.stop is None or log.epoch > epochs / 2 or not work.stop.hopeless(log.top1, [madds, *costs])
+
         result = short_train(
-            config,
+            work.config,
             self.data,
-            self.job.recipe,
-            seed=self.job.seed,
+            job.recipe,
+            seed=work.seed,
+            points=points,
+            checkpoint=job.checkpoints / f"{work.key}.pt",
+            checkpoint_seconds=job.checkpoint_seconds,
             on_step=lambda step, steps: report("training", step / steps),
+            on_point=worth_going_on,
         )
-        row: dict[str, Any] = {
-            "outcome": "trained",
+        done: dict[str, Any] = {
+            "outcome": "trained" if result.finished else "stopped",
             "top1": result.top1,
+            "epochs": result.curve[-1].epoch,
             "curve": [dataclasses.asdict(log) for log in result.curve],
             "train_seconds": result.train_seconds,
             "images_per_second": result.images_per_second,
         }
-        path = self.job.weights / f"{config.arch_id}.safetensors"
+        if not result.finished and work.stop is not None:
+            done["reason"] = (
+                f"top1 {result.top1:.2%} half way and {work.stop.gain:.2%} at most to come: not among those that go on"
+            )
+        if work.seed != job.seed or not result.finished:
+            return done
+        path = job.weights / f"{work.config.arch_id}.safetensors"
         part = path.with_name(path.name + ".part")
         try:
             save_file(result.weights, part)
             part.replace(path)
         except (OSError, SafetensorError) as error:  # a full disk: the trial's figures are worth more than its weights
             part.unlink(missing_ok=True)
-            row["weights_lost"] = str(error)
-        return row
+            done["weights_lost"] = str(error)
+        return done

@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import os
 import shlex
 import shutil
 import signal
@@ -13,12 +14,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from mfsearch.config import MobileFormerConfig
 from mfsearch.data import ImageData
-from mfsearch.search.evaluate import STRAY, Job
+from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
+from mfsearch.search.calibrate import find_calibration, trust_line
+from mfsearch.search.evaluate import STRAY, Job, Work
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
+from mfsearch.search.rungs import (
+    Promotion,
+    Rungs,
+    finalists,
+    merged,
+    next_final,
+    next_promotion,
+    ranking,
+    short_row,
+    stop_rule,
+    top1_at,
+)
 from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
 from mfsearch.search.study import (
+    CHECKPOINTS,
     JOURNAL,
     MANIFEST,
     WEIGHTS,
@@ -26,17 +43,21 @@ from mfsearch.search.study import (
     Ledger,
     locked,
     read_manifest,
+    read_trials,
     write_json,
 )
 from mfsearch.search.workers import Event, WorkerPool
 
+TRAINED = ("trained", "stopped")  # outcomes with a top1
+TAUGHT = 64  # best trials of another study that are kept as its lesson
+FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows
 MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
 MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained
 
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop: trained trials in the study as a whole, seconds of this run; workers to do it with."""
+    """When to stop: networks given a short training in the study as a whole, seconds of this run; workers."""
 
     trials: int | None
     seconds: float | None
@@ -50,41 +71,80 @@ class Limits:
 
 
 @dataclass
+class Running:
+    """What a worker is doing: a new proposal, or a longer training of trial `number`."""
+
+    config: MobileFormerConfig
+    madds: int
+    origin: str
+    proposal: Proposal | None = None
+    promotion: Promotion | None = None
+    stage: str = "waiting"
+    share: float = 0.0
+
+
+@dataclass
 class Progress:
     """What a display shows, kept up to date by the run."""
 
     study: str
     limits: Limits
     objectives: list[str]
+    rungs: Rungs
+    trust: str  # what a calibration says of the ranking
     started: float = field(default_factory=time.monotonic)
     rows: list[dict[str, Any]] = field(default_factory=list)
     front: list[int] = field(default_factory=list)
-    running: dict[int, tuple[Proposal, str, float]] = field(default_factory=dict)  # by worker: proposal, stage, share
+    running: dict[int, Running] = field(default_factory=dict)  # by worker
     screened: int = 0
     before: int = 0  # trials that were there when this run began
 
     @property
     def trained(self) -> int:
-        return sum(row["outcome"] == "trained" for row in self.rows)
+        """Networks with a short training, those given up half way included."""
+        return sum(row["outcome"] in TRAINED for row in self.rows)
 
     def seconds_left(self) -> float | None:
-        """Until the stop, by this run's pace and its time limit; None before there is a pace."""
-        elapsed = time.monotonic() - self.started
+        """Until the stop, by what trainings took so far and the time limit; None before there is a training."""
         left = []
-        done = sum(row["outcome"] == "trained" for row in self.rows[self.before :])
-        if self.limits.trials is not None and done:
-            left.append((self.limits.trials - self.trained) * elapsed / done)
+        short = self.short_seconds()
+        if self.limits.trials is not None and short is not None:
+            networks = max(0, self.limits.trials - self.trained)
+            first = self.rungs.factors[1] - 1 if self.rungs.last > 1 else 0.0
+            left.append(
+                short * networks * (1 + first / self.rungs.keep) / self.limits.workers + (self.final_seconds() or 0.0)
+            )
         if self.limits.seconds is not None:
-            left.append(self.limits.seconds - elapsed)
+            left.append(self.limits.seconds - (time.monotonic() - self.started))
         return max(0.0, min(left)) if left else None
+
+    def short_seconds(self) -> float | None:
+        """Mean seconds of a short training so far."""
+        found = [row["train_seconds"] for row in self.rows if row["outcome"] == "trained"]
+        return sum(found) / len(found) if found else None
+
+    def final_seconds(self) -> float | None:
+        """What the final would take from here."""
+        short = self.short_seconds()
+        if short is None:
+            return None
+        rungs = self.rungs
+        epochs = 0.0
+        for row in finalists(self.rows, self.objectives, rungs) if rungs.last else []:
+            seeds = {stage["seed"] for stage in row.get("stages", ()) if stage["rung"] == rungs.last}
+            epochs += max(0, rungs.seeds - len(seeds)) * rungs.factors[-1]
+            epochs -= rungs.factors[row.get("rung", 0)] if not seeds else 0
+        return epochs * short / self.limits.workers
 
 
 class Watcher(Protocol):
-    """A display. `finished` comes once a trial, `tick` about twice a second."""
+    """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second."""
 
     def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
 
     def finished(self, progress: Progress, row: dict[str, Any]) -> None: ...
+
+    def longer(self, progress: Progress, row: dict[str, Any], stage: dict[str, Any]) -> None: ...
 
     def tick(self, progress: Progress) -> None: ...
 
@@ -115,7 +175,12 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
         ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
         if not (folder / MANIFEST).exists():
             write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
-        return _Run(settings, limits, ledger, manifest, watcher).run()
+        calibration = find_calibration(
+            folder.parent, settings.space.digest, manifest["data"]["digest"], settings.recipe, settings.budget
+        )
+        budget = f"{settings.budget}".replace(" to ", "..")
+        trust = trust_line(calibration, f"mfsearch calibrate --budget {budget} --data {settings.data}")
+        return _Run(settings, limits, ledger, manifest, watcher, trust).run()
 
 
 def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
@@ -137,6 +202,12 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
         check_same_study(manifest, wanted)
+        taught = (manifest.get("from") or {}).get("study")
+        if settings.start_from is not None and settings.start_from.name != taught:
+            raise ValueError(
+                f"study {settings.study!r} was begun with --from {taught or 'nothing'}, this run says "
+                f"{settings.start_from.name}: leave --from out or give another name with --study"
+            )
         places = (manifest.get("storage"), storage)
         theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
         if theirs != ours:  # another password is no other place
@@ -144,19 +215,46 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
                 f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
             )
         return manifest
-    return wanted | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+    start = {"from": _taught(settings)} if settings.start_from is not None else {}
+    return wanted | start | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+
+
+def _taught(settings: Settings) -> dict[str, Any]:
+    """What another study's best networks are, kept in the manifest: that study may go on or be deleted."""
+    assert settings.start_from is not None
+    manifest = read_manifest(settings.start_from)
+    theirs, ours = manifest["space"]["knobs"], {knob.name: list(knob.choices) for knob in settings.space.knobs}
+    if theirs != ours:
+        raise ValueError(
+            f"--from {settings.start_from.name}: its space {manifest['space']['name']} has other knobs than "
+            f"{settings.space.name}"
+        )
+    fields = ("number", "origin", "params", "outcome", "top1", "madds", "arch_id")
+    best = ranking(read_trials(settings.start_from), ["top1", "madds"], 0)[:TAUGHT]
+    return {
+        "study": settings.start_from.name,
+        "trials": [{name: row[name] for name in fields} for row in map(short_row, best)],
+    }
 
 
 class _Run:
     def __init__(
-        self, settings: Settings, limits: Limits, ledger: Ledger, manifest: dict[str, Any], watcher: Watcher
+        self,
+        settings: Settings,
+        limits: Limits,
+        ledger: Ledger,
+        manifest: dict[str, Any],
+        watcher: Watcher,
+        trust: str,
     ) -> None:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.watcher = manifest, watcher
-        self.progress = Progress(settings.study, limits, settings.objectives)
+        self.progress = Progress(settings.study, limits, settings.objectives, settings.rungs, trust)
         self.proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+        if manifest.get("from") is not None:
+            self.proposer.transfer(manifest["from"]["trials"], manifest["from"]["study"])
         for row in ledger.rows():
-            self.proposer.learn(row)
+            self.proposer.learn(short_row(row))
             self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
             self.progress.rows.append(row)
         self.progress.before = len(self.progress.rows)
@@ -169,17 +267,15 @@ class _Run:
     def run(self) -> RunResult:
         progress = self.progress
         self.watcher.began(progress, self.manifest)
-        stopped = self._reason_to_stop()
-        if stopped is not None:
-            return self._result(stopped)
+        if self._over() and self._next_promotion() is None:
+            return self._result()
         with self._interruptible():
             pool = WorkerPool(self.limits.workers, self._job())
             try:
                 while True:
                     self._give_work(pool)
-                    stopped = self._reason_to_stop()
-                    if stopped is not None and (self.interrupted or not progress.running):
-                        return self._result(stopped)
+                    if self._over() and (self.interrupted or not progress.running):
+                        return self._result()
                     for event in pool.wait(timeout=0.5):
                         self._take(event)
                     self.watcher.tick(progress)
@@ -188,12 +284,17 @@ class _Run:
 
     def _job(self) -> Job:
         settings = self.settings
-        weights = self.ledger.folder / WEIGHTS
+        weights, checkpoints = (self.ledger.folder / name for name in (WEIGHTS, CHECKPOINTS))
         try:
             weights.mkdir(exist_ok=True)
+            checkpoints.mkdir(exist_ok=True)
         except OSError as error:
             raise DiskError(f"cannot write in {self.ledger.folder}: {error.strerror}") from None
-        for stray in (*weights.glob(f"{STRAY}*"), *weights.glob("*.part")):  # of a run that was killed
+        for stray in (
+            *weights.glob(f"{STRAY}*"),
+            *weights.glob("*.part"),
+            *checkpoints.glob("*.part"),
+        ):  # of a run that was killed
             shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
         return Job(
             data=settings.data,
@@ -204,7 +305,11 @@ class _Run:
             baseline_ms=self.manifest.get("baseline_ms"),
             device=settings.device,
             seed=settings.seed,
+            objectives=tuple(settings.objectives),
+            rungs=settings.rungs,
             weights=weights,
+            checkpoints=checkpoints,
+            checkpoint_seconds=float(os.environ.get("MFSEARCH_CHECKPOINT_SECONDS") or CHECKPOINT_SECONDS),
         )
 
     @contextlib.contextmanager
@@ -225,61 +330,133 @@ class _Run:
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _result(self, stopped: str) -> RunResult:
-        return RunResult(stopped, self.manifest, self.progress.rows)
+    def _result(self) -> RunResult:
+        half_done = self.progress.running or self._next_promotion() is not None
+        if self._search_over() in ("trials", "exhausted") and not half_done:
+            shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training is half done
+        return RunResult(self._over() or "", self.manifest, self.progress.rows)
 
-    def _reason_to_stop(self) -> str | None:
-        """Why no new trial begins, or None."""
-        limits, progress = self.limits, self.progress
+    def _over(self) -> str | None:
+        """Why no training begins any more, or None."""
         if self.interrupted:
             return "interrupted"
-        if limits.trials is not None and progress.trained + len(progress.running) >= limits.trials:
-            return "trials"
-        if limits.seconds is not None and time.monotonic() - progress.started >= limits.seconds:
+        if self.limits.seconds is not None and time.monotonic() - self.progress.started >= self.limits.seconds:
             return "time"
+        over = self._search_over()
+        return over if over not in FINALS or self._next_promotion() is None else None
+
+    def _search_over(self) -> str | None:
+        """Why no new network is proposed, or None."""
+        limits, progress = self.limits, self.progress
+        proposing = sum(running.proposal is not None for running in progress.running.values())
+        if limits.trials is not None and progress.trained + proposing >= limits.trials:
+            return "trials"
+        if limits.seconds is not None:
+            left = limits.seconds - (time.monotonic() - progress.started)
+            if left <= (progress.final_seconds() or 0.0):
+                return "time"
         if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if progress.trained else MAX_LOST_AT_FIRST):
             last = [row["outcome"] for row in progress.rows[-self.lost_in_a_row :]]
             return "latency" if last.count("rejected") * 2 >= len(last) else "failing"
         return "exhausted" if self.exhausted else None
 
+    def _next_promotion(self) -> Promotion | None:
+        """The longer training that comes next: earned ones, and the final when the search has its networks."""
+        progress, settings = self.progress, self.settings
+        running = [item.promotion for item in progress.running.values() if item.promotion is not None]
+        rule = (progress.rows, progress.objectives, settings.rungs, running, settings.seed)
+        earned = next_promotion(*rule)
+        proposing = any(item.proposal is not None for item in progress.running.values())
+        if earned is not None or proposing or self._search_over() not in FINALS:
+            return earned
+        # the last longer trainings decide who is in the final
+        return None if any(promotion.rung < settings.rungs.last for promotion in running) else next_final(*rule)
+
     def _give_work(self, pool: WorkerPool) -> None:
         for number in pool.idle():
-            if self.dry or self._reason_to_stop() is not None:
+            if self._over() is not None:
                 return
-            proposal = self.proposer.next()
-            self.progress.screened = self.proposer.screened
-            if proposal is None:
-                self.dry = True  # results to come may open new ground
-                self.exhausted = not self.progress.running
-                return
-            self.progress.running[number] = (proposal, "waiting", 0.0)
-            pool.submit(number, proposal.config)
+            promotion = self._next_promotion()
+            if promotion is not None:
+                self._train_longer(pool, number, promotion)
+            elif self._search_over() is None and not self.dry:
+                self._try_new(pool, number)
+
+    def _train_longer(self, pool: WorkerPool, number: int, promotion: Promotion) -> None:
+        row = next(row for row in self.progress.rows if row["number"] == promotion.number)
+        config = MobileFormerConfig.from_dict(row["config"])
+        origin = f"trial {promotion.number} to {self.settings.rungs.factors[promotion.rung]:g}x"
+        self.progress.running[number] = Running(config, row["madds"], origin, promotion=promotion)
+        pool.submit(number, Work(config, promotion.rung, promotion.seed))
+
+    def _try_new(self, pool: WorkerPool, number: int) -> None:
+        proposal = self.proposer.next()
+        self.progress.screened = self.proposer.screened
+        if proposal is None:
+            self.dry = True  # results to come may open new ground
+            self.exhausted = not self.progress.running
+            return
+        self.progress.running[number] = Running(
+            proposal.config, proposal.costs.madds, proposal.origin, proposal=proposal
+        )
+        stop = stop_rule(self.progress.rows, self.progress.objectives, self.settings.rungs)
+        pool.submit(number, Work(proposal.config, 0, self.settings.seed, stop))
 
     def _take(self, event: Event) -> None:
-        proposal, _, _ = self.progress.running[event.worker]
+        running = self.progress.running[event.worker]
         if event.kind == "progress":
-            self.progress.running[event.worker] = (proposal, event.stage, event.share)
+            running.stage, running.share = event.stage, event.share
             return
         assert event.row is not None
         del self.progress.running[event.worker]
-        row = _proposed(proposal) | event.row | {"finished": _now()}
-        row["number"] = self.ledger.add(row, self.proposer.choices)
-        self.proposer.learn(row, proposal.shadow_number)
-        self.dry = False
-        self.lost_in_a_row = 0 if row["outcome"] == "trained" else self.lost_in_a_row + 1
+        if running.proposal is not None:
+            self._take_trial(running.proposal, event.row)
+        else:
+            assert running.promotion is not None
+            self._take_longer(running.promotion, event.row)
+        self._drop_files()
+
+    def _take_trial(self, proposal: Proposal, result: dict[str, Any]) -> None:
         progress = self.progress
+        row = _proposed(proposal) | result | {"finished": _now()}
+        row["number"] = self.ledger.add(row, self.proposer.choices)
+        self.proposer.learn(row)
+        self.dry = False
+        self.lost_in_a_row = 0 if row["outcome"] in TRAINED else self.lost_in_a_row + 1
         progress.rows.append(row)
         progress.front = front_numbers(progress.rows, progress.objectives)
-        self._drop_weights()
         self.watcher.finished(progress, row)
 
-    def _drop_weights(self) -> None:
-        """Only members of the front keep their weights: the others can be trained again in a minute."""
-        kept = {row["arch_id"] for row in self.progress.rows if row["number"] in self.progress.front}
-        kept |= {proposal.arch_id for proposal, _, _ in self.progress.running.values()}  # written, not yet told
-        for path in (self.ledger.folder / WEIGHTS).glob("*.safetensors"):
-            if path.stem not in kept:
-                path.unlink(missing_ok=True)
+    def _take_longer(self, promotion: Promotion, result: dict[str, Any]) -> None:
+        progress = self.progress
+        stage = {
+            **{key: result.get(key) for key in ("top1", "reason", "epochs", "curve", "train_seconds")},
+            "rung": promotion.rung,
+            "seed": promotion.seed,
+            "finished": _now(),
+        }
+        self.ledger.add_stage(promotion.number, stage)
+        place = next(i for i, row in enumerate(progress.rows) if row["number"] == promotion.number)
+        row = progress.rows[place]
+        progress.rows[place] = merged(short_row(row), [*row.get("stages", ()), stage])
+        progress.front = front_numbers(progress.rows, progress.objectives)
+        self.watcher.longer(progress, progress.rows[place], stage)
+
+    def _drop_files(self) -> None:
+        """Only members of the front keep weights, and only trainings that may go on keep their checkpoint."""
+        progress, rungs = self.progress, self.settings.rungs
+        running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
+        front = {row["arch_id"] for row in progress.rows if row["number"] in progress.front}
+        may_go_on = {row["arch_id"] for row in finalists(progress.rows, progress.objectives, rungs)}
+        for rung in range(rungs.last):
+            ranked = ranking(progress.rows, progress.objectives, rung)
+            better = ranked[: -(-len(ranked) // 2)]
+            may_go_on |= {row["arch_id"] for row in better if top1_at(row, rung + 1) is None}
+        kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
+        for name, arch_ids in kept.items():
+            for path in (self.ledger.folder / name).iterdir():
+                if path.name.partition(".")[0].partition("-")[0] not in arch_ids and not path.name.startswith(STRAY):
+                    path.unlink(missing_ok=True)
 
 
 def _now() -> str:

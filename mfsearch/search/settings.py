@@ -6,17 +6,18 @@ import importlib.metadata
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.search.rungs import Rungs
 from mfsearch.space import SearchSpace
 from mfsearch.units import Budget
 
 SCHEMA = 1
 PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
-SAMPLERS = ("tpe", "random")
+SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
 
 # A later run of the same study must agree on these; trials, time and workers may change.
 IDENTITY = (
@@ -26,6 +27,7 @@ IDENTITY = (
     "space",
     "data",
     "recipe",
+    "rungs",
     "deployment",
     "sampler",
     "seed",
@@ -35,7 +37,8 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a study's trials are. data_dir says where, not what."""
+    """Everything that decides what a study's trials are. data_dir says where, not what. start_from: the folder of a
+    study whose best networks, fitted to this budget, are tried first."""
 
     study: str
     budget: Budget
@@ -43,15 +46,17 @@ class Settings:
     space: SearchSpace
     data: str
     recipe: Recipe
-    sampler: str = "tpe"
+    sampler: str = "auto"
     seed: int = 0
     device: str = "cpu"
+    rungs: Rungs = field(default_factory=Rungs)
     data_dir: Path | None = None
     download: bool = False
+    start_from: Path | None = None
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be {' or '.join(SAMPLERS)}, got {self.sampler!r}")
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be 0 to {2**31 - 1}, got {self.seed}")
 
@@ -74,6 +79,7 @@ def make_manifest(settings: Settings, data_facts: dict[str, Any], passport: dict
         "space": {"name": space.name, "digest": space.digest, "knobs": {k.name: list(k.choices) for k in space.knobs}},
         "data": data_facts,
         "recipe": settings.recipe.as_dict(),
+        "rungs": settings.rungs.as_dict(),
         "deployment": {"resolution": space.resolution, "classes": space.classes},
         "sampler": settings.sampler,
         "seed": settings.seed,

@@ -21,17 +21,24 @@ from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
+from mfsearch.search.rungs import merged
 from mfsearch.search.settings import check_same_study, without_password
 
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
-WEIGHTS, REPORT = "weights", "report.html"
+WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
+STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
-OUTCOMES = {"trained": TrialState.COMPLETE, "rejected": TrialState.PRUNED, "failed": TrialState.FAIL}
+OUTCOMES = {
+    "trained": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "rejected": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
 
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -124,12 +131,20 @@ class Ledger:
 
     def rows(self) -> list[dict[str, Any]]:
         """All finished trials, as `read_trials` gives them."""
-        return [_row(trial) for trial in self.study.get_trials(deepcopy=False)]
+        return _rows(self.study)
+
+    def add_stage(self, number: int, stage: dict[str, Any]) -> None:
+        """Write one longer training of a finished trial; DiskError if the disk does not take it.
+
+        stage: rung, seed, top1 (None with a reason where it failed), epochs, curve, train_seconds.
+        """
+        with _storage_errors(f"cannot write the study in {self.folder}"):
+            self.study.set_user_attr(f"{STAGE} {number} {stage['rung']} {stage['seed']}", stage)
 
     def add(self, row: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> int:
         """Write one finished trial and return its number; DiskError if the disk does not take it.
 
-        row: as `read_trials` gives it, without number. choices: what each of its params could have been.
+        row: as `read_trials` gives it, without number and longer trainings. choices: what each of its params could be.
         """
         attrs = {key: value for key, value in row.items() if key not in ("params", "number")}
         trained = row["outcome"] == "trained"
@@ -251,10 +266,18 @@ def read_trials(folder: Path) -> list[dict[str, Any]]:
     try:
         with _storage_errors(f"cannot read the study in {folder}"):
             study = optuna.load_study(study_name=manifest["study"], storage=storage)
-            return [_row(trial) for trial in study.get_trials(deepcopy=False)]
+            return _rows(study)
     except KeyError:
         return []
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
-    return {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}
+def _rows(study: optuna.Study) -> list[dict[str, Any]]:
+    stages: dict[int, list[dict[str, Any]]] = {}
+    for key, stage in study.user_attrs.items():
+        if key.startswith(f"{STAGE} "):
+            stages.setdefault(int(key.split()[1]), []).append(stage)
+    rows = [
+        {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}
+        for trial in study.get_trials(deepcopy=False)
+    ]
+    return [merged(row, stages.get(row["number"], ())) for row in rows]

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Literal
 
-from mfsearch.config import MobileFormerConfig
-from mfsearch.search.evaluate import Job
+from mfsearch.search.evaluate import Job, Work
 
 MAX_START_FAILURES = 2  # in a row, before the search gives up
 
@@ -57,11 +56,11 @@ class WorkerPool:
         """Numbers of the workers that are ready for a network."""
         return [number for number, worker in enumerate(self.workers) if worker.ready and not worker.busy]
 
-    def submit(self, number: int, config: MobileFormerConfig) -> None:
+    def submit(self, number: int, work: Work) -> None:
         worker = self.workers[number]
         worker.busy = True
         with contextlib.suppress(OSError):  # its death is seen by `wait`
-            worker.pipe.send(config.to_dict())
+            worker.pipe.send(work)
 
     def wait(self, timeout: float) -> list[Event]:
         """Events of the workers within `timeout` seconds; a worker that died ends its network as failed.
@@ -160,7 +159,7 @@ def _serve(pipe: Any, job: Job) -> None:
     pipe.send(("ready", None))
     while True:
         try:
-            config = MobileFormerConfig.from_dict(pipe.recv())
+            work = pipe.recv()
         except EOFError:
             return
         last = 0.0
@@ -172,7 +171,7 @@ def _serve(pipe: Any, job: Job) -> None:
                 pipe.send(("progress", (stage, share)))
                 last = now
 
-        row = evaluator.evaluate(config, report)
+        row = evaluator.evaluate(work, report)
         pipe.send(("done", row))
         if evaluator.broken:  # the device is lost to this process; a new one takes its place
             return

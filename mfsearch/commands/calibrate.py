@@ -1,0 +1,187 @@
+"""calibrate: how far the short training's ranking can be trusted here, and what would be cheaper or better."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from mfsearch.analysis.calibration import TARGETS, calibration_figures
+from mfsearch.commands.network import deployed_space
+from mfsearch.commands.run import _check_device, _recipe
+from mfsearch.search.calibrate import (
+    CALIBRATION,
+    TRAININGS,
+    Calibration,
+    calibration_folder,
+    run_calibration,
+)
+from mfsearch.search.study import write_json
+from mfsearch.search.trainings import Record, Task, read_trainings
+from mfsearch.space import find_space
+from mfsearch.units import format_madds, format_seconds, parse_budget
+
+NAMES = {
+    "top1": "accuracy",
+    "val_loss": "validation loss",
+    "loss": "training loss",
+    "mean_loss": "mean training loss",
+    "mean_rank": "mean rank",
+    "madds": "MAdds",
+    "params": "params",
+}
+ENOUGH = 16  # networks
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
+    settings = Calibration(
+        budget=parse_budget(args.budget),
+        space=deployed_space(find_space(args.space), args),
+        data=args.data,
+        recipe=_recipe(args),
+        networks=args.networks,
+        long=args.long,
+        seeds=args.seeds,
+        seed=args.seed,
+        device=args.device,
+        data_dir=args.data_dir,
+        download=args.download,
+    )
+    targets = {
+        group: TARGETS[group] if given is None else given
+        for group, given in (("band", args.target), ("across", args.target_across))
+    }
+    for target in targets.values():
+        if not -1 <= target <= 1:
+            raise ValueError(f"--target must be a tau from -1 to 1, got {target}")
+    _check_device(settings.device)
+    folder = calibration_folder(args.results, settings, args.name)
+    progress = _Progress(folder / TRAININGS, quiet=args.json)
+    try:
+        trained = run_calibration(
+            settings, folder, workers=args.workers, on_start=progress.began, on_done=progress.finished
+        )
+    except KeyboardInterrupt:
+        print("Interrupted; every finished training is kept and the same command goes on.", file=sys.stderr)
+        return 130
+    figures = calibration_figures(settings, trained, targets)
+    write_json(folder / CALIBRATION, figures)
+    if args.json:
+        print(json.dumps(figures, indent=1))
+    else:
+        print("\n" + "\n".join(report_lines(figures)) + f"\n\nkept in   {folder / CALIBRATION}")
+    return 0
+
+
+class _Progress:
+    """A line a training, with the time left by the pace of this run."""
+
+    def __init__(self, path: Path, *, quiet: bool) -> None:
+        self.path, self.quiet = path, quiet
+        self.started = time.monotonic()
+        self.done, self.count = 0, 0
+        self.epochs_left, self.epochs_done = 0.0, 0.0
+
+    def began(self, tasks: list[Task]) -> None:
+        kept = read_trainings(self.path)[1] if self.path.exists() else {}
+        left = [task for task in tasks if task.key not in kept]
+        self.done, self.count = len(tasks) - len(left), len(tasks)
+        self.epochs_left = sum(_epochs(task) for task in left)
+        if not self.quiet:
+            short = sum(task.key.startswith("short-") for task in tasks)
+            again = f"; {self.done} are done" if self.done else ""
+            print(
+                f"{short} short trainings and {len(tasks) - short} long ones, {self.epochs_left:g} epochs to go{again}",
+                flush=True,
+            )
+
+    def finished(self, task: Task, record: Record) -> None:
+        self.done += 1
+        self.epochs_left -= _epochs(task)
+        self.epochs_done += _epochs(task)
+        if self.quiet:
+            return
+        left = (time.monotonic() - self.started) * self.epochs_left / self.epochs_done
+        if record["outcome"] == "trained":
+            words = f"{100 * record['top1']:6.2f} %  {format_seconds(record['train_seconds']):>8}"
+        else:
+            words = f"failed: {record['reason']}"
+        print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  about {format_seconds(left)} left", flush=True)
+
+
+def _epochs(task: Task) -> float:
+    assert task.points is not None
+    return task.points[-1]
+
+
+def report_lines(figures: dict[str, Any]) -> list[str]:
+    """The calibration as text of at most 100 columns: what was trained, a table for each group of networks."""
+    data, epochs, noise = figures["identity"]["data"], figures["epochs"], figures["long_noise"]
+    spread = "unknown, fewer than two seeds of one network were trained"
+    if noise is not None:
+        spread = f"{100 * noise:.2f} points (one network, {len(figures['seeds']['noise'])} seeds)"
+    lines = [
+        f"judged by top1 on {data['val_images']} images of {data['name']} after {epochs['long']:g} epochs, other seed",
+        f"seed noise of that: {spread}",
+    ]
+    lines += [f"left out: {words}" for words in figures["left_out"]]
+    for group, place in (("band", "inside the band"), ("across", "across budgets")):
+        lines += ["", *_table(place, figures["groups"][group])]
+    return [*lines, "", "ceiling: the tau that seed noise allows; *: more than 0 with 95 % confidence"]
+
+
+def _table(place: str, group: dict[str, Any]) -> list[str]:
+    low, high = (format_madds(value) for value in group["madds"])
+    worst, best = (100 * value for value in group["long_top1"])
+    lines = [f"{place}: {group['n']} networks, {low} to {high} multiply-adds, long top1 {worst:.2f} to {best:.2f} %"]
+    if group["n"] < ENOUGH:
+        lines.append(f"fewer than {ENOUGH} networks prove nothing: read the intervals")
+    lines.append(
+        f"{'proxy':<19}{'epochs':>7}{'tau':>6}{'95 % interval':>15}{'ceiling':>9}{'top-5':>7}{'core-s':>8}"
+        f"{'over MAdds':>13}{'over params':>13}"
+    )
+    lines += [_line(row) for row in group["proxies"] if row["shown"]]
+    hidden = [row["name"] for row in group["proxies"] if not row["shown"]]
+    if hidden:
+        lines.append(f"no better than MAdds and params here, so not shown: {', '.join(hidden)}")
+    lines.append(_verdict(group))
+    return lines
+
+
+def _line(row: dict[str, Any]) -> str:
+    interval = "" if row["low"] is None else f"{row['low']:.2f} .. {row['high']:.2f}"
+    is_base = row["name"] in ("madds", "params")
+    return (
+        f"{NAMES.get(row['name'], row['name']):<19}{_number(row['epochs'], '.3g'):>7}{_number(row['tau'], '.2f'):>6}"
+        f"{interval:>15}{_number(row['ceiling'], '.2f'):>9}{_number(row['top5_recall'], '.2f'):>7}"
+        f"{_number(row['core_seconds'], '.1f'):>8}"
+        f"{'' if is_base else _gain(row['over_madds']):>13}{'' if is_base else _gain(row['over_params']):>13}"
+    ).rstrip()
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    """The difference of two taus; a star where its interval lies above zero."""
+    if gain["gain"] is None:
+        return "-"
+    return f"{gain['gain']:+.2f}" + ("*" if gain["low"] is not None and gain["low"] > 0 else " ")
+
+
+def _verdict(group: dict[str, Any]) -> str:
+    cheapest = group["cheapest"]
+    if cheapest is None:
+        return f"no proxy reaches tau {group['target']:g}"
+    (row,) = (
+        each for each in group["proxies"] if each["name"] == cheapest["name"] and each["epochs"] == cheapest["epochs"]
+    )
+    after = "" if row["epochs"] is None else f" after {row['epochs']:.3g} epochs"
+    sure = "" if row["low"] is not None and row["low"] >= group["target"] else " (its interval reaches below)"
+    return (
+        f"cheapest to reach tau {group['target']:g}: {NAMES.get(row['name'], row['name'])}{after}, "
+        f"{row['core_seconds']:.1f} core-s{sure}"
+    )

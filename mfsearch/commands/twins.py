@@ -1,0 +1,332 @@
+"""twins: what each Mobile-Former knob buys, against twins of one network with the same multiply-adds."""
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mfsearch.analysis.twins import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
+from mfsearch.commands.network import deployed
+from mfsearch.commands.run import _check_device, _recipe
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_costs, count_madds
+from mfsearch.search.configs import find_config
+from mfsearch.search.settings import versions
+from mfsearch.search.study import check_name, locked, write_json
+from mfsearch.search.trainings import Record, Task, run_tasks
+from mfsearch.search.twins import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
+from mfsearch.units import format_madds, format_seconds
+
+FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"
+COLUMNS = 100
+
+
+def twins(args: argparse.Namespace) -> int:
+    """Train a network and its twins by the same seeds and print the paired differences."""
+    if not 2 <= args.seeds <= 100:
+        raise ValueError(f"--seeds must be 2 to 100, as one pair has no interval, got {args.seeds}")
+    if not 0 <= args.seed < 2**31 - 100:
+        raise ValueError(f"--seed must be 0 to {2**31 - 101}, got {args.seed}")
+    if args.data is None:
+        print("no --data: training on the embedded digits", file=sys.stderr)
+        args.data = "digits"
+    _check_device(args.device)
+    parent = deployed(find_config(args.config, args.results), args)
+    found = make_twins(parent, args.knobs or MAIN_KNOBS)
+    if not args.json:
+        _print_twins(args.config, parent, found)
+    built = [twin for twin in found if twin.config is not None]
+    if not built:
+        reasons = "".join(f"\n  {twin.name}: {twin.reason}" for twin in found)
+        raise ValueError(f"--knobs {args.knobs or MAIN_KNOBS}: {args.config} has no such twin:{reasons}")
+
+    recipe = _recipe(args)
+    images = recipe.load_images(args.data, data_dir=args.data_dir, seed=args.seed, download=args.download)
+    facts = {
+        "name": images.name,
+        "digest": images.digest,
+        "classes": len(images.classes),
+        "train_images": len(images.train_labels),
+        "val_images": len(images.val_labels),
+    }
+    step = 1 / len(images.val_labels)
+    del images  # each worker has its own
+    network = Path(args.config).stem if args.config.endswith((".yaml", ".yml", ".json")) else args.config
+    words = f"{network}-{Path(args.data).name or 'data'}"
+    name = check_name(args.name or re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("._-"))
+    folder: Path = args.results / FOLDER / name
+    identity: dict[str, Any] = {"network": parent.arch_id, "data": facts, "recipe": recipe.as_dict(), "seed": args.seed}
+    identity["device"] = args.device.split(":")[0]
+    seeds = range(args.seed, args.seed + args.seeds)
+    try:
+        tasks = twin_tasks(parent, built, seeds)
+        records = run_tasks(
+            tasks,
+            data=args.data,
+            data_dir=args.data_dir,
+            recipe=recipe,
+            workers=args.workers,
+            path=folder / TRAININGS,
+            identity=identity,
+            on_done=None if args.json else _Lines(tasks, parent, built).done,
+            data_seed=args.seed,
+            device=args.device,
+        )
+        latencies = _measure(parent, built, folder, quiet=args.json) if args.latency else {}
+    except KeyboardInterrupt:
+        print(f"\n{folder}: every finished training is kept; the same command goes on", file=sys.stderr)
+        raise
+    report = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies.get("twins"))
+    if latencies:
+        report["parent"] |= {"latency_ms": latencies["parent_ms"], "passport": latencies["passport"]}
+    report = {"folder": str(folder), **identity, "knobs": args.knobs or MAIN_KNOBS, **report, "versions": versions()}
+    write_json(folder / REPORT, report)
+    if args.json:
+        print(json.dumps(report, indent=1))
+    else:
+        print(table(report))
+        print(f"\n{meaning(report)}\n\nall values  {folder / REPORT}")
+    if not any(row["effect"]["pairs"] for row in report["twins"]):
+        raise RuntimeError(f"no pair could be trained; the first reason: {_first_failure(report)}")
+    return 0
+
+
+def compare(
+    name: str,
+    parent: MobileFormerConfig,
+    found: Sequence[Twin],
+    seeds: Sequence[int],
+    records: Mapping[str, Record],
+    *,
+    step: float,
+    latencies: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The network and its twins as plain data: costs, top1 by seed, and the effect of twin less parent.
+
+    step: one validation image as a fraction. latencies: by arch_id, as `_measure` gives them.
+    """
+    own = top1_by_seed(parent, seeds, records)
+    rows: list[dict[str, Any]] = []
+    effects: list[Effect] = []
+    for twin in found:
+        row: dict[str, Any] = dataclasses.asdict(twin) | {"name": twin.name}
+        effect = Effect(0)
+        if twin.config is not None:
+            costs = count_costs(twin.config)
+            top1 = top1_by_seed(twin.config, seeds, records)
+            effect = paired_effect(own, top1, step=step)
+            row |= {
+                "config": twin.config.to_dict(),
+                "arch_id": twin.config.arch_id,
+                "num_params": costs.num_params,
+                "top1": top1,
+                "failures": failures_by_seed(twin.config, seeds, records),
+                "latency": (latencies or {}).get(twin.config.arch_id),
+            }
+        effects.append(effect)
+        rows.append(row)
+    for row, effect, adjusted in zip(rows, effects, holm([effect.p for effect in effects]), strict=True):
+        row["effect"] = effect._asdict() | {"shown": effect.shown, "p_holm": adjusted}
+    costs = count_costs(parent)
+    return {
+        "parent": {
+            "name": name,
+            "arch_id": parent.arch_id,
+            "madds": costs.madds,
+            "num_params": costs.num_params,
+            "top1": own,
+            "failures": failures_by_seed(parent, seeds, records),
+            "config": parent.to_dict(),
+        },
+        "seeds": list(seeds),
+        "twins": rows,
+        "confidence": CONFIDENCE,
+        "shown_by_chance": expected_by_chance(effects),
+    }
+
+
+def table(report: Mapping[str, Any]) -> str:
+    """One line a twin, at most 100 columns; what could not be built or compared with its reason below."""
+    parent = report["parent"]
+    timed = any(row.get("latency") for row in report["twins"])
+    head = f"{'knob, from -> to':<38} {'MAdds':>6} {'params':>6}  {'top1, points, 95 %':<24}"
+    lines = ["", head + ("ms, 95 %" if timed else "")]
+    own = parent["top1"].values()
+    top1 = f"{100 * sum(own) / len(own):.2f} %" if own else "not trained"
+    ms = f"{parent['latency_ms']:.2f} ms" if timed else ""
+    lines.append(f"{parent['name'][:38]:<38} {_costs(parent)}  {top1:<24}{ms}")
+    missing = [f"{parent['name']}, seed {seed}: {reason}" for seed, reason in parent["failures"].items()]
+    for row in report["twins"]:
+        if row["config"] is None:
+            missing.append(f"{_change(row)}: {row['reason']}")
+            continue
+        missing += [f"{_change(row)}, seed {seed}: {reason}" for seed, reason in row["failures"].items()]
+        line = f"{_change(row):<38} {_costs(row)}  {_effect(row['effect']):<24}"
+        lines.append(line + (_milliseconds(row["latency"]) if row.get("latency") else ""))
+    if missing:
+        wrapped = [textwrap.fill(line, COLUMNS, initial_indent="  ", subsequent_indent="    ") for line in missing]
+        lines += ["", "not compared:", *wrapped]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def meaning(report: Mapping[str, Any]) -> str:
+    """The table in sentences: what is shown, what is not, and how much of it chance alone would show."""
+    compared = [row for row in report["twins"] if row["effect"]["low"] is not None]
+    shown = sorted((row for row in compared if row["effect"]["shown"]), key=lambda row: row["effect"]["p"])
+    sentences = []
+    for row in shown:
+        points = 100 * row["effect"]["mean"]
+        holds = row["effect"]["p_holm"] < 1 - CONFIDENCE
+        word = f"{_change(row)} {'gains' if points > 0 else 'loses'} {abs(points):.2f} points"
+        sentences.append(f"{word}{', also after the correction for all of them' if holds else ''}.")
+    rest = [_change(row) for row in compared if not row["effect"]["shown"]]
+    if rest:
+        sentences.append(f"No effect shown (the interval holds 0): {'; '.join(rest)}.")
+    count = len(compared)
+    strict = sum(row["effect"]["p_holm"] < 1 - CONFIDENCE for row in compared)
+    sentences.append(
+        f"Marked *: the interval leaves out 0, {len(shown)} of {count}; if nothing had any effect, "
+        f"{report['shown_by_chance']:.1f} would by chance. Marked **: also after Holm's correction for all {count}, "
+        f"{strict}."
+    )
+    images = report["data"]["val_images"]
+    sentences.append(
+        f"Twin less network, {len(report['seeds'])} seeds, the same {images:,} validation images for all (one is "
+        f"{100 / images:.2f} points): the intervals hold the spread of training, not that of other images."
+    )
+    if any((row.get("latency") or {}).get("disturbed") for row in report["twins"]):
+        sentences.append("Marked ?: the machine was disturbed while that latency was measured; it may be off by more.")
+    return "\n".join(textwrap.fill(sentence, COLUMNS) for sentence in sentences)
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    return f"{row['knob']} {row['old']} -> {row['new']}" if row["new"] != "-" else str(row["knob"])
+
+
+def _costs(row: Mapping[str, Any]) -> str:
+    return f"{row['madds'] / 1e6:>6.1f} {row['num_params'] / 1e6:>6.2f}"
+
+
+def _effect(effect: Mapping[str, Any]) -> str:
+    """ "+1.23 -0.35..+2.81" in points, marked where the interval leaves out 0; what there is of it."""
+    if effect["mean"] is None:
+        return "no pair"
+    mean = f"{100 * effect['mean']:+.2f}"
+    if effect["low"] is None:
+        return f"{mean} (one pair)"
+    mark = "" if not effect["shown"] else " **" if effect["p_holm"] < 1 - CONFIDENCE else " *"
+    return f"{mean} {100 * effect['low']:+.2f}..{100 * effect['high']:+.2f}{mark}"
+
+
+def _milliseconds(row: Mapping[str, Any]) -> str:
+    words = f"{row['difference_ms']:+.2f} {row['difference_low_ms']:+.2f}..{row['difference_high_ms']:+.2f}"
+    return words + (" ?" if row["disturbed"] else "")
+
+
+def _first_failure(report: Mapping[str, Any]) -> str:
+    failures = [reason for row in (report["parent"], *report["twins"]) for reason in row.get("failures", {}).values()]
+    return failures[0] if failures else "none of the seeds has both"
+
+
+def _print_twins(name: str, parent: MobileFormerConfig, found: Sequence[Twin]) -> None:
+    madds = count_madds(parent)
+    print(f"{name}   arch_id {parent.arch_id}   {format_madds(madds)} multiply-adds at {parent.resolution} px\n")
+    print(f"{'knob':<18} {'from -> to':<25} {'changed':>8} {'width':>6} {'twin':>8} {'off':>7}")
+    for twin in found:
+        start = f"{twin.knob:<18} {twin.old + ' -> ' + twin.new:<25}"
+        changed = "" if twin.madds_changed is None else format_madds(twin.madds_changed)
+        if twin.madds is None or twin.width is None:
+            print(f"{start} {changed:>8} none: {twin.reason}")
+        else:
+            off = f"{twin.madds / madds - 1:+.2%}"
+            print(f"{start} {changed:>8} {twin.width:>6.3f} {format_madds(twin.madds):>8} {off:>7}")
+    print(flush=True)
+
+
+class _Lines:
+    """A line for every training that is finished."""
+
+    def __init__(self, tasks: Sequence[Task], parent: MobileFormerConfig, built: Sequence[Twin]) -> None:
+        self.names = {twin.config.arch_id: _change(dataclasses.asdict(twin)) for twin in built if twin.config}
+        self.names[parent.arch_id] = "the network"
+        self.done_now, self.started = 0, time.monotonic()
+        print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
+
+    def done(self, task: Task, record: Record) -> None:
+        self.done_now += 1
+        trained = record["outcome"] == "trained"
+        what = f"top1 {record['top1']:6.2%}" if trained else f"failed: {record['reason']}"
+        elapsed = format_seconds(time.monotonic() - self.started)
+        print(
+            f"{self.done_now:>4}  seed {task.seed}  {what}  {self.names[task.config.arch_id]}  ({elapsed})", flush=True
+        )
+
+
+def _measure(parent: MobileFormerConfig, built: Sequence[Twin], folder: Path, *, quiet: bool) -> dict[str, Any]:
+    """Each twin timed in turns with its parent: under `twins` the difference in ms by arch_id, with its 95 % interval.
+
+    A B B A with the parent as the reference, so what slows the machine slows both; the exact interval of the
+    ratio's median times the parent's own milliseconds, whose error scales the difference
+    by a few percent and cannot turn its sign. Kept in the folder for this device.
+    """
+    import torch
+
+    from mfsearch.cost.latency import LatencyMeter
+    from mfsearch.cost.onnx_export import ExportError, export_onnx
+    from mfsearch.model import MobileFormer
+
+    torch.set_num_threads(1)
+    meter = LatencyMeter.open()
+    with locked(folder), tempfile.TemporaryDirectory(prefix="mfsearch-") as scratch:
+        kept = _kept_latencies(folder / LATENCIES, parent, meter.passport.as_dict())
+
+        def export(config: MobileFormerConfig) -> Path:
+            path = Path(scratch) / f"{config.arch_id}.onnx"
+            export_onnx(MobileFormer(config), config.resolution, path)
+            return path
+
+        if kept["parent_ms"] is None:
+            kept["parent_ms"] = meter.measure(export(parent)).latency_ms
+            write_json(folder / LATENCIES, kept)
+        beside = dataclasses.replace(meter, reference=export(parent).read_bytes(), baseline_ms=kept["parent_ms"])
+        for twin in built:
+            assert twin.config is not None
+            if twin.config.arch_id not in kept["twins"]:
+                try:
+                    measured = beside.measure(export(twin.config))
+                except ExportError as error:
+                    print(f"mfsearch: {twin.name} has no latency: {error}", file=sys.stderr)
+                    continue
+                kept["twins"][twin.config.arch_id] = {
+                    "difference_ms": measured.latency_ms - kept["parent_ms"],
+                    "difference_low_ms": measured.latency_low_ms - kept["parent_ms"],
+                    "difference_high_ms": measured.latency_high_ms - kept["parent_ms"],
+                    **{key: value for key, value in measured.as_dict().items() if key != "passport"},
+                }
+                write_json(folder / LATENCIES, kept)
+            if not quiet:
+                difference = _milliseconds(kept["twins"][twin.config.arch_id])
+                print(f"latency {difference} ms  {_change(dataclasses.asdict(twin))}", flush=True)
+    if not quiet:
+        print(f"latency of the network itself {kept['parent_ms']:.2f} ms", flush=True)
+    return kept
+
+
+def _kept_latencies(path: Path, parent: MobileFormerConfig, passport: dict[str, Any]) -> dict[str, Any]:
+    """What was measured of this network on this device before; nothing of any other."""
+    fresh: dict[str, Any] = {"parent": parent.arch_id, "passport": passport, "parent_ms": None, "twins": {}}
+    if not path.is_file():
+        return fresh
+    try:
+        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
+    same = kept.get("parent") == fresh["parent"] and kept.get("passport") == fresh["passport"]
+    return kept if same else fresh

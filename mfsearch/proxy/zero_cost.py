@@ -1,0 +1,132 @@
+"""Scores of a network that nothing was trained for: synflow, NASWOT, Zen. More is better; none is worth showing where
+it ranks no better than multiply-adds.
+
+Each builds its own network from config and seed, so no caller's weights, mode or gradients are touched. Of `images`,
+a normalised batch, synflow and Zen use the shape and the device alone. Shapes: B images, C channels, H x W positions.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.model import MobileFormer
+from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile
+
+Score = Callable[[MobileFormerConfig, Tensor, int], float]
+
+SMALL = 1e-60  # of synflow's input: below every kink of ReLU6, h-swish and GELU, far above what float64 still holds
+PERTURBATION = 0.01  # alpha of arXiv:2102.01063
+
+
+def synflow(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
+    """log of the synaptic flow, sum of |w dR/dw| over all kernels, matrices and tokens (arXiv:2006.05467).
+
+    R is the sum of the logits for an image of ones with every weight made positive and the norms taken out. Image and
+    tokens are scaled towards 0, where the network is linear: there ReLU6 clips nothing, every attention is an even
+    mean, and a DyReLU is the ReLU that it starts from.
+    """
+    model = MobileFormer(config, seed=seed).to(images_BCHW.device)
+    return synaptic_flow(model, torch.ones_like(images_BCHW[:1]))
+
+
+def synaptic_flow(model: nn.Module, image_1CHW: Tensor) -> float:
+    """log of sum |w dR/dw| of a copy of `model`, in float64 and eval mode, for image and tokens times SMALL."""
+    model = copy.deepcopy(model).double().eval()
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.LayerNorm | nn.BatchNorm1d | nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.abs_().mul_(SMALL if name == "tokens" else 1.0)
+    flow = model(image_1CHW.double() * SMALL).sum()
+    gradients = torch.autograd.grad(flow, weights, allow_unused=True)
+    parts = [(w.detach() * g).abs().sum().item() for w, g in zip(weights, gradients, strict=True) if g is not None]
+    return math.log(sum(parts)) - math.log(SMALL)
+
+
+def naswot(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
+    """log |K|, K[i, j] the activations in which images i and j fall on the same side of 0 (arXiv:2006.04647).
+
+    Counted are the inputs of all activations of the Mobile path: in the stem, the lite bottleneck, twice in every block
+    and behind the head's 1x1, whatever function stands there (ReLU6, ReLU, DyReLU and h-swish all bend near 0). GELU in
+    the Former and the small nets inside DyReLU are not. BatchNorm works on the batch, as at a training's first step.
+    """
+    model = MobileFormer(config, seed=seed).to(images_BCHW.device).train()
+    kernel_BB = torch.zeros(len(images_BCHW), len(images_BCHW), dtype=torch.float64, device=images_BCHW.device)
+
+    def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        kernel_BB.add_(same_side(output.flatten(1)))
+
+    for name, module in model.named_modules():
+        if isinstance(module, ConvNorm) and not name.rpartition(".")[2].startswith("project"):  # those stay linear
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        model(images_BCHW)
+    score = float(torch.linalg.slogdet(kernel_BB).logabsdet)
+    if not math.isfinite(score):
+        raise ValueError(f"NASWOT has no score: two of the {len(images_BCHW)} images have the same activations")
+    return score
+
+
+def same_side(values_BA: Tensor) -> Tensor:
+    """K[i, j] = number of columns where rows i and j are both above 0 or both not."""
+    above_BA = (values_BA > 0).to(values_BA.dtype)
+    below_BA = 1 - above_BA
+    return (above_BA @ above_BA.T + below_BA @ below_BA.T).double()
+
+
+def zen(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
+    """Zen score: how far the last features move when a Gaussian image is disturbed (arXiv:2102.01063).
+
+    Features are those of the head's 1x1 before its activation; convolutions of the Mobile path are drawn from N(0, 1),
+    all else keeps its first weights. Skips are cut as the paper does, but the one inside stride-2 blocks, which has no
+    other way past its first half.
+    """
+    model = MobileFormer(config, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, ConvNorm):
+            module.conv.weight.data.normal_(generator=generator)
+        elif isinstance(module, Mobile | LiteBottleneck):
+            module.skip = False
+    x_BCHW, noise_BCHW = (torch.randn(images_BCHW.shape, generator=generator) for _ in range(2))
+    device = images_BCHW.device
+    return gaussian_complexity(model.to(device), model.head.conv, x_BCHW.to(device), noise_BCHW.to(device))
+
+
+@torch.no_grad()
+def gaussian_complexity(model: nn.Module, features: nn.Module, x_BCHW: Tensor, noise_BCHW: Tensor) -> float:
+    """log E |f(x) - f(x + 0.01 noise)| + sum over BatchNorm2d of log sqrt(mean variance of its input).
+
+    f is the output of the module `features` while a copy of `model` runs in training mode; the sum gives back the scale
+    that the norms take out.
+    """
+    model, features = copy.deepcopy((model, features))  # together: features stays a part of model
+    model.train()
+    seen: list[Tensor] = []
+    scale: list[float] = []
+    features.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    hooks = [
+        module.register_forward_pre_hook(lambda _module, inputs: scale.append(_log_deviation(inputs[0])))
+        for module in model.modules()
+        if isinstance(module, nn.BatchNorm2d)
+    ]
+    model(x_BCHW)
+    for hook in hooks:
+        hook.remove()
+    model(x_BCHW + PERTURBATION * noise_BCHW)
+    moved_B = (seen[0] - seen[1]).flatten(1).norm(dim=1)
+    return math.log(float(moved_B.mean())) + sum(scale)
+
+
+def _log_deviation(x_BCHW: Tensor) -> float:
+    return 0.5 * math.log(float(x_BCHW.var((0, 2, 3), correction=0).mean()))
+
+
+ZERO_COST: dict[str, Score] = {"synflow": synflow, "naswot": naswot, "zen": zen}

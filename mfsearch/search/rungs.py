@@ -1,0 +1,264 @@
+"""Who is trained longer: short for all, longer for the better part, in full for a few with several seeds.
+
+Pure functions of the study's rows; nothing here trains or writes. Ranks are by non-dominated sorting over the study's
+objectives, so a small network competes with its equals in cost.
+"""
+
+import itertools
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.pareto import pareto_mask
+
+MIN_RANKED = 6  # networks with a short training, before the first goes on
+MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training gains is trusted
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """How long networks are trained, in multiples of the recipe's epochs.
+
+    factors: rising, the first is 1. keep: of those with k results at a rung, k / keep go on to the next. finalists: at
+    the end that many are trained at the last rung, `seeds` times each with seeds of their own.
+    """
+
+    factors: tuple[float, ...] = (1.0, 3.0, 9.0)
+    keep: float = 3.0
+    finalists: int = 5
+    seeds: int = 2
+
+    def __post_init__(self) -> None:
+        factors = tuple(float(factor) for factor in self.factors)
+        object.__setattr__(self, "factors", factors)
+        if not factors or factors[0] != 1 or any(b <= a for a, b in itertools.pairwise(factors)):
+            raise ValueError(f"rungs must begin with 1 and rise, like 1,3,9, got {','.join(f'{f:g}' for f in factors)}")
+        if factors[-1] > 1000:
+            raise ValueError(f"rungs must be at most 1000 short trainings long, got {factors[-1]:g}")
+        if self.keep <= 1:
+            raise ValueError(f"rungs keep one in more than 1, got {self.keep:g}")
+        if not 0 <= self.finalists <= 100:
+            raise ValueError(f"finalists must be 0 to 100, got {self.finalists}")
+        if not 1 <= self.seeds <= 10:
+            raise ValueError(f"finalists are trained with 1 to 10 seeds, got {self.seeds}")
+
+    @property
+    def last(self) -> int:
+        return len(self.factors) - 1
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"factors": list(self.factors), "keep": self.keep, "finalists": self.finalists, "seeds": self.seeds}
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A training that goes on: the trial, the rung it goes to and the seed of the training."""
+
+    number: int
+    rung: int
+    seed: int
+
+
+def top1_at(row: Row, rung: int) -> float | None:
+    """Mean top1 of a trial at a rung over the seeds it was trained with there; None where it was not."""
+    if rung == 0:
+        value = row.get("top1_short", row.get("top1"))
+        return float(value) if row["outcome"] == "trained" and value is not None else None
+    found = [stage["top1"] for stage in row.get("stages", ()) if stage["rung"] == rung and stage["top1"] is not None]
+    return statistics.fmean(found) if found else None
+
+
+def ranking(rows: Sequence[Row], objectives: Sequence[str], rung: int) -> list[Row]:
+    """The trials with a result at `rung`, best first: by non-dominated rank, within a rank by what each adds."""
+    results = [(row, top1_at(row, rung)) for row in rows]
+    there = [(row, top1) for row, top1 in results if top1 is not None]
+    if not there:
+        return []
+    values = np.array([_minimised(row, top1, objectives) for row, top1 in there])
+    ranks = np.array(nondominated_ranks(values))
+    worst = min(top1 for _, top1 in there)
+    ordered: list[Row] = []
+    for rank in range(ranks.max() + 1):
+        ordered += _by_gain([there[i] for i in np.flatnonzero(ranks == rank)], worst)
+    return ordered
+
+
+def _minimised(row: Row, top1: float, objectives: Sequence[str]) -> list[float]:
+    return [-top1 if name == "top1" else float(row[name]) for name in objectives]
+
+
+def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
+    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest, and so on."""
+    ranks = np.zeros(len(values), dtype=int)
+    left = np.arange(len(values))
+    rank = 0
+    while len(left):
+        front = pareto_mask(values[left])
+        ranks[left[front]] = rank
+        left = left[~front]
+        rank += 1
+    return ranks.tolist()
+
+
+def _by_gain(rank: list[tuple[Row, float]], worst: float) -> list[Row]:
+    """Members of one rank, each next the one that adds most area over log multiply-adds and top1 to those before it.
+
+    The area reaches to twice the largest network, so that inside a narrow band accuracy decides, and over a wide one
+    the picks spread.
+    """
+    end = math.log(2 * max(row["madds"] for row, _ in rank))
+    left = sorted(rank, key=lambda item: item[0]["number"])
+    chosen: list[tuple[Row, float]] = []
+
+    def gain(item: tuple[Row, float]) -> float:
+        return _area([*chosen, item], worst, end) - _area(chosen, worst, end)
+
+    while left:
+        best = max(left, key=gain)
+        left.remove(best)
+        chosen.append(best)
+    return [row for row, _ in chosen]
+
+
+def _area(items: list[tuple[Row, float]], worst: float, end: float) -> float:
+    """Hypervolume in log multiply-adds x top1, up to `end` and down to `worst`."""
+    area, reached = 0.0, worst
+    for row, top1 in sorted(items, key=lambda item: (item[0]["madds"], -item[1])):
+        if top1 > reached:
+            area += (end - math.log(row["madds"])) * (top1 - reached)
+            reached = top1
+    return area
+
+
+def quota(count: int, rungs: Rungs) -> int:
+    """How many of `count` networks of a rung go on to the next."""
+    return math.floor(count / rungs.keep)
+
+
+def next_promotion(
+    rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs, running: Collection[Promotion], seed: int
+) -> Promotion | None:
+    """The best trial that has earned the next rung and is not there, or None; the highest rungs first.
+
+    The last rung is for the finalists, who are chosen when the search has trained its networks (`next_final`).
+    """
+    busy = {promotion.number for promotion in running}
+    for rung in range(rungs.last - 2, -1, -1):
+        ranked = ranking(rows, objectives, rung)
+        judged = len(ranked) + (stopped_count(rows) if rung == 0 else 0)
+        if judged < MIN_RANKED:
+            continue
+        for row in ranked[: quota(judged, rungs)]:
+            if row["number"] not in busy and not _tried(row, rung + 1, seed):
+                return Promotion(row["number"], rung + 1, seed)
+    return None
+
+
+def next_final(
+    rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs, running: Collection[Promotion], seed: int
+) -> Promotion | None:
+    """What is left of the final, or None: each finalist with the study's seed, then with the seeds after it."""
+    if rungs.last == 0:
+        return None
+    chosen = finalists(rows, objectives, rungs)
+    for k in range(rungs.seeds):
+        for row in chosen:
+            promotion = Promotion(row["number"], rungs.last, seed + k)
+            if promotion not in running and not _tried(row, rungs.last, seed + k):
+                return promotion
+    return None
+
+
+def finalists(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> list[Row]:
+    """The best of the rung before the last; where too few came there, the best of the rungs below.
+
+    At most one in `keep` of the networks tried, however many are asked for.
+    """
+    judged = len(ranking(rows, objectives, 0)) + stopped_count(rows)
+    places = min(rungs.finalists, math.ceil(judged / rungs.keep))
+    chosen: list[Row] = []
+    for rung in range(rungs.last - 1, -1, -1):
+        for row in ranking(rows, objectives, rung):
+            if len(chosen) < places and all(row is not other for other in chosen):
+                chosen.append(row)
+    return chosen
+
+
+def _tried(row: Row, rung: int, seed: int) -> bool:
+    return any(stage["rung"] == rung and stage["seed"] == seed for stage in row.get("stages", ()))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a short training is given up half way: its accuracy so far and `gain` would still rank too low.
+
+    rivals: top1 and the other objectives' values of the networks ranked so far; place: the last rank that goes on.
+    """
+
+    gain: float
+    rivals: tuple[tuple[float, ...], ...]
+    place: int
+
+    def hopeless(self, top1: float, costs: Sequence[float]) -> bool:
+        """Whether even top1 + gain would leave a network of these costs outside the part that goes on."""
+        own = (-(top1 + self.gain), *costs)
+        values = np.array([(-rival[0], *rival[1:]) for rival in self.rivals] + [own])
+        ranks = nondominated_ranks(values)
+        return sum(rank < ranks[-1] for rank in ranks) >= self.place
+
+
+def stop_rule(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> Stop | None:
+    """The rule for the next short training, or None while too few curves are finished to bound the second half.
+
+    The gain is that of the finished ones' mean and three standard deviations of a further one.
+    """
+    finished = [row for row in rows if top1_at(row, 0) is not None and len(row.get("curve") or ()) >= 2]
+    if len(finished) < max(MIN_GAINS, MIN_RANKED) or rungs.last == 0:
+        return None
+    gains = [row["curve"][-1]["top1"] - row["curve"][-2]["top1"] for row in finished]
+    spread = statistics.stdev(gains) * math.sqrt(1 + 1 / len(gains))
+    bound = statistics.fmean(gains) + 3 * spread
+    costs = [name for name in objectives if name != "top1"]
+    ranked = ranking(rows, objectives, 0)
+    rivals = tuple((float(top1_at(row, 0) or 0.0), *(float(row[name]) for name in costs)) for row in ranked)
+    return Stop(bound, rivals, max(1, quota(len(ranked) + stopped_count(rows) + 1, rungs)))
+
+
+def stopped_count(rows: Sequence[Row]) -> int:
+    """How many trials were given up in their short training: judged, and ranked below all that go on."""
+    return sum(row["outcome"] == "stopped" for row in rows)
+
+
+def merged(row: Row, stages: Sequence[Row]) -> Row:
+    """A trial's row with its longer trainings: top1 becomes that of the longest, top1_short keeps the first's.
+
+    rung: of the longest training; top1_std: sample standard deviation over the seeds there, None with one.
+    """
+    done = [stage for stage in stages if stage["top1"] is not None]
+    if row["outcome"] != "trained" or not done:
+        return {**row, "stages": list(stages)} if stages else row
+    rung = max(stage["rung"] for stage in done)
+    values = [stage["top1"] for stage in done if stage["rung"] == rung]
+    return {
+        **row,
+        "stages": list(stages),
+        "top1_short": row["top1"],
+        "top1": statistics.fmean(values),
+        "top1_std": statistics.stdev(values) if len(values) > 1 else None,
+        "rung": rung,
+    }
+
+
+def short_row(row: Row) -> Row:
+    """The trial as its short training left it, which is what a sampler compares."""
+    if "top1_short" not in row:
+        return {key: value for key, value in row.items() if key != "stages"}
+    added = ("stages", "top1_short", "top1_std", "rung")
+    return {key: value for key, value in row.items() if key not in added} | {"top1": row["top1_short"]}

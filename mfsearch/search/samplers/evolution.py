@@ -1,0 +1,110 @@
+"""Samplers without a model: parents from the history, small changes, screened. None keeps a state of its own."""
+
+import math
+import random
+
+from mfsearch.search.samplers.ground import ATTEMPTS, Candidate, Ground
+from mfsearch.search.samplers.history import History, Trial
+from mfsearch.space import Value
+
+POPULATION, TOURNAMENT = 20, 5
+CROSSOVER = 0.9
+BEST = 8  # networks that mutations of the front start from
+
+
+def evolution(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """Regularised evolution (arXiv:1802.01548): a child of the best of a few among the latest trials, which age out.
+
+    The best is the first in `History.best`: its front first, then top1.
+    """
+    population = history.trials[-POPULATION:]
+    for _ in range(ATTEMPTS if population else 0):
+        few = rng.sample(population, min(TOURNAMENT, len(population)))
+        parent = (history.best(1, few) or few)[0]
+        candidate = ground.screen("evolution", ground.mutate(parent.params, rng))
+        if candidate is not None:
+            return candidate
+    return None
+
+
+def front_mutation(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """A small change of one of the best trials, any of them alike."""
+    best = history.best(BEST)
+    for _ in range(ATTEMPTS if best else 0):
+        candidate = ground.screen("mutation", ground.mutate(rng.choice(best).params, rng))
+        if candidate is not None:
+            return candidate
+    return None
+
+
+def local(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """A neighbour, one knob one step away, of a trial on the front; beyond, of the best trial that still has one."""
+    front = history.front()
+    rng.shuffle(front)
+    known = {id(trial) for trial in front}
+    for trial in [*front, *(t for t in history.best(3 * POPULATION) if id(t) not in known)]:
+        neighbours = _neighbours(ground, trial.params)
+        rng.shuffle(neighbours)
+        for params in neighbours:
+            candidate = ground.screen("local", params)
+            if candidate is not None:
+                return candidate
+    return None
+
+
+def _neighbours(ground: Ground, params: dict[str, Value]) -> list[dict[str, Value]]:
+    found = []
+    for name, choices in ground.choices.items():
+        at = choices.index(params[name])
+        found += [{**params, name: choices[k]} for k in (at - 1, at + 1) if 0 <= k < len(choices)]
+    return found
+
+
+def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """NSGA-II (Deb et al. 2002), one child at a time: the population is the best of all trials so far.
+
+    The steady-state form needs no generations, so that a search that was stopped goes on from its rows alone.
+    """
+    population = history.best(POPULATION)
+    if len(population) < 2:
+        return None
+    crowding = _crowding(history, population)
+    place = {id(trial): k for k, trial in enumerate(population)}
+    for _ in range(ATTEMPTS):
+        mother, father = (
+            min(rng.sample(population, 2), key=lambda t: (crowding[place[id(t)]][0], -crowding[place[id(t)]][1]))
+            for _ in range(2)
+        )
+        mixed = rng.random() < CROSSOVER
+        child = {
+            name: father.params[name] if mixed and rng.random() < 0.5 else value
+            for name, value in mother.params.items()
+        }
+        names = [name for name, choices in ground.choices.items() if len(choices) > 1]
+        for name in names:
+            if rng.random() < 1 / len(names):
+                child[name] = rng.choice(ground.choices[name])
+        candidate = ground.screen("nsga2", child)
+        if candidate is not None:
+            return candidate
+    return None
+
+
+def _crowding(history: History, population: list[Trial]) -> list[tuple[int, float]]:
+    """Rank of its front and crowding distance within it, for each of the population."""
+    found: dict[int, tuple[int, float]] = {}
+    left, rank = population, 0
+    while left:
+        ids = {id(t) for t in History(history.objectives, trials=left).front()} or {id(t) for t in left}
+        front = [t for t in left if id(t) in ids]
+        values = history.values(front)
+        distance = [0.0] * len(front)
+        for k in range(values.shape[1]):
+            order = values[:, k].argsort(kind="stable").tolist()
+            span = values[order[-1], k] - values[order[0], k]
+            distance[order[0]] = distance[order[-1]] = math.inf
+            for before, at, after in zip(order, order[1:], order[2:], strict=False):
+                distance[at] += (values[after, k] - values[before, k]) / span if span > 0 else 0.0
+        found |= {id(t): (rank, d) for t, d in zip(front, distance, strict=True)}
+        left, rank = [t for t in left if id(t) not in ids], rank + 1
+    return [found[id(t)] for t in population]

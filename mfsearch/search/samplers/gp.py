@@ -1,0 +1,131 @@
+"""The Gaussian process: proposes the candidate with the largest expected growth of the front's area.
+
+MAdds are known before training and need no model. top1 is modelled over what is built; where latency is an objective
+its ratio to the MAdds is modelled in the same way, for the probability that a candidate keeps the limit.
+"""
+
+import math
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.search.samplers.encode import Encoder
+from mfsearch.search.samplers.gaussian import GaussianProcess
+from mfsearch.search.samplers.ground import Candidate, Ground
+from mfsearch.search.samplers.history import History, Trial
+from mfsearch.search.samplers.improvement import _erf, expected_area
+from mfsearch.space import Value
+
+Array = NDArray[np.float64]
+
+AT_LEAST = 4  # trials before there is anything to fit
+MOST = 120  # trials that are fitted: the better half by fronts, the rest the latest
+FRESH, NEAR, ROUNDS, CLIMBERS, CHILDREN = 200, 96, 3, 6, 10  # the pool: random, mutations of the best, then hill climbing
+SIZED = 4  # the best of the pool that get their exact MAdds before the last choice
+
+
+def gp(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """The most promising candidate of a pool, or None while fewer than AT_LEAST trials are known.
+
+    Pending ones are believed: they enter the model with the mean it predicts for them, so that a second worker is
+    sent elsewhere. Pool members get their width solved (are repaired) only when their turn comes.
+    """
+    if len(history.trials) < AT_LEAST:
+        return None
+    model = Model(ground, history)
+    pool = [ground.draw(rng) for _ in range(FRESH)]
+    best = history.best(12)
+    pool += [ground.mutate(best[k % len(best)].params, rng) for k in range(NEAR)]
+    scores = model.scores(pool)
+    for _ in range(ROUNDS):
+        top = np.argsort(-scores, kind="stable")[:CLIMBERS]
+        children = [ground.mutate(pool[int(k)], rng) for k in top for _ in range(CHILDREN)]
+        pool += children
+        scores = np.concatenate([scores, model.scores(children)])
+    sized: list[Candidate] = []
+    for k in np.argsort(-scores, kind="stable"):
+        candidate = ground.screen("gp", pool[int(k)])
+        if candidate is not None:
+            sized.append(candidate)
+            if len(sized) == SIZED:
+                break
+    if not sized:
+        return None
+    exact = model.scores([c.params for c in sized], [c.madds for c in sized])
+    return sized[int(exact.argmax())]
+
+
+class Model:
+    """What the trials so far say of networks not yet trained."""
+
+    def __init__(self, ground: Ground, history: History) -> None:
+        self.ground, self.encoder = ground, Encoder(ground)
+        self.trials = _chosen(history)
+        x = self._rows([t.params for t in self.trials], [t.madds for t in self.trials])
+        y = np.array([t.top1 for t in self.trials], dtype=np.float64)
+        # a training that diverged says "bad", not how bad: it must not stretch the scale of all others
+        low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
+        y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
+        self.top1 = GaussianProcess(x, y)
+        pending = list(history.pending.values())
+        if pending:
+            x_pending = self._rows([c.params for c in pending], [c.madds for c in pending])
+            believed = self.top1.predict(x_pending)[0]
+            x, y = np.concatenate([x, x_pending]), np.concatenate([y, believed])
+            self.top1 = GaussianProcess(x, y, theta=self.top1.theta)
+        costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
+        # the front of what the model believes rather than of lucky seeds
+        self.front = np.stack([costs, self.top1.predict(x)[0]], axis=1)
+        budget = ground.budget
+        self.reference = (2.0 * budget.high - budget.low, float(np.median(self.front[:, 1])))
+        self.latency = _Latency(self.encoder, history) if "latency_ms" in history.objectives else None
+
+    def _rows(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
+        costs = madds or [None] * len(params)
+        return np.stack([self.encoder.encode(p, m) for p, m in zip(params, costs, strict=True)])
+
+    def scores(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
+        """Expected growth of the front's area times the probability of keeping the latency limit [M].
+
+        The area reaches one width of the band beyond the budget, so that a network at the budget itself counts.
+        Without MAdds those that the targets ask for.
+        """
+        x = self._rows(params, madds)
+        costs = np.exp(x[:, -1] * self.encoder.span + self.encoder.low)
+        mean, spread = self.top1.predict(x)
+        area = expected_area(costs, mean, spread, self.front, self.reference)
+        return area if self.latency is None else area * self.latency.kept(x, costs)
+
+
+class _Latency:
+    """log of milliseconds over MAdds, from every network that was timed, trained or not."""
+
+    def __init__(self, encoder: Encoder, history: History) -> None:
+        slow = [t for t in history.rejected if t.latency_ms is not None][-MOST // 2 :]
+        timed = [t for t in history.trials if t.latency_ms is not None][-MOST // 2 :] + slow
+        self.limit = slow[-1].latency_ms - slow[-1].violation_ms if slow and slow[-1].latency_ms else None
+        self.model = None
+        if self.limit is not None and len(timed) >= AT_LEAST:
+            x = np.stack([encoder.encode(t.params, t.madds) for t in timed])
+            ratios = np.array([math.log((t.latency_ms or 1.0) / t.madds) for t in timed])
+            self.model = GaussianProcess(x, ratios)
+
+    def kept(self, x: Array, costs: Array) -> Array:
+        """Probability of keeping the limit; 1 as long as nothing was too slow."""
+        if self.model is None or self.limit is None:
+            return np.ones(len(x))
+        mean, spread = self.model.predict(x)
+        spread = np.hypot(spread, math.sqrt(self.model.noise) * self.model.scale)
+        z = (math.log(self.limit) - np.log(costs) - mean) / spread
+        result: Array = 0.5 * (1.0 + _erf(z / math.sqrt(2.0)))
+        return result
+
+
+def _chosen(history: History) -> list[Trial]:
+    if len(history.trials) <= MOST:
+        return history.trials
+    best = history.best(MOST // 2)
+    kept = {id(trial) for trial in best}
+    rest = [trial for trial in history.trials if id(trial) not in kept]
+    return best + rest[-(MOST - len(best)) :]

@@ -1,0 +1,75 @@
+"""What a sampler knows: the trials so far in the order of the ledger, and what is being evaluated."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.pareto import pareto_mask
+from mfsearch.search.samplers.ground import Candidate
+from mfsearch.space import Value
+
+
+class Trial(NamedTuple):
+    """A finished trial inside the band. top1 is None where nothing was trained; a training that was stopped early
+    counts with the top1 it had reached, which is known to be no better than its end would have been."""
+
+    params: dict[str, Value]
+    madds: int
+    top1: float | None
+    latency_ms: float | None
+    violation_ms: float  # by how much the latency limit was missed, 0 where it was kept or there is none
+
+
+@dataclass
+class History:
+    """trials: with a top1. rejected: too slow. Failed ones are only remembered as seen: nothing was measured."""
+
+    objectives: list[str]
+    trials: list[Trial] = field(default_factory=list)
+    rejected: list[Trial] = field(default_factory=list)
+    pending: dict[str, Candidate] = field(default_factory=dict)  # by arch_id
+
+    def learn(self, row: dict[str, Any]) -> None:
+        """Take in a row whose params lie in the space's knobs."""
+        trial = Trial(
+            params=row["params"],
+            madds=row["madds"],
+            top1=row.get("top1"),
+            latency_ms=row.get("latency_ms"),
+            violation_ms=float(row.get("violation_ms") or 0.0),
+        )
+        if row["outcome"] == "rejected":
+            self.rejected.append(trial)
+        elif row["outcome"] != "failed" and trial.top1 is not None:
+            self.trials.append(trial)
+
+    def best(self, count: int, trials: Sequence[Trial] | None = None) -> list[Trial]:
+        """The `count` best: the front, then the front of the rest and so on; within a front by falling top1."""
+        left = list(self.trials if trials is None else trials)
+        chosen: list[Trial] = []
+        while left and len(chosen) < count:
+            on_front = pareto_mask(self.values(left))
+            if not on_front.any():  # a missing objective
+                break
+            front = [trial for trial, on in zip(left, on_front, strict=True) if on]
+            chosen += sorted(front, key=lambda trial: -(trial.top1 or 0.0))
+            left = [trial for trial, on in zip(left, on_front, strict=True) if not on]
+        return chosen[:count]
+
+    def front(self) -> list[Trial]:
+        """Trials that no other one beats, by falling top1."""
+        if not self.trials:
+            return []
+        mask = pareto_mask(self.values(self.trials))
+        return sorted((t for t, on in zip(self.trials, mask, strict=True) if on), key=lambda t: -(t.top1 or 0.0))
+
+    def values(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
+        """The objectives [N, K], minimised; NaN where one is missing."""
+        columns = [[-t.top1 if t.top1 is not None else np.nan for t in trials]]
+        for name in self.objectives:
+            if name != "top1":
+                columns.append([np.nan if getattr(t, name) is None else float(getattr(t, name)) for t in trials])
+        return np.array(columns, dtype=np.float64).T.reshape(len(trials), len(columns))

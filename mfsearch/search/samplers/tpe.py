@@ -1,0 +1,78 @@
+"""Optuna's multivariate TPE over ordered whole numbers, asked for candidates until one passes the screen."""
+
+import random
+import warnings
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+
+from mfsearch.search.samplers.encode import is_ordered
+from mfsearch.search.samplers.ground import Candidate, Ground
+from mfsearch.search.samplers.history import History, Trial
+from mfsearch.space import Value
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+AT_LEAST = 10  # trials before TPE models anything
+BEST, LATEST, SLOW = 100, 100, 50  # trials it is given: its cost grows with them, and old bad ones teach little
+ASKS = 60
+
+
+def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
+    """A candidate that TPE finds promising, or None while it has nothing to model or all it asks for is turned down.
+
+    The study in memory is made anew from the trials each time. Pending ones are only kept from being proposed again.
+    """
+    if len(history.trials) + len(history.rejected) < AT_LEAST or not history.trials:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=rng.getrandbits(32), multivariate=True, n_startup_trials=1)
+    study = optuna.create_study(
+        directions=["maximize" if name == "top1" else "minimize" for name in history.objectives], sampler=sampler
+    )
+    distributions = {name: _distribution(choices) for name, choices in ground.choices.items()}
+    study.add_trials([_told(ground, history, trial, distributions) for trial in _chosen(history)])
+    for _ in range(ASKS):
+        asked = study.ask(distributions).params
+        candidate = ground.screen("tpe", {name: _value(ground, name, asked[name]) for name in ground.choices})
+        if candidate is not None:
+            return candidate
+    return None
+
+
+def _distribution(choices: tuple[Value, ...]) -> BaseDistribution:
+    return IntDistribution(0, len(choices) - 1) if is_ordered(choices) else CategoricalDistribution(choices)
+
+
+def _value(ground: Ground, name: str, asked: Value) -> Value:
+    choices = ground.choices[name]
+    value: Value = choices[int(asked)] if is_ordered(choices) else asked
+    return value
+
+
+def _told(
+    ground: Ground, history: History, trial: Trial, distributions: dict[str, BaseDistribution]
+) -> optuna.trial.FrozenTrial:
+    """What TPE hears. Of a rejected network the top1 is unknown and not read: such are ordered by violation alone."""
+    values = {"top1": trial.top1 or 0.0, "madds": float(trial.madds), "latency_ms": trial.latency_ms or 0.0}
+    params = {
+        name: ground.choices[name].index(value) if is_ordered(ground.choices[name]) else value
+        for name, value in trial.params.items()
+    }
+    return optuna.trial.create_trial(
+        values=[values[name] for name in history.objectives],
+        params=params,
+        distributions=distributions,
+        constraints={"latency": trial.violation_ms} if "latency_ms" in history.objectives else {},
+    )
+
+
+def _chosen(history: History) -> list[Trial]:
+    slow = history.rejected[-SLOW:]
+    if len(history.trials) <= BEST + LATEST:
+        return history.trials + slow
+    best = history.best(BEST)
+    kept = {id(trial) for trial in best}
+    return best + [trial for trial in history.trials[-LATEST:] if id(trial) not in kept] + slow
