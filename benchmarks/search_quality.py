@@ -1,7 +1,7 @@
 """Which strategy finds the best networks with equally many trainings? Simulated: a surface takes the place of training.
 
     python benchmarks/search_quality.py [--table FILE] [--budget 30M] [--seeds 0..19] [--jobs 2] [--json]
-    python benchmarks/search_quality.py --keep SCORES.jsonl ...     # again: goes on; several seeds ranges: one file each
+    python benchmarks/search_quality.py --keep SCORES.jsonl ...     # again: goes on
     python benchmarks/search_quality.py --merge SCORES.jsonl ...    # only print
 
 Two surfaces. `table`: a ridge regression with extremely randomised trees on its residuals, fitted to real short
@@ -27,7 +27,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -41,8 +41,8 @@ from mfsearch.analysis.pareto import hypervolume
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.search.proposal import TARGET, Proposer
-from mfsearch.search.samplers import Ground
 from mfsearch.search.samplers.encode import Encoder
+from mfsearch.search.samplers.ground import Ground
 from mfsearch.search.settings import SAMPLERS
 from mfsearch.space import SearchSpace, Value, find_space
 from mfsearch.units import Budget, parse_budget
@@ -50,7 +50,7 @@ from mfsearch.units import Budget, parse_budget
 Array = NDArray[np.float64]
 Params = dict[str, Value]
 
-TRAININGS = (30, 60, 120)
+TRAININGS = (30, 60, 120, 240)
 POOL, CLIMB = 1500, 600  # of the large search: random feasible networks, then mutations of its front
 BASELINES = ("random+starts", "optuna-tpe", "optuna-nsga2")
 
@@ -336,8 +336,8 @@ def read_table(path: Path) -> pd.DataFrame:
 def print_scores(scores: list[Score]) -> None:
     """Means over seeds; beside them the share of seeds in which a strategy beats `random` of the same seed."""
     for surface in dict.fromkeys(s.surface for s in scores):
-        print(f"\n{surface:<16}{'N':>5}{'seeds':>7}{'hypervolume':>13}{'> random':>10}{'regret':>9}{'> random':>10}", end="")
-        print(f"{'wasted':>8}{'s/trial':>9}")
+        head = "".join(f"{name:>10}" for name in ("hypervol.", "> random", "regret", "> random", "wasted", "s/trial"))
+        print(f"\n{surface:<16}{'N':>5}{'seeds':>7}{head}")
         for trainings in sorted({s.trainings for s in scores}):
             at = [s for s in scores if s.surface == surface and s.trainings == trainings]
             control = {s.seed: s for s in at if s.sampler == "random"}
@@ -352,10 +352,10 @@ def print_scores(scores: list[Score]) -> None:
                     )
                 ]
                 print(
-                    f"{sampler:<16}{trainings:>5}{len(own):>7}{statistics.mean(s.hypervolume for s in own):>13.3f}"
-                    f"{wins[0]}{statistics.mean(s.regret_points for s in own):>9.2f}{wins[1]}"
-                    f"{statistics.mean(s.wasted for s in own):>8.1f}"
-                    f"{statistics.mean(s.seconds / s.trainings for s in own):>9.3f}"
+                    f"{sampler:<16}{trainings:>5}{len(own):>7}{statistics.mean(s.hypervolume for s in own):>10.3f}"
+                    f"{wins[0]}{statistics.mean(s.regret_points for s in own):>10.2f}{wins[1]}"
+                    f"{statistics.mean(s.wasted for s in own):>10.1f}"
+                    f"{statistics.mean(s.seconds / s.trainings for s in own):>10.3f}"
                 )
 
 
@@ -367,7 +367,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, help="standard deviation of top1 on the table (default: CV residuals)")
     parser.add_argument("--seeds", default="0..19", help="0..19, or one number (default: %(default)s)")
     parser.add_argument("--samplers", default=",".join((*SAMPLERS, *BASELINES)))
-    parser.add_argument("--trainings", type=int, default=max(TRAININGS))
+    parser.add_argument("--trainings", type=int, default=120, help="30, 60, 120 or 240 (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--keep", type=Path, help="write each search's scores here; what is there is not run again")
     parser.add_argument("--merge", type=Path, nargs="+", help="only print what --keep wrote to these files")
@@ -381,7 +381,8 @@ def main() -> None:
         samplers = tuple(args.samplers.split(","))
         unknown = set(samplers) - {*SAMPLERS, *BASELINES}
         if unknown:
-            parser.error(f"unknown samplers {', '.join(sorted(unknown))}: known are {', '.join((*SAMPLERS, *BASELINES))}")
+            known = ", ".join((*SAMPLERS, *BASELINES))
+            parser.error(f"unknown samplers {', '.join(sorted(unknown))}: known are {known}")
         if args.table is not None:
             table = read_table(args.table)
             quality = Fitted(find_space(args.space), parse_budget(args.budget), table, args.noise).quality

@@ -11,7 +11,18 @@ from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 from plotly.subplots import make_subplots
 
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_limit, telling_knobs
+from mfsearch.analysis.confidence import longest, shown_probability, shown_training
+from mfsearch.analysis.frame import (
+    KNOB,
+    METRICS,
+    label,
+    short_top1,
+    shown,
+    shown_limit,
+    shown_top1,
+    telling_knobs,
+    trained_longer,
+)
 from mfsearch.analysis.pareto import pareto_front, within
 
 COSTS = ("madds", "latency_ms", "num_params")
@@ -20,19 +31,23 @@ COSTS = ("madds", "latency_ms", "num_params")
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
 GREY = "#808080"  # read on white and on near black alike
 GRID = "rgba(128, 128, 128, 0.22)"
-SEARCHED = {"color": SKY, "size": 8, "opacity": 0.85, "line": {"color": BLUE, "width": 1}}
+OPACITY = 0.85
+SEARCHED = {"color": SKY, "size": 8, "opacity": OPACITY, "line": {"color": BLUE, "width": 1}}
 PUBLISHED = {"color": GREEN, "size": 10, "symbol": "diamond"}
 CONFIG = {"showSendToCloud": False, "displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
 
 
 class Point(NamedTuple):
-    """A trained trial in the units of the axes: cost in M or ms, top1 in percent, hover text as HTML."""
+    """A trained trial in the units of the axes: cost in M or ms, top1 and its standard deviation over seeds in percent
+    (NaN with one seed), hover text as HTML. length: of its training, "" where all had the short one."""
 
     number: int
     cost: float
     cost_low: float
     cost_high: float
     top1: float
+    top1_std: float
+    length: str
     name: str  # of a published network; "" for what the search found
     hover: str
 
@@ -46,16 +61,18 @@ class TradeoffPoints(NamedTuple):
     beyond: list[Point]  # found by the search, over a limit
     front: list[Point]  # on the front of all objectives, whoever found them
     rejected: list[tuple[int, float, str]]  # number, cost, hover: never trained, so without top1
+    stopped: list[tuple[int, float, str]]  # given up half way: their top1 is of half a training, so not drawn
     step: list[tuple[float, float]]  # the best top1 for every cost, as the corners of a staircase
     limit: float | None
 
 
 class Progress(NamedTuple):
-    """Trials over time: top1 in percent of each trained one, and the best so far."""
+    """Trials over time: top1 in percent of each trained one after the short training, and the best so far."""
 
     found: list[tuple[int, float, str]]  # number, top1, hover
     published: list[tuple[int, float, str]]
     best: list[tuple[int, float]]
+    longer: bool  # whether some were trained longer after that
 
 
 class CurveLine(NamedTuple):
@@ -84,26 +101,27 @@ def tradeoff_points(
     inside = within(trained, limits)
     published = _is_published(trained)
     best = pareto_front(inside, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
-    refused = frame[(frame["outcome"] == "rejected") & frame[cost].notna()]
     knobs = telling_knobs(frame, 8)
     scale = METRICS[cost].scale
+    longer = trained_longer(frame)
     return TradeoffPoints(
         cost=cost,
-        found=_points(inside[~_is_published(inside)], cost, knobs),
-        published=_points(trained[published].sort_values("top1", ascending=False), cost, knobs),
-        beyond=_points(trained[~published & ~trained.index.isin(inside.index)], cost, knobs),
-        front=_points(pareto_front(inside, objectives), cost, knobs),
-        rejected=[
-            (int(row["number"]), row[cost] * scale, hover_html(row, []) + f"<br>rejected: {escape(str(row['reason']))}")
-            for row in refused.to_dict("records")
-        ],
+        found=_points(inside[~_is_published(inside)].sort_values(["rung", "number"]), cost, knobs, longer),
+        published=_points(trained[published].sort_values("top1", ascending=False), cost, knobs, longer),
+        beyond=_points(trained[~published & ~trained.index.isin(inside.index)], cost, knobs, longer),
+        front=_points(pareto_front(inside, objectives), cost, knobs, longer),
+        rejected=_untrained(frame, "rejected", cost),
+        stopped=_untrained(frame, "stopped", cost),
         step=[(row[cost] * scale, row["top1"] * 100) for row in best.to_dict("records")],
         limit=limits[cost] * scale if cost in limits else None,
     )
 
 
 def draw_tradeoff(points: TradeoffPoints, chosen: int | None = None) -> go.Figure:
-    """Top1 against a cost, with the trial `chosen` circled; rejected ones wait in the legend. customdata: numbers."""
+    """Top1 against a cost, with the trial `chosen` circled; customdata: numbers.
+
+    Bars are the spread over seeds and the interval of latency. Rejected and stopped trials wait in the legend.
+    """
     every = [*points.found, *points.published, *points.beyond]
     costs = [point.cost for point in every] + ([] if points.limit is None else [points.limit])
     left, right = (min(costs), max(costs)) if costs else (0.0, 1.0)
@@ -116,8 +134,12 @@ def draw_tradeoff(points: TradeoffPoints, chosen: int | None = None) -> go.Figur
     if points.step:
         ends = [*points.step, (right if points.limit is None else points.limit, points.step[-1][1])]
         figure.add_trace(_line(ends, "best top1", 4, RED))
-    if points.found:
-        figure.add_trace(_markers(points.found, "searched", 1, SEARCHED))
+    lengths = list(dict.fromkeys(point.length for point in points.found))  # the shortest first
+    for at, length in enumerate(lengths):
+        some = [point for point in points.found if point.length == length]
+        name = f"searched, {length}" if length else "searched"
+        faded = {"opacity": OPACITY * (at + 1) / len(lengths)}  # what stands lower for being shorter recedes
+        figure.add_trace(_markers(some, name, 1, SEARCHED | faded))
     if points.published:
         trace = _markers(points.published, "published", 2, PUBLISHED)
         names, sides = _place_names(points.published, left - pad, right + pad)
@@ -129,18 +151,21 @@ def draw_tradeoff(points: TradeoffPoints, chosen: int | None = None) -> go.Figur
             more = [point.cost_high - point.cost for point in points.front]
             less = [point.cost - point.cost_low for point in points.front]
             trace.update(error_x={"array": more, "arrayminus": less, "color": RED, "thickness": 1, "width": 3})
+        if any(point.top1_std >= 0 for point in points.front):
+            spread = [None if np.isnan(point.top1_std) else point.top1_std for point in points.front]
+            trace.update(error_y={"array": spread, "color": RED, "thickness": 1, "width": 3})
         figure.add_trace(trace)
     if picked := [point for point in every if point.number == chosen]:
         style = {"color": PURPLE, "size": 22, "symbol": "circle-open", "line": {"width": 3}}
         figure.add_trace(_markers(picked[:1], f"trial {chosen}", 6, style))
-    if points.rejected and every:
-        numbers, x, hovers = zip(*points.rejected, strict=True)
-        floor = min(point.top1 for point in every)
-        style = {"color": GREY, "size": 10, "symbol": "line-ns-open"}
-        rug = go.Scatter(x=x, y=[floor] * len(x), customdata=numbers, hovertext=hovers, marker=style)
-        figure.add_trace(
-            rug.update(name="rejected", legendrank=7, mode="markers", hoverinfo="text", visible="legendonly")
-        )
+    for name, untrained in (("rejected", points.rejected), ("stopped half way", points.stopped)):
+        if untrained and every:
+            numbers, x, hovers = zip(*untrained, strict=True)
+            floor = min(point.top1 for point in every)
+            style = {"color": GREY, "size": 10, "symbol": "line-ns-open"}
+            rug = go.Scatter(x=x, y=[floor] * len(x), customdata=numbers, hovertext=hovers, marker=style)
+            rug.update(name=name, legendrank=7, mode="markers", hoverinfo="text", visible="legendonly")
+            figure.add_trace(rug)
     if points.limit is not None:
         text = f"limit {shown_limit(points.cost, points.limit / METRICS[points.cost].scale)}"
         style = {"color": GREY, "dash": "dash", "width": 1.5}
@@ -151,20 +176,25 @@ def draw_tradeoff(points: TradeoffPoints, chosen: int | None = None) -> go.Figur
 
 
 def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = None) -> Progress:
-    """Top1 of the trained trials that keep the upper `limits`, by number, and the best one so far after each."""
+    """Top1 of the trained trials that keep the upper `limits`, by number, and the best one so far after each.
+
+    Top1 is that of the short training: who was trained longer is told by the hover.
+    """
     trained = within(frame[(frame["outcome"] == "trained") & frame["top1"].notna()], limits or {})
     knobs = telling_knobs(frame, 8)
     published = _is_published(trained)
+    short = short_top1(trained) * 100
 
     def gather(some: pd.DataFrame) -> list[tuple[int, float, str]]:
-        rows = some.to_dict("records")
-        return [(int(row["number"]), row["top1"] * 100, hover_html(row, knobs)) for row in rows]
+        rows = zip(some.to_dict("records"), short[some.index], strict=True)
+        return [(int(row["number"]), top1, hover_html(row, knobs)) for row, top1 in rows]
 
-    best = np.maximum.accumulate(trained["top1"].to_numpy(dtype=np.float64) * 100)
+    best = np.maximum.accumulate(short.to_numpy(dtype=np.float64))
     return Progress(
         found=gather(trained[~published]),
         published=gather(trained[published]),
         best=list(zip(trained["number"].astype(int).tolist(), best.tolist(), strict=True)),
+        longer=trained_longer(frame),
     )
 
 
@@ -183,15 +213,15 @@ def draw_progress(progress: Progress) -> go.Figure:
             trace = go.Scatter(x=numbers, y=top1, customdata=numbers, hovertext=hovers, hoverinfo="text")
             figure.add_trace(trace.update(mode="markers", name=name, marker=style))
     figure.update_xaxes(title="trial (number)")
-    figure.update_yaxes(title=label("top1"))
+    figure.update_yaxes(title=label("top1") + (" of the short training" if progress.longer else ""))
     return _finish(figure, height=360)
 
 
 def curve_lines(front: pd.DataFrame) -> list[CurveLine]:
-    """The training curves of the rows that have one, in the order of the rows."""
+    """The curves of each row's longest training, of its first seed, in the order of the rows that have one."""
     lines: list[CurveLine] = []
     for row in front.to_dict("records"):
-        if curve := row["curve"]:
+        if curve := longest(row).curve:
             taken = {key: [_number(entry.get(key)) for entry in curve] for key in ("epoch", "top1", "loss")}
             top1 = [value * 100 for value in taken["top1"]]
             lines.append(CurveLine(int(row["number"]), _name(row), taken["epoch"], top1, taken["loss"]))
@@ -218,17 +248,35 @@ def draw_curves(lines: Sequence[CurveLine]) -> go.Figure:
 
 
 def hover_html(row: Mapping[Hashable, object], knobs: Sequence[str]) -> str:
-    """What hovering over a trial tells, as HTML, texts escaped: number, origin, metrics, knobs."""
+    """What hovering over a trial tells, as HTML, texts escaped: number, origin, metrics, how sure it is, knobs."""
     lines = [f"<b>trial {row['number']}</b> · {escape(str(row['origin']), quote=False)}"]
     for name in METRICS:
         value = _number(row[name])
-        if not np.isnan(value):
-            low, high = (_number(row.get(f"latency_{side}_ms")) for side in ("low", "high"))
-            interval = f" ({low:.2f} to {high:.2f})" if name == "latency_ms" and low <= high else ""
-            lines.append(f"{name} {shown(name, value)}{interval}")
+        if np.isnan(value):
+            continue
+        if name == "top1":
+            lines.append(_hover_top1(row))
+            continue
+        low, high = (_number(row.get(f"latency_{side}_ms")) for side in ("low", "high"))
+        interval = f" ({low:.2f} to {high:.2f})" if name == "latency_ms" and low <= high else ""
+        lines.append(f"{name} {shown(name, value)}{interval}")
     settings = [f"{name} = {row[KNOB + name]}" for name in knobs if row[KNOB + name] is not None]
     lines += [f"<i>{escape(setting[:60], quote=False)}</i>" for setting in settings]
     return "<br>".join(lines)
+
+
+def _hover_top1(row: Mapping[Hashable, object]) -> str:
+    """Top1 with its spread, how long it was trained for, the short top1, and its place on the front, where known."""
+    text = shown_top1(_number(row["top1"]), _number(row["top1_std"]))
+    if row["outcome"] == "stopped":
+        return f"top1 half way {text}"
+    if _number(row["rung"]) > 0:
+        text += f" ({shown_training(row)}; {shown('top1', _number(row['top1_short']))} after the short training)"
+    if not np.isnan(share := _number(row["front_probability"])):
+        text += f"<br>on the front with probability {escape(shown_probability(share))}"
+    if row["tied_with"]:
+        text += f"<br>tied with {row['tied_with']}"
+    return f"top1 {text}"
 
 
 def figure_html(figure: go.Figure, name: str) -> str:
@@ -241,7 +289,8 @@ def plotly_script() -> str:
     return f"<script>{get_plotlyjs()}</script>"
 
 
-def _points(some: pd.DataFrame, cost: str, knobs: Sequence[str]) -> list[Point]:
+def _points(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -> list[Point]:
+    """longer: whether the study holds longer trainings, so that the length is worth a word."""
     scale = METRICS[cost].scale
     ends = ("latency_low_ms", "latency_high_ms") if cost == "latency_ms" else (cost, cost)
     return [
@@ -251,10 +300,25 @@ def _points(some: pd.DataFrame, cost: str, knobs: Sequence[str]) -> list[Point]:
             cost_low=(row[cost] if np.isnan(row[ends[0]]) else row[ends[0]]) * scale,
             cost_high=(row[cost] if np.isnan(row[ends[1]]) else row[ends[1]]) * scale,
             top1=row["top1"] * 100,
+            top1_std=row["top1_std"] * 100,
+            length=shown_training(row).partition(",")[0] if longer else "",
             name=_name(row),
             hover=hover_html(row, knobs),
         )
         for row in some.to_dict("records")
+    ]
+
+
+def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, float, str]]:
+    """Number, cost in the unit of the axis and hover of the trials with that outcome, whose cost is known."""
+    lost = frame[(frame["outcome"] == outcome) & frame[cost].notna()]
+    return [
+        (
+            int(row["number"]),
+            row[cost] * METRICS[cost].scale,
+            hover_html(row, []) + f"<br>{outcome}: {escape(str(row['reason']))}",
+        )
+        for row in lost.to_dict("records")
     ]
 
 

@@ -6,7 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-OUTCOMES = ("trained", "rejected", "failed")
+from mfsearch.analysis.confidence import longest
+
+OUTCOMES = ("trained", "stopped", "rejected", "failed")
 KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
 
 # Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
@@ -24,6 +26,14 @@ COLUMNS = {
     "latency_low_ms": "float64",
     "latency_high_ms": "float64",
     "top1": "float64",
+    "top1_std": "float64",
+    "top1_short": "float64",
+    "rung": "float64",
+    "seeds": "float64",
+    "epochs": "float64",
+    "epochs_trained": "float64",
+    "front_probability": "float64",
+    "tied_with": "object",
     "train_seconds": "float64",
     "seed": "float64",
     "resolution": "float64",
@@ -56,11 +66,13 @@ def study_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
 
     Knobs are columns "knob:NAME" of any value; a trial without the knob holds None. What a row has beyond `COLUMNS` is
     kept as an object column. Missing numbers are NaN, missing texts None; only `number` and `outcome` must be there.
+    Of trained trials `rung`, `seeds` and `epochs_trained` are those of the longest training, the one that top1 is of;
+    `epochs` are those of the short one. `with_confidence` fills `front_probability` and `tied_with`.
     """
     for row in rows:
         if "number" not in row or row.get("outcome") not in OUTCOMES:
             raise ValueError(f"a trial needs a number and an outcome out of {', '.join(OUTCOMES)}, got {dict(row)}")
-    ordered = sorted(rows, key=lambda row: int(str(row["number"])))
+    ordered = [{**row, **_longest(row)} for row in sorted(rows, key=lambda row: int(str(row["number"])))]
     settings = [params if isinstance(params := row.get("params"), Mapping) else {} for row in ordered]
     others = {key: None for row in ordered for key in row if key not in COLUMNS and key != "params"}
     knobs = {str(name): None for params in settings for name in params}
@@ -71,6 +83,23 @@ def study_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+def _longest(row: Mapping[str, object]) -> dict[str, object]:
+    if row["outcome"] != "trained":
+        return {}
+    found = longest(row)
+    return {"rung": found.rung, "seeds": found.seeds, "epochs_trained": found.epochs}
+
+
+def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":
+    """Top1 of the short training, which all trained trials had: to compare them whoever was trained longer."""
+    return frame["top1_short"].fillna(frame["top1"])
+
+
+def trained_longer(frame: pd.DataFrame) -> bool:
+    """Whether any trial was trained longer than the short training."""
+    return bool((frame["rung"] > 0).any())
+
+
 def knob_names(frame: pd.DataFrame) -> list[str]:
     """The names of the study's knobs, without the prefix, in the order in which they first appear."""
     return [str(column).removeprefix(KNOB) for column in frame.columns if str(column).startswith(KNOB)]
@@ -79,10 +108,12 @@ def knob_names(frame: pd.DataFrame) -> list[str]:
 def telling_knobs(frame: pd.DataFrame, count: int) -> list[str]:
     """The `count` knobs whose values go with the largest differences in top1 among trained trials, most telling first.
 
-    Ranked by the share of the variance of top1 that lies between a knob's values (the correlation ratio), adjusted for
-    how many values there are. It serves to choose what a small table shows: interactions and confounding are ignored.
+    Top1 is that of the short training. Ranked by the share of its variance that lies between a knob's values (the
+    correlation ratio), adjusted for how many values there are. It serves to choose what a small table shows:
+    interactions and confounding are ignored.
     """
     trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna()]
+    trained = trained.assign(top1=short_top1(trained))
     top1 = trained["top1"].to_numpy(dtype=np.float64)
     total = float(((top1 - top1.mean()) ** 2).sum()) if len(top1) else 0.0
     shares: dict[str, float] = {}
@@ -107,6 +138,11 @@ def shown(name: str, value: float) -> str:
     """A metric's value as people read it, with its unit: "61.3 %", "149.8 M", "7.91 ms"; "not measured" for NaN."""
     metric = METRICS[name]
     return "not measured" if np.isnan(value) else f"{value * metric.scale:,.{metric.digits}f} {metric.unit}"
+
+
+def shown_top1(top1: float, top1_std: float) -> str:
+    """Top1 with its standard deviation over seeds, NaN if there was one seed: "61.3 ± 0.4 %", "61.3 %"."""
+    return shown("top1", top1) if np.isnan(top1_std) else f"{100 * top1:.1f} ± {100 * top1_std:.1f} %"
 
 
 def shown_limit(name: str, value: float) -> str:

@@ -11,6 +11,7 @@ from string import Template
 
 import pandas as pd
 
+from mfsearch.analysis.confidence import shown_noise, with_confidence
 from mfsearch.analysis.figures import (
     curve_lines,
     draw_curves,
@@ -21,9 +22,10 @@ from mfsearch.analysis.figures import (
     progress_points,
     tradeoff_points,
 )
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown, telling_knobs
+from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (
+    confidence_columns,
     counted,
     second_cost,
     study_limits,
@@ -42,6 +44,7 @@ def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path
     """
     study = str(manifest.get("study", "study"))
     objectives = measured_objectives(frame, study_objectives(manifest))
+    frame = with_confidence(frame, objectives)
     front = pareto_front(within(frame, study_limits(manifest)), objectives)
     figures = _figures(frame, manifest, front)
     lacking = [] if len(front) else [why_no_front(frame)]
@@ -88,17 +91,21 @@ def _figures(frame: pd.DataFrame, manifest: Mapping[str, object], front: pd.Data
 
 
 def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]) -> str:
-    """The front as a table: metrics, then the knobs that go with the largest differences in top1."""
+    """The front as a table: metrics, how sure they are, then the knobs that go with the largest differences in top1."""
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     knobs = telling_knobs(frame, 3)
     balanced = knee(front, objectives) if len(front) > 2 else None
+    sure = confidence_columns(front, frame)
     heads = "".join(f"<th>{escape(label(name))}</th>" for name in metrics)
+    heads = heads.replace("</th>", "</th>" + "".join(f'<th class="text">{name}</th>' for name in sure), 1)
     heads += "".join(f'<th class="text">{escape(name)}</th>' for name in knobs)
     lines = []
-    for row in front.to_dict("records"):
+    for at, row in enumerate(front.to_dict("records")):
         mark = ' <span class="badge">knee</span>' if row["number"] == balanced else ""
         cells = f'<td>{row["number"]}{mark}</td><td class="text">{escape(str(row["origin"]))}</td>'
-        cells += "".join(f"<td>{shown(name, row[name]).removesuffix(METRICS[name].unit)}</td>" for name in metrics)
+        cells += f"<td>{shown_top1(row['top1'], row['top1_std']).removesuffix(METRICS['top1'].unit)}</td>"
+        cells += "".join(f'<td class="text">{escape(values[at])}</td>' for values in sure.values())
+        cells += "".join(f"<td>{shown(name, row[name]).removesuffix(METRICS[name].unit)}</td>" for name in metrics[1:])
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
     note = (
@@ -106,22 +113,31 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         if balanced is not None
         else ""
     )
+    noise = shown_noise(frame.to_dict("records"))
+    about = "" if noise is None else f"<p>± is the standard deviation over seeds. {escape(noise)}</p>"
     names = f"{', '.join(objectives[:-1])} and {objectives[-1]}" if len(objectives) > 1 else objectives[0]
     return (
         f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other one beats in {names} together.{note}</p>"
-        f'<div class="wide"><table><thead><tr><th>trial</th><th class="text">origin</th>{heads}</tr></thead>'
+        f'{about}<div class="wide"><table><thead><tr><th>trial</th><th class="text">origin</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
 def _losses(frame: pd.DataFrame) -> str:
-    """Why trials were rejected or failed, the commonest reasons first; "" if none was."""
+    """Why trials were rejected, failed or stopped half way, the commonest reasons first; "" if none was."""
     lost = frame[frame["outcome"] != "trained"]
-    counts = Counter(f"{row['outcome']}: {row['reason'] or 'no reason recorded'}" for row in lost.to_dict("records"))
+    counts = Counter(_loss(row["outcome"], row["reason"]) for row in lost.to_dict("records"))
     lines = [f"<li>{count} {escape(reason)}</li>" for reason, count in counts.most_common()]
     more = f"<li>and {len(lines) - 20} other reasons</li>" if len(lines) > 20 else ""
-    title = "<summary>Why trials were not trained</summary>"
+    end = ", or not to the end" if (lost["outcome"] == "stopped").any() else ""
+    title = f"<summary>Why trials were not trained{end}</summary>"
     return f"<details>{title}<ul>{''.join(lines[:20])}{more}</ul></details>" if lines else ""
+
+
+def _loss(outcome: str, reason: object) -> str:
+    if outcome == "stopped":  # each has its own figures, which its point in the figures tells
+        return "stopped half way: even the best second half would not have led to a longer training"
+    return f"{outcome}: {reason or 'no reason recorded'}"
 
 
 def _next_steps(study: str, front: pd.DataFrame) -> str:

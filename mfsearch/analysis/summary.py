@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit
+from mfsearch.analysis.confidence import shown_probability, shown_training
+from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit, shown_top1, trained_longer
 from mfsearch.analysis.pareto import within
 
 
@@ -32,9 +33,15 @@ def second_cost(frame: pd.DataFrame) -> str:
 
 def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
     """The study in one paragraph: what was tried, in which limits, on which data and device, and the best top1."""
-    trained, rejected, failed = (int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES)
-    tried = f"{trained:,} trained, {rejected:,} rejected before training, {failed:,} failed"
-    sentences = [f"{counted(len(frame), 'trial')}: {tried}."]
+    trained, stopped, rejected, failed = (int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES)
+    tried = [f"{trained:,} trained", f"{rejected:,} rejected before training", f"{failed:,} failed"]
+    if stopped:
+        tried.insert(1, f"{stopped:,} stopped half way")
+    sentences = [f"{counted(len(frame), 'trial')}: {', '.join(tried)}."]
+    if trained_longer(frame):
+        longer, repeated = (int((frame[name] > least).sum()) for name, least in (("rung", 0), ("seeds", 1)))
+        seeds = f", {repeated:,} of these with several seeds" if repeated else ""
+        sentences.append(f"{counted(longer, 'network')} trained longer{seeds}.")
 
     limits = study_limits(manifest)
     if "madds" in limits:
@@ -56,12 +63,28 @@ def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
     comparable = within(compared(frame, "madds"), limits)
     if len(comparable):
         best = comparable.sort_values("top1").iloc[-1]
-        reached = f"{shown('top1', best['top1'])} at {shown('madds', best['madds'])} multiply-adds"
+        reached = f"{shown_top1(best['top1'], best['top1_std'])} at {shown('madds', best['madds'])} multiply-adds"
         sentences.append(f"The highest top1 is {reached}, by trial {best['number']} ({best['origin']}).")
-        sentences.append(
-            "It comes from a short training: good to compare networks, no promise of what a full one reaches."
-        )
+        source = "a short training"
+        if best["rung"] > 0:
+            length = shown_training(best.to_dict())
+            source = f"a training of {best['epochs_trained']:g} epochs ({length})"
+        sentences.append(f"It comes from {source}: good to compare networks, no promise of what a full one reaches.")
     return " ".join(sentences)
+
+
+def confidence_columns(front: pd.DataFrame, frame: pd.DataFrame) -> dict[str, list[str]]:
+    """What a table of the front says of how sure each member is, by head; nothing if all trainings were short.
+
+    The probability and the ties are left out where no network was trained with two seeds.
+    """
+    if not trained_longer(frame):
+        return {}
+    columns = {"trained": [shown_training(row) for row in front.to_dict("records")]}
+    if front["front_probability"].notna().any():
+        columns["on the front"] = [shown_probability(share) for share in front["front_probability"]]
+        columns["tied with"] = [tied or "" for tied in front["tied_with"]]
+    return columns
 
 
 def why_no_front(frame: pd.DataFrame) -> str:

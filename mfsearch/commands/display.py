@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
 from mfsearch.search.run import Progress
 from mfsearch.units import format_madds, format_seconds
 
@@ -129,22 +131,57 @@ def _panel(progress: Progress) -> Group:
     return Group(*lines, table)
 
 
-def front_table(rows: list[dict[str, Any]], numbers: list[int], objectives: list[str]) -> Table:
-    """The given trials as a table, in their order."""
+def front_table(
+    rows: list[dict[str, Any]],
+    numbers: list[int],
+    objectives: list[str],
+    sure: Mapping[int, Confidence] | None = None,
+) -> Table:
+    """The given trials as a table, in their order. sure: by trial, if the noise of a training is known.
+
+    Tokens and DyReLU make room where trainings differ in length, so that the table keeps within 100 columns.
+    """
     by_number = {row["number"]: row for row in rows}
+    longer = any("rung" in by_number[number] for number in numbers)
+    heads = ["trial", "top1 %"] + (["trained"] if longer else []) + (["on front", "tied with"] if sure else [])
+    heads += ["madds M", "params M"] + (["ms"] if "latency_ms" in objectives else [])
+    heads += ["origin"] if longer or sure else ["tokens", "DyReLU", "origin"]
     table = Table(title="front", title_justify="left", box=None, pad_edge=False)
-    for name in ("trial", "top1 %", "madds M", "params M", "ms", "tokens", "DyReLU", "origin"):
-        if name != "ms" or "latency_ms" in objectives:
-            table.add_column(name, justify="left" if name in ("DyReLU", "origin") else "right")
+    for name in heads:
+        table.add_column(name, justify="left" if name in ("trained", "tied with", "DyReLU", "origin") else "right")
     for number in numbers:
         row = by_number[number]
         tokens = row["config"]["tokens"]
-        cells = [str(number), f"{100 * row['top1']:.2f}", f"{row['madds'] / 1e6:.1f}", f"{row['num_params'] / 1e6:.2f}"]
-        if "latency_ms" in objectives:
-            cells.append(f"{row['latency_ms']:.2f}")
-        cells.append(f"{tokens['count']}x{tokens['dim']}" if tokens["count"] else "none")
-        table.add_row(*cells, row["config"]["dyrelu"]["source"], row["origin"])
+        cells = {
+            "trial": str(number),
+            "top1 %": top1_percent(row),
+            "trained": shown_training(row),
+            "madds M": f"{row['madds'] / 1e6:.1f}",
+            "params M": f"{row['num_params'] / 1e6:.2f}",
+            "ms": f"{row['latency_ms']:.2f}" if "latency_ms" in objectives else "",
+            "tokens": f"{tokens['count']}x{tokens['dim']}" if tokens["count"] else "none",
+            "DyReLU": row["config"]["dyrelu"]["source"],
+            "origin": row["origin"],
+        }
+        if sure:
+            cells["on front"] = shown_probability(sure[number].front_probability)
+            cells["tied with"] = _tied_with(sure[number].tied_with)
+        table.add_row(*(cells[name] for name in heads))
     return table
+
+
+def top1_percent(row: dict[str, Any]) -> str:
+    """ "61.34", with its standard deviation over seeds "61.34 ±0.42"; "" without a top1."""
+    if row.get("top1") is None:
+        return ""
+    spread = row.get("top1_std")
+    return f"{100 * row['top1']:.2f}" + (f" ±{100 * spread:.2f}" if spread is not None else "")
+
+
+def _tied_with(numbers: list[int]) -> str:
+    """The nearest two and how many more."""
+    more = f" +{len(numbers) - 2}" if len(numbers) > 2 else ""
+    return ", ".join(map(str, numbers[:2])) + more
 
 
 def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Path) -> None:
@@ -154,13 +191,20 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
     console = Console(highlight=False)
     objectives = manifest["objectives"]
     numbers = front_numbers(rows, objectives)
-    outcomes = [sum(row["outcome"] == outcome for row in rows) for outcome in ("trained", "rejected", "failed")]
+    counts = {
+        name: sum(row["outcome"] == name for row in rows) for name in ("trained", "stopped", "rejected", "failed")
+    }
+    longer = sum("rung" in row for row in rows)
     if numbers:
-        console.print(front_table(rows, numbers, objectives), soft_wrap=True)
-    trained, rejected, failed = outcomes
+        console.print(front_table(rows, numbers, objectives, confidence(rows, objectives)), soft_wrap=True)
+        if noise := shown_noise(rows):
+            console.print(f"\n{noise}", soft_wrap=True)
     disturbed = sum(bool(row.get("latency_disturbed")) for row in rows)
     console.print(
-        f"\n{folder.name}: {trained} trained, {rejected} rejected by latency, {failed} failed; "
+        f"\n{folder.name}: {counts['trained']} trained, "
+        + (f"{longer} of them longer, " if longer else "")
+        + (f"{counts['stopped']} stopped half way, " if counts["stopped"] else "")
+        + f"{counts['rejected']} rejected by latency, {counts['failed']} failed; "
         f"{len(numbers)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )

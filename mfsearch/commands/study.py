@@ -13,7 +13,8 @@ from mfsearch.units import Budget
 
 def show(args: argparse.Namespace) -> int:
     """Print the front of a study, or all its trials."""
-    from mfsearch.commands.display import print_front
+    from mfsearch.analysis.confidence import shown_training
+    from mfsearch.commands.display import print_front, top1_percent
     from mfsearch.search.study import find_study, list_studies, read_manifest, read_trials
 
     name = args.study
@@ -26,22 +27,31 @@ def show(args: argparse.Namespace) -> int:
     manifest, rows = read_manifest(folder), read_trials(folder)
     if args.json:
         summary = summary_of(manifest, rows, folder)
-        print(json.dumps(summary | ({"trials": rows} if args.all else {}), indent=1))
+        sure = _confidence_by_number(rows, manifest["objectives"]) if args.all else {}
+        trials = {"trials": [row | sure.get(row["number"], {}) for row in rows]} if args.all else {}
+        print(json.dumps(summary | trials, indent=1))
         return 0
     if args.all:
-        print(f"{'trial':>5} {'outcome':<9}{'top1 %':>8}{'madds M':>9}{'ms':>8}  origin / reason")
+        longer = any("rung" in row for row in rows)
+        width, trained = (13, f"{'trained':<14}") if longer else (8, "")
+        print(f"{'trial':>5} {'outcome':<9}{'top1 %':>{width}}{'madds M':>9}{'ms':>8}  {trained}origin / reason")
         for row in rows:
-            top1 = f"{100 * row['top1']:.2f}" if row.get("top1") is not None else ""
             ms = f"{row['latency_ms']:.2f}" if row.get("latency_ms") is not None else ""
+            if longer:
+                trained = f"{shown_training(row) if row['outcome'] == 'trained' else '':<14}"
             words = row["origin"] + (f": {row['reason']}" if row.get("reason") else "")
-            print(f"{row['number']:>5} {row['outcome']:<9}{top1:>8}{row['madds'] / 1e6:>9.1f}{ms:>8}  {words}")
+            facts = (
+                f"{row['number']:>5} {row['outcome']:<9}{top1_percent(row):>{width}}{row['madds'] / 1e6:>9.1f}{ms:>8}"
+            )
+            print(f"{facts}  {trained}{words}")
         print()
     print_front(rows, manifest, folder)
     return 0
 
 
 def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """A study as plain data: counts by outcome, the front without its curves, the manifest."""
+    """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
+    from mfsearch.analysis.confidence import training_noise
     from mfsearch.search.front import front_numbers
     from mfsearch.search.settings import without_password
 
@@ -50,15 +60,33 @@ def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Pat
     counts = {name: sum(row["outcome"] == name for row in rows) for name in ("trained", "rejected", "failed")}
     duplicates = len(rows) - len({row["arch_id"] for row in rows})
     budget = Budget(**manifest["budget"])
+    sure = _confidence_by_number(rows, manifest["objectives"])
+    noise = {rung: each._asdict() for rung, each in training_noise(rows).items()}
     return {
         "study": manifest["study"],
         "folder": str(folder),
         **counts,
+        "stopped_half_way": sum(row["outcome"] == "stopped" for row in rows),
+        "trained_longer": sum("rung" in row for row in rows),
         "duplicates": duplicates,
         "trained_outside_budget": sum(row["outcome"] == "trained" and not budget.holds(row["madds"]) for row in rows),
-        "front": [{key: value for key, value in by_number[number].items() if key != "curve"} for number in front],
+        "top1_noise": noise or None,
+        "front": [_without_curves(by_number[number]) | sure.get(number, {}) for number in front],
         "manifest": manifest | {"storage": without_password(manifest.get("storage") or "") or None},
     }
+
+
+def _confidence_by_number(rows: list[dict[str, Any]], objectives: list[str]) -> dict[int, dict[str, Any]]:
+    from mfsearch.analysis.confidence import confidence
+
+    return {number: sure._asdict() for number, sure in confidence(rows, objectives).items()}
+
+
+def _without_curves(row: dict[str, Any]) -> dict[str, Any]:
+    plain = {key: value for key, value in row.items() if key != "curve"}
+    if "stages" in row:
+        plain["stages"] = [{key: value for key, value in stage.items() if key != "curve"} for stage in row["stages"]]
+    return plain
 
 
 def explore(args: argparse.Namespace) -> int:

@@ -16,7 +16,8 @@ class Recipe:
     used, None for all. warmup: share of `epochs` over which the learning rate rises. average: step t weighs like
     t ** average in the weights that are evaluated, 0 for the last step alone. norm_images: training images that the
     BatchNorms see again before an evaluation. zero_residual: the last BatchNorm of a residual branch begins at 0
-    (arXiv:1706.02677, section 5.1), which is worth several times the epochs (docs/LOG.md). crop: pixels of reflection around an image before a crop of its own size.
+    (arXiv:1706.02677, section 5.1), which is worth several times the epochs (docs/LOG.md). crop: pixels of reflection
+    around an image before a crop of its own size.
     """
 
     resolution: int
@@ -72,7 +73,7 @@ OPTIMIZERS = ("adamw", "sgd")
 
 # digits: 8x8 images upscaled, so that five halvings leave a map. CIFAR at 48 px for the same reason (docs/LOG.md).
 _BY_DATA = {
-    "digits": Recipe(resolution=32, epochs=4, batch=32, lr=2e-3, crop=2),
+    "digits": Recipe(resolution=32, epochs=1, batch=32, lr=2e-3, crop=2),
     "cifar10": Recipe(resolution=48, epochs=0.2, samples=40_000, batch=128, crop=6),
     "cifar100": Recipe(resolution=48, epochs=0.4, samples=40_000, batch=128, crop=6),
 }

@@ -15,9 +15,10 @@ import numpy as np
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import Costs, count_costs, count_madds
 from mfsearch.presets import PRESETS
-from mfsearch.search.samplers import SAMPLERS, Candidate, Ground, History
+from mfsearch.search.samplers import SAMPLERS
 from mfsearch.search.samplers.encode import Encoder
-from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, targets
+from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, Candidate, Ground, targets
+from mfsearch.search.samplers.history import History
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
 from mfsearch.units import Budget, format_madds
@@ -97,8 +98,9 @@ class Proposer:
     def transfer(self, rows: Sequence[dict[str, Any]], study: str) -> list[str]:
         """Begin with the best networks of another study of the same space, their widths fitted to this budget.
 
-        Only their params are taken, none of their results; published ones are left out, for those come anyway. Returns the origins, `from STUDY:TRIAL`, of those that can
-        be fitted; must be called before the first proposal, and again with the same rows when the search goes on.
+        Only their params are taken, none of their results; published ones are left out, for those come anyway. Returns
+        the origins, `from STUDY:TRIAL`, of those that can be fitted; must be called before the first proposal, and
+        again with the same rows when the search goes on.
         Raises ValueError for rows of another space.
         """
         theirs = History(["top1", "madds"])
@@ -111,10 +113,12 @@ class Proposer:
             if len(self._transferred) == TRANSFERRED:
                 break
             params = {name: value for name, value in trial.params.items() if name != TARGET}
-            self.space.resolve(params)
-            sized = fit(self.space, params, self.budget.low, self.budget.high)
+            origin = f"from {study}:{numbers[id(trial.params)]}"
+            try:
+                sized = fit(self.space, params, self.budget.low, self.budget.high)
+            except ValueError as error:
+                raise ValueError(f"{origin} does not lie in space {self.space.name}: {error}") from None
             if sized is not None:
-                origin = f"from {study}:{numbers[id(trial.params)]}"
                 self._transferred.append(self.ground.placed(origin, sized))
         return [candidate.origin for candidate in self._transferred]
 

@@ -24,12 +24,14 @@ from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.rungs import (
     Promotion,
     Rungs,
+    Standing,
     finalists,
     merged,
     next_final,
     next_promotion,
     ranking,
     short_row,
+    standing,
     stop_rule,
     top1_at,
 )
@@ -95,9 +97,15 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
     rows: list[dict[str, Any]] = field(default_factory=list)
     front: list[int] = field(default_factory=list)
+    standing: Standing = field(default_factory=Standing)
     running: dict[int, Running] = field(default_factory=dict)  # by worker
     screened: int = 0
     before: int = 0  # trials that were there when this run began
+
+    def rank(self) -> None:
+        """Bring front and standing up to date with the rows."""
+        self.front = front_numbers(self.rows, self.objectives)
+        self.standing = standing(self.rows, self.objectives, self.rungs)
 
     @property
     def trained(self) -> int:
@@ -130,7 +138,7 @@ class Progress:
             return None
         rungs = self.rungs
         epochs = 0.0
-        for row in finalists(self.rows, self.objectives, rungs) if rungs.last else []:
+        for row in finalists(self.standing, rungs):
             seeds = {stage["seed"] for stage in row.get("stages", ()) if stage["rung"] == rungs.last}
             epochs += max(0, rungs.seeds - len(seeds)) * rungs.factors[-1]
             epochs -= rungs.factors[row.get("rung", 0)] if not seeds else 0
@@ -258,7 +266,7 @@ class _Run:
             self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
             self.progress.rows.append(row)
         self.progress.before = len(self.progress.rows)
-        self.progress.front = front_numbers(self.progress.rows, settings.objectives)
+        self.progress.rank()
         self.exhausted = False
         self.dry = False  # the last ask found nothing new: no further one before a result comes
         self.interrupted = False
@@ -364,7 +372,7 @@ class _Run:
         """The longer training that comes next: earned ones, and the final when the search has its networks."""
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
-        rule = (progress.rows, progress.objectives, settings.rungs, running, settings.seed)
+        rule = (progress.standing, settings.rungs, running, settings.seed)
         earned = next_promotion(*rule)
         proposing = any(item.proposal is not None for item in progress.running.values())
         if earned is not None or proposing or self._search_over() not in FINALS:
@@ -409,6 +417,7 @@ class _Run:
             return
         assert event.row is not None
         del self.progress.running[event.worker]
+        self.dry = False
         if running.proposal is not None:
             self._take_trial(running.proposal, event.row)
         else:
@@ -418,13 +427,12 @@ class _Run:
 
     def _take_trial(self, proposal: Proposal, result: dict[str, Any]) -> None:
         progress = self.progress
-        row = _proposed(proposal) | result | {"finished": _now()}
+        row = proposed(proposal) | result | {"finished": _now()}
         row["number"] = self.ledger.add(row, self.proposer.choices)
         self.proposer.learn(row)
-        self.dry = False
         self.lost_in_a_row = 0 if row["outcome"] in TRAINED else self.lost_in_a_row + 1
         progress.rows.append(row)
-        progress.front = front_numbers(progress.rows, progress.objectives)
+        progress.rank()
         self.watcher.finished(progress, row)
 
     def _take_longer(self, promotion: Promotion, result: dict[str, Any]) -> None:
@@ -439,7 +447,7 @@ class _Run:
         place = next(i for i, row in enumerate(progress.rows) if row["number"] == promotion.number)
         row = progress.rows[place]
         progress.rows[place] = merged(short_row(row), [*row.get("stages", ()), stage])
-        progress.front = front_numbers(progress.rows, progress.objectives)
+        progress.rank()
         self.watcher.longer(progress, progress.rows[place], stage)
 
     def _drop_files(self) -> None:
@@ -447,9 +455,8 @@ class _Run:
         progress, rungs = self.progress, self.settings.rungs
         running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
         front = {row["arch_id"] for row in progress.rows if row["number"] in progress.front}
-        may_go_on = {row["arch_id"] for row in finalists(progress.rows, progress.objectives, rungs)}
-        for rung in range(rungs.last):
-            ranked = ranking(progress.rows, progress.objectives, rung)
+        may_go_on = {row["arch_id"] for row in finalists(progress.standing, rungs)}
+        for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: -(-len(ranked) // 2)]
             may_go_on |= {row["arch_id"] for row in better if top1_at(row, rung + 1) is None}
         kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
@@ -463,7 +470,7 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def _proposed(proposal: Proposal) -> dict[str, Any]:
+def proposed(proposal: Proposal) -> dict[str, Any]:
     """What is known of a trial before its evaluation."""
     costs = proposal.costs
     return {

@@ -4,17 +4,16 @@ Pure functions of the study's rows; nothing here trains or writes. Ranks are by 
 objectives, so a small network competes with its equals in cost.
 """
 
+import heapq
 import itertools
 import math
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mfsearch.pareto import pareto_mask
 
 MIN_RANKED = 6  # networks with a short training, before the first goes on
 MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training gains is trusted
@@ -82,12 +81,11 @@ def ranking(rows: Sequence[Row], objectives: Sequence[str], rung: int) -> list[R
     if not there:
         return []
     values = np.array([_minimised(row, top1, objectives) for row, top1 in there])
-    ranks = np.array(nondominated_ranks(values))
+    by_rank: dict[int, list[tuple[Row, float]]] = {}
+    for rank, item in zip(nondominated_ranks(values), there, strict=True):
+        by_rank.setdefault(rank, []).append(item)
     worst = min(top1 for _, top1 in there)
-    ordered: list[Row] = []
-    for rank in range(ranks.max() + 1):
-        ordered += _by_gain([there[i] for i in np.flatnonzero(ranks == rank)], worst)
-    return ordered
+    return [row for rank in sorted(by_rank) for row in _by_gain(by_rank[rank], worst)]
 
 
 def _minimised(row: Row, top1: float, objectives: Sequence[str]) -> list[float]:
@@ -95,46 +93,58 @@ def _minimised(row: Row, top1: float, objectives: Sequence[str]) -> list[float]:
 
 
 def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
-    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest, and so on."""
-    ranks = np.zeros(len(values), dtype=int)
-    left = np.arange(len(values))
-    rank = 0
-    while len(left):
-        front = pareto_mask(values[left])
-        ranks[left[front]] = rank
-        left = left[~front]
-        rank += 1
-    return ranks.tolist()
+    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest and so on; NaN is the worst."""
+    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
+    rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
+    ranks = np.zeros(len(rows), dtype=np.int64)
+    for i in range(1, len(rows)):
+        beating = np.logical_and.reduce([column[:i] <= column[i] for column in rows.T])
+        ranks[i] = 1 + ranks[:i][beating].max(initial=-1)
+    return [int(rank) for rank in ranks[np.ravel(place)]]
 
 
 def _by_gain(rank: list[tuple[Row, float]], worst: float) -> list[Row]:
     """Members of one rank, each next the one that adds most area over log multiply-adds and top1 to those before it.
 
-    The area reaches to twice the largest network, so that inside a narrow band accuracy decides, and over a wide one
-    the picks spread.
+    The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band accuracy decides,
+    and over a wide one the picks spread. Of equals the lowest number comes first.
     """
-    end = math.log(2 * max(row["madds"] for row, _ in rank))
-    left = sorted(rank, key=lambda item: item[0]["number"])
-    chosen: list[tuple[Row, float]] = []
+    steps, place = np.unique(np.log([row["madds"] for row, _ in rank]), return_inverse=True)
+    widths = np.diff(steps, append=steps[-1] + math.log(2))
+    reached = np.full(len(steps), worst)  # top1 of the chosen ones that are no larger
 
-    def gain(item: tuple[Row, float]) -> float:
-        return _area([*chosen, item], worst, end) - _area(chosen, worst, end)
+    def loss(k: int) -> float:
+        at = place[k]
+        return -float(widths[at:] @ np.maximum(rank[k][1] - reached[at:], 0.0))
 
+    # What a member adds only shrinks as others are chosen, so the first whose figure is still true is the best.
+    left = [(loss(k), row["number"], k) for k, (row, _) in enumerate(rank)]
+    heapq.heapify(left)
+    chosen: list[Row] = []
     while left:
-        best = max(left, key=gain)
-        left.remove(best)
-        chosen.append(best)
-    return [row for row, _ in chosen]
+        _, number, k = left[0]
+        now = (loss(k), number, k)
+        if now > left[0]:
+            heapq.heapreplace(left, now)
+        else:
+            heapq.heappop(left)
+            chosen.append(rank[k][0])
+            np.maximum(reached[place[k] :], rank[k][1], out=reached[place[k] :])
+    return chosen
 
 
-def _area(items: list[tuple[Row, float]], worst: float, end: float) -> float:
-    """Hypervolume in log multiply-adds x top1, up to `end` and down to `worst`."""
-    area, reached = 0.0, worst
-    for row, top1 in sorted(items, key=lambda item: (item[0]["madds"], -item[1])):
-        if top1 > reached:
-            area += (end - math.log(row["madds"])) * (top1 - reached)
-            reached = top1
-    return area
+class Standing(NamedTuple):
+    """Where the trials stand. ranked: the ranking of each rung below the last; judged: networks whose short training
+    was finished or given up."""
+
+    ranked: tuple[list[Row], ...] = ()
+    judged: int = 0
+
+
+def standing(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> Standing:
+    """The standing that promotions are decided by; to be made anew once a row comes or changes."""
+    ranked = tuple(ranking(rows, objectives, rung) for rung in range(rungs.last))
+    return Standing(ranked, len(ranked[0]) + stopped_count(rows) if ranked else 0)
 
 
 def quota(count: int, rungs: Rungs) -> int:
@@ -142,32 +152,25 @@ def quota(count: int, rungs: Rungs) -> int:
     return math.floor(count / rungs.keep)
 
 
-def next_promotion(
-    rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs, running: Collection[Promotion], seed: int
-) -> Promotion | None:
+def next_promotion(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
     """The best trial that has earned the next rung and is not there, or None; the highest rungs first.
 
     The last rung is for the finalists, who are chosen when the search has trained its networks (`next_final`).
     """
     busy = {promotion.number for promotion in running}
     for rung in range(rungs.last - 2, -1, -1):
-        ranked = ranking(rows, objectives, rung)
-        judged = len(ranked) + (stopped_count(rows) if rung == 0 else 0)
+        judged = at.judged if rung == 0 else len(at.ranked[rung])
         if judged < MIN_RANKED:
             continue
-        for row in ranked[: quota(judged, rungs)]:
+        for row in at.ranked[rung][: quota(judged, rungs)]:
             if row["number"] not in busy and not _tried(row, rung + 1, seed):
                 return Promotion(row["number"], rung + 1, seed)
     return None
 
 
-def next_final(
-    rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs, running: Collection[Promotion], seed: int
-) -> Promotion | None:
+def next_final(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
     """What is left of the final, or None: each finalist with the study's seed, then with the seeds after it."""
-    if rungs.last == 0:
-        return None
-    chosen = finalists(rows, objectives, rungs)
+    chosen = finalists(at, rungs)
     for k in range(rungs.seeds):
         for row in chosen:
             promotion = Promotion(row["number"], rungs.last, seed + k)
@@ -176,19 +179,14 @@ def next_final(
     return None
 
 
-def finalists(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> list[Row]:
+def finalists(at: Standing, rungs: Rungs) -> list[Row]:
     """The best of the rung before the last; where too few came there, the best of the rungs below.
 
     At most one in `keep` of the networks tried, however many are asked for.
     """
-    judged = len(ranking(rows, objectives, 0)) + stopped_count(rows)
-    places = min(rungs.finalists, math.ceil(judged / rungs.keep))
-    chosen: list[Row] = []
-    for rung in range(rungs.last - 1, -1, -1):
-        for row in ranking(rows, objectives, rung):
-            if len(chosen) < places and all(row is not other for other in chosen):
-                chosen.append(row)
-    return chosen
+    places = min(rungs.finalists, math.ceil(at.judged / rungs.keep))
+    chosen = {row["number"]: row for ranked in reversed(at.ranked) for row in ranked[:places]}
+    return list(chosen.values())[:places]
 
 
 def _tried(row: Row, rung: int, seed: int) -> bool:
@@ -226,9 +224,9 @@ def stop_rule(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> S
     spread = statistics.stdev(gains) * math.sqrt(1 + 1 / len(gains))
     bound = statistics.fmean(gains) + 3 * spread
     costs = [name for name in objectives if name != "top1"]
-    ranked = ranking(rows, objectives, 0)
-    rivals = tuple((float(top1_at(row, 0) or 0.0), *(float(row[name]) for name in costs)) for row in ranked)
-    return Stop(bound, rivals, max(1, quota(len(ranked) + stopped_count(rows) + 1, rungs)))
+    there = [(row, top1) for row, top1 in ((row, top1_at(row, 0)) for row in rows) if top1 is not None]
+    rivals = tuple((top1, *(float(row[name]) for name in costs)) for row, top1 in there)
+    return Stop(bound, rivals, max(1, quota(len(rivals) + stopped_count(rows) + 1, rungs)))
 
 
 def stopped_count(rows: Sequence[Row]) -> int:

@@ -39,7 +39,7 @@ def test_a_key_nobody_knows_is_kept() -> None:
 
 @pytest.mark.parametrize("bad", [{"outcome": "trained"}, {"number": 1}, {"number": 1, "outcome": "done"}])
 def test_a_trial_without_number_or_outcome_is_an_error(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="trained, rejected, failed"):
+    with pytest.raises(ValueError, match="trained, stopped, rejected, failed"):
         study_frame([bad])
 
 

@@ -1,15 +1,12 @@
-import dataclasses
 import itertools
 from typing import Any
 
 import pytest
 
-from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.judge import judge_madds
-from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
-from mfsearch.search.proposal import TARGET, Proposal, Proposer, check_reachable, targets
-from mfsearch.search.settings import SAMPLERS
+from mfsearch.proxy.recipe import Recipe
+from mfsearch.search.estimate import estimate_seconds
+from mfsearch.search.proposal import LEAST_SPREAD, STARTS, TARGET, Proposal, Proposer, check_reachable, targets
 from mfsearch.space import SearchSpace, find_space, load_space
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
@@ -21,121 +18,116 @@ def tiny() -> SearchSpace:
     return load_space(TINY_SPACE).deployed(resolution=32, classes=10)
 
 
-def proposer(sampler: str = "tpe", budget: str = "0.5M", objectives: tuple[str, ...] = ("top1", "madds")) -> Proposer:
-    return Proposer(tiny(), parse_budget(budget), list(objectives), sampler, seed=0)
+def whole(budget: str, sampler: str = "auto") -> Proposer:
+    return Proposer(find_space("mobile_former"), parse_budget(budget), ["top1", "madds"], sampler, seed=0)
+
+
+def first(source: Proposer, count: int) -> list[Proposal]:
+    found = [source.next() for _ in range(count)]
+    assert None not in found
+    return [proposal for proposal in found if proposal is not None]
 
 
 def row_of(proposal: Proposal, top1: float) -> dict[str, Any]:
     """A finished trial as the run would write it."""
     return {
+        "number": proposal.index,
         "outcome": "trained",
+        "origin": proposal.origin,
         "params": proposal.params,
         "arch_id": proposal.arch_id,
+        "config": proposal.config.to_dict(),
         "madds": proposal.costs.madds,
         "top1": top1,
     }
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_proposal_is_inside_the_band_and_new(sampler: str) -> None:
-    source = proposer(sampler)
-    seen = set()
-    for k in range(40):
-        proposal = source.next()
-        assert proposal is not None
-        assert BUDGET.low <= proposal.costs.madds <= BUDGET.high
-        assert proposal.arch_id not in seen
-        seen.add(proposal.arch_id)
-        source.learn(row_of(proposal, top1=k / 40), proposal.shadow_number)
+def test_published_networks_inside_come_first_then_all_larger_ones_fitted_then_a_spread_out_sample() -> None:
+    proposals = first(whole("150M"), STARTS)
+    published = ["preset mf-26m", "preset mf-52m", "preset mf-96m"]
+    published += ["fitted mf-151m", "fitted mf-214m", "fitted mf-294m", "fitted mf-508m"]
+    assert [proposal.origin for proposal in proposals] == published + ["spread"] * (STARTS - len(published))
+    assert proposals[2].config == PRESETS["mf-96m"]
+    assert all(127.5e6 <= proposal.costs.madds <= 150e6 for proposal in proposals[3:])
 
 
-def test_proposals_are_inside_by_fvcore_too() -> None:
-    source = proposer()
-    for _ in range(5):
-        proposal = source.next()
-        assert proposal is not None
-        assert judge_madds(MobileFormer(proposal.config), 32).madds == proposal.costs.madds
+def test_a_stated_lower_end_keeps_smaller_presets_out() -> None:
+    origins = [proposal.origin for proposal in first(whole("90M..160M"), 3)]
+    assert origins == ["preset mf-96m", "preset mf-151m", "fitted mf-214m"]
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_restart_goes_on_with_the_same_proposals(sampler: str) -> None:
-    """One worker: an undisturbed run of 16 and one stopped after 12 propose the same networks."""
-    undisturbed = proposer(sampler)
-    rows, ids = [], []
-    for k in range(16):
-        proposal = undisturbed.next()
-        assert proposal is not None
-        ids.append(proposal.arch_id)
-        rows.append(row_of(proposal, top1=(k * 7 % 16) / 16))
-        undisturbed.learn(rows[-1], proposal.shadow_number)
-    resumed = proposer(sampler)
-    for row in rows[:12]:
-        resumed.learn(row)
-        resumed.index += 1
-    for k in range(12, 16):
-        proposal = resumed.next()
-        assert proposal is not None
-        assert proposal.arch_id == ids[k]
-        resumed.learn(rows[k], proposal.shadow_number)
+def test_the_control_has_no_starting_points() -> None:
+    assert {proposal.origin for proposal in first(whole("150M", "random"), 5)} == {"random"}
+
+
+def test_a_space_without_published_networks_starts_spread_out() -> None:
+    source = Proposer(tiny(), BUDGET, ["top1", "madds"], "auto", seed=0)
+    assert [proposal.origin for proposal in first(source, STARTS + 1)] == ["spread"] * STARTS + ["random"]
 
 
 def test_failed_and_rejected_networks_are_not_proposed_again() -> None:
     """After a restart: the seed would propose the same networks again, were their rows not learned."""
-    before = proposer("random")
-    first, second = before.next(), before.next()
-    assert first is not None
-    assert second is not None
-    source = proposer("random")
-    source.learn(row_of(first, 0.0) | {"outcome": "failed", "top1": None})
-    source.learn(row_of(second, 0.0) | {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 4.0})
-    later = [proposal.arch_id for proposal in (source.next() for _ in range(20)) if proposal is not None]
-    assert not {first.arch_id, second.arch_id} & set(later)
+    before = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
+    one, two = first(before, 2)
+    source = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
+    source.learn(row_of(one, 0.0) | {"outcome": "failed", "top1": None})
+    source.learn(row_of(two, 0.0) | {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 4.0})
+    later = [proposal.arch_id for proposal in first(source, 20)]
+    assert not {one.arch_id, two.arch_id} & set(later)
 
 
-def test_tpe_learns_which_networks_are_too_slow() -> None:
-    """All networks with a 5x5 kernel are rejected as slow: of the later proposals fewer have one than at random."""
-    source = proposer(objectives=("top1", "madds", "latency_ms"))
-
-    def slow(config: MobileFormerConfig) -> bool:
-        return any(row.kernel == 5 for row in config.blocks)
-
-    drawn = []
-    for k in range(80):
-        proposal = source.next()
-        assert proposal is not None
-        drawn.append(slow(proposal.config))
-        more: dict[str, Any] = {"latency_ms": 4.0}
-        if drawn[-1]:
-            more = {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 4.0}
-        source.learn(row_of(proposal, 0.5 + k / 1000) | more, proposal.shadow_number)
-    assert sum(drawn[-40:]) < 0.5 * sum(drawn[:10]) * 4
+def test_a_published_network_below_the_band_teaches_nothing_about_it() -> None:
+    source = whole("150M")
+    below, *_, fitted = first(source, 4)
+    for proposal in (below, fitted):
+        source.learn(row_of(proposal, 0.5))
+    assert [trial.madds for trial in source.history.trials] == [fitted.costs.madds]
 
 
-def test_an_exhausted_space_ends_with_none() -> None:
-    space = tiny()
-    kept = {knob.name: knob.choices[0] for knob in space.knobs}
-    fixed = dataclasses.replace(space, knobs=space.knobs[:1], constants=space.constants + tuple(kept.items())[1:])
-    source = Proposer(fixed, BUDGET, ["top1", "madds"], "random", seed=0)
-    found = list(iter(source.next, None))
-    assert found
-    assert len({proposal.arch_id for proposal in found if proposal is not None}) == len(found)
+# --- another study's networks
 
 
-def test_presets_inside_the_budget_come_first_then_the_next_larger_fitted() -> None:
-    source = Proposer(find_space("mobile_former"), parse_budget("150M"), ["top1", "madds"], "tpe", seed=0)
-    first = [source.next() for _ in range(5)]
-    origins = [proposal.origin for proposal in first if proposal is not None]
-    assert origins == ["preset mf-26m", "preset mf-52m", "preset mf-96m", "fitted mf-151m", "tpe"]
-    assert first[2] is not None
-    assert first[2].config == PRESETS["mf-96m"]
-    assert first[3] is not None
-    assert 0.85 * 150e6 <= first[3].costs.madds <= 150e6
+def other_study() -> tuple[list[dict[str, Any]], list[Proposal]]:
+    """Ten random networks at 96M, the later the better, the last one a failure; top1 0.1 to 0.9."""
+    proposals = first(whole("96M", "random"), 10)
+    rows = [row_of(proposal, (k + 1) / 10) for k, proposal in enumerate(proposals)]
+    rows[-1] |= {"outcome": "failed", "top1": None}
+    return rows, proposals
 
 
-def test_a_stated_lower_end_keeps_smaller_presets_out() -> None:
-    source = Proposer(find_space("mobile_former"), parse_budget("90M..160M"), ["top1", "madds"], "tpe", seed=0)
-    origins = [proposal.origin for proposal in (source.next() for _ in range(3)) if proposal is not None]
-    assert origins == ["preset mf-96m", "preset mf-151m", "fitted mf-214m"]
+def test_the_best_of_another_study_come_first_with_their_widths_fitted() -> None:
+    rows, theirs = other_study()
+    source = whole("150M")
+    origins = source.transfer(rows, "flowers")
+    assert origins[0] == "from flowers:8"  # of the highest top1: on the front whatever its MAdds
+    assert "from flowers:9" not in origins
+    proposals = first(source, len(origins) + 1)
+    assert [proposal.origin for proposal in proposals] == [*origins, "preset mf-26m"]
+    for proposal in proposals[:-1]:
+        assert 127.5e6 <= proposal.costs.madds <= 150e6
+        before = theirs[int(proposal.origin.partition(":")[2])]
+        assert {**before.params, TARGET: 0} == {**proposal.params, TARGET: 0}
+        assert proposal.width > before.width
+    assert [p.origin for p in first(source, 20)].count("spread") == max(LEAST_SPREAD, STARTS - len(origins) - 7)
+
+
+def test_nothing_of_another_study_counts_as_a_result_of_this_one() -> None:
+    rows, _ = other_study()
+    source = whole("150M")
+    source.transfer(rows, "flowers")
+    assert source.history.trials == []
+    assert source.seen == set()
+    assert source.index == 0
+
+
+def test_rows_of_another_space_are_refused() -> None:
+    small = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
+    rows = [row_of(proposal, 0.5) for proposal in first(small, 2)]
+    with pytest.raises(ValueError, match=r"from digits:\d does not lie in space mobile_former: blocks"):
+        whole("150M").transfer(rows, "digits")
+
+
+# --- the band
 
 
 def test_targets_span_the_band_in_equal_ratios() -> None:
@@ -148,8 +140,7 @@ def test_targets_span_the_band_in_equal_ratios() -> None:
 
 
 def test_the_target_is_a_knob_of_the_study() -> None:
-    proposal = proposer().next()
-    assert proposal is not None
+    proposal = first(Proposer(tiny(), BUDGET, ["top1", "madds"], "auto", seed=0), 1)[0]
     assert proposal.params[TARGET] in targets(BUDGET)
 
 
@@ -158,3 +149,27 @@ def test_a_budget_that_nothing_meets_names_the_nearest_network() -> None:
         check_reachable(find_space("mobile_former"), parse_budget("1M"))
     with pytest.raises(ValueError, match="nothing .* that large; the largest network found has"):
         check_reachable(find_space("mobile_former_small"), parse_budget("90G"))
+
+
+# --- the estimate of a dry run
+
+
+def test_the_estimate_says_what_it_was_made_from() -> None:
+    """A study whose networks trained at half the model's pace makes the estimate twice the model's."""
+    configs = [PRESETS["mf-96m"], PRESETS["mf-52m"]]
+    recipe = Recipe(resolution=32, epochs=2.0, samples=1000)
+    rough, source = estimate_seconds(configs, recipe, "cifar10", [], "s")
+    assert rough is not None
+    assert "rough model" in source
+    one, _ = estimate_seconds(configs[:1], recipe, "cifar10", [], "s")
+    assert one is not None
+    row = {"outcome": "trained", "config": configs[0].to_dict(), "images_per_second": 2000 / one / 2}
+    twice, source = estimate_seconds(configs, recipe, "cifar10", [row, {"outcome": "failed"}], "s")
+    assert twice == pytest.approx(2 * rough)
+    assert source == "the images a second of 1 trials of study s"
+
+
+def test_no_estimate_where_the_number_of_images_is_unknown() -> None:
+    seconds, source = estimate_seconds([PRESETS["mf-26m"]], Recipe(32, 1.0), "nowhere", [], "s")
+    assert seconds is None
+    assert "how many images nowhere trains on" in source

@@ -11,11 +11,12 @@ from mfsearch.cost.judge import judge_madds
 from mfsearch.model import MobileFormer
 from mfsearch.search import settings
 from mfsearch.search.proposal import STARTS, Proposal, Proposer, spread_out
-from mfsearch.search.samplers import SAMPLERS, Ground, History
+from mfsearch.search.samplers import SAMPLERS
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.gaussian import GaussianProcess, _loss, matern
 from mfsearch.search.samplers.gp import Model
-from mfsearch.search.samplers.history import Trial
+from mfsearch.search.samplers.ground import Ground
+from mfsearch.search.samplers.history import History, Trial
 from mfsearch.search.samplers.improvement import expected_area, expected_improvement
 from mfsearch.search.samplers.tpe import tpe
 from mfsearch.space import SearchSpace, Value, find_space, load_space
@@ -60,7 +61,7 @@ def ask(source: Proposer) -> Proposal:
 
 
 def test_the_settings_name_every_sampler() -> None:
-    assert settings.SAMPLERS == tuple(SAMPLERS)
+    assert tuple(SAMPLERS) == settings.SAMPLERS
 
 
 # --- the contract of all samplers
@@ -310,7 +311,7 @@ def test_ordered_choices_keep_their_order_and_bridges_are_two_bits() -> None:
 
 
 def test_a_gp_with_one_observation_is_the_closed_form() -> None:
-    """Prior of variance a, noise s, one y seen at x: mean k/(a + s) y and variance a - k^2/(a + s), k = a m(|x - x'|)."""
+    """One y seen: mean k/(a + s) y, variance a - k^2/(a + s), where k = a m(distance), a the prior's, s the noise's."""
     a, s = 2.0, 0.5
     theta = np.array([0.0, math.log(a), math.log(s)])
     process = GaussianProcess(np.array([[0.0]]), np.array([0.0]), theta=theta)

@@ -74,7 +74,9 @@ class GaussianProcess:
         return best
 
 
-def _loss(theta: Array, pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], z: Array) -> tuple[float, Array]:
+def _loss(
+    theta: Array, pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], z: Array
+) -> tuple[float, Array]:
     """Negative log marginal likelihood (without its constant) and its slope in theta."""
     n, d = len(z), pairs.shape[1]
     squares = np.exp(-2.0 * theta[:d])

@@ -6,6 +6,7 @@ its ratio to the MAdds is modelled in the same way, for the probability that a c
 
 import math
 import random
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ Array = NDArray[np.float64]
 
 AT_LEAST = 4  # trials before there is anything to fit
 MOST = 120  # trials that are fitted: the better half by fronts, the rest the latest
-FRESH, NEAR, ROUNDS, CLIMBERS, CHILDREN = 200, 96, 3, 6, 10  # the pool: random, mutations of the best, then hill climbing
+FRESH, NEAR = 200, 96  # the pool: random params and mutations of the best
+ROUNDS, CLIMBERS, CHILDREN = 3, 6, 10  # hill climbing from it
 SIZED = 4  # the best of the pool that get their exact MAdds before the last choice
 
 
@@ -82,7 +84,7 @@ class Model:
         self.latency = _Latency(self.encoder, history) if "latency_ms" in history.objectives else None
 
     def _rows(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
-        costs = madds or [None] * len(params)
+        costs: Sequence[int | None] = madds or [None] * len(params)
         return np.stack([self.encoder.encode(p, m) for p, m in zip(params, costs, strict=True)])
 
     def scores(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:

@@ -68,8 +68,8 @@ class History:
 
     def values(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
         """The objectives [N, K], minimised; NaN where one is missing."""
-        columns = [[-t.top1 if t.top1 is not None else np.nan for t in trials]]
-        for name in self.objectives:
-            if name != "top1":
-                columns.append([np.nan if getattr(t, name) is None else float(getattr(t, name)) for t in trials])
-        return np.array(columns, dtype=np.float64).T.reshape(len(trials), len(columns))
+        signs = np.array([-1.0 if name == "top1" else 1.0 for name in self.objectives])
+        table: NDArray[np.float64] = signs * np.array(
+            [[getattr(t, name) for name in self.objectives] for t in trials], dtype=np.float64
+        ).reshape(len(trials), len(signs))
+        return table

@@ -18,9 +18,7 @@ def expected_improvement(mean: Array, spread: Array, level: Array) -> Array:
     return np.maximum(result, 0.0)
 
 
-def expected_area(
-    cost: Array, mean: Array, spread: Array, front: Array, reference: tuple[float, float]
-) -> Array:
+def expected_area(cost: Array, mean: Array, spread: Array, front: Array, reference: tuple[float, float]) -> Array:
     """Expected growth of the area under the front [M], for candidates of known cost [M] and top1 ~ N(mean, spread^2).
 
     front: [F, 2] of (cost, top1) of anything evaluated: cost is minimised, top1 maximised. reference: the cost at

@@ -15,7 +15,7 @@ from mfsearch.space import Value
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 AT_LEAST = 10  # trials before TPE models anything
-BEST, LATEST, SLOW = 100, 100, 50  # trials it is given: its cost grows with them, and old bad ones teach little
+BEST, LATEST, SLOW = 60, 60, 30  # trials it is given: its cost grows with them, and old bad ones teach little
 ASKS = 60
 
 
@@ -29,11 +29,11 @@ def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | Non
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(seed=rng.getrandbits(32), multivariate=True, n_startup_trials=1)
-    study = optuna.create_study(
-        directions=["maximize" if name == "top1" else "minimize" for name in history.objectives], sampler=sampler
-    )
+    study = optuna.create_study(sampler=sampler)
     distributions = {name: _distribution(choices) for name, choices in ground.choices.items()}
-    study.add_trials([_told(ground, history, trial, distributions) for trial in _chosen(history)])
+    chosen = _chosen(history)
+    place = {id(trial): float(k) for k, trial in enumerate(history.best(len(chosen), chosen))}
+    study.add_trials([_told(ground, trial, place.get(id(trial), 0.0), distributions) for trial in chosen])
     for _ in range(ASKS):
         asked = study.ask(distributions).params
         candidate = ground.screen("tpe", {name: _value(ground, name, asked[name]) for name in ground.choices})
@@ -53,19 +53,16 @@ def _value(ground: Ground, name: str, asked: Value) -> Value:
 
 
 def _told(
-    ground: Ground, history: History, trial: Trial, distributions: dict[str, BaseDistribution]
+    ground: Ground, trial: Trial, place: float, distributions: dict[str, BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
-    """What TPE hears. Of a rejected network the top1 is unknown and not read: such are ordered by violation alone."""
-    values = {"top1": trial.top1 or 0.0, "madds": float(trial.madds), "latency_ms": trial.latency_ms or 0.0}
+    """What TPE hears: the place in `History.best`. Of a rejected network that is not read: such are ordered by
+    violation alone."""
     params = {
         name: ground.choices[name].index(value) if is_ordered(ground.choices[name]) else value
         for name, value in trial.params.items()
     }
     return optuna.trial.create_trial(
-        values=[values[name] for name in history.objectives],
-        params=params,
-        distributions=distributions,
-        constraints={"latency": trial.violation_ms} if "latency_ms" in history.objectives else {},
+        value=place, params=params, distributions=distributions, constraints={"latency": trial.violation_ms}
     )
 
 

@@ -1,0 +1,116 @@
+"""Replays the rungs on stored full curves: epochs saved, hypervolume lost, members of the full front given up.
+
+    python benchmarks/rungs.py results/calibrations/mobile_former-cifar10-50M/calibration.json [--orders 50] [--json]
+
+A calibration's long trainings hold top1 at half a short training, at a short one, at three times that and at the end.
+Every network of a group comes in a random order and is stopped, promoted or left by the very functions that `run`
+uses, one worker. What training all of them in full finds is the measure; each order is one replay.
+"""
+
+import argparse
+import json
+import random
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mfsearch.analysis.pareto import hypervolume
+from mfsearch.pareto import pareto_mask
+from mfsearch.search.rungs import Rungs, merged, next_final, next_promotion, stop_rule
+
+OBJECTIVES = ["top1", "madds"]
+
+
+def replay(networks: list[dict[str, Any]], rungs: Rungs, epochs: float) -> dict[str, float]:
+    """Train `networks` in their order by the rules of `run`, reading every top1 from the stored curve."""
+    curves = [{round(log["epoch"] / epochs, 1): log for log in network["long"]} for network in networks]
+    rows: list[dict[str, Any]] = []
+    spent = 0.0
+
+    def train_longer(promotion: Any) -> None:
+        nonlocal spent
+        row = rows[promotion.number]
+        spent += rungs.factors[promotion.rung] - rungs.factors[row.get("rung", 0)]
+        stages = [*row.get("stages", ()), {"rung": promotion.rung, "seed": 0, "top1": _top1(curves, promotion, rungs)}]
+        base = {**row, "top1": row.get("top1_short", row["top1"])}
+        rows[promotion.number] = merged(base, stages)
+
+    for number, network in enumerate(networks):
+        half, short = curves[number][0.5], curves[number][1.0]
+        stop = stop_rule(rows, OBJECTIVES, rungs)
+        row = {"number": number, "madds": network["madds"], "arch_id": network["arch_id"], "curve": [half, short]}
+        if stop is not None and stop.hopeless(half["top1"], [float(network["madds"])]):
+            rows.append({**row, "outcome": "stopped", "top1": half["top1"], "curve": [half]})
+            spent += 0.5
+        else:
+            rows.append({**row, "outcome": "trained", "top1": short["top1"]})
+            spent += 1.0
+        while (promotion := next_promotion(rows, OBJECTIVES, rungs, (), 0)) is not None:
+            train_longer(promotion)
+    while (promotion := next_final(rows, OBJECTIVES, rungs, (), 0)) is not None:
+        train_longer(promotion)
+
+    full = np.array([[-curves[k][rungs.factors[-1]]["top1"], float(n["madds"])] for k, n in enumerate(networks)])
+    in_full = np.array([row.get("rung", 0) == rungs.last for row in rows])
+    front = pareto_mask(full)
+    reference = [float(full[:, 0].max()), float(full[:, 1].max()) * 1.05]
+    whole, kept = (hypervolume(values, reference) for values in (full, full[in_full]))
+    return {
+        "saved": 1 - spent / (rungs.factors[-1] * len(networks)),
+        "lost": 1 - kept / whole,
+        "front": int(front.sum()),
+        "front_stopped": sum(row["outcome"] == "stopped" for row, on in zip(rows, front, strict=True) if on),
+        "front_not_full": int((front & ~in_full).sum()),
+        "stopped": sum(row["outcome"] == "stopped" for row in rows),
+        "regret": float(-full[:, 0].min() + full[in_full][:, 0].min()),
+    }
+
+
+def _top1(curves: list[dict[float, Any]], promotion: Any, rungs: Rungs) -> float:
+    return float(curves[promotion.number][rungs.factors[promotion.rung]]["top1"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("calibration", type=Path)
+    parser.add_argument("--orders", type=int, default=50, help="random orders of arrival (default: %(default)s)")
+    parser.add_argument("--finalists", type=int, nargs="+", default=[5, 8])
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    kept = json.loads(args.calibration.read_text(encoding="utf-8"))
+    epochs = kept["identity"]["recipe"]["epochs"]
+    factors = (1.0, 3.0, kept["epochs"]["long"] / epochs)
+    groups = {name: group["networks"] for name, group in kept["groups"].items()}
+    groups["both"] = list({n["arch_id"]: n for g in ("band", "across") for n in groups[g]}.values())
+    found = []
+    for name, networks in groups.items():
+        for finalists in args.finalists:
+            rungs = Rungs(factors=factors, finalists=finalists, seeds=1)
+            runs = []
+            for order in range(args.orders):
+                shuffled = list(networks)
+                random.Random(order).shuffle(shuffled)
+                runs.append(replay(shuffled, rungs, epochs))
+            mean = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
+            worst = max(run["lost"] for run in runs)
+            found.append({"group": name, "networks": len(networks), "finalists": finalists, **mean, "worst_lost": worst})
+    if args.json:
+        print(json.dumps(found, indent=1))
+        return 0
+    print(f"lengths {', '.join(f'{f:g}x' for f in factors)} of {epochs:g} epochs; means over {args.orders} orders")
+    print(f"{'group':<8}{'n':>4}{'final':>7}{'saved':>8}{'HV lost':>9}{'worst':>8}{'regret':>8}{'front':>7}"
+          f"{'of it stopped':>15}{'not in full':>13}")  # fmt: skip
+    for each in found:
+        print(
+            f"{each['group']:<8}{each['networks']:>4}{each['finalists']:>7}{each['saved']:>8.1%}{each['lost']:>9.2%}"
+            f"{each['worst_lost']:>8.2%}{100 * each['regret']:>8.2f}{each['front']:>7.0f}{each['front_stopped']:>15.2f}"
+            f"{each['front_not_full']:>13.2f}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
