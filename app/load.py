@@ -7,7 +7,9 @@ from typing import NamedTuple
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.frame import study_frame
+from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.pareto import measured_objectives
+from mfsearch.analysis.summary import study_objectives
 
 
 class Study(NamedTuple):
@@ -39,7 +41,9 @@ def _read(path: Path, stamp_ns: int) -> Study:  # the stamp is a part of the cac
     from mfsearch.search.study import read_manifest, read_trials
 
     manifest = read_manifest(path)
-    return Study(str(manifest.get("study", path.name)), study_frame(read_trials(path)), manifest)
+    frame = study_frame(read_trials(path))
+    frame = with_confidence(frame, measured_objectives(frame, study_objectives(manifest)))
+    return Study(str(manifest.get("study", path.name)), frame, manifest)
 
 
 def _stamp(path: Path) -> int:

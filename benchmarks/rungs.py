@@ -19,44 +19,55 @@ import numpy as np
 
 from mfsearch.analysis.pareto import hypervolume
 from mfsearch.pareto import pareto_mask
-from mfsearch.search.rungs import Rungs, merged, next_final, next_promotion, stop_rule
+from mfsearch.search.rungs import (
+    READINGS,
+    Promotion,
+    Rungs,
+    merged,
+    next_final,
+    next_promotion,
+    short_row,
+    standing,
+    stop_rule,
+)
 
 OBJECTIVES = ["top1", "madds"]
 
 
 def replay(networks: list[dict[str, Any]], rungs: Rungs, epochs: float) -> dict[str, float]:
     """Train `networks` in their order by the rules of `run`, reading every top1 from the stored curve."""
-    curves = [{round(log["epoch"] / epochs, 1): log for log in network["long"]} for network in networks]
+    curves = [{_length(log["epoch"] / epochs): log for log in network["long"]} for network in networks]
+    read = READINGS[rungs.rank_by]
     rows: list[dict[str, Any]] = []
     spent = 0.0
 
-    def train_longer(promotion: Any) -> None:
+    def train_longer(promotion: Promotion) -> None:
         nonlocal spent
         row = rows[promotion.number]
         spent += rungs.factors[promotion.rung] - rungs.factors[row.get("rung", 0)]
-        stages = [*row.get("stages", ()), {"rung": promotion.rung, "seed": 0, "top1": _top1(curves, promotion, rungs)}]
-        base = {**row, "top1": row.get("top1_short", row["top1"])}
-        rows[promotion.number] = merged(base, stages)
+        log = curves[promotion.number][rungs.factors[promotion.rung]]
+        stage = {"rung": promotion.rung, "seed": 0, "top1": log["top1"], "score": read(log)}
+        rows[promotion.number] = merged(short_row(row), [*row.get("stages", ()), stage])
 
     for number, network in enumerate(networks):
         half, short = curves[number][0.5], curves[number][1.0]
         stop = stop_rule(rows, OBJECTIVES, rungs)
         row = {"number": number, "madds": network["madds"], "arch_id": network["arch_id"], "curve": [half, short]}
-        if stop is not None and stop.hopeless(half["top1"], [float(network["madds"])]):
-            rows.append({**row, "outcome": "stopped", "top1": half["top1"], "curve": [half]})
+        if stop is not None and stop.hopeless(read(half), [float(network["madds"])]):
+            rows.append({**row, "outcome": "stopped", "top1": half["top1"], "score": read(half), "curve": [half]})
             spent += 0.5
         else:
-            rows.append({**row, "outcome": "trained", "top1": short["top1"]})
+            rows.append({**row, "outcome": "trained", "top1": short["top1"], "score": read(short)})
             spent += 1.0
-        while (promotion := next_promotion(rows, OBJECTIVES, rungs, (), 0)) is not None:
+        while (promotion := next_promotion(standing(rows, OBJECTIVES, rungs), rungs, (), 0)) is not None:
             train_longer(promotion)
-    while (promotion := next_final(rows, OBJECTIVES, rungs, (), 0)) is not None:
+    while (promotion := next_final(standing(rows, OBJECTIVES, rungs), rungs, (), 0)) is not None:
         train_longer(promotion)
 
     full = np.array([[-curves[k][rungs.factors[-1]]["top1"], float(n["madds"])] for k, n in enumerate(networks)])
     in_full = np.array([row.get("rung", 0) == rungs.last for row in rows])
     front = pareto_mask(full)
-    reference = [float(full[:, 0].max()), float(full[:, 1].max()) * 1.05]
+    reference = np.array([full[:, 0].max(), full[:, 1].max() * 1.05])
     whole, kept = (hypervolume(values, reference) for values in (full, full[in_full]))
     return {
         "saved": 1 - spent / (rungs.factors[-1] * len(networks)),
@@ -69,8 +80,9 @@ def replay(networks: list[dict[str, Any]], rungs: Rungs, epochs: float) -> dict[
     }
 
 
-def _top1(curves: list[dict[float, Any]], promotion: Any, rungs: Rungs) -> float:
-    return float(curves[promotion.number][rungs.factors[promotion.rung]]["top1"])
+def _length(ratio: float) -> float:
+    """Points fall on whole steps, so a length is the round number next to it."""
+    return round(ratio, 1) if ratio < 1 else float(round(ratio))
 
 
 def main() -> int:
@@ -78,17 +90,20 @@ def main() -> int:
     parser.add_argument("calibration", type=Path)
     parser.add_argument("--orders", type=int, default=50, help="random orders of arrival (default: %(default)s)")
     parser.add_argument("--finalists", type=int, nargs="+", default=[5, 8])
+    parser.add_argument("--epochs", type=float, help="of a short training (default: the calibration's)")
+    parser.add_argument("--rungs", type=float, nargs="+", default=[1, 3, 5], help="lengths that the curves hold")
+    parser.add_argument("--rank-by", default="val_loss")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     kept = json.loads(args.calibration.read_text(encoding="utf-8"))
-    epochs = kept["identity"]["recipe"]["epochs"]
-    factors = (1.0, 3.0, kept["epochs"]["long"] / epochs)
+    epochs = args.epochs or kept["identity"]["recipe"]["epochs"]
+    factors = tuple(args.rungs)
     groups = {name: group["networks"] for name, group in kept["groups"].items()}
     groups["both"] = list({n["arch_id"]: n for g in ("band", "across") for n in groups[g]}.values())
     found = []
     for name, networks in groups.items():
         for finalists in args.finalists:
-            rungs = Rungs(factors=factors, finalists=finalists, seeds=1)
+            rungs = Rungs(factors=factors, finalists=finalists, seeds=1, rank_by=args.rank_by)
             runs = []
             for order in range(args.orders):
                 shuffled = list(networks)
@@ -96,7 +111,9 @@ def main() -> int:
                 runs.append(replay(shuffled, rungs, epochs))
             mean = {key: statistics.fmean(run[key] for run in runs) for key in runs[0]}
             worst = max(run["lost"] for run in runs)
-            found.append({"group": name, "networks": len(networks), "finalists": finalists, **mean, "worst_lost": worst})
+            found.append(
+                {"group": name, "networks": len(networks), "finalists": finalists, **mean, "worst_lost": worst}
+            )
     if args.json:
         print(json.dumps(found, indent=1))
         return 0

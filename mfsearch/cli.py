@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     longer = run.add_argument_group("longer trainings of the better networks")
     longer.add_argument("--rungs", default="1,3,9", help="lengths in short trainings, 1 for none (%(default)s)")
     longer.add_argument("--finalists", type=_whole, default=5, help="trained at the last length (default: %(default)s)")
+    longer.add_argument("--rank-by", default="val_loss", help="val_loss, loss (of training) or top1 (%(default)s)")
     longer.add_argument("--final-seeds", type=_whole, default=2, help="seeds of each finalist (default: %(default)s)")
     _deployment(run)
     _results(run)

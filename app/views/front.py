@@ -1,20 +1,23 @@
 """What can I get for my budget?"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
 from math import ceil
 from shlex import quote
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+from mfsearch.analysis.confidence import shown_noise, shown_probability, shown_training
 from mfsearch.analysis.figures import CONFIG, curve_lines, draw_curves, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, shown, telling_knobs
+from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, shown, shown_top1, telling_knobs, trained_longer
 from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (
     compared,
+    confidence_columns,
     second_cost,
     study_limits,
     study_objectives,
@@ -60,8 +63,14 @@ def show(study: str, frame: pd.DataFrame, manifest: Mapping[str, object]) -> Non
             choose = partial(_choose_point, key)
             column.plotly_chart(figure, config=CONFIG, key=key, selection_mode="points", on_select=choose)
     if len(front):
-        _show_table(front, telling_knobs(frame, 3))
-    _show_trial(study, trained, number, in_limits=number in within(trained, limits)["number"].tolist())
+        _show_table(front, frame)
+    _show_trial(
+        study,
+        trained,
+        number,
+        longer=trained_longer(frame),
+        in_limits=number in within(trained, limits)["number"].tolist(),
+    )
 
 
 def forget() -> None:
@@ -103,12 +112,14 @@ def _keep(name: str) -> None:
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     best = front.sort_values("top1").iloc[-1]
     costs = [shown(name, best[name]) for name in LIMITED if not np.isnan(best[name])]
-    answer = f"**{shown('top1', best['top1'])} top1** for {' and '.join(costs)}"
+    answer = f"**{_top1(best)} top1** for {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[inside["origin"].astype(str).str.startswith(("preset", "fitted"))]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += f" The best of the published networks, {_plain(rival['origin'])}, has {shown('top1', rival['top1'])}."
+        found += f" The best of the published networks, {_plain(rival['origin'])}, has {_top1(rival)}."
+    if best["tied_with"]:
+        found += f" No dearer, and top1 cannot tell it apart: {best['tied_with']}."
     return found
 
 
@@ -140,13 +151,20 @@ def _choose_row(front: pd.DataFrame) -> None:
         _choose(int(front["number"].iloc[rows[0]]))
 
 
-def _show_table(front: pd.DataFrame, knobs: list[str]) -> None:
+def _show_table(front: pd.DataFrame, frame: pd.DataFrame) -> None:
     st.subheader("The front")
+    if noise := shown_noise(frame.to_dict("records")):
+        st.text(noise)
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
+    table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
+    if front["top1_std"].notna().any():
+        table = table.assign(**{"± over seeds": front["top1_std"] * METRICS["top1"].scale})
+    table = table.assign(**confidence_columns(front, frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
-    table = table.assign(**{name: front[KNOB + name].map(str) for name in knobs})
+    table = table.assign(**{name: front[KNOB + name].map(str) for name in telling_knobs(frame, 3)})
     formats = {label(name): st.column_config.NumberColumn(format=f"%.{METRICS[name].digits}f") for name in metrics}
+    formats["± over seeds"] = st.column_config.NumberColumn(format=f"%.{METRICS['top1'].digits}f")
     st.dataframe(
         table,
         key="front",
@@ -158,14 +176,14 @@ def _show_table(front: pd.DataFrame, knobs: list[str]) -> None:
     )
 
 
-def _show_trial(study: str, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
-    """The card of one trial: metrics, knobs, training curve, and how to take the network out."""
+def _show_trial(study: str, trained: pd.DataFrame, number: int, longer: bool, in_limits: bool) -> None:
+    """The card of one trial: metrics, how sure they are, knobs, training curve, and how to take the network out."""
     rows = {int(row["number"]): row for row in trained.to_dict("records")}
 
     def described(number: int) -> str:
         row = rows[number]
         costs = [shown(name, row[name]) for name in LIMITED if not np.isnan(row[name])]
-        return f"{number}: {shown('top1', row['top1'])}, {', '.join(costs)}, {row['origin']}"
+        return f"{number}: {_top1(row)}, {', '.join(costs)}, {row['origin']}"
 
     st.session_state["trial"] = number
     st.subheader("One trial")
@@ -174,7 +192,14 @@ def _show_trial(study: str, trained: pd.DataFrame, number: int, in_limits: bool)
     if not in_limits:
         st.text("Over the limits set above.")
     with st.container(horizontal=True):
-        for name in ("top1", "madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
+        st.metric("top1", _top1(row), width="content")
+        if longer:
+            st.metric("trained", shown_training(row), width="content")
+        if not np.isnan(row["front_probability"]):
+            st.metric("on the front", shown_probability(row["front_probability"]), width="content")
+        if row["tied_with"]:
+            st.metric("tied with", row["tied_with"], width="content")
+        for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
             st.metric(name, shown(name, row[name]), width="content")
     left, right = st.columns(2)
     settings = {name: row[KNOB + name] for name in knob_names(trained) if row[KNOB + name] is not None}
@@ -188,6 +213,10 @@ def _show_trial(study: str, trained: pd.DataFrame, number: int, in_limits: bool)
     st.text("Take this network out, ready for a full training:")
     target = f"{study.rpartition('/')[2]}-{number}"
     st.code(f"mfsearch export {quote(study)} --trial {number} --to {quote(target)}", language="bash", wrap_lines=True)
+
+
+def _top1(row: Mapping[Hashable, Any] | pd.Series) -> str:
+    return shown_top1(row["top1"], row["top1_std"])
 
 
 def _plain(text: object) -> str:

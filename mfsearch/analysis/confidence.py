@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.pareto import pareto_mask
@@ -79,7 +78,8 @@ def shown_noise(rows: Sequence[Row]) -> str | None:
     if not noise:
         return "No probability of being on the front: one seed each, so what a training varies by is not known."
     last = max(noise)
-    spread = f"{100 * noise[last].std:.2f} points, {noise[last].degrees:g} degrees of freedom"
+    degrees = noise[last].degrees
+    spread = f"{100 * noise[last].std:.2f} points, {degrees:g} degree{'s' if degrees > 1 else ''} of freedom"
     return (
         f"One {longer[last]} training varies by {spread}, apart from what all networks share in a seed. "
         "Tied: costs no more, and top1 cannot tell the two apart (95 %)."
@@ -194,23 +194,6 @@ def confidence(
     return {number: Confidence(share, tied.get(number, [])) for number, share in shares.items()}
 
 
-def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in.
-
-    Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
-    """
-    found = confidence(frame.to_dict("records"), objectives)
-    if not found:
-        return frame
-    known = [found.get(int(number)) for number in frame["number"]]
-    shares = [np.nan if one is None else one.front_probability for one in known]
-    tied = [None if one is None else ", ".join(map(str, one.tied_with)) for one in known]
-    return frame.assign(
-        front_probability=pd.Series(shares, index=frame.index, dtype="float64"),
-        tied_with=pd.Series(tied, index=frame.index, dtype="object"),
-    )
-
-
 def _trained(rows: Sequence[Row]) -> list[Row]:
     """Trained trials with a top1, by number, so that the order of the rows changes no draw."""
     found = [row for row in rows if row["outcome"] == "trained" and not np.isnan(_number(row, "top1"))]
@@ -247,14 +230,15 @@ def _top1_after(stage: Row, epochs: float) -> float | None:
 
 def _indicators(labels: Sequence[int]) -> NDArray[np.float64]:
     """[N, distinct labels]: 1 where the row has the label."""
-    return (np.array(labels)[:, None] == np.unique(labels)[None, :]).astype(np.float64)
+    same: NDArray[np.float64] = np.equal.outer(labels, np.unique(labels)).astype(np.float64)
+    return same
 
 
 def _scales(noise: Noise, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """What the noise may be, given how well it is known: std * sqrt(degrees / chi-square)."""
-    scales = np.full(draws, noise.std)
-    if np.isfinite(noise.degrees):
-        scales *= np.asarray(np.sqrt(noise.degrees / generator.chisquare(noise.degrees, draws)), dtype=np.float64)
+    if np.isinf(noise.degrees):
+        return np.full(draws, noise.std)
+    scales: NDArray[np.float64] = noise.std * np.sqrt(noise.degrees / generator.chisquare(noise.degrees, draws))
     return scales
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.confidence import longest
+from mfsearch.analysis.confidence import confidence, longest
 
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
 KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
@@ -88,6 +88,23 @@ def _longest(row: Mapping[str, object]) -> dict[str, object]:
         return {}
     found = longest(row)
     return {"rung": found.rung, "seeds": found.seeds, "epochs_trained": found.epochs}
+
+
+def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
+    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in.
+
+    Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
+    """
+    found = confidence(frame.to_dict("records"), objectives)
+    if not found:
+        return frame
+    known = [found.get(int(number)) for number in frame["number"]]
+    shares = [np.nan if one is None else one.front_probability for one in known]
+    tied = [None if one is None else ", ".join(map(str, one.tied_with)) for one in known]
+    return frame.assign(
+        front_probability=pd.Series(shares, index=frame.index, dtype="float64"),
+        tied_with=pd.Series(tied, index=frame.index, dtype="object"),
+    )
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":

@@ -11,7 +11,7 @@ from string import Template
 
 import pandas as pd
 
-from mfsearch.analysis.confidence import shown_noise, with_confidence
+from mfsearch.analysis.confidence import shown_noise
 from mfsearch.analysis.figures import (
     curve_lines,
     draw_curves,
@@ -22,7 +22,7 @@ from mfsearch.analysis.figures import (
     progress_points,
     tradeoff_points,
 )
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs
+from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs, with_confidence
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (
     confidence_columns,
@@ -114,7 +114,8 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         else ""
     )
     noise = shown_noise(frame.to_dict("records"))
-    about = "" if noise is None else f"<p>± is the standard deviation over seeds. {escape(noise)}</p>"
+    about = "± is the standard deviation over seeds. " if front["top1_std"].notna().any() else ""
+    about = f"<p>{about}{escape(noise)}</p>" if noise is not None else ""
     names = f"{', '.join(objectives[:-1])} and {objectives[-1]}" if len(objectives) > 1 else objectives[0]
     return (
         f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other one beats in {names} together.{note}</p>"

@@ -13,11 +13,11 @@ class Recipe:
     """The fixed short training. epochs may be a fraction; the learning rate is constant after its warm-up.
 
     resolution: input side in pixels while training, whatever the network is deployed at. samples: training images
-    used, None for all. warmup: share of `epochs` over which the learning rate rises. average: step t weighs like
-    t ** average in the weights that are evaluated, 0 for the last step alone. norm_images: training images that the
-    BatchNorms see again before an evaluation. zero_residual: the last BatchNorm of a residual branch begins at 0
-    (arXiv:1706.02677, section 5.1), which is worth several times the epochs (docs/LOG.md). crop: pixels of reflection
-    around an image before a crop of its own size.
+    used, None for all. warmup: passes over which the learning rate rises, whatever `epochs` says. average: step t
+    weighs like t ** average in the weights that are evaluated, 0 for the last step alone. norm_images: training images
+    that the BatchNorms see again before an evaluation. zero_residual: the last BatchNorm of a residual branch begins
+    at 0 (arXiv:1706.02677, section 5.1), which is worth several times the epochs (docs/LOG.md). crop: pixels of
+    reflection around an image before a crop of its own size.
     """
 
     resolution: int
@@ -43,7 +43,7 @@ class Recipe:
             "optimizer": (self.optimizer in OPTIMIZERS, " or ".join(OPTIMIZERS)),
             "lr": (0 < self.lr <= 10, "above 0 and up to 10"),
             "weight_decay": (0 <= self.weight_decay <= 10, "0 to 10"),
-            "warmup": (0 < self.warmup < 1, "between 0 and 1, a share of the steps"),
+            "warmup": (0 <= self.warmup <= 1000, "0 to 1000 passes over the samples"),
             "average": (0 <= self.average <= 1000, "0 to 1000"),
             "norm_images": (self.norm_images >= 2, "2 or more"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 up to, not including, 1"),
@@ -73,11 +73,11 @@ OPTIMIZERS = ("adamw", "sgd")
 
 # digits: 8x8 images upscaled, so that five halvings leave a map. CIFAR at 48 px for the same reason (docs/LOG.md).
 _BY_DATA = {
-    "digits": Recipe(resolution=32, epochs=1, batch=32, lr=2e-3, crop=2),
-    "cifar10": Recipe(resolution=48, epochs=0.2, samples=40_000, batch=128, crop=6),
-    "cifar100": Recipe(resolution=48, epochs=0.4, samples=40_000, batch=128, crop=6),
+    "digits": Recipe(resolution=32, epochs=1, batch=32, lr=2e-3, warmup=0.25, crop=2),
+    "cifar10": Recipe(resolution=48, epochs=0.1, samples=40_000, batch=128, warmup=0.05, crop=6),
+    "cifar100": Recipe(resolution=48, epochs=0.2, samples=40_000, batch=128, warmup=0.05, crop=6),
 }
-_FOLDER = Recipe(resolution=64, epochs=6, samples=None, batch=32, lr=2e-3, crop=8)
+_FOLDER = Recipe(resolution=64, epochs=3, samples=None, batch=32, lr=2e-3, warmup=0.5, crop=8)
 
 
 def default_recipe(data: str) -> Recipe:

@@ -155,7 +155,7 @@ class _Training:
         count = len(data.train_images)
         self.batch = min(recipe.batch, count)
         self.per_epoch = max(1, count // self.batch)
-        self.warmup = max(1, round(recipe.warmup * recipe.epochs * self.per_epoch))
+        self.warmup = max(1, round(recipe.warmup * self.per_epoch))
         self.amp = torch.autocast(data.device.type, enabled=data.device.type == "cuda", dtype=torch.bfloat16)
         self.params: list[Tensor] = list(self.model.parameters())
         self.average = [p.detach().clone() for p in self.params]

@@ -273,7 +273,8 @@ def find_calibration(
 ) -> dict[str, Any] | None:
     """What calibration.json holds for this space, these images and this recipe; None if nobody calibrated them.
 
-    Of several it is that nearest to the budget, then the newest. Files of another version of mfsearch do not count.
+    The short training may be any that the calibration read on its way: a curve's points do not depend on its end. Of
+    several it is that nearest to the budget, then the newest. Files of another version of mfsearch do not count.
     """
     found = []
     for path in (results / CALIBRATIONS).glob(f"*/{CALIBRATION}"):
@@ -284,8 +285,9 @@ def find_calibration(
         if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
             continue
         identity = kept["identity"]
-        theirs = identity["space"]["digest"], identity["data"]["digest"], identity["recipe"]
-        if theirs == (space_digest, data_digest, recipe.as_dict()):
+        theirs = identity["space"]["digest"], identity["data"]["digest"], _without_epochs(identity["recipe"])
+        ours = space_digest, data_digest, _without_epochs(recipe.as_dict())
+        if theirs == ours and any(_same_epochs(epochs, recipe.epochs) for epochs in kept["epochs"]["short"]):
             found.append(kept)
 
     def distance(kept: dict[str, Any]) -> float:
@@ -294,8 +296,18 @@ def find_calibration(
     return min(sorted(found, key=lambda kept: str(kept["date"]), reverse=True), key=distance, default=None)
 
 
-def trust_line(calibration: dict[str, Any] | None, command: str = "mfsearch calibrate") -> str:
-    """One sentence on how far the ranking by the short training's accuracy can be trusted.
+def _without_epochs(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in recipe.items() if name != "epochs"}
+
+
+def _same_epochs(one: float | None, other: float) -> bool:
+    return one is not None and math.isclose(one, other, rel_tol=0.01)
+
+
+def trust_line(
+    calibration: dict[str, Any] | None, epochs: float, reading: str, command: str = "mfsearch calibrate"
+) -> str:
+    """One sentence on how far the ranking by a reading (top1, val_loss, loss) after so many epochs can be trusted.
 
     command: what would calibrate, named where nobody has.
     """
@@ -303,8 +315,9 @@ def trust_line(calibration: dict[str, Any] | None, command: str = "mfsearch cali
         return f"ranking: never calibrated for this space, data and recipe; `{command}` does it"
     words = []
     for group, place in (("band", "inside the band"), ("across", "across budgets")):
-        rows = {(row["name"], row["epochs"]): row for row in calibration["groups"][group]["proxies"]}
-        proxy, madds = rows["top1", calibration["identity"]["recipe"]["epochs"]], rows["madds", None]
+        rows = calibration["groups"][group]["proxies"]
+        proxy = next(row for row in rows if row["name"] == reading and _same_epochs(row["epochs"], epochs))
+        madds = next(row for row in rows if row["name"] == "madds")
         if proxy["tau"] is None:
             words.append(f"no tau {place}: all networks alike")
             continue
@@ -313,4 +326,4 @@ def trust_line(calibration: dict[str, Any] | None, command: str = "mfsearch cali
             f"tau {proxy['tau']:.2f} [{proxy['low']:.2f}, {proxy['high']:.2f}] {place} over {proxy['n']} networks "
             f"(MAdds {beside})"
         )
-    return f"ranking: {', '.join(words)}; calibrated {str(calibration['date'])[:10]}"
+    return f"ranking: by {reading}, {', '.join(words)}; calibrated {str(calibration['date'])[:10]}"

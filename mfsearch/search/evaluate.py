@@ -25,7 +25,7 @@ from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
-from mfsearch.search.rungs import Rungs, Stop
+from mfsearch.search.rungs import READINGS, Rungs, Stop
 from mfsearch.search.study import DiskError, write_json
 
 # a trial's latency: within 2 %, or what eight seconds give
@@ -154,7 +154,9 @@ class Evaluator:
         madds = float(count_madds(work.config))
 
         def worth_going_on(log: EpochLog) -> bool:
-            return work.stop is None or log.epoch > epochs / 2 or not work.stop.hopeless(log.top1, [madds, *costs])
+            if work.stop is None or log.epoch > epochs * 0.75:
+                return True
+            return not work.stop.hopeless(READINGS[job.rungs.rank_by](dataclasses.asdict(log)), [madds, *costs])
 
         result = short_train(
             work.config,
@@ -177,7 +179,8 @@ class Evaluator:
         }
         if not result.finished and work.stop is not None:
             done["reason"] = (
-                f"top1 {result.top1:.2%} half way and {work.stop.gain:.2%} at most to come: not among those that go on"
+                f"top1 {result.top1:.2%} half way: with the most that is still to come it would not be among those "
+                "that go on"
             )
         if work.seed != job.seed or not result.finished:
             return done

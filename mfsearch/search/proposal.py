@@ -42,8 +42,6 @@ class Proposal:
     config: MobileFormerConfig
     costs: Costs
 
-    shadow_number: None = None  # no longer of use
-
     @property
     def arch_id(self) -> str:
         return self.config.arch_id
@@ -122,7 +120,7 @@ class Proposer:
                 self._transferred.append(self.ground.placed(origin, sized))
         return [candidate.origin for candidate in self._transferred]
 
-    def learn(self, row: dict[str, Any], shadow_number: None = None) -> None:
+    def learn(self, row: dict[str, Any]) -> None:
         """Take in a finished trial, of this run or an earlier one."""
         self.seen.add(row["arch_id"])
         self.history.pending.pop(row["arch_id"], None)

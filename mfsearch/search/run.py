@@ -22,6 +22,7 @@ from mfsearch.search.evaluate import STRAY, Job, Work
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.rungs import (
+    READINGS,
     Promotion,
     Rungs,
     Standing,
@@ -30,10 +31,11 @@ from mfsearch.search.rungs import (
     next_final,
     next_promotion,
     ranking,
+    score_at,
     short_row,
     standing,
     stop_rule,
-    top1_at,
+    told,
 )
 from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
 from mfsearch.search.study import (
@@ -187,7 +189,9 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
             folder.parent, settings.space.digest, manifest["data"]["digest"], settings.recipe, settings.budget
         )
         budget = f"{settings.budget}".replace(" to ", "..")
-        trust = trust_line(calibration, f"mfsearch calibrate --budget {budget} --data {settings.data}")
+        trust = trust_line(
+            calibration, settings.recipe.epochs, f"mfsearch calibrate --budget {budget} --data {settings.data}"
+        )
         return _Run(settings, limits, ledger, manifest, watcher, trust).run()
 
 
@@ -241,7 +245,7 @@ def _taught(settings: Settings) -> dict[str, Any]:
     best = ranking(read_trials(settings.start_from), ["top1", "madds"], 0)[:TAUGHT]
     return {
         "study": settings.start_from.name,
-        "trials": [{name: row[name] for name in fields} for row in map(short_row, best)],
+        "trials": [{name: row[name] for name in fields} for row in map(told, best)],
     }
 
 
@@ -262,7 +266,7 @@ class _Run:
         if manifest.get("from") is not None:
             self.proposer.transfer(manifest["from"]["trials"], manifest["from"]["study"])
         for row in ledger.rows():
-            self.proposer.learn(short_row(row))
+            self.proposer.learn(told(row))
             self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
             self.progress.rows.append(row)
         self.progress.before = len(self.progress.rows)
@@ -425,11 +429,15 @@ class _Run:
             self._take_longer(running.promotion, event.row)
         self._drop_files()
 
+    def _score(self, result: dict[str, Any]) -> float | None:
+        """What networks are compared by, at the end of a training's curve; None where there is none."""
+        return READINGS[self.settings.rungs.rank_by](result["curve"][-1]) if result.get("curve") else None
+
     def _take_trial(self, proposal: Proposal, result: dict[str, Any]) -> None:
         progress = self.progress
         row = proposed(proposal) | result | {"finished": _now()}
         row["number"] = self.ledger.add(row, self.proposer.choices)
-        self.proposer.learn(row)
+        self.proposer.learn(told(row))
         self.lost_in_a_row = 0 if row["outcome"] in TRAINED else self.lost_in_a_row + 1
         progress.rows.append(row)
         progress.rank()
@@ -439,6 +447,7 @@ class _Run:
         progress = self.progress
         stage = {
             **{key: result.get(key) for key in ("top1", "reason", "epochs", "curve", "train_seconds")},
+            "score": self._score(result),
             "rung": promotion.rung,
             "seed": promotion.seed,
             "finished": _now(),
@@ -458,7 +467,7 @@ class _Run:
         may_go_on = {row["arch_id"] for row in finalists(progress.standing, rungs)}
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: -(-len(ranked) // 2)]
-            may_go_on |= {row["arch_id"] for row in better if top1_at(row, rung + 1) is None}
+            may_go_on |= {row["arch_id"] for row in better if score_at(row, rung + 1) is None}
         kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
         for name, arch_ids in kept.items():
             for path in (self.ledger.folder / name).iterdir():

@@ -4,11 +4,12 @@ Pure functions of the study's rows; nothing here trains or writes. Ranks are by 
 objectives, so a small network competes with its equals in cost.
 """
 
+import dataclasses
 import heapq
 import itertools
 import math
 import statistics
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,18 +22,28 @@ MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training 
 Row = dict[str, Any]
 
 
+# How a point of a curve is read, more is better; losses as the geometric mean of the right class's probability.
+READINGS: dict[str, Callable[[Row], float]] = {
+    "val_loss": lambda log: math.exp(-log["val_loss"]),
+    "loss": lambda log: math.exp(-log["loss"]),
+    "top1": lambda log: float(log["top1"]),
+}
+
+
 @dataclass(frozen=True)
 class Rungs:
     """How long networks are trained, in multiples of the recipe's epochs.
 
     factors: rising, the first is 1. keep: of those with k results at a rung, k / keep go on to the next. finalists: at
-    the end that many are trained at the last rung, `seeds` times each with seeds of their own.
+    the end that many are trained at the last rung, `seeds` times each with seeds of their own. rank_by: what networks
+    are compared by, one of READINGS; the front is drawn with top1 whatever it says.
     """
 
     factors: tuple[float, ...] = (1.0, 3.0, 9.0)
     keep: float = 3.0
     finalists: int = 5
     seeds: int = 2
+    rank_by: str = "val_loss"
 
     def __post_init__(self) -> None:
         factors = tuple(float(factor) for factor in self.factors)
@@ -47,13 +58,15 @@ class Rungs:
             raise ValueError(f"finalists must be 0 to 100, got {self.finalists}")
         if not 1 <= self.seeds <= 10:
             raise ValueError(f"finalists are trained with 1 to 10 seeds, got {self.seeds}")
+        if self.rank_by not in READINGS:
+            raise ValueError(f"networks are ranked by {', '.join(READINGS)}, got {self.rank_by!r}")
 
     @property
     def last(self) -> int:
         return len(self.factors) - 1
 
     def as_dict(self) -> dict[str, Any]:
-        return {"factors": list(self.factors), "keep": self.keep, "finalists": self.finalists, "seeds": self.seeds}
+        return {**dataclasses.asdict(self), "factors": list(self.factors)}
 
 
 @dataclass(frozen=True)
@@ -65,31 +78,30 @@ class Promotion:
     seed: int
 
 
-def top1_at(row: Row, rung: int) -> float | None:
-    """Mean top1 of a trial at a rung over the seeds it was trained with there; None where it was not."""
+def score_at(row: Row, rung: int) -> float | None:
+    """Mean score of a trial at a rung over the seeds it was trained with there; None where it was not."""
     if rung == 0:
-        value = row.get("top1_short", row.get("top1"))
-        return float(value) if row["outcome"] == "trained" and value is not None else None
-    found = [stage["top1"] for stage in row.get("stages", ()) if stage["rung"] == rung and stage["top1"] is not None]
+        return float(row["score"]) if row["outcome"] == "trained" else None
+    found = [stage["score"] for stage in row.get("stages", ()) if stage["rung"] == rung and stage["score"] is not None]
     return statistics.fmean(found) if found else None
 
 
 def ranking(rows: Sequence[Row], objectives: Sequence[str], rung: int) -> list[Row]:
     """The trials with a result at `rung`, best first: by non-dominated rank, within a rank by what each adds."""
-    results = [(row, top1_at(row, rung)) for row in rows]
-    there = [(row, top1) for row, top1 in results if top1 is not None]
+    results = [(row, score_at(row, rung)) for row in rows]
+    there = [(row, score) for row, score in results if score is not None]
     if not there:
         return []
-    values = np.array([_minimised(row, top1, objectives) for row, top1 in there])
+    values = np.array([_minimised(row, score, objectives) for row, score in there])
     by_rank: dict[int, list[tuple[Row, float]]] = {}
     for rank, item in zip(nondominated_ranks(values), there, strict=True):
         by_rank.setdefault(rank, []).append(item)
-    worst = min(top1 for _, top1 in there)
+    worst = min(score for _, score in there)
     return [row for rank in sorted(by_rank) for row in _by_gain(by_rank[rank], worst)]
 
 
-def _minimised(row: Row, top1: float, objectives: Sequence[str]) -> list[float]:
-    return [-top1 if name == "top1" else float(row[name]) for name in objectives]
+def _minimised(row: Row, score: float, objectives: Sequence[str]) -> list[float]:
+    return [-score if name == "top1" else float(row[name]) for name in objectives]
 
 
 def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
@@ -104,14 +116,14 @@ def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
 
 
 def _by_gain(rank: list[tuple[Row, float]], worst: float) -> list[Row]:
-    """Members of one rank, each next the one that adds most area over log multiply-adds and top1 to those before it.
+    """Members of one rank, each next the one that adds most area over log multiply-adds and score to those before it.
 
-    The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band accuracy decides,
-    and over a wide one the picks spread. Of equals the lowest number comes first.
+    The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band the score
+    decides, and over a wide one the picks spread. Of equals the lowest number comes first.
     """
     steps, place = np.unique(np.log([row["madds"] for row, _ in rank]), return_inverse=True)
     widths = np.diff(steps, append=steps[-1] + math.log(2))
-    reached = np.full(len(steps), worst)  # top1 of the chosen ones that are no larger
+    reached = np.full(len(steps), worst)  # score of the chosen ones that are no larger
 
     def loss(k: int) -> float:
         at = place[k]
@@ -195,18 +207,18 @@ def _tried(row: Row, rung: int, seed: int) -> bool:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a short training is given up half way: its accuracy so far and `gain` would still rank too low.
+    """When a short training is given up half way: its score so far and `gain` would still rank too low.
 
-    rivals: top1 and the other objectives' values of the networks ranked so far; place: the last rank that goes on.
+    rivals: score and the other objectives' values of the networks ranked so far; place: the last rank that goes on.
     """
 
     gain: float
     rivals: tuple[tuple[float, ...], ...]
     place: int
 
-    def hopeless(self, top1: float, costs: Sequence[float]) -> bool:
-        """Whether even top1 + gain would leave a network of these costs outside the part that goes on."""
-        own = (-(top1 + self.gain), *costs)
+    def hopeless(self, score: float, costs: Sequence[float]) -> bool:
+        """Whether even score + gain would leave a network of these costs outside the part that goes on."""
+        own = (-(score + self.gain), *costs)
         values = np.array([(-rival[0], *rival[1:]) for rival in self.rivals] + [own])
         ranks = nondominated_ranks(values)
         return sum(rank < ranks[-1] for rank in ranks) >= self.place
@@ -217,15 +229,16 @@ def stop_rule(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> S
 
     The gain is that of the finished ones' mean and three standard deviations of a further one.
     """
-    finished = [row for row in rows if top1_at(row, 0) is not None and len(row.get("curve") or ()) >= 2]
+    finished = [row for row in rows if score_at(row, 0) is not None and len(row.get("curve") or ()) >= 2]
     if len(finished) < max(MIN_GAINS, MIN_RANKED) or rungs.last == 0:
         return None
-    gains = [row["curve"][-1]["top1"] - row["curve"][-2]["top1"] for row in finished]
+    read = READINGS[rungs.rank_by]
+    gains = [read(row["curve"][-1]) - read(row["curve"][-2]) for row in finished]
     spread = statistics.stdev(gains) * math.sqrt(1 + 1 / len(gains))
     bound = statistics.fmean(gains) + 3 * spread
     costs = [name for name in objectives if name != "top1"]
-    there = [(row, top1) for row, top1 in ((row, top1_at(row, 0)) for row in rows) if top1 is not None]
-    rivals = tuple((top1, *(float(row[name]) for name in costs)) for row, top1 in there)
+    there = [(row, score) for row, score in ((row, score_at(row, 0)) for row in rows) if score is not None]
+    rivals = tuple((score, *(float(row[name]) for name in costs)) for row, score in there)
     return Stop(bound, rivals, max(1, quota(len(rivals) + stopped_count(rows) + 1, rungs)))
 
 
@@ -255,8 +268,14 @@ def merged(row: Row, stages: Sequence[Row]) -> Row:
 
 
 def short_row(row: Row) -> Row:
-    """The trial as its short training left it, which is what a sampler compares."""
+    """The trial as its short training left it."""
     if "top1_short" not in row:
         return {key: value for key, value in row.items() if key != "stages"}
     added = ("stages", "top1_short", "top1_std", "rung")
     return {key: value for key, value in row.items() if key not in added} | {"top1": row["top1_short"]}
+
+
+def told(row: Row) -> Row:
+    """The trial as a sampler hears of it: its short training, the score in the place of top1."""
+    row = short_row(row)
+    return {**row, "top1": row["score"]} if row.get("score") is not None else row

@@ -116,12 +116,13 @@ class Ledger:
         if storage is None and not reserve.exists():
             with contextlib.suppress(OSError):
                 reserve.write_bytes(b"\0" * RESERVE_BYTES)
-        backend = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
+        self.storage = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
         directions = [StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in objectives]
         with _storage_errors(f"cannot open the study in {folder}"):
             self.study = optuna.create_study(
-                storage=backend, study_name=name, directions=directions, load_if_exists=True
+                storage=self.storage, study_name=name, directions=directions, load_if_exists=True
             )
+            self.study_id = self.storage.get_study_id_from_name(name)
             if identity is not None:
                 kept = self.study.user_attrs.get("identity")
                 if kept is None and not self.study.get_trials(deepcopy=False):
@@ -156,8 +157,8 @@ class Ledger:
             user_attrs=attrs,
         )
         with _storage_errors(f"cannot write the study in {self.folder}"):
-            self.study.add_trial(trial)
-        return len(self.study.get_trials(deepcopy=False)) - 1
+            made = self.storage.create_new_trial(self.study_id, template_trial=trial)
+            return self.storage.get_trial_number_from_id(made)
 
 
 @contextlib.contextmanager

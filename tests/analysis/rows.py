@@ -1,5 +1,7 @@
 """Made-up trials, as a study gives them."""
 
+from mfsearch.search.rungs import merged
+
 
 def row(number: int, top1: float | None = 0.5, madds: int = 100_000_000, **more: object) -> dict[str, object]:
     """A trained trial with every key; `more` replaces some."""
@@ -49,6 +51,27 @@ def study(count: int = 12, latency: bool = True) -> list[dict[str, object]]:
 def failed(count: int) -> list[dict[str, object]]:
     """A study in which nothing worked."""
     return [row(number, None, outcome="failed", reason="loss became NaN", curve=[]) for number in range(count)]
+
+
+def stage(rung: int, seed: int, top1: float, curve: dict[float, float] | None = None) -> dict[str, object]:
+    """A longer training, 1, 3 or 9 epochs long; curve: top1 by epoch on the way."""
+    epochs = 3.0**rung
+    points = {**(curve or {}), epochs: top1}
+    logs = [{"epoch": epoch, "loss": 1.0, "top1": value} for epoch, value in points.items()]
+    return {"rung": rung, "seed": seed, "top1": top1, "epochs": epochs, "curve": logs, "train_seconds": 90.0}
+
+
+def longer_study() -> list[dict[str, object]]:
+    """Six networks, each dearer than the one before: three short, one 3x, and two finalists of 9x with two seeds.
+
+    The finalists, 4 and 5, differ by 0.01 in the mean; each residual of top1 on network plus seed is 0.005, so that the
+    noise is sqrt(4 * 0.005**2 / 1) = 0.01 with one degree of freedom. Trial 6 was stopped half way.
+    """
+    rows = [row(k, 0.40 + 0.01 * k, 100_000_000 + 10_000_000 * k, epochs=1.0) for k in range(6)]
+    rows[3] = merged(rows[3], [stage(1, 0, 0.55)])
+    rows[4] = merged(rows[4], [stage(1, 0, 0.60), stage(2, 0, 0.705), stage(2, 1, 0.715)])
+    rows[5] = merged(rows[5], [stage(1, 0, 0.61), stage(2, 0, 0.725), stage(2, 1, 0.715)])
+    return [*rows, row(6, 0.2, 90_000_000, outcome="stopped", reason="top1 20.00% half way", epochs=0.5)]
 
 
 MANIFEST: dict[str, object] = {

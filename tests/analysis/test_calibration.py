@@ -178,4 +178,4 @@ def test_the_report_fits_a_hundred_columns_and_stars_what_is_sure() -> None:
     line = next(line for line in lines if line.startswith("accuracy") and "    4  " in line)
     assert line.split()[:6] == ["accuracy", "4", "1.00", "1.00", "..", "1.00"]
     assert line.rstrip().endswith("*")
-    assert "[1.00, 1.00] inside the band over 8 networks (MAdds 0.21)" in trust_line(figures)
+    assert "[1.00, 1.00] inside the band over 8 networks (MAdds 0.21)" in trust_line(figures, 4.0, "top1")

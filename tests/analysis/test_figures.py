@@ -14,8 +14,8 @@ from mfsearch.analysis.figures import (
     progress_points,
     tradeoff_points,
 )
-from mfsearch.analysis.frame import study_frame
-from tests.analysis.rows import MARKUP, failed, row, study
+from mfsearch.analysis.frame import study_frame, with_confidence
+from tests.analysis.rows import MARKUP, failed, longer_study, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
 
@@ -150,3 +150,44 @@ def test_ten_thousand_trials_are_gathered_and_drawn_on_a_canvas() -> None:
     frame = study_frame([row(number, 0.4 + number / 1e5, 100_000_000 + number) for number in range(3000)])
     figure = draw_tradeoff(tradeoff_points(frame, "madds", ["top1", "madds"]))
     assert figure.data[1].type == "scattergl"
+
+
+def test_longer_trainings_have_bars_lengths_and_their_short_top1_on_hover() -> None:
+    frame = with_confidence(study_frame(longer_study()), ["top1", "madds"])
+    points = tradeoff_points(frame, "madds", ["top1", "madds"])
+    assert [point.length for point in points.found] == ["1x", "1x", "1x", "3x", "9x", "9x"]
+    assert [number for number, _, _ in points.stopped] == [6]
+    assert "top1 half way 20.0 %" in points.stopped[0][2]
+    last = points.front[-1]
+    assert last.top1_std == pytest.approx(100 * 0.01 / math.sqrt(2))
+    for part in (
+        "top1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
+        "on the front with",
+        "tied with 4",
+    ):
+        assert part in last.hover
+    traces = {trace.name: trace for trace in draw_tradeoff(points).data}
+    assert [name for name in traces if name.startswith("searched")] == ["searched, 1x", "searched, 3x", "searched, 9x"]
+    bars = traces["front"].error_y.array
+    assert bars[0] is None
+    assert bars[-1] == last.top1_std
+    assert traces["stopped half way"].visible == "legendonly"
+
+
+def test_a_study_of_short_trainings_has_neither_bars_nor_lengths() -> None:
+    points = tradeoff_points(study_frame(study()), "madds", ["top1", "madds"])
+    assert {point.length for point in points.found} == {""}
+    traces = {trace.name: trace for trace in draw_tradeoff(points).data}
+    assert traces["front"].error_y.array is None
+
+
+def test_progress_compares_short_trainings_and_says_so() -> None:
+    progress = progress_points(study_frame(longer_study()))
+    assert [top1 for _, top1, _ in progress.found] == pytest.approx([40, 41, 42, 43, 44, 45])
+    assert draw_progress(progress).layout.yaxis.title.text == "top1 (%) of the short training"
+
+
+def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:
+    (line,) = curve_lines(study_frame(longer_study()[5:6]))
+    assert line.epochs == [9.0]
+    assert line.top1 == [72.5]

@@ -1,8 +1,19 @@
 import numpy as np
 import pytest
 
-from mfsearch.analysis.frame import COLUMNS, METRICS, knob_names, label, shown, shown_limit, study_frame, telling_knobs
-from tests.analysis.rows import failed, row, study
+from mfsearch.analysis.frame import (
+    COLUMNS,
+    METRICS,
+    knob_names,
+    label,
+    shown,
+    shown_limit,
+    shown_top1,
+    study_frame,
+    telling_knobs,
+)
+from mfsearch.search.rungs import merged
+from tests.analysis.rows import failed, row, stage, study
 
 
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0)], study()], ids=["empty", "failed", "one", "study"])
@@ -73,3 +84,17 @@ def test_every_label_has_a_unit() -> None:
     assert label("madds") == "madds (M)"
     assert label("latency_ms") == "latency_ms"
     assert all(metric.unit in label(name) for name, metric in METRICS.items() if name != "train_seconds")
+
+
+def test_telling_knobs_compares_short_trainings_whoever_was_trained_longer() -> None:
+    def trial(number: int, top1: float, knob: str, luck: int) -> dict[str, object]:
+        return row(number, top1, params={"good": knob, "luck": luck}, epochs=1.0)
+
+    rows = [trial(k, 0.3 + 0.1 * (k % 2) + 0.001 * k, "ab"[k % 2], k // 4) for k in range(8)]
+    rows[4:] = [merged(each, [stage(2, 0, 0.9)]) for each in rows[4:]]  # those of luck 1 were trained longer
+    assert telling_knobs(study_frame(rows), 1) == ["good"]
+
+
+def test_top1_is_shown_with_its_spread_where_there_is_one() -> None:
+    assert shown_top1(0.6134, np.nan) == "61.3 %"
+    assert shown_top1(0.6134, 0.0042) == "61.3 ± 0.4 %"

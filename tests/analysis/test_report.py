@@ -6,7 +6,7 @@ import pytest
 from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.report import write_report
 from mfsearch.analysis.summary import study_limits, study_objectives, summary, why_no_figure, why_no_front
-from tests.analysis.rows import MANIFEST, MARKUP, failed, row, study
+from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -154,3 +154,30 @@ def test_the_report_draws_in_a_browser_without_network_or_complaint(tmp_path: Pa
         browser.close()
     assert complaints == []
     assert set(requests) == {path.as_uri()}
+
+
+def test_the_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(tmp_path: Path) -> None:
+    html = report(tmp_path, longer_study(), {"study": "flowers"})
+    for part in ("on the front</th>", "tied with</th>", "<td>72.0 ± 0.7 </td>", "9x, 2 seeds", "&gt; 99 %"):
+        assert part in html
+    assert "One 9x training varies by 1.00 points, 1 degree of freedom" in html
+    assert "<li>1 stopped half way: " in html
+    short = report(tmp_path, study(), MANIFEST)
+    assert "on the front</th>" not in short
+    assert "trained</th>" not in short
+
+
+def test_longer_trainings_with_one_seed_each_say_why_there_is_no_probability(tmp_path: Path) -> None:
+    html = report(tmp_path, longer_study()[:4], {"study": "flowers"})
+    assert "one seed each" in html
+    assert "on the front</th>" not in html
+    assert '<td class="text">3x</td>' in html
+
+
+def test_summary_counts_longer_and_stopped_trainings() -> None:
+    assert summary(study_frame(longer_study()), {}) == (
+        "7 trials: 6 trained, 1 stopped half way, 0 rejected before training, 0 failed. "
+        "3 networks trained longer, 2 of these with several seeds. "
+        "The highest top1 is 72.0 ± 0.7 % at 150.0 M multiply-adds, by trial 5 (tpe). It comes from a training of "
+        "9 epochs (9x, 2 seeds): good to compare networks, no promise of what a full one reaches."
+    )

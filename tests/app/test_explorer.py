@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from mfsearch.explore import app_path, explore_command
 from mfsearch.search import study as studies
-from tests.analysis.rows import MANIFEST, MARKUP, failed, row, study
+from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 
 
 class Explorer:
@@ -211,3 +211,25 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
         folder.mkdir(parents=True)
         (folder / "explorer.py").touch()
         assert app_path() == folder / "explorer.py"
+
+
+def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
+    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    app = explorer.open()
+    assert "**72.0 ± 0.7 % top1**" in texts(app)
+    assert "top1 cannot tell it apart: 4" in texts(app)
+    assert "One 9x training varies by" in texts(app)
+    table = app.dataframe[0].value
+    assert table["trained"].tolist()[-1] == "9x, 2 seeds"
+    assert table["on the front"].tolist()[0] == "> 99 %"
+    values = {metric.label: metric.value for metric in app.metric}
+    assert values["trained"] == "9x, 2 seeds"
+    assert values["tied with"].startswith("4")
+    assert 6 not in [int(option.partition(":")[0]) for option in app.selectbox(key="trial").options]
+
+
+def test_a_study_of_short_trainings_has_no_words_on_seeds(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open()
+    assert "tied with" not in app.dataframe[0].value.columns
+    assert "trained" not in [metric.label for metric in app.metric]

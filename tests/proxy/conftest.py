@@ -8,6 +8,14 @@ from mfsearch.data import load_data
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData
 
+TINY = MobileFormerConfig(
+    tokens=TokenConfig(2, 32),
+    stem=8,
+    lite=LiteConfig(16, 8, 2),
+    blocks=(BlockConfig(24, 12, 2), BlockConfig(36, 12), BlockConfig(36, 16, 2)),
+    head=HeadConfig(64, 64),
+)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
@@ -21,16 +29,10 @@ def digits() -> DeviceData:
 
 @pytest.fixture
 def tiny() -> MobileFormerConfig:
-    return MobileFormerConfig(
-        tokens=TokenConfig(2, 32),
-        stem=8,
-        lite=LiteConfig(16, 8, 2),
-        blocks=(BlockConfig(24, 12, 2), BlockConfig(36, 12), BlockConfig(36, 16, 2)),
-        head=HeadConfig(64, 64),
-    )
+    return TINY
 
 
 @pytest.fixture
 def brief() -> Recipe:
-    """12 steps in two epochs and a half."""
+    """12 steps in an epoch and a half."""
     return Recipe(resolution=32, epochs=1.5, batch=32, crop=2, lr=1e-2)

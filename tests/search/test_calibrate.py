@@ -44,7 +44,9 @@ def fake(_proxy: Proxy) -> Trainer:
     def train(task: Task) -> Record:
         assert task.points is not None
         top1 = count_madds(task.config) / 1e6 + 0.001 * task.seed
-        curve = [{"epoch": p, "loss": 2 - top1, "top1": top1, "seconds": 4 * p} for p in task.points]
+        curve = [
+            {"epoch": p, "loss": 2 - top1, "top1": top1, "val_loss": 2 - top1, "seconds": 4 * p} for p in task.points
+        ]
         return {"top1": top1, "curve": curve, "train_seconds": curve[-1]["seconds"], "core_seconds": 1.0}
 
     return train
@@ -112,7 +114,7 @@ def test_short_and_long_never_share_a_seed_and_the_noise_has_seeds_of_its_own() 
     noise = {(first, 6), (first, 7)}
     assert {(task.config.arch_id, task.seed) for task in long} == {(arch_id, 5) for arch_id in ids} | noise
     assert {task.points for task in short} == {(0.125, 0.25, 0.5)}
-    assert {task.points for task in long} == {(0.125, 0.25, 0.5, 5.0)}
+    assert {task.points for task in long} == {(0.125, 0.25, 0.5, 1.5, 5.0)}
 
 
 def test_a_calibration_goes_on_grows_and_holds_to_its_settings(tmp_path: Path) -> None:
@@ -173,6 +175,7 @@ def kept(folder: Path, **changed: Any) -> dict[str, Any]:
         "budget": {"low": 85, "high": changed.pop("high", 100)},
     }
     data: dict[str, Any] = {"schema": 1, "date": "2026-11-22T10:00:00+00:00", "identity": identity, **changed}
+    data["epochs"] = {"short": [RECIPE.epochs / 2, RECIPE.epochs], "long": 4 * RECIPE.epochs}
     folder.mkdir(parents=True)
     (folder / CALIBRATION).write_text(json.dumps(data))
     return data
@@ -188,14 +191,17 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
     assert find_calibration(tmp_path, "s", "d", RECIPE, parse_budget("120M")) == old
     assert find_calibration(tmp_path, "other", "d", RECIPE) is None
     assert find_calibration(tmp_path, "s", "other", RECIPE) is None
-    assert find_calibration(tmp_path, "s", "d", Recipe(resolution=16, epochs=2)) is None
+    half = dataclasses.replace(RECIPE, epochs=RECIPE.epochs / 2)
+    assert find_calibration(tmp_path, "s", "d", half, parse_budget("120M")) == old
+    assert find_calibration(tmp_path, "s", "d", dataclasses.replace(RECIPE, epochs=RECIPE.epochs / 3)) is None
+    assert find_calibration(tmp_path, "s", "d", dataclasses.replace(RECIPE, lr=0.5)) is None
     (place / "a" / CALIBRATION).write_text("{")
     with pytest.raises(ValueError, match=r"a/calibration\.json.*writes it anew"):
         find_calibration(tmp_path, "s", "d", RECIPE)
 
 
 def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
-    assert trust_line(None, "mfsearch calibrate --data digits --budget 20M") == (
+    assert trust_line(None, 0.5, "top1", "mfsearch calibrate --data digits --budget 20M") == (
         "ranking: never calibrated for this space, data and recipe; `mfsearch calibrate --data digits --budget 20M` "
         "does it"
     )
@@ -210,8 +216,8 @@ def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
             "across": {"proxies": [{**row, "tau": None, "low": None, "high": None}, {**madds, "tau": None}]},
         },
     }
-    assert trust_line(calibration) == (
-        "ranking: tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across budgets: "
+    assert trust_line(calibration, 0.5, "top1") == (
+        "ranking: by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across budgets: "
         "all networks alike; calibrated 2026-11-22"
     )
 
@@ -234,7 +240,18 @@ def test_the_command_trains_writes_and_prints(tmp_path: Path, capsys: pytest.Cap
     figures = json.loads(path.read_text())
     assert len(read_trainings(path.parent / TRAININGS)[1]) == 26
     across = {row["name"]: row for row in figures["groups"]["across"]["proxies"] if row["epochs"] in (0.5, None)}
-    assert set(across) == {"top1", "loss", "mean_rank", "madds", "params", "synflow", "naswot", "zen"}
+    assert set(across) == {
+        "top1",
+        "val_loss",
+        "loss",
+        "mean_loss",
+        "mean_rank",
+        "madds",
+        "params",
+        "synflow",
+        "naswot",
+        "zen",
+    }
     for row in across.values():
         assert -1 <= row["low"] <= row["tau"] <= row["high"] <= 1
         assert row["n"] == 6
@@ -246,7 +263,7 @@ def test_the_command_trains_writes_and_prints(tmp_path: Path, capsys: pytest.Cap
     recipe = Recipe(**figures["identity"]["recipe"])
     space, data = (figures["identity"][name]["digest"] for name in ("space", "data"))
     found = find_calibration(tmp_path, space, data, recipe, parse_budget("0.5M"))
-    assert trust_line(found).startswith("ranking: ")
+    assert trust_line(found, 0.5, "val_loss").startswith("ranking: ")
     assert main([*argv, "--seed", "1"]) == 2
     assert "seed: the file has 0, this run says 1" in capsys.readouterr().err
     assert main([*argv, "--target", "1.5"]) == 2

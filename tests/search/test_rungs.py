@@ -1,0 +1,353 @@
+"""Who is trained longer: worked out by hand on a few networks, and held to its rules on random streams of results."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mfsearch.search.rungs import (
+    Promotion,
+    Rungs,
+    Standing,
+    Stop,
+    finalists,
+    merged,
+    next_final,
+    next_promotion,
+    nondominated_ranks,
+    quota,
+    ranking,
+    short_row,
+    standing,
+    stop_rule,
+    stopped_count,
+    top1_at,
+)
+
+TWO = ["top1", "madds"]
+THREE = ["top1", "madds", "latency_ms"]
+
+
+def trial(number: int, top1: float, madds: int = 100, outcome: str = "trained", **more: Any) -> dict[str, Any]:
+    curve = [{"epoch": 0.5, "top1": top1 - 0.1}, {"epoch": 1.0, "top1": top1}]
+    return {"number": number, "outcome": outcome, "top1": top1, "madds": madds, "curve": curve, **more}
+
+
+def stage(rung: int, top1: float | None, seed: int = 0) -> dict[str, Any]:
+    return {"rung": rung, "seed": seed, "top1": top1, "reason": None if top1 is not None else "diverged"}
+
+
+def numbers(rows: list[dict[str, Any]]) -> list[int]:
+    return [row["number"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"factors": ()}, "rungs must begin with 1 and rise, like 1,3,9, got "),
+        ({"factors": (3, 9)}, "must begin with 1 and rise, like 1,3,9, got 3,9"),
+        ({"factors": (1, 3, 3)}, "must begin with 1 and rise, like 1,3,9, got 1,3,3"),
+        ({"factors": (1, 9, 3)}, "must begin with 1 and rise"),
+        ({"factors": (1, float("nan"))}, "must begin with 1 and rise"),
+        ({"factors": (1, 1001)}, "at most 1000 short trainings long, got 1001"),
+        ({"keep": 1}, "rungs keep one in more than 1, got 1"),
+        ({"keep": float("nan")}, "rungs keep one in more than 1"),
+        ({"finalists": -1}, "finalists must be 0 to 100, got -1"),
+        ({"finalists": 101}, "finalists must be 0 to 100, got 101"),
+        ({"seeds": 0}, "trained with 1 to 10 seeds, got 0"),
+        ({"seeds": 11}, "trained with 1 to 10 seeds, got 11"),
+    ],
+)
+def test_rungs_that_make_no_sense_are_refused(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Rungs(**wrong)
+
+
+def test_rungs_are_plain_data() -> None:
+    assert Rungs((1, 3)).as_dict() == {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 5, "seeds": 2}
+    assert Rungs((1,)).last == 0
+    assert Rungs((1, 3, 9)).last == 2
+    assert [quota(count, Rungs()) for count in (0, 2, 3, 5, 6, 30)] == [0, 0, 1, 1, 2, 10]
+
+
+def test_nondominated_ranks_by_hand() -> None:
+    """(1, 4), (2, 2), (4, 1) are the front; (2, 4) is beaten by two of them; (3, 3) by (2, 2) alone; (4, 4) by those."""
+    values = np.array([[4, 4], [1, 4], [3, 3], [2, 2], [2, 4], [4, 1], [2, 2]], dtype=np.float64)
+    assert nondominated_ranks(values) == [2, 0, 1, 0, 1, 0, 0]
+    assert nondominated_ranks(np.array([[3.0], [1.0], [2.0], [1.0]])) == [2, 0, 1, 0]
+    assert nondominated_ranks(np.array([[0.0, 5.0]])) == [0]
+    assert nondominated_ranks(np.array([[-0.0, 1.0], [0.0, 1.0]])) == [0, 0]
+    assert nondominated_ranks(np.array([[np.nan, 0.0], [5.0, 0.0]])) == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nondominated_ranks_are_one_more_than_the_worst_rank_that_beats_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 6, (40, 1 + seed % 3)).astype(np.float64)
+    ranks = nondominated_ranks(values)
+    for own, rank in zip(values, ranks, strict=True):
+        beating = [r for other, r in zip(values, ranks, strict=True) if (other <= own).all() and (other < own).any()]
+        assert rank == 1 + max(beating, default=-1)
+
+
+def test_top1_at_a_rung_is_the_mean_over_its_seeds() -> None:
+    row = merged(trial(0, 0.5), [stage(1, 0.6), stage(2, 0.7), stage(2, 0.9, seed=1), stage(2, None, seed=2)])
+    assert top1_at(row, 0) == 0.5
+    assert top1_at(row, 1) == 0.6
+    assert top1_at(row, 2) == pytest.approx(0.8)
+    assert top1_at(trial(0, 0.5), 1) is None
+    assert top1_at(trial(0, 0.5, outcome="stopped"), 0) is None
+    assert top1_at(merged(trial(0, 0.5), [stage(1, None)]), 1) is None
+
+
+def test_inside_one_size_the_ranking_is_by_accuracy() -> None:
+    rows = [trial(k, top1) for k, top1 in enumerate((0.3, 0.5, 0.4, 0.5))]
+    assert numbers(ranking(rows, TWO, 0)) == [1, 3, 2, 0]
+    assert ranking([], TWO, 0) == []
+    assert ranking([trial(0, 0.5, outcome="failed")], TWO, 0) == []
+
+
+def test_inside_a_rank_each_next_one_adds_the_most() -> None:
+    """A front of madds 100, 110 and 200 with top1 0.4, 0.42 and 0.6; the worst of all has 0.2. The area goes up to 400.
+
+    Alone: ln 4 * 0.2 = 0.277, ln (400/110) * 0.22 = 0.284, ln 2 * 0.4 = 0.277 (0.27726 and 0.27726: equal, but the
+    middle one is above both). Beside the middle one the large adds ln 2 * (0.6 - 0.42) = 0.125 and the small
+    ln 1.1 * 0.2 = 0.019. The trial with 0.2 is beaten by all: last, though nobody is as small in top1 as it.
+    """
+    rows = [trial(0, 0.4, 100), trial(1, 0.42, 110), trial(2, 0.6, 200), trial(3, 0.2, 210)]
+    assert numbers(ranking(rows, TWO, 0)) == [1, 2, 0, 3]
+
+
+def test_a_network_on_the_front_of_latency_alone_comes_last_of_its_rank() -> None:
+    """Trial 1 is worse in accuracy and larger than trial 0, but faster: the same rank, and it adds no area."""
+    rows = [trial(0, 0.5, 100, latency_ms=9.0), trial(1, 0.4, 110, latency_ms=3.0), trial(2, 0.4, 120, latency_ms=4.0)]
+    assert numbers(ranking(rows, THREE, 0)) == [0, 1, 2]
+    assert nondominated_ranks(np.array([[-0.5, 100, 9], [-0.4, 110, 3], [-0.4, 120, 4]])) == [0, 0, 1]
+
+
+def area(rows: list[dict[str, Any]], worst: float, end: float) -> float:
+    """Hypervolume in log madds x top1, the slow way: over each strip between two sizes the best top1 so far."""
+    total, sizes = 0.0, sorted({row["madds"] for row in rows})
+    for size, following in zip(sizes, [*sizes[1:], end], strict=True):
+        best = max(row["top1"] for row in rows if row["madds"] <= size)
+        total += (np.log(following) - np.log(size)) * max(0.0, best - worst)
+    return total
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_order_inside_a_rank_is_the_greedy_one(seed: int) -> None:
+    rng = random.Random(seed)
+    rows = [
+        trial(k, round(rng.random(), 3), rng.randint(50, 150), latency_ms=rng.choice([1.0, 2.0, 3.0]))
+        for k in range(25)
+    ]
+    ordered = ranking(rows, THREE, 0)
+    ranks = nondominated_ranks(np.array([[-row["top1"], row["madds"], row["latency_ms"]] for row in rows]))
+    assert [ranks[row["number"]] for row in ordered] == sorted(ranks)
+    worst = min(row["top1"] for row in rows)
+    for rank in range(max(ranks) + 1):
+        left = [row for row in ordered if ranks[row["number"]] == rank]
+        chosen: list[dict[str, Any]] = []
+        end = 2 * max(row["madds"] for row in left)
+        while left:
+            areas = [area([*chosen, row], worst, end) for row in left]
+            assert areas[0] == pytest.approx(max(areas))
+            chosen.append(left.pop(0))
+
+
+def test_the_ranking_does_not_depend_on_the_order_of_the_rows() -> None:
+    rng = random.Random(0)
+    rows = [trial(k, rng.choice([0.3, 0.4, 0.5]), rng.choice([90, 100, 110])) for k in range(30)]
+    expected = numbers(ranking(rows, TWO, 0))
+    for _ in range(5):
+        rng.shuffle(rows)
+        assert numbers(ranking(rows, TWO, 0)) == expected
+
+
+def promotion(rows: list[dict[str, Any]], rungs: Rungs, running: list[Promotion] = []) -> Promotion | None:  # noqa: B006
+    return next_promotion(standing(rows, TWO, rungs), rungs, running, seed=0)
+
+
+def test_the_first_promotion_waits_for_six_and_takes_the_best_third() -> None:
+    rungs = Rungs((1, 3, 9))
+    rows = [trial(k, 0.1 * k) for k in range(1, 7)]
+    assert promotion(rows[:5], rungs) is None
+    assert promotion(rows, rungs) == Promotion(6, 1, 0)
+    assert promotion(rows, rungs, [Promotion(6, 1, 0)]) == Promotion(5, 1, 0)
+    assert promotion(rows, rungs, [Promotion(6, 1, 0), Promotion(5, 1, 0)]) is None  # two of six
+    rows[5] = merged(rows[5], [stage(1, 0.9)])
+    rows[4] = merged(rows[4], [stage(1, None)])  # failed: it had its turn
+    assert promotion(rows, rungs) is None
+
+
+def test_stopped_trainings_count_as_judged() -> None:
+    """Four trained and two given up: six judged, so two places."""
+    rows = [trial(k, 0.1 * k) for k in range(1, 5)] + [trial(k, 0.05, outcome="stopped") for k in (5, 6)]
+    assert stopped_count(rows) == 2
+    assert promotion(rows, Rungs((1, 3, 9))) == Promotion(4, 1, 0)
+    assert promotion(rows[:5], Rungs((1, 3, 9))) is None
+
+
+def test_the_last_rung_is_for_the_final() -> None:
+    rows = [trial(k, 0.1 * k) for k in range(1, 10)]
+    assert promotion(rows, Rungs((1, 3))) is None
+    assert promotion(rows, Rungs((1,))) is None
+    assert promotion(rows, Rungs((1, 2, 4, 8))) == Promotion(9, 1, 0)
+
+
+def test_higher_rungs_come_first() -> None:
+    """18 at the first rung, six places, all six trained to the second: of these the best two go to the third."""
+    rungs = Rungs((1, 2, 4, 8))
+    rows = [trial(k, 0.01 * k) for k in range(1, 19)]
+    for k in range(12, 18):
+        rows[k] = merged(rows[k], [stage(1, 0.5 - 0.01 * k)])  # in the opposite order
+    assert promotion(rows, rungs) == Promotion(13, 2, 0)
+    rows += [trial(k, 0.9) for k in (19, 20, 21)]
+    assert promotion(rows, rungs) == Promotion(13, 2, 0)
+    rows[12] = merged(short_row(rows[12]), [*rows[12]["stages"], stage(2, 0.6)])
+    assert promotion(rows, rungs) == Promotion(14, 2, 0)
+    assert promotion(rows, rungs, [Promotion(14, 2, 0)]) == Promotion(19, 1, 0)
+
+
+def test_finalists_come_from_the_rung_before_the_last_and_then_from_below() -> None:
+    rungs = Rungs((1, 3, 9), finalists=3)
+    rows = [trial(k, 0.1 * k) for k in range(1, 10)]
+    rows[2] = merged(rows[2], [stage(1, 0.8)])
+    rows[3] = merged(rows[3], [stage(1, 0.95)])
+    assert numbers(finalists(standing(rows, TWO, rungs), rungs)) == [4, 3, 9]
+    assert numbers(finalists(standing(rows[:4], TWO, rungs), rungs)) == [4, 3]  # at most one in three, rounded up
+    assert numbers(finalists(standing(rows[:1], TWO, rungs), rungs)) == [1]
+    assert finalists(standing([], TWO, rungs), rungs) == []
+    for none in (Rungs((1,)), Rungs((1, 3), finalists=0)):
+        assert finalists(standing(rows, TWO, none), none) == []
+        assert next_final(standing(rows, TWO, none), none, [], 0) is None
+    assert finalists(Standing(), rungs) == []
+
+
+def test_the_final_gives_each_finalist_the_first_seed_and_then_the_next() -> None:
+    rungs = Rungs((1, 3), finalists=2, seeds=2)
+    rows = [trial(k, 0.1 * k) for k in range(1, 7)]
+    order: list[Promotion] = []
+    while (coming := next_final(standing(rows, TWO, rungs), rungs, [], seed=7)) is not None:
+        order.append(coming)
+        place = coming.number - 1
+        done = [*rows[place].get("stages", ()), stage(coming.rung, 0.1 if coming.seed == 7 else None, coming.seed)]
+        rows[place] = merged(short_row(rows[place]), done)
+    assert order == [Promotion(6, 1, 7), Promotion(5, 1, 7), Promotion(6, 1, 8), Promotion(5, 1, 8)]
+    fresh = [trial(k, 0.1 * k) for k in range(1, 7)]
+    assert next_final(standing(fresh, TWO, rungs), rungs, order[:1], 7) == order[1]
+    assert next_final(standing(fresh, TWO, rungs), rungs, order[:2], 7) == order[2]
+    assert next_final(standing(fresh, TWO, rungs), rungs, order, 7) is None
+
+
+def test_the_stop_rule_by_hand() -> None:
+    """Eight finished: each gained 0.1 in its second half, without spread: 0.1 is the bound. Nine judged with the one
+    asked about, so three go on: with 0.1 to come it must not lie behind three."""
+    rows = [trial(k, 0.1 * k) for k in range(1, 9)]
+    assert stop_rule(rows[:7], TWO, Rungs()) is None
+    assert stop_rule(rows, TWO, Rungs((1,))) is None
+    rule = stop_rule(rows, TWO, Rungs())
+    assert rule is not None
+    assert rule.gain == pytest.approx(0.1)
+    assert rule.place == 3
+    assert sorted(rule.rivals) == [(row["top1"], 100.0) for row in rows]
+    assert rule.hopeless(0.45, [100.0])  # 0.55: behind 0.6, 0.7 and 0.8
+    assert not rule.hopeless(0.55, [100.0])  # 0.65: behind two
+    assert not rule.hopeless(0.0, [99.0])  # smaller than all others: on the front
+    assert rule.hopeless(0.0, [101.0])
+
+
+def test_the_bound_on_the_gain_is_the_mean_and_three_standard_deviations_of_a_further_one() -> None:
+    """Gains 0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2: mean 0.1, sample variance 8 * 0.01 / 7, times 1 + 1/8."""
+    rows = [trial(k, 0.5) for k in range(8)]
+    for row in rows:
+        row["curve"] = [{"top1": 0.5 if row["number"] < 4 else 0.3}, {"top1": 0.5}]
+    rule = stop_rule(rows, TWO, Rungs())
+    assert rule is not None
+    assert rule.gain == pytest.approx(0.1 + 3 * (0.08 / 7 * 9 / 8) ** 0.5)
+
+
+def test_the_stop_rule_counts_curves_of_two_points_and_what_was_stopped() -> None:
+    rows = [trial(k, 0.1 * k) for k in range(1, 9)]
+    rows[0]["curve"] = rows[0]["curve"][-1:]
+    assert stop_rule(rows, TWO, Rungs()) is None
+    rows += [trial(9, 0.9)] + [trial(10 + k, 0.01, outcome="stopped") for k in range(5)]
+    rule = stop_rule(rows, TWO, Rungs())
+    assert rule is not None
+    assert rule.place == 5  # of 9 + 5 + 1
+    assert len(rule.rivals) == 9
+
+
+def test_hopeless_reads_all_costs() -> None:
+    rule = Stop(gain=0.0, rivals=((0.5, 100.0, 5.0),), place=1)
+    assert rule.hopeless(0.4, [110.0, 6.0])
+    assert not rule.hopeless(0.4, [110.0, 4.0])
+
+
+def test_merged_rows_say_the_longest_and_come_apart_again() -> None:
+    row = trial(3, 0.5)
+    assert merged(row, []) is row
+    stages = [stage(1, 0.6), stage(2, 0.7), stage(2, 0.8, seed=1)]
+    whole = merged(row, stages)
+    assert whole["top1"] == pytest.approx(0.75)
+    assert whole["top1_short"] == 0.5
+    assert whole["top1_std"] == pytest.approx(0.05 * 2**0.5)
+    assert whole["rung"] == 2
+    assert whole["stages"] == stages
+    assert short_row(whole) == row
+    assert merged(row, stages[:1])["top1_std"] is None
+    assert row == trial(3, 0.5)  # as it was
+
+
+def test_failed_longer_trainings_change_no_top1() -> None:
+    row = trial(3, 0.5)
+    failed = merged(row, [stage(1, None)])
+    assert failed == row | {"stages": [stage(1, None)]}
+    assert short_row(failed) == row
+    assert merged(row, [stage(1, 0.6), stage(2, None)])["rung"] == 1
+
+
+@pytest.mark.parametrize("factors", [(1, 3), (1, 3, 9), (1, 2, 4, 8)])
+@pytest.mark.parametrize("seed", range(5))
+def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_better_part(
+    factors: tuple[float, ...], seed: int
+) -> None:
+    """Up to three workers, results in any order, ties, failures, stops: the rules hold at every moment."""
+    rng = random.Random(seed)
+    rungs = Rungs(factors, keep=rng.choice([2.0, 3.0]), finalists=4, seeds=2)
+    objectives = rng.choice([TWO, THREE])
+    rows: list[dict[str, Any]] = []
+    running: list[Promotion] = []
+    begun: list[Promotion] = []
+    while len(rows) < 60 or running:
+        at = standing(rows, objectives, rungs)
+        coming = next_promotion(at, rungs, running, seed=0)
+        if coming is not None and len(running) < 3:
+            assert coming not in begun
+            assert coming.number not in {other.number for other in running}
+            assert 0 < coming.rung < rungs.last
+            ranked = numbers(ranking(rows, objectives, coming.rung - 1))
+            judged = len(ranked) + (stopped_count(rows) if coming.rung == 1 else 0)
+            assert judged >= 6
+            assert ranked.index(coming.number) < judged / rungs.keep
+            running.append(coming)
+            begun.append(coming)
+        elif running and (rng.random() < 0.5 or len(rows) >= 60):
+            done = running.pop(rng.randrange(len(running)))
+            row = rows[done.number]
+            top1 = None if rng.random() < 0.1 else round(min(1.0, (top1_at(row, 0) or 0) + 0.1 * rng.random()), 2)
+            rows[done.number] = merged(short_row(row), [*row.get("stages", ()), stage(done.rung, top1)])
+        else:
+            outcome = rng.choices(["trained", "stopped", "rejected", "failed"], [7, 1, 1, 1])[0]
+            more = {"latency_ms": float(rng.randint(1, 5))}
+            rows.append(trial(len(rows), round(rng.random(), 2), rng.randint(85, 100), outcome, **more))
+    assert len(begun) == len({(p.number, p.rung) for p in begun})
+    if rungs.last > 1:
+        assert len(begun) > 10
+    chosen = finalists(standing(rows, objectives, rungs), rungs)
+    finals: list[Promotion] = []
+    while (coming := next_final(standing(rows, objectives, rungs), rungs, finals, seed=0)) is not None:
+        finals.append(coming)
+    assert len(finals) == len(set(finals)) == len(chosen) * rungs.seeds
+    assert {p.rung for p in finals} == {rungs.last}
