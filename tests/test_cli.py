@@ -1,6 +1,7 @@
 """What a user types wrongly: each is a clear sentence and exit code 2, and nothing is written."""
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -212,4 +213,4 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert end.value.code == 0
     said = capsys.readouterr().out
-    assert all(f"    {name} " in said for name in COMMANDS)
+    assert all(re.search(rf"^    {name}\b", said, re.MULTILINE) for name in COMMANDS)

@@ -215,9 +215,10 @@ def _row(column: Column, truth: Values, madds: Values, params: Values, seed: int
 
 
 def _beats_both(row: dict[str, Any]) -> bool:
-    """Whether the proxy ranks better than MAdds and params; where those are all equal, better than not at all."""
-    gains = [row[f"over_{base}"]["gain"] for base in ("madds", "params")]
-    return row["tau"] is not None and all((row["tau"] if gain is None else gain) > 0 for gain in gains)
+    """Whether the proxy ranks better than MAdds and params with 95 % confidence; where those are all equal, better than
+    not at all."""
+    lows = [row[f"over_{base}"]["low"] for base in ("madds", "params")]
+    return row["tau"] is not None and all((row["low"] if low is None else low) > 0 for low in lows)
 
 
 def _ceiling(column: Column, long_noise: float | None, long_spread: float | None) -> tuple[float | None, float | None]:
@@ -227,7 +228,7 @@ def _ceiling(column: Column, long_noise: float | None, long_spread: float | None
     if long_noise is None or long_spread is None:
         return noise, None
     if not spread or not long_spread:
-        return noise, 0.0
+        return noise, None  # the spread between networks cannot be told from noise
     return noise, noise_ceiling(noise, spread, long_noise, long_spread)
 
 

@@ -145,7 +145,7 @@ def _table(place: str, group: dict[str, Any]) -> list[str]:
     lines += [_line(row) for row in group["proxies"] if row["shown"]]
     hidden = [row["name"] for row in group["proxies"] if not row["shown"]]
     if hidden:
-        lines.append(f"no better than MAdds and params here, so not shown: {', '.join(hidden)}")
+        lines.append(f"not surely better than MAdds and params here, so not shown: {', '.join(hidden)}")
     lines.append(_verdict(group))
     return lines
 

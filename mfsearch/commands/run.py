@@ -83,8 +83,15 @@ def _settings(args: argparse.Namespace) -> Settings:
         rungs=_rungs(args),
         data_dir=args.data_dir,
         download=args.download,
-        start_from=None if args.start_from is None else find_study(args.start_from, args.results),
+        start_from=_start_from(args, study),
     )
+
+
+def _start_from(args: argparse.Namespace, study: str) -> Path | None:
+    """The folder of the study to begin from; one that goes on has its lesson and needs the name alone."""
+    if args.start_from is None or (args.results / study / MANIFEST).exists():
+        return None if args.start_from is None else Path(args.start_from)
+    return find_study(args.start_from, args.results)
 
 
 def _rungs(args: argparse.Namespace) -> Rungs:
@@ -107,7 +114,7 @@ def _recipe(args: argparse.Namespace) -> Recipe:
     }
     recipe = default_recipe(args.data)
     changed = {name: value for name, value in given.items() if value is not None}
-    if "resolution" in changed and "crop" not in changed:
+    if "resolution" in changed:
         changed["crop"] = changed["resolution"] // 8
     return dataclasses.replace(recipe, **changed)
 

@@ -304,15 +304,13 @@ def _same_epochs(one: float | None, other: float) -> bool:
     return one is not None and math.isclose(one, other, rel_tol=0.01)
 
 
-def trust_line(
-    calibration: dict[str, Any] | None, epochs: float, reading: str, command: str = "mfsearch calibrate"
-) -> str:
-    """One sentence on how far the ranking by a reading (top1, val_loss, loss) after so many epochs can be trusted.
-
-    command: what would calibrate, named where nobody has.
-    """
+def trust_line(calibration: dict[str, Any] | None, *, epochs: float, reading: str) -> str:
+    """One sentence on how far the ranking by a reading (top1, val_loss, loss) after so many epochs can be trusted."""
     if calibration is None:
-        return f"ranking: never calibrated for this space, data and recipe; `{command}` does it"
+        return (
+            "ranking: never calibrated here; `mfsearch calibrate` with the same space, data, seed and short training "
+            "says what it is worth"
+        )
     words = []
     for group, place in (("band", "inside the band"), ("across", "across budgets")):
         rows = calibration["groups"][group]["proxies"]

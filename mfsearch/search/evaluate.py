@@ -6,6 +6,7 @@ never ends the search.
 
 import contextlib
 import dataclasses
+import errno
 import json
 import tempfile
 from collections.abc import Callable
@@ -98,7 +99,10 @@ class Evaluator:
             row |= self._train(work, row, report)
         except (ExportError, SmokeTestError, TrainingError) as error:
             row["reason"] = str(error)
-        except Exception as error:  # out of memory, a full disk for the export: this trial's end alone
+        except OSError as error:
+            row["outcome"], row["reason"] = "failed", f"{type(error).__name__}: {error.strerror or error}"
+            row["disk_full"] = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no fault of the network's
+        except Exception as error:  # out of memory: this trial's end alone
             row["outcome"] = "failed"
             row["reason"] = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
             self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
@@ -107,9 +111,14 @@ class Evaluator:
     def _measured_before(self, work: Work) -> dict[str, Any] | None:
         """The latency that a training of this network was begun with, so that going on after a kill repeats it."""
         try:
-            return dict(json.loads(self._latency_path(work).read_text(encoding="utf-8")))
+            kept = dict(json.loads(self._latency_path(work).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return None
+        return dict(kept["row"]) if kept.get("for") == self._conditions() else None
+
+    def _conditions(self) -> list[float | None]:
+        """What a latency was judged under; a file of other conditions is none."""
+        return [self.job.latency_limit_ms, self.job.baseline_ms]
 
     def _latency_path(self, work: Work) -> Path:
         return self.job.checkpoints / f"{work.key}.json"
@@ -142,7 +151,7 @@ class Evaluator:
             row["violation_ms"] = over
             row["reason"] = f"latency {latency.latency_ms:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
         with contextlib.suppress(DiskError):
-            write_json(self._latency_path(work), row)
+            write_json(self._latency_path(work), {"for": self._conditions(), "row": row})
         return row
 
     def _train(self, work: Work, row: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -150,13 +159,13 @@ class Evaluator:
         epochs = job.recipe.epochs
         # one point half way, where a hopeless short training ends, then one at each rung
         points = (epochs / 2, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
-        costs = [float(row[name]) for name in job.objectives if name == "latency_ms"]
-        madds = float(count_madds(work.config))
+        known = {**row, "madds": count_madds(work.config)}
 
         def worth_going_on(log: EpochLog) -> bool:
             if work.stop is None or log.epoch > epochs * 0.75:
                 return True
-            return not work.stop.hopeless(READINGS[job.rungs.rank_by](dataclasses.asdict(log)), [madds, *costs])
+            costs = [float(known[name]) for name in job.objectives if name != "top1"]
+            return not work.stop.hopeless(READINGS[job.rungs.rank_by](dataclasses.asdict(log)), costs)
 
         result = short_train(
             work.config,
@@ -187,9 +196,10 @@ class Evaluator:
         path = job.weights / f"{work.config.arch_id}.safetensors"
         part = path.with_name(path.name + ".part")
         try:
-            save_file(result.weights, part)
+            save_file(result.weights, part, metadata={"epochs": f"{done['epochs']:g}", "seed": str(work.seed)})
             part.replace(path)
         except (OSError, SafetensorError) as error:  # a full disk: the trial's figures are worth more than its weights
             part.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)  # those of a shorter training
             done["weights_lost"] = str(error)
         return done

@@ -144,6 +144,17 @@ class Proposer:
         costs = count_costs(candidate.config)
         return Proposal(self.index - 1, candidate.origin, candidate.params, candidate.width, candidate.config, costs)
 
+    def again(
+        self, index: int, origin: str, params: dict[str, Value], width: float, config: MobileFormerConfig
+    ) -> Proposal:
+        """A proposal that a run made and did not finish, pending once more."""
+        costs = count_costs(config)
+        candidate = self.ground.placed(origin, Sized(dict(params), width, config, costs.madds))
+        self.seen.add(config.arch_id)
+        self.history.pending[config.arch_id] = candidate
+        self.index = max(self.index, index + 1)
+        return Proposal(index, origin, dict(params), width, config, costs)
+
     def _starting(self) -> list[Candidate]:
         if self._starts is None:
             known = [*self._transferred, *self._published()]

@@ -1,7 +1,11 @@
 """The search: propose, evaluate in workers, write each finished trial at once, go on where the last run stopped."""
 
 import contextlib
+import dataclasses
 import datetime
+import itertools
+import json
+import operator
 import os
 import shlex
 import shutil
@@ -26,10 +30,12 @@ from mfsearch.search.rungs import (
     Promotion,
     Rungs,
     Standing,
+    Stop,
     finalists,
     merged,
     next_final,
     next_promotion,
+    quota,
     ranking,
     score_at,
     short_row,
@@ -55,6 +61,10 @@ from mfsearch.search.workers import Event, WorkerPool
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 TAUGHT = 64  # best trials of another study that are kept as its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows
+LONGER = ("top1", "reason", "epochs", "curve", "train_seconds", "weights_lost")  # what is kept of a longer training
+SPARE = 5  # checkpoints kept below those that go on: later results may let them up
+RUNNING = "running.json"  # the proposals that are being tried
+FINAL_SHARE = 0.5  # of a time limit, at most, is left for the final
 MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
 MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained
 
@@ -82,6 +92,7 @@ class Running:
     madds: int
     origin: str
     proposal: Proposal | None = None
+    stop: Stop | None = None
     promotion: Promotion | None = None
     stage: str = "waiting"
     share: float = 0.0
@@ -185,13 +196,8 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
         ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
         if not (folder / MANIFEST).exists():
             write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
-        calibration = find_calibration(
-            folder.parent, settings.space.digest, manifest["data"]["digest"], settings.recipe, settings.budget
-        )
-        budget = f"{settings.budget}".replace(" to ", "..")
-        trust = trust_line(
-            calibration, settings.recipe.epochs, f"mfsearch calibrate --budget {budget} --data {settings.data}"
-        )
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a study that is gone
+        trust = _trust(settings, folder.parent, manifest["data"]["digest"])
         return _Run(settings, limits, ledger, manifest, watcher, trust).run()
 
 
@@ -229,6 +235,15 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
         return manifest
     start = {"from": _taught(settings)} if settings.start_from is not None else {}
     return wanted | start | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+
+
+def _trust(settings: Settings, results: Path, data_digest: str) -> str:
+    """What a calibration says of the ranking, as a sentence; none that cannot be read stops a search."""
+    try:
+        found = find_calibration(results, settings.space.digest, data_digest, settings.recipe, settings.budget)
+    except ValueError as error:
+        return f"ranking: {error}"
+    return trust_line(found, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 
 def _taught(settings: Settings) -> dict[str, Any]:
@@ -269,12 +284,16 @@ class _Run:
             self.proposer.learn(told(row))
             self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
             self.progress.rows.append(row)
+        self.again = self._unfinished()
         self.progress.before = len(self.progress.rows)
         self.progress.rank()
+        self.final_for_time = False  # once it has begun nothing new is proposed
         self.exhausted = False
         self.dry = False  # the last ask found nothing new: no further one before a result comes
         self.interrupted = False
-        self.lost_in_a_row = 0
+        outcomes = [row["outcome"] in TRAINED for row in self.progress.rows]
+        self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
+        self.killed: set[Promotion] = set()  # longer trainings whose worker died once
 
     def run(self) -> RunResult:
         progress = self.progress
@@ -293,6 +312,45 @@ class _Run:
                     self.watcher.tick(progress)
             finally:
                 pool.close()
+
+    def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
+        """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
+        done = {row["proposal"] for row in self.progress.rows}
+        try:
+            kept = json.loads((self.ledger.folder / RUNNING).read_text(encoding="utf-8"))
+            return [
+                (
+                    self.proposer.again(
+                        item["proposal"],
+                        item["origin"],
+                        item["params"],
+                        item["width"],
+                        MobileFormerConfig.from_dict(item["config"]),
+                    ),
+                    None if item["stop"] is None else Stop(**item["stop"]),
+                )
+                for item in kept
+                if item["proposal"] not in done
+            ]
+        except (OSError, ValueError, KeyError, TypeError):  # none, or cut: they will be proposed anew
+            return []
+
+    def _note_running(self) -> None:
+        """Keep what is being tried, for a run that goes on after a kill."""
+        running = [(item.proposal, item.stop) for item in self.progress.running.values() if item.proposal is not None]
+        kept = [
+            {
+                "proposal": proposal.index,
+                "origin": proposal.origin,
+                "params": proposal.params,
+                "width": proposal.width,
+                "config": proposal.config.to_dict(),
+                "stop": None if stop is None else dataclasses.asdict(stop),
+            }
+            for proposal, stop in [*running, *self.again]
+        ]
+        with contextlib.suppress(DiskError):
+            write_json(self.ledger.folder / RUNNING, kept)
 
     def _job(self) -> Job:
         settings = self.settings
@@ -346,6 +404,7 @@ class _Run:
         half_done = self.progress.running or self._next_promotion() is not None
         if self._search_over() in ("trials", "exhausted") and not half_done:
             shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training is half done
+            (self.ledger.folder / RUNNING).unlink(missing_ok=True)
         return RunResult(self._over() or "", self.manifest, self.progress.rows)
 
     def _over(self) -> str | None:
@@ -365,7 +424,8 @@ class _Run:
             return "trials"
         if limits.seconds is not None:
             left = limits.seconds - (time.monotonic() - progress.started)
-            if left <= (progress.final_seconds() or 0.0):
+            self.final_for_time |= left <= min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
+            if self.final_for_time:
                 return "time"
         if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if progress.trained else MAX_LOST_AT_FIRST):
             last = [row["outcome"] for row in progress.rows[-self.lost_in_a_row :]]
@@ -402,16 +462,20 @@ class _Run:
         pool.submit(number, Work(config, promotion.rung, promotion.seed))
 
     def _try_new(self, pool: WorkerPool, number: int) -> None:
-        proposal = self.proposer.next()
-        self.progress.screened = self.proposer.screened
-        if proposal is None:
-            self.dry = True  # results to come may open new ground
-            self.exhausted = not self.progress.running
-            return
+        if self.again:
+            proposal, stop = self.again.pop(0)
+        else:
+            new = self.proposer.next()
+            self.progress.screened = self.proposer.screened
+            if new is None:
+                self.dry = True  # results to come may open new ground
+                self.exhausted = not self.progress.running
+                return
+            proposal, stop = new, stop_rule(self.progress.rows, self.progress.objectives, self.settings.rungs)
         self.progress.running[number] = Running(
-            proposal.config, proposal.costs.madds, proposal.origin, proposal=proposal
+            proposal.config, proposal.costs.madds, proposal.origin, proposal=proposal, stop=stop
         )
-        stop = stop_rule(self.progress.rows, self.progress.objectives, self.settings.rungs)
+        self._note_running()
         pool.submit(number, Work(proposal.config, 0, self.settings.seed, stop))
 
     def _take(self, event: Event) -> None:
@@ -420,13 +484,18 @@ class _Run:
             running.stage, running.share = event.stage, event.share
             return
         assert event.row is not None
+        if event.row.get("disk_full"):
+            raise DiskError(f"cannot write in {self.ledger.folder}: {event.row['reason']}; finished trials are kept")
         del self.progress.running[event.worker]
         self.dry = False
         if running.proposal is not None:
             self._take_trial(running.proposal, event.row)
         else:
             assert running.promotion is not None
-            self._take_longer(running.promotion, event.row)
+            if event.killed and running.promotion not in self.killed:
+                self.killed.add(running.promotion)  # comes up again, and goes on from its checkpoint
+            else:
+                self._take_longer(running.promotion, event.row)
         self._drop_files()
 
     def _score(self, result: dict[str, Any]) -> float | None:
@@ -435,7 +504,7 @@ class _Run:
 
     def _take_trial(self, proposal: Proposal, result: dict[str, Any]) -> None:
         progress = self.progress
-        row = proposed(proposal) | result | {"finished": _now()}
+        row = proposed(proposal) | result | {"score": self._score(result), "finished": _now()}
         row["number"] = self.ledger.add(row, self.proposer.choices)
         self.proposer.learn(told(row))
         self.lost_in_a_row = 0 if row["outcome"] in TRAINED else self.lost_in_a_row + 1
@@ -446,7 +515,7 @@ class _Run:
     def _take_longer(self, promotion: Promotion, result: dict[str, Any]) -> None:
         progress = self.progress
         stage = {
-            **{key: result.get(key) for key in ("top1", "reason", "epochs", "curve", "train_seconds")},
+            **{key: result.get(key) for key in LONGER},
             "score": self._score(result),
             "rung": promotion.rung,
             "seed": promotion.seed,
@@ -463,10 +532,11 @@ class _Run:
         """Only members of the front keep weights, and only trainings that may go on keep their checkpoint."""
         progress, rungs = self.progress, self.settings.rungs
         running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
+        running |= {proposal.arch_id for proposal, _ in self.again}
         front = {row["arch_id"] for row in progress.rows if row["number"] in progress.front}
         may_go_on = {row["arch_id"] for row in finalists(progress.standing, rungs)}
         for rung, ranked in enumerate(progress.standing.ranked):
-            better = ranked[: -(-len(ranked) // 2)]
+            better = ranked[: quota(len(ranked), rungs) + SPARE]
             may_go_on |= {row["arch_id"] for row in better if score_at(row, rung + 1) is None}
         kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
         for name, arch_ids in kept.items():

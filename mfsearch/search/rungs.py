@@ -35,8 +35,8 @@ class Rungs:
     """How long networks are trained, in multiples of the recipe's epochs.
 
     factors: rising, the first is 1. keep: of those with k results at a rung, k / keep go on to the next. finalists: at
-    the end that many are trained at the last rung, `seeds` times each with seeds of their own. rank_by: what networks
-    are compared by, one of READINGS; the front is drawn with top1 whatever it says.
+    the end that many, and all of the front, are trained at the last rung, `seeds` times each with seeds of their own.
+    rank_by: what networks are compared by, one of READINGS; the front is drawn with top1 whatever it says.
     """
 
     factors: tuple[float, ...] = (1.0, 3.0, 9.0)
@@ -48,11 +48,11 @@ class Rungs:
     def __post_init__(self) -> None:
         factors = tuple(float(factor) for factor in self.factors)
         object.__setattr__(self, "factors", factors)
-        if not factors or factors[0] != 1 or any(b <= a for a, b in itertools.pairwise(factors)):
+        if not factors or factors[0] != 1 or not all(a < b for a, b in itertools.pairwise(factors)):
             raise ValueError(f"rungs must begin with 1 and rise, like 1,3,9, got {','.join(f'{f:g}' for f in factors)}")
         if factors[-1] > 1000:
             raise ValueError(f"rungs must be at most 1000 short trainings long, got {factors[-1]:g}")
-        if self.keep <= 1:
+        if not self.keep > 1:
             raise ValueError(f"rungs keep one in more than 1, got {self.keep:g}")
         if not 0 <= self.finalists <= 100:
             raise ValueError(f"finalists must be 0 to 100, got {self.finalists}")
@@ -81,7 +81,8 @@ class Promotion:
 def score_at(row: Row, rung: int) -> float | None:
     """Mean score of a trial at a rung over the seeds it was trained with there; None where it was not."""
     if rung == 0:
-        return float(row["score"]) if row["outcome"] == "trained" else None
+        value = row["score"] if "score" in row else row["top1"]  # a study from before there were scores
+        return float(value) if row["outcome"] == "trained" else None
     found = [stage["score"] for stage in row.get("stages", ()) if stage["rung"] == rung and stage["score"] is not None]
     return statistics.fmean(found) if found else None
 
@@ -147,16 +148,21 @@ def _by_gain(rank: list[tuple[Row, float]], worst: float) -> list[Row]:
 
 class Standing(NamedTuple):
     """Where the trials stand. ranked: the ranking of each rung below the last; judged: networks whose short training
-    was finished or given up."""
+    was finished or given up; leaders: how many no other one beats at the rung before the last."""
 
     ranked: tuple[list[Row], ...] = ()
     judged: int = 0
+    leaders: int = 0
 
 
 def standing(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> Standing:
     """The standing that promotions are decided by; to be made anew once a row comes or changes."""
     ranked = tuple(ranking(rows, objectives, rung) for rung in range(rungs.last))
-    return Standing(ranked, len(ranked[0]) + stopped_count(rows) if ranked else 0)
+    if not ranked:
+        return Standing()
+    values = [_minimised(row, score_at(row, rungs.last - 1) or 0.0, objectives) for row in ranked[-1]]
+    leaders = nondominated_ranks(np.array(values)).count(0) if values else 0
+    return Standing(ranked, len(ranked[0]) + stopped_count(rows), leaders)
 
 
 def quota(count: int, rungs: Rungs) -> int:
@@ -194,15 +200,17 @@ def next_final(at: Standing, rungs: Rungs, running: Collection[Promotion], seed:
 def finalists(at: Standing, rungs: Rungs) -> list[Row]:
     """The best of the rung before the last; where too few came there, the best of the rungs below.
 
-    At most one in `keep` of the networks tried, however many are asked for.
+    More than asked for where the front there is larger: over a wide budget it is. At most one in `keep` of the networks
+    tried.
     """
-    places = min(rungs.finalists, math.ceil(at.judged / rungs.keep))
+    wanted = max(rungs.finalists, at.leaders) if rungs.finalists else 0
+    places = min(wanted, math.ceil(at.judged / rungs.keep))
     chosen = {row["number"]: row for ranked in reversed(at.ranked) for row in ranked[:places]}
     return list(chosen.values())[:places]
 
 
 def _tried(row: Row, rung: int, seed: int) -> bool:
-    return any(stage["rung"] == rung and stage["seed"] == seed for stage in row.get("stages", ()))
+    return any(stage["rung"] >= rung and stage["seed"] == seed for stage in row.get("stages", ()))
 
 
 @dataclass(frozen=True)

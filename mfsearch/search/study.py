@@ -31,6 +31,7 @@ RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
 STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
+RESERVED = ("calibrations", "twins", "reference")  # folders beside the studies
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
 OUTCOMES = {
@@ -219,6 +220,8 @@ def write_json(path: Path, data: Any, *, private: bool = False) -> None:
 
 def check_name(name: str) -> str:
     """The name of a study, which is also its folder's: letters, digits, dot, dash and underscore."""
+    if name in RESERVED:
+        raise ValueError(f"a study cannot be called {name!r}: that folder of results holds something else")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise ValueError(f"a study's name must be letters, digits, '.', '_' and '-', up to 100, got {name!r}")
     return name

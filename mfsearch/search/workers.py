@@ -25,6 +25,7 @@ class Event:
     stage: str = ""
     share: float = 0.0
     row: dict[str, Any] | None = None
+    killed: bool = False
 
 
 class WorkerError(RuntimeError):
@@ -105,7 +106,8 @@ class WorkerPool:
             self.start_reason = self.start_reason or f"a worker process {how}"
         events = []
         if worker.busy:
-            events.append(Event(number, "done", row={"outcome": "failed", "reason": f"its worker process {how}"}))
+            row = {"outcome": "failed", "reason": f"its worker process {how}"}
+            events.append(Event(number, "done", row=row, killed=True))
         worker.pipe.close()
         self.workers[number] = _Worker(self.job)
         return events

@@ -121,6 +121,11 @@ def test_curve_and_steps_are_reported_as_they_happen(
 ) -> None:
     steps: list[tuple[int, int]] = []
     told: list[EpochLog] = []
+
+    def note(log: EpochLog) -> bool:
+        told.append(log)
+        return True
+
     result = short_train(
         tiny,
         digits,
@@ -128,7 +133,7 @@ def test_curve_and_steps_are_reported_as_they_happen(
         seed=0,
         points=(0.75, 1.5),
         on_step=lambda step, total: steps.append((step, total)),
-        on_point=lambda log: told.append(log) is None,
+        on_point=note,
     )
     logs = result.curve
     assert [log.epoch for log in logs] == [0.75, 1.5]
@@ -148,7 +153,7 @@ def test_a_training_of_any_few_steps_runs(
     recipe = Recipe(resolution=32, epochs=steps, batch=65_536, crop=0, warmup=warmup)
     seen: list[int] = []
     config = dataclasses.replace(tiny, blocks=tiny.blocks[:1], dyrelu=DyReLUConfig("none"))
-    result = short_train(config, digits, recipe, seed=0, on_step=lambda step, _: seen.append(step))
+    result = short_train(config, digits, recipe, seed=0, on_step=noting(seen))
     assert seen == list(range(1, steps + 1))
     assert [log.epoch for log in result.curve] == [steps]
 
@@ -207,10 +212,14 @@ def test_evaluate_counts_right_answers_over_all_batches_and_keeps_the_mode(
     loss = -sum(float(row[label]) for row, label in zip(probabilities, digits.val_labels, strict=True)) / 120
     for training in (True, False):
         model.train(training)
-        assert evaluate(model, digits) == (right / 120, pytest.approx(loss, abs=1e-5))
+        found = evaluate(model, digits)
+        assert found.top1 == right / 120
+        assert found.loss == pytest.approx(loss, abs=1e-5)
         assert model.training == training
     monkeypatch.setattr("mfsearch.proxy.short_train.EVAL_BATCH", 50)
-    assert evaluate(model, digits) == (right / 120, pytest.approx(loss, abs=1e-5))
+    found = evaluate(model, digits)
+    assert found.top1 == right / 120
+    assert found.loss == pytest.approx(loss, abs=1e-5)
 
 
 def test_the_proxy_has_as_many_outputs_as_the_data_has_classes(tiny: MobileFormerConfig, digits: DeviceData) -> None:
@@ -229,6 +238,10 @@ def cut_at(step: int) -> Callable[[int, int], None]:
             raise CutError
 
     return on_step
+
+
+def noting(steps: list[int]) -> Callable[[int, int], None]:
+    return lambda step, _: steps.append(step)
 
 
 def figures(result: ShortTraining) -> tuple[float, list[tuple[float, float, float, float]]]:
@@ -274,7 +287,7 @@ def test_a_training_cut_anywhere_and_begun_again_is_the_same_to_the_bit(
             seed=3,
             points=POINTS,
             checkpoint=path,
-            on_step=lambda step, _, seen=seen: seen.append(step),
+            on_step=noting(seen),
         )
         assert_same(again, whole)
         assert seen == list(range(max(1, steps[-1]), 13))  # the step that was cut is done again, none before it
@@ -298,7 +311,7 @@ def test_a_cut_at_a_point_asks_again_whether_to_go_on(
         seed=0,
         points=POINTS,
         checkpoint=path,
-        on_step=lambda step, _: steps.append(step),
+        on_step=noting(steps),
         on_point=lambda _: False,
     )
     assert not again.finished
@@ -312,7 +325,7 @@ def test_on_point_ends_a_training_where_it_is(tiny: MobileFormerConfig, digits: 
         *(tiny, digits, brief),
         seed=0,
         points=POINTS,
-        on_step=lambda step, _: seen.append(step),
+        on_step=noting(seen),
         on_point=lambda log: log.epoch > 1,
     )
     assert not stopped.finished
@@ -328,9 +341,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one_as_if_it_had_been_long_fro
     path = tmp_path / "c.pt"
     short = short_train(tiny, digits, brief, seed=1, points=POINTS, checkpoint=path)
     steps: list[int] = []
-    longer = short_train(
-        tiny, digits, brief, seed=1, points=(*POINTS, 3.0), checkpoint=path, on_step=lambda step, _: steps.append(step)
-    )
+    longer = short_train(tiny, digits, brief, seed=1, points=(*POINTS, 3.0), checkpoint=path, on_step=noting(steps))
     assert steps == list(range(13, 25))
     assert longer.curve[:2] == short.curve
     assert longer.train_seconds > short.train_seconds
@@ -364,7 +375,7 @@ def test_a_checkpoint_of_another_training_is_ignored(
             seed=seed,
             points=points,
             checkpoint=path,
-            on_step=lambda step, _, steps=steps: steps.append(step),
+            on_step=noting(steps),
         )
         assert steps[0] == 1
         assert_same(found, short_train(config, data, recipe, seed=seed, points=points))
@@ -386,9 +397,7 @@ def test_a_damaged_checkpoint_is_ignored_and_written_anew(
         cuts = {"empty": b"", "half": content[: len(content) // 2], "no last byte": content[:-1], "text": b"hello"}
         path.write_bytes(cuts[damage])
     steps: list[int] = []
-    again = short_train(
-        tiny, digits, brief, seed=1, points=POINTS[:1], checkpoint=path, on_step=lambda step, _: steps.append(step)
-    )
+    again = short_train(tiny, digits, brief, seed=1, points=POINTS[:1], checkpoint=path, on_step=noting(steps))
     assert steps == list(range(1, 7))
     assert_same(again, whole)
     assert path.is_dir() or path.stat().st_size > 1000

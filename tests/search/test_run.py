@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,16 +19,19 @@ from safetensors.torch import load_file
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
-from mfsearch.search.study import JOURNAL, WEIGHTS, find_study, read_manifest, read_trials
+from mfsearch.search.evaluate import Job, Work
+from mfsearch.search.rungs import Rungs, finalists, short_row, standing
+from mfsearch.search.study import CHECKPOINTS, JOURNAL, WEIGHTS, find_study, read_manifest, read_trials
+from mfsearch.search.workers import Event
 from tests.conftest import TINY_SPACE
 
 
-def arguments(images: Path, results: Path, *more: str, budget: str = "0.5M") -> list[str]:
-    """A search over tiny networks: half a pass over 43 small images."""
+def arguments(images: Path, results: Path, *more: str, budget: str = "0.5M", rungs: str = "1") -> list[str]:
+    """A search over tiny networks: half a pass over 43 small images, without longer trainings."""
     return [
         *("run", "--budget", budget, "--space", str(TINY_SPACE), "--data", str(images), "--study", "s"),
         *("--resolution", "32", "--classes", "2", "--results", str(results)),
-        *("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", *more),
+        *("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", "--rungs", rungs, *more),
     ]
 
 
@@ -49,7 +53,7 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     for row in rows:
         assert count_madds(MobileFormerConfig.from_dict(row["config"])) == row["madds"] <= 500_000
         assert 0 <= row["top1"] <= 1
-        assert len(row["curve"]) == 1
+        assert [log["epoch"] for log in row["curve"]] == [0.2, 0.4]  # steps 1 and 2 of 5 a pass: half way and the end
         assert row["resolution"] == 32
     assert (tmp_path / "s" / "report.html").read_text().startswith("<!")
 
@@ -91,16 +95,63 @@ def test_a_database_holds_one_study_of_a_name(
     assert len(read_trials(tmp_path / "a" / "s")) == 2
 
 
-def test_two_runs_of_one_worker_are_the_same(
+def test_two_runs_of_one_worker_are_the_same_longer_trainings_included(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = []
     for name in ("a", "b"):
-        assert main(arguments(image_folder, tmp_path / name, "--trials", "12", "--json")) == 0
+        assert main(arguments(image_folder, tmp_path / name, "--trials", "12", "--json", rungs="1,2,4")) == 0
         capsys.readouterr()
         rows = read_trials(tmp_path / name / "s")
-        found.append([(row["arch_id"], row["top1"], [log["loss"] for log in row["curve"]]) for row in rows])
+        for row in rows:
+            row["stages"] = [(s["rung"], s["seed"], s["top1"], losses(s)) for s in row.get("stages", ())]
+        found.append([(row["arch_id"], row["outcome"], row["top1"], losses(row), row["stages"]) for row in rows])
     assert found[0] == found[1]
+    rungs = [rung for *_, stages in found[0] for rung, *_ in stages]
+    assert rungs.count(1) >= 2  # of the first six one in three, and later ones
+    assert rungs.count(2) == 4 * 2  # a third of twelve, two seeds each
+
+
+def losses(record: dict[str, Any]) -> list[float]:
+    return [log["loss"] for log in record["curve"]]
+
+
+def test_the_better_networks_are_trained_longer_and_their_rows_say_so(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    final = ("--finalists", "2", "--final-seeds", "2")
+    assert main(arguments(image_folder, tmp_path, "--trials", "6", *final, rungs="1,5", budget="0.6M")) == 0
+    assert "final" not in capsys.readouterr().err
+    rows = read_trials(tmp_path / "s")
+    longer = [row for row in rows if "stages" in row]
+    assert len(rows) == 6
+    assert len(longer) == 2
+    for row in longer:
+        assert [(s["rung"], s["seed"]) for s in row["stages"]] == [(1, 0), (1, 1)]
+        for stage in row["stages"]:
+            assert [log["epoch"] for log in stage["curve"]] == [0.2, 0.4, 2.4]  # steps 1, 2 and 5 * 0.5 * 5 = 12.5
+            assert stage["epochs"] == 2.4
+        values = [stage["top1"] for stage in row["stages"]]
+        assert row["top1"] == sum(values) / 2
+        assert row["rung"] == 1
+        assert row["top1_std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        assert losses(row["stages"][0])[:2] == losses(row)  # the short training went on
+        assert losses(row["stages"][1])[:2] != losses(row)
+        assert row["top1_short"] == row["curve"][-1]["top1"]
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
+    for path in (tmp_path / "s" / WEIGHTS).iterdir():  # of the study's seed, as long as that was trained
+        assert path.stem in {row["arch_id"] for row in rows}
+
+    more = arguments(image_folder, tmp_path, "--trials", "9", *final, rungs="1,5", budget="0.6M")
+    assert main(more) == 0
+    again = read_trials(tmp_path / "s")
+    assert len(again) == 9
+    assert [short_row(row) for row in again[:6]] == [short_row(row) for row in rows]
+    for old, new in zip(rows, again[:6], strict=True):
+        assert new.get("stages", [])[: len(old.get("stages", []))] == old.get("stages", [])
+    best = finalists(standing(again, ["top1", "madds"], Rungs((1, 5))), Rungs((1, 5), finalists=2))
+    assert all(len(row["stages"]) == 2 for row in best)
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
 
 
 def test_other_settings_under_the_same_name_are_refused(
@@ -206,3 +257,147 @@ def test_a_killed_worker_costs_its_trial_and_a_killed_search_loses_nothing(
     assert main(arguments(image_folder, tmp_path, "--trials", str(trained + 1), "--json")) == 0
     assert report(capsys)["trained"] == trained + 1
     assert read_trials(tmp_path / "s")[: len(rows)] == rows
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_ctrl_c_in_the_final_keeps_everything_and_the_final_goes_on(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one training of the final is cut in its middle: its checkpoint and all trials stay."""
+    monkeypatch.setenv("MFSEARCH_CHECKPOINT_SECONDS", "0.05")
+    more = ("--trials", "2", "--finalists", "1", "--final-seeds", "1", "--rungs", "1,150")
+    with started(image_folder, tmp_path, *more) as process:
+        wait_for_trials(tmp_path, 2, process)
+        wait_for_longer(tmp_path, process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "every finished trial is kept" in out
+    rows = read_trials(tmp_path / "s")
+    assert [row.get("stages") for row in rows] == [None, None]
+    assert len([*(tmp_path / "s" / CHECKPOINTS).glob("*.pt")]) >= 1
+    assert main([*arguments(image_folder, tmp_path, *more), "--json"]) == 0
+    assert report(capsys)["trained"] == 2
+    after = read_trials(tmp_path / "s")
+    assert [short_row(row) for row in after] == rows
+    assert sorted(len(row.get("stages", ())) for row in after) == [0, 1]
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
+
+
+def wait_for_longer(results: Path, process: subprocess.Popen[str]) -> None:
+    """Until a training has written a checkpoint since the last result."""
+    folder = results / "s"
+    for _ in range(6000):
+        told = (folder / JOURNAL).stat().st_mtime_ns
+        with contextlib.suppress(FileNotFoundError):
+            if any(path.stat().st_mtime_ns > told for path in (folder / CHECKPOINTS).glob("*.pt")):
+                return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("no checkpoint in a minute")
+
+
+SHORT = 10.0  # seconds of a short training in the tests of time below
+
+
+class Clock:
+    """Stands still unless a training is waited for."""
+
+    def __init__(self) -> None:
+        self.now = self.begun = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class PretendPool:
+    """Workers that train nothing: every training takes its time on the clock and ends with an accuracy of its own."""
+
+    clock: Clock
+    limit = 500  # trainings
+
+    def __init__(self, count: int, job: Job) -> None:
+        self.job, self.count = job, count
+        self.working: dict[int, tuple[float, Work]] = {}
+        self.waits = 0
+
+    def idle(self) -> list[int]:
+        return [number for number in range(self.count) if number not in self.working]
+
+    def submit(self, number: int, work: Work) -> None:
+        factors = self.job.rungs.factors
+        goes_on = work.rung > 0 and work.seed == self.job.seed
+        factor = factors[work.rung] - (factors[work.rung - 1] if goes_on else 0)
+        self.working[number] = (self.clock.now + SHORT * factor, work)
+
+    def wait(self, timeout: float) -> list[Event]:
+        self.waits += 1
+        assert self.waits < self.limit, "the search does not end"
+        if not self.working:
+            self.clock.now += timeout
+            return []
+        number, (end, work) = min(self.working.items(), key=lambda item: item[1][0])
+        del self.working[number]
+        self.clock.now = end
+        top1 = int(work.config.arch_id[:4], 16) / 0x10000
+        log = {"epoch": 1.0, "loss": 2 - top1, "val_loss": 2 - top1, "top1": top1, "seconds": SHORT}
+        row = {"outcome": "trained", "reason": None, "top1": top1, "curve": [log], "train_seconds": SHORT}
+        return [Event(number, "done", row=row)]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A search in this process on a clock of its own."""
+    clock = Clock()
+    monkeypatch.setattr(PretendPool, "clock", clock, raising=False)
+    monkeypatch.setattr("mfsearch.search.run.WorkerPool", PretendPool)
+    monkeypatch.setattr("mfsearch.search.run.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("seconds", [200, 400, 900])
+def test_a_time_limit_leaves_room_for_the_final(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int, seconds: int
+) -> None:
+    """The final is whole and the limit kept to one training of each worker, which takes 30 s at the most."""
+    more = ("--time", f"{seconds}s", "--sampler", "random", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3")) == 0
+    assert report(capsys)["stopped"] == "time"
+    taken = pretended.now - pretended.begun
+    assert seconds - 45 < taken <= seconds + 30
+    rows = read_trials(tmp_path / "s")
+    final = [len(row["stages"]) for row in rows if "stages" in row]
+    assert final == [2] * min(5, -(-len(rows) // 3))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
+) -> None:
+    """Eight networks in all: the last ask may find nothing new while only longer trainings run."""
+    space = tmp_path / "few.yaml"
+    text = re.sub(r"\[([^],]+), [^]]*\]", r"\1", TINY_SPACE.read_text())  # the first choice of each knob
+    space.write_text(text.replace("out: 4}", "out: [4, 8]}", 1).replace("width: solve", "width: 1"))
+    more = ("--space", str(space), "--trials", "100", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,2,4", budget="1K..100M")) == 0
+    assert report(capsys)["stopped"] == "exhausted"
+    rows = read_trials(tmp_path / "s")
+    assert len({row["arch_id"] for row in rows}) == len(rows)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_longer_training_comes_twice_and_the_final_waits_for_those_that_decide_it(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
+) -> None:
+    more = ("--trials", "30", "--sampler", "random", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3,9")) == 0
+    assert report(capsys)["stopped"] == "trials"
+    rows = read_trials(tmp_path / "s")
+    stages = [(stage["rung"], row["number"], stage["seed"]) for row in rows for stage in row.get("stages", ())]
+    assert len(stages) == len(set(stages))
+    assert len([s for s in stages if s[0] == 1]) >= 10
+    assert len([s for s in stages if s[0] == 2]) == 5 * 2

@@ -1,5 +1,6 @@
 """Who is trained longer: worked out by hand on a few networks, and held to its rules on random streams of results."""
 
+import math
 import random
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from mfsearch.search.rungs import (
+    READINGS,
     Promotion,
     Rungs,
     Standing,
@@ -18,24 +20,28 @@ from mfsearch.search.rungs import (
     nondominated_ranks,
     quota,
     ranking,
+    score_at,
     short_row,
     standing,
     stop_rule,
     stopped_count,
-    top1_at,
+    told,
 )
 
 TWO = ["top1", "madds"]
 THREE = ["top1", "madds", "latency_ms"]
+BY_TOP1 = Rungs(rank_by="top1")
 
 
 def trial(number: int, top1: float, madds: int = 100, outcome: str = "trained", **more: Any) -> dict[str, Any]:
     curve = [{"epoch": 0.5, "top1": top1 - 0.1}, {"epoch": 1.0, "top1": top1}]
-    return {"number": number, "outcome": outcome, "top1": top1, "madds": madds, "curve": curve, **more}
+    row = {"number": number, "outcome": outcome, "top1": top1, "score": top1, "madds": madds, "curve": curve}
+    return row | more
 
 
 def stage(rung: int, top1: float | None, seed: int = 0) -> dict[str, Any]:
-    return {"rung": rung, "seed": seed, "top1": top1, "reason": None if top1 is not None else "diverged"}
+    reason = None if top1 is not None else "diverged"
+    return {"rung": rung, "seed": seed, "top1": top1, "score": top1, "reason": reason}
 
 
 def numbers(rows: list[dict[str, Any]]) -> list[int]:
@@ -57,6 +63,7 @@ def numbers(rows: list[dict[str, Any]]) -> list[int]:
         ({"finalists": 101}, "finalists must be 0 to 100, got 101"),
         ({"seeds": 0}, "trained with 1 to 10 seeds, got 0"),
         ({"seeds": 11}, "trained with 1 to 10 seeds, got 11"),
+        ({"rank_by": "madds"}, "networks are ranked by val_loss, loss, top1, got 'madds'"),
     ],
 )
 def test_rungs_that_make_no_sense_are_refused(wrong: dict[str, Any], says: str) -> None:
@@ -65,14 +72,15 @@ def test_rungs_that_make_no_sense_are_refused(wrong: dict[str, Any], says: str) 
 
 
 def test_rungs_are_plain_data() -> None:
-    assert Rungs((1, 3)).as_dict() == {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 5, "seeds": 2}
+    plain = {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 5, "seeds": 2, "rank_by": "val_loss"}
+    assert Rungs((1, 3)).as_dict() == plain
     assert Rungs((1,)).last == 0
     assert Rungs((1, 3, 9)).last == 2
     assert [quota(count, Rungs()) for count in (0, 2, 3, 5, 6, 30)] == [0, 0, 1, 1, 2, 10]
 
 
 def test_nondominated_ranks_by_hand() -> None:
-    """(1, 4), (2, 2), (4, 1) are the front; (2, 4) is beaten by two of them; (3, 3) by (2, 2) alone; (4, 4) by those."""
+    """(1, 4), (2, 2), (4, 1) are the front; (2, 4) is beaten by two of them, (3, 3) by one; (4, 4) by these two."""
     values = np.array([[4, 4], [1, 4], [3, 3], [2, 2], [2, 4], [4, 1], [2, 2]], dtype=np.float64)
     assert nondominated_ranks(values) == [2, 0, 1, 0, 1, 0, 0]
     assert nondominated_ranks(np.array([[3.0], [1.0], [2.0], [1.0]])) == [2, 0, 1, 0]
@@ -91,14 +99,14 @@ def test_nondominated_ranks_are_one_more_than_the_worst_rank_that_beats_them(see
         assert rank == 1 + max(beating, default=-1)
 
 
-def test_top1_at_a_rung_is_the_mean_over_its_seeds() -> None:
+def test_the_score_at_a_rung_is_the_mean_over_its_seeds() -> None:
     row = merged(trial(0, 0.5), [stage(1, 0.6), stage(2, 0.7), stage(2, 0.9, seed=1), stage(2, None, seed=2)])
-    assert top1_at(row, 0) == 0.5
-    assert top1_at(row, 1) == 0.6
-    assert top1_at(row, 2) == pytest.approx(0.8)
-    assert top1_at(trial(0, 0.5), 1) is None
-    assert top1_at(trial(0, 0.5, outcome="stopped"), 0) is None
-    assert top1_at(merged(trial(0, 0.5), [stage(1, None)]), 1) is None
+    assert score_at(row, 0) == 0.5
+    assert score_at(row, 1) == 0.6
+    assert score_at(row, 2) == pytest.approx(0.8)
+    assert score_at(trial(0, 0.5), 1) is None
+    assert score_at(trial(0, 0.5, outcome="stopped"), 0) is None
+    assert score_at(merged(trial(0, 0.5), [stage(1, None)]), 1) is None
 
 
 def test_inside_one_size_the_ranking_is_by_accuracy() -> None:
@@ -245,9 +253,9 @@ def test_the_stop_rule_by_hand() -> None:
     """Eight finished: each gained 0.1 in its second half, without spread: 0.1 is the bound. Nine judged with the one
     asked about, so three go on: with 0.1 to come it must not lie behind three."""
     rows = [trial(k, 0.1 * k) for k in range(1, 9)]
-    assert stop_rule(rows[:7], TWO, Rungs()) is None
+    assert stop_rule(rows[:7], TWO, BY_TOP1) is None
     assert stop_rule(rows, TWO, Rungs((1,))) is None
-    rule = stop_rule(rows, TWO, Rungs())
+    rule = stop_rule(rows, TWO, BY_TOP1)
     assert rule is not None
     assert rule.gain == pytest.approx(0.1)
     assert rule.place == 3
@@ -263,7 +271,7 @@ def test_the_bound_on_the_gain_is_the_mean_and_three_standard_deviations_of_a_fu
     rows = [trial(k, 0.5) for k in range(8)]
     for row in rows:
         row["curve"] = [{"top1": 0.5 if row["number"] < 4 else 0.3}, {"top1": 0.5}]
-    rule = stop_rule(rows, TWO, Rungs())
+    rule = stop_rule(rows, TWO, BY_TOP1)
     assert rule is not None
     assert rule.gain == pytest.approx(0.1 + 3 * (0.08 / 7 * 9 / 8) ** 0.5)
 
@@ -271,9 +279,9 @@ def test_the_bound_on_the_gain_is_the_mean_and_three_standard_deviations_of_a_fu
 def test_the_stop_rule_counts_curves_of_two_points_and_what_was_stopped() -> None:
     rows = [trial(k, 0.1 * k) for k in range(1, 9)]
     rows[0]["curve"] = rows[0]["curve"][-1:]
-    assert stop_rule(rows, TWO, Rungs()) is None
+    assert stop_rule(rows, TWO, BY_TOP1) is None
     rows += [trial(9, 0.9)] + [trial(10 + k, 0.01, outcome="stopped") for k in range(5)]
-    rule = stop_rule(rows, TWO, Rungs())
+    rule = stop_rule(rows, TWO, BY_TOP1)
     assert rule is not None
     assert rule.place == 5  # of 9 + 5 + 1
     assert len(rule.rivals) == 9
@@ -336,7 +344,7 @@ def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_bet
         elif running and (rng.random() < 0.5 or len(rows) >= 60):
             done = running.pop(rng.randrange(len(running)))
             row = rows[done.number]
-            top1 = None if rng.random() < 0.1 else round(min(1.0, (top1_at(row, 0) or 0) + 0.1 * rng.random()), 2)
+            top1 = None if rng.random() < 0.1 else round(min(1.0, (score_at(row, 0) or 0) + 0.1 * rng.random()), 2)
             rows[done.number] = merged(short_row(row), [*row.get("stages", ()), stage(done.rung, top1)])
         else:
             outcome = rng.choices(["trained", "stopped", "rejected", "failed"], [7, 1, 1, 1])[0]
@@ -351,3 +359,22 @@ def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_bet
         finals.append(coming)
     assert len(finals) == len(set(finals)) == len(chosen) * rungs.seeds
     assert {p.rung for p in finals} == {rungs.last}
+
+
+def test_readings_are_better_when_higher() -> None:
+    """A network that is certain and right has loss 0, the probability 1; one that guesses among 10 has a tenth."""
+    log = {"val_loss": math.log(10), "loss": 0.0, "top1": 0.3}
+    assert {name: read(log) for name, read in READINGS.items()} == {
+        "val_loss": pytest.approx(0.1),
+        "loss": 1.0,
+        "top1": 0.3,
+    }
+
+
+def test_networks_are_ranked_by_score_and_samplers_are_told_it() -> None:
+    rows = [trial(0, 0.5, score=0.1), trial(1, 0.4, score=0.2)]
+    assert numbers(ranking(rows, TWO, 0)) == [1, 0]
+    row = merged(rows[0], [stage(1, 0.9)])
+    assert told(row) == rows[0] | {"top1": 0.1}
+    failed = trial(2, 0.0, outcome="failed", score=None) | {"top1": None}
+    assert told(failed) == failed
