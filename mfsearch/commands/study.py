@@ -132,7 +132,7 @@ def export(args: argparse.Namespace) -> int:
             note = f"first weights: the short training's are kept for the front only, trial {trial} is not on it"
     result = export_network(config, args.to, weights=weights, seed=seed)
     if weights is not None:
-        note = f"{result.warm} tensors from the short training"
+        note = f"{result.warm} tensors from the longest training it got"
         if result.fresh:
             note += f", {len(result.fresh)} drawn anew for {config.classes} classes ({', '.join(result.fresh)})"
     if args.json:

@@ -80,8 +80,9 @@ def run_tasks(
     """The record of every task by its key, in the order of `tasks`; only those not yet in `path` are trained.
 
     A record holds key, arch_id, seed, points, outcome ("trained" or "failed"), reason, finished, and for a trained one
-    top1, curve, train_seconds and images_per_second. A training that fails is a record and is not tried again, except
-    where its worker process was killed: once at once, and again by the next call. on_done is called after a record is
+    top1, curve, train_seconds and images_per_second. A training that diverges is a record
+    and is not tried again; one whose worker was killed is tried once more at once; it and one that ended with another
+    error are tried again by the next call. on_done is called after a record is
     on the disk. identity: plain data that all trainings of the file must share.
 
     Raises ValueError for another identity than the file's (each difference named), for two tasks of one key, and for a
@@ -96,7 +97,7 @@ def run_tasks(
         ledger = _Ledger(path, identity)
         for task in tasks:
             ledger.check(task)
-        pending = [task for task in tasks if task.key not in ledger.records or ledger.records[task.key].get("killed")]
+        pending = [task for task in tasks if task.key not in ledger.records or ledger.records[task.key].get("retry")]
 
         def keep(task: Task, result: Record) -> None:
             record = ledger.add(task, result)
@@ -300,7 +301,7 @@ def _train_all(
                             pending.appendleft(worker.task)
                         elif worker.task is not None:
                             reason = f"its worker process {how}, twice"
-                            finish(worker.task, {"outcome": "failed", "reason": reason, "killed": True})
+                            finish(worker.task, {"outcome": "failed", "reason": reason, "retry": True})
                         continue
                     if kind == "unready":  # it ends now; the EOF counts it
                         start_reason = content
@@ -377,9 +378,9 @@ def _serve(pipe: Any, proxy: Proxy, make_trainer: MakeTrainer) -> None:
             result = train(task)
         except TrainingError as error:
             result = {"outcome": "failed", "reason": str(error)}
-        except Exception as error:  # out of memory, a full disk: this training's end alone
+        except Exception as error:  # out of memory, a full disk: no word on the network, so the next call tries again
             words = str(error).partition("\n")[0] or "no message"
-            result = {"outcome": "failed", "reason": f"{type(error).__name__}: {words}"}
+            result = {"outcome": "failed", "reason": f"{type(error).__name__}: {words}", "retry": True}
             broken = proxy.device != "cpu" and not isinstance(error, torch.OutOfMemoryError)
         pipe.send(("done", result))
         if broken:  # the device is lost to this process; a new one takes its place
