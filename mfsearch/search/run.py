@@ -9,11 +9,9 @@ import operator
 import os
 import shlex
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +22,7 @@ from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibrate import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, Work
 from mfsearch.search.front import front_numbers
+from mfsearch.search.processes import interruptible
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.rungs import (
     READINGS,
@@ -290,7 +289,7 @@ class _Run:
         self.final_for_time = False  # once it has begun nothing new is proposed
         self.exhausted = False
         self.dry = False  # the last ask found nothing new: no further one before a result comes
-        self.interrupted = False
+        self.interrupted: Callable[[], bool] = lambda: False
         outcomes = [row["outcome"] in TRAINED for row in self.progress.rows]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
         self.killed: set[Promotion] = set()  # longer trainings whose worker died once
@@ -300,12 +299,12 @@ class _Run:
         self.watcher.began(progress, self.manifest)
         if self._over() and self._next_promotion() is None:
             return self._result()
-        with self._interruptible():
+        with interruptible() as self.interrupted:
             pool = WorkerPool(self.limits.workers, self._job())
             try:
                 while True:
                     self._give_work(pool)
-                    if self._over() and (self.interrupted or not progress.running):
+                    if self._over() and (self.interrupted() or not progress.running):
                         return self._result()
                     for event in pool.wait(timeout=0.5):
                         self._take(event)
@@ -382,24 +381,6 @@ class _Run:
             checkpoint_seconds=float(os.environ.get("MFSEARCH_CHECKPOINT_SECONDS") or CHECKPOINT_SECONDS),
         )
 
-    @contextlib.contextmanager
-    def _interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C ends the loop between two events, so that nothing finished is lost; a second one at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note(_signal: int, _frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-
-        before = signal.signal(signal.SIGINT, note)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
     def _result(self) -> RunResult:
         half_done = self.progress.running or self._next_promotion() is not None
         if self._search_over() in ("trials", "exhausted") and not half_done:
@@ -409,7 +390,7 @@ class _Run:
 
     def _over(self) -> str | None:
         """Why no training begins any more, or None."""
-        if self.interrupted:
+        if self.interrupted():
             return "interrupted"
         if self.limits.seconds is not None and time.monotonic() - self.progress.started >= self.limits.seconds:
             return "time"

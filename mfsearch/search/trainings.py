@@ -11,8 +11,6 @@ import json
 import multiprocessing as mp
 import os
 import re
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +23,10 @@ import torch
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
+from mfsearch.search.processes import deaf_to_interrupts, interruptible, serve_parent
 from mfsearch.search.settings import versions
 from mfsearch.search.study import DiskError, locked
-from mfsearch.search.workers import MAX_START_FAILURES, WorkerError, _deaf_to_interrupts, _follow
+from mfsearch.search.workers import MAX_START_FAILURES, WorkerError
 
 SCHEMA = 1
 CHECKPOINTS = "checkpoints"
@@ -251,7 +250,7 @@ class _Worker:
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, proxy, make_trainer), daemon=True)
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             self.process.start()
         child.close()
         self.ready = False
@@ -276,7 +275,7 @@ def _train_all(
         for name in (f"{task.key}.pt", f"{task.key}.pt.part"):
             (proxy.checkpoints / name).unlink(missing_ok=True)
 
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         try:
             while pending or any(worker.task for worker in workers):
                 if interrupted():
@@ -335,33 +334,9 @@ def _bury(worker: _Worker) -> str:
     return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
 
 
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first ends the loop between two results, the second at once."""
-    pressed = False
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: pressed
-        return
-
-    def note(_signal: int, _frame: Any) -> None:
-        nonlocal pressed
-        if pressed:
-            raise KeyboardInterrupt
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: pressed
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _serve(pipe: Any, proxy: Proxy, make_trainer: MakeTrainer) -> None:
     """The worker's main: deaf to Ctrl-C (the parent decides), gone when the parent is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = mp.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    serve_parent()
     try:
         train = make_trainer(proxy)
     except Exception as error:

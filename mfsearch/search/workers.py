@@ -2,16 +2,13 @@
 
 import contextlib
 import multiprocessing as mp
-import os
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Literal
 
 from mfsearch.search.evaluate import Job, Work
+from mfsearch.search.processes import deaf_to_interrupts, serve_parent
 
 MAX_START_FAILURES = 2  # in a row, before the search gives up
 
@@ -37,7 +34,7 @@ class _Worker:
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, job), daemon=True)
-        with _deaf_to_interrupts():
+        with deaf_to_interrupts():
             self.process.start()
         child.close()
         self.busy = False
@@ -124,30 +121,9 @@ class WorkerPool:
             worker.pipe.close()
 
 
-@contextlib.contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """A process begun here ignores Ctrl-C from its first instruction: the terminal sends it to the whole group."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _follow(parent: mp.process.BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
-
-
 def _serve(pipe: Any, job: Job) -> None:
     """The worker's main: one thread, deaf to Ctrl-C (the parent decides), gone when the parent is."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = mp.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    serve_parent()
     try:
         import torch
 
