@@ -52,7 +52,7 @@ class Kills:
     faults: list[str] = field(default_factory=list)
 
 
-def start(line: list[str]) -> subprocess.Popen[str]:
+def begin(line: list[str]) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MFSEARCH_CHECKPOINT_SECONDS": str(CHECKPOINT_SECONDS)}
     return subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=environment
@@ -62,7 +62,7 @@ def start(line: list[str]) -> subprocess.Popen[str]:
 def run_undisturbed(line: list[str]) -> float:
     """Seconds of a search from its start to its end."""
     begun = time.monotonic()
-    process = start(line)
+    process = begin(line)
     said, _ = process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"the search ended with code {process.returncode}:\n{said}")
@@ -75,7 +75,7 @@ def run_killed(line: list[str], folder: Path, moments: Callable[[subprocess.Pope
     found = Kills()
     before: list[dict[str, Any]] = []
     while True:
-        process = start(line)
+        process = begin(line)
         if not moments(process):
             said, _ = process.communicate()
             if process.returncode != 0:
@@ -124,8 +124,15 @@ def outcome(folder: Path) -> dict[str, Any]:
             }
             for row in read_trials(folder)
         ],
-        "weights": {path.name: path.read_bytes() for path in (folder / WEIGHTS).iterdir()},
+        "weights": {path.name: weights(path) for path in (folder / WEIGHTS).iterdir()},
     }
+
+
+def weights(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and tensors of a safetensors file, whose metadata stand in any order."""
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    return json.loads(content[8:start]), content[start:]
 
 
 def curve(row: dict[str, Any]) -> list[tuple[float, ...]]:

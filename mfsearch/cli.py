@@ -89,10 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     calibrate.add_argument("--space", default="mobile_former", help="name or YAML file (default: %(default)s)")
     calibrate.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
     calibrate.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir if it is not there")
-    calibrate.add_argument("--networks", type=_whole, default=16, help="inside the band, and across (%(default)s)")
+    calibrate.add_argument(
+        "--networks", type=_whole, default=16, help="within 10 %% of the budget, and as many below (16)"
+    )
     calibrate.add_argument("--long", type=float, default=10.0, help="times the short training (default: %(default)g)")
     calibrate.add_argument("--seeds", type=_whole, default=3, help="of one network, for the noise (%(default)s)")
-    calibrate.add_argument("--target", type=float, help="tau wanted inside the band (default: 0.45)")
+    calibrate.add_argument("--target", type=float, help="Kendall's tau wanted inside the band (default: 0.45)")
     calibrate.add_argument("--target-across", type=float, help="tau wanted across budgets (default: 0.75)")
     calibrate.add_argument("--workers", type=_whole, default=1, help="processes of one thread each (%(default)s)")
     calibrate.add_argument("--seed", type=_whole, default=0, help="of networks, data split and training (%(default)s)")
@@ -161,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, text: str) -> Any:
-    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command = commands.add_parser(name, allow_abbrev=False, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(command=name)
     return command
 

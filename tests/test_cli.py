@@ -1,8 +1,8 @@
 """What a user types wrongly: each is a clear sentence and exit code 2, and nothing is written."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 import zipfile

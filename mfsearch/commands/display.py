@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
 from mfsearch.search.run import Progress
+from mfsearch.search.rungs import Rungs
 from mfsearch.units import format_madds, format_seconds
 
 LINES_LIVE = 8  # members of the front in the live panel
@@ -61,14 +62,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
             f"proxy     {recipe['epochs']:g} epochs at {recipe['resolution']} px, {recipe['optimizer']}, "
             f"batch {recipe['batch']}; {progress.limits.workers} worker(s) on {manifest['device']}"
         )
-        factors = ", ".join(f"{factor:g}x" for factor in progress.rungs.factors[1:])
-        if factors:
-            rungs = progress.rungs
-            self._say(
-                f"longer    {factors}: one in {rungs.keep:g} goes on, the last for {rungs.finalists} networks with "
-                f"{rungs.seeds} seeds"
-            )
-        self._say(f"{progress.trust}\n")
+        if progress.rungs.last:
+            self._say(f"longer    {_longer(progress.rungs)}")
+        self._say(f"{progress.trust}\n\n* is on the front when it is trained")
         if self.live is not None:
             self.live.start()
 
@@ -107,6 +103,13 @@ class Display(contextlib.AbstractContextManager["Display"]):
             facts += f"  {row['outcome']}: {row['reason']}"
         left = progress.seconds_left()
         return f"{facts}  {row['origin']}" + (f"  ({format_seconds(left)} left)" if left else "")
+
+
+def _longer(rungs: Rungs) -> str:
+    """In words who is trained longer."""
+    middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
+    words = f"one network in {rungs.keep:g} goes on to {middle} the short training; " if middle else ""
+    return f"{words}{rungs.finalists} finalists to {rungs.factors[-1]:g}x with {rungs.seeds} seeds each"
 
 
 def _panel(progress: Progress) -> Group:

@@ -26,10 +26,12 @@ DEFAULT_TRIALS = 30
 
 def run(args: argparse.Namespace) -> int:
     """Search; the exit code of the command line."""
-    if args.data is None:
-        print("no --data: searching on the embedded digits", file=sys.stderr)
+    embedded = args.data is None
+    if embedded:
         args.data = "digits"
     settings = _settings(args)
+    if embedded:
+        print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
     from mfsearch.search.run import Limits, run_search
@@ -156,7 +158,11 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     seconds, source = estimate_seconds(
         [proposal.config for proposal in proposals], settings.recipe, settings.data, rows, settings.study
     )
+    every = settings.rungs.short_trainings(len(proposals)) / max(1, len(proposals))
     report = {
+        "budget": {"low": settings.budget.low, "high": settings.budget.high},
+        "space": settings.space.name,
+        "sampler": settings.sampler,
         "proposals": len(proposals),
         "inside": inside,
         "in_band": sum(settings.budget.low <= value <= settings.budget.high for value in madds),
@@ -165,6 +171,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         "median_ms": statistics.median(times) if times else None,
         "origins": dict(collections.Counter(proposal.origin.partition(" ")[0] for proposal in proposals)),
         "short_training_seconds": None if seconds is None else seconds / args.workers,
+        "estimated_seconds": None if seconds is None else seconds * every / args.workers,
         "estimated_from": source,
     }
     if args.json:
@@ -174,8 +181,12 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
             f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each"
         )
-        took = "unknown" if seconds is None else f"about {format_seconds(seconds / args.workers)}"
-        print(f"short trainings {took} with --workers {args.workers}, from {source}")
+        if seconds is None:
+            print(f"trainings: {source}")
+        else:
+            short, longer = (format_seconds(value / args.workers) for value in (seconds, seconds * every))
+            print(f"about {short} of short trainings, {longer} with the longer ones, --workers {args.workers}")
+            print(f"estimated from {source}")
     return 0
 
 

@@ -238,6 +238,7 @@ def _first_failure(report: Mapping[str, Any]) -> str:
 def _print_twins(name: str, parent: MobileFormerConfig, found: Sequence[Twin]) -> None:
     madds = count_madds(parent)
     print(f"{name}   arch_id {parent.arch_id}   {format_madds(madds)} multiply-adds at {parent.resolution} px\n")
+    print("changed: multiply-adds with the knob alone; twin: with all widths scaled to give them back\n")
     print(f"{'knob':<18} {'from -> to':<25} {'changed':>8} {'width':>6} {'twin':>8} {'off':>7}")
     for twin in found:
         start = f"{twin.knob:<18} {twin.old + ' -> ' + twin.new:<25}"

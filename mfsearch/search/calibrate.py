@@ -308,8 +308,8 @@ def trust_line(calibration: dict[str, Any] | None, *, epochs: float, reading: st
     """One sentence on how far the ranking by a reading (top1, val_loss, loss) after so many epochs can be trusted."""
     if calibration is None:
         return (
-            "ranking: never calibrated here; `mfsearch calibrate` with the same space, data, seed and short training "
-            "says what it is worth"
+            "ranking   never calibrated here: `mfsearch calibrate` with the same space, data, seed and\n"
+            "          short training says what it is worth"
         )
     words = []
     for group, place in (("band", "inside the band"), ("across", "across budgets")):
@@ -324,4 +324,4 @@ def trust_line(calibration: dict[str, Any] | None, *, epochs: float, reading: st
             f"tau {proxy['tau']:.2f} [{proxy['low']:.2f}, {proxy['high']:.2f}] {place} over {proxy['n']} networks "
             f"(MAdds {beside})"
         )
-    return f"ranking: by {reading}, {', '.join(words)}; calibrated {str(calibration['date'])[:10]}"
+    return f"ranking   by {reading}, {', '.join(words)}; calibrated {str(calibration['date'])[:10]}"

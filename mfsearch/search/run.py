@@ -218,7 +218,12 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
     wanted = make_manifest(settings, facts, passport) | {"baseline_ms": baseline_ms}
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
-        check_same_study(manifest, wanted)
+        try:
+            check_same_study(manifest, wanted)
+        except ValueError as error:
+            if storage is None and not read_trials(folder):
+                raise ValueError(f"{error}\n(it has no trials: delete {folder} to begin it anew)") from None
+            raise
         taught = (manifest.get("from") or {}).get("study")
         if settings.start_from is not None and settings.start_from.name != taught:
             raise ValueError(
@@ -241,7 +246,7 @@ def _trust(settings: Settings, results: Path, data_digest: str) -> str:
     try:
         found = find_calibration(results, settings.space.digest, data_digest, settings.recipe, settings.budget)
     except ValueError as error:
-        return f"ranking: {error}"
+        return f"ranking   {error}"
     return trust_line(found, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 

@@ -65,6 +65,17 @@ class Rungs:
     def last(self) -> int:
         return len(self.factors) - 1
 
+    def short_trainings(self, networks: int) -> float:
+        """How long the trainings of a search take in all, in short trainings, where none is stopped half way."""
+        total, left = float(networks), float(networks)
+        for before, factor in itertools.pairwise(self.factors[:-1]):
+            left /= self.keep
+            total += left * (factor - before)
+        if self.last:
+            places = min(self.finalists, math.ceil(networks / self.keep))
+            total += places * (self.seeds * self.factors[-1] - self.factors[-2])
+        return total
+
     def as_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "factors": list(self.factors)}
 

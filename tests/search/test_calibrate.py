@@ -202,7 +202,7 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
 
 def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
     assert trust_line(None, epochs=0.5, reading="top1").startswith(
-        "ranking: never calibrated here; `mfsearch calibrate`"
+        "ranking   never calibrated here: `mfsearch calibrate`"
     )
     row = {"name": "top1", "epochs": 0.5, "tau": 0.524, "low": 0.31, "high": 0.68, "n": 16}
     half = {**row, "epochs": 0.25, "tau": 0.9}
@@ -216,8 +216,8 @@ def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
         },
     }
     assert trust_line(calibration, epochs=0.5, reading="top1") == (
-        "ranking: by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across budgets: "
-        "all networks alike; calibrated 2026-11-22"
+        "ranking   by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across "
+        "budgets: all networks alike; calibrated 2026-11-22"
     )
 
 
@@ -262,7 +262,7 @@ def test_the_command_trains_writes_and_prints(tmp_path: Path, capsys: pytest.Cap
     recipe = Recipe(**figures["identity"]["recipe"])
     space, data = (figures["identity"][name]["digest"] for name in ("space", "data"))
     found = find_calibration(tmp_path, space, data, recipe, parse_budget("0.5M"))
-    assert trust_line(found, epochs=0.5, reading="val_loss").startswith("ranking: ")
+    assert trust_line(found, epochs=0.5, reading="val_loss").startswith("ranking   by val_loss")
     assert main([*argv, "--seed", "1"]) == 2
     assert "seed: the file has 0, this run says 1" in capsys.readouterr().err
     assert main([*argv, "--target", "1.5"]) == 2

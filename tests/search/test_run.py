@@ -21,7 +21,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.search.evaluate import Job, Work
 from mfsearch.search.rungs import Rungs, finalists, next_final, short_row, standing
-from mfsearch.search.study import CHECKPOINTS, JOURNAL, WEIGHTS, find_study, read_manifest, read_trials
+from mfsearch.search.study import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study, read_manifest, read_trials
 from mfsearch.search.workers import Event
 from tests.conftest import TINY_SPACE
 
@@ -204,7 +204,7 @@ def started(images: Path, results: Path, *more: str) -> Iterator[subprocess.Pope
 
 def wait_for_trials(results: Path, count: int, process: subprocess.Popen[str]) -> None:
     for _ in range(600):
-        if (results / "s" / JOURNAL).exists() and len(read_trials(results / "s")) >= count:
+        if (results / "s" / MANIFEST).exists() and len(read_trials(results / "s")) >= count:
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
@@ -383,15 +383,17 @@ def test_a_time_limit_leaves_room_for_the_final(
 def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
 ) -> None:
-    """Eight networks in all: the last ask may find nothing new while only longer trainings run."""
+    """Nine networks in all: the last ask finds nothing new while the third longer training, which the ninth network
+    made room for, is all that runs."""
     space = tmp_path / "few.yaml"
     text = re.sub(r"\[([^],]+), [^]]*\]", r"\1", TINY_SPACE.read_text())  # the first choice of each knob
-    space.write_text(text.replace("out: 4}", "out: [4, 8]}", 1).replace("width: solve", "width: 1"))
+    text = text.replace("count: 1", "count: [1, 2, 3]").replace("hidden: 32", "hidden: [32, 48, 64]")
+    space.write_text(text.replace("width: solve", "width: 1"))
     more = ("--space", str(space), "--trials", "100", "--workers", str(workers), "--json")
     assert main(arguments(image_folder, tmp_path, *more, rungs="1,2,4", budget="1K..100M")) == 0
     assert report(capsys)["stopped"] == "exhausted"
     rows = read_trials(tmp_path / "s")
-    assert len({row["arch_id"] for row in rows}) == len(rows)
+    assert len({row["arch_id"] for row in rows}) == len(rows) == 9
 
 
 @pytest.mark.parametrize("workers", [1, 3])
