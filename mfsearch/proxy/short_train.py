@@ -147,7 +147,7 @@ class _Training:
         self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": config.arch_id, "seed": seed} | {
             f"recipe.{name}": value for name, value in recipe.as_dict().items()
         }
-        self.identity |= {"data": data.data.digest, "torch": torch.__version__, "device": data.device.type}
+        self.identity |= {"data": data.data.digest, "torch": str(torch.__version__), "device": data.device.type}
         self.model = build_proxy(config, data.data, seed).to(data.device)
         if recipe.zero_residual:
             zero_residuals(self.model)

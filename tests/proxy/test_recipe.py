@@ -20,7 +20,7 @@ GOOD = Recipe(resolution=32, epochs=2)
         ("batch", 2, 65_536, [1, 0, -2, 65_537]),
         ("lr", 1e-6, 10, [0, -0.1, 10.1, float("nan")]),
         ("weight_decay", 0, 10, [-0.1, 10.1, float("nan")]),
-        ("warmup", 0.01, 0.99, [0, 1, -0.1, float("nan")]),
+        ("warmup", 0, 1000, [-0.1, 1001, float("nan")]),
         ("average", 0, 1000, [-0.1, 1001, float("nan")]),
         ("norm_images", 2, 100_000, [1, 0, -2]),
         ("label_smoothing", 0, 0.99, [1, -0.1, float("nan")]),
