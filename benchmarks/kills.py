@@ -32,7 +32,8 @@ CHECKPOINT_SECONDS = 0.05  # small trainings take a second or two
 
 
 def command(results: Path, *, trials: int = TRIALS, workers: int = 1, samples: int = 320) -> list[str]:
-    """A search whose better networks are trained twice as long, and in the end four times: two finalists or the front, two seeds each."""
+    """A search whose better networks are trained twice as long, and in the end four times:
+    two finalists or the front, two seeds each."""
     return [
         *(sys.executable, "-m", "mfsearch", "run", "--budget", "0.5M", "--space", str(SPACE), "--data", "digits"),
         *("--resolution", "32", "--classes", "10", "--proxy-resolution", "16", "--samples", str(samples)),

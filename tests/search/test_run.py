@@ -95,6 +95,7 @@ def test_a_database_holds_one_study_of_a_name(
     assert len(read_trials(tmp_path / "a" / "s")) == 2
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_worker_are_the_same_longer_trainings_included(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +117,7 @@ def losses(record: dict[str, Any]) -> list[float]:
     return [log["loss"] for log in record["curve"]]
 
 
+@pytest.mark.slow
 def test_the_better_networks_are_trained_longer_and_their_rows_say_so(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
