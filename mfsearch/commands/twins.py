@@ -49,13 +49,7 @@ def twins(args: argparse.Namespace) -> int:
 
     recipe = _recipe(args)
     images = recipe.load_images(args.data, data_dir=args.data_dir, seed=args.seed, download=args.download)
-    facts = {
-        "name": images.name,
-        "digest": images.digest,
-        "classes": len(images.classes),
-        "train_images": len(images.train_labels),
-        "val_images": len(images.val_labels),
-    }
+    facts = images.facts()
     step = 1 / len(images.val_labels)
     del images  # each worker has its own
     network = Path(args.config).stem if args.config.endswith((".yaml", ".yml", ".json")) else args.config

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,16 @@ class ImageData:
     def resolution(self) -> int:
         """Side of the square images, in pixels."""
         return int(self.train_images.shape[-1])
+
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of the images, plain data for JSON."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "classes": len(self.classes),
+            "train_images": len(self.train_labels),
+            "val_images": len(self.val_labels),
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,13 +86,7 @@ class Calibration:
         return {
             "space": {"name": self.space.name, "digest": self.space.digest},
             "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},
-            "data": {
-                "name": images.name,
-                "digest": images.digest,
-                "classes": len(images.classes),
-                "train_images": len(images.train_labels),
-                "val_images": len(images.val_labels),
-            },
+            "data": images.facts(),
             "recipe": self.recipe.as_dict(),
             "budget": dataclasses.asdict(self.budget),
             "long": self.long,

@@ -208,13 +208,7 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
 
         meter = LatencyMeter.open()
         passport, baseline_ms = meter.passport.as_dict(), meter.baseline_ms
-    facts = {
-        "name": images.name,
-        "digest": images.digest,
-        "classes": len(images.classes),
-        "train_images": len(images.train_labels),
-        "val_images": len(images.val_labels),
-    }
+    facts = images.facts()
     wanted = make_manifest(settings, facts, passport) | {"baseline_ms": baseline_ms}
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
