@@ -24,21 +24,23 @@ class ExportError(RuntimeError):
     """The exported network does not compute what the torch network does."""
 
 
-def export_onnx(model: nn.Module, resolution: int, path: Path, *, check: bool = True) -> float:
-    """Write the network as one ONNX file with the static shape [1, 3, resolution, resolution] and return its deviation.
+def export_onnx(model: nn.Module, resolution: int, path: Path, *, batch: int = 1, check: bool = True) -> float:
+    """Write the network as one ONNX file of static shape [batch, 3, resolution, resolution] and return its deviation.
 
-    The deviation is the largest absolute difference between the logits of torch and of ONNX Runtime on a seeded random
-    image, as a fraction of the largest absolute logit; without `check` it is not measured, and NaN. Input "image",
+    The deviation is the largest absolute difference between the logits of torch and of ONNX Runtime on seeded random
+    images, as a fraction of the largest absolute logit; without `check` it is not measured, and NaN. Input "image",
     output "logits". A copy in eval mode is exported: mode and parameters of `model` stay as they were.
     Raises ExportError if the deviation exceeds 1e-3 or the logits are not finite; `path` then stays as it was.
     """
     if resolution < 1:
         raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1 image, got {batch}")
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"path must lie in an existing folder, got {path}")
     copied = copy.deepcopy(model).cpu().float().eval()
-    image_BCHW = torch.randn(1, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    image_BCHW = torch.randn(batch, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
     # A folder of its own keeps whatever the exporter writes together, on the disk of the final name.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name

@@ -48,6 +48,14 @@ def test_export_agrees_with_torch_and_has_the_promised_interface(tmp_path: Path)
     assert shapes == {"image": [1, 3, 8, 8]}
     assert [value.name for value in graph.output] == ["logits"]
     assert [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim] == [1, 5]
+
+
+def test_a_batch_is_part_of_the_static_shape(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    assert export_onnx(Moody(), 8, path, batch=3) < 1e-5
+    graph = onnx.load(path).graph
+    assert [d.dim_value for d in graph.input[0].type.tensor_type.shape.dim] == [3, 3, 8, 8]
+    assert [d.dim_value for d in graph.output[0].type.tensor_type.shape.dim] == [3, 5]
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]  # one file, nothing left behind
 
 
@@ -102,6 +110,8 @@ def test_logits_of_zero_agree(tmp_path: Path) -> None:
 
 
 def test_wrong_arguments_name_the_value(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch must be at least 1 image, got 0"):
+        export_onnx(Moody(), 8, tmp_path / "net.onnx", batch=0)
     with pytest.raises(ValueError, match="resolution must be at least 1 pixel, got 0"):
         export_onnx(Moody(), 0, tmp_path / "net.onnx")
     with pytest.raises(ValueError, match=r"existing folder, got .*absent.net\.onnx"):
