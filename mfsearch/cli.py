@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", "search networks inside a budget; the same command again goes on")
     run.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
     run.add_argument("--latency", help="limit on measured latency, batch 1, one thread: 8ms (default: not measured)")
+    _runner(run)
     run.add_argument("--space", default="mobile_former", help="name or YAML file (default: %(default)s)")
     run.add_argument("--data", help="digits, cifar10, cifar100 or an image folder (default: digits)")
     run.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
@@ -119,7 +120,8 @@ def _parser() -> argparse.ArgumentParser:
 
     latency = _command(commands, "latency", "milliseconds of networks, measured here beside a reference")
     latency.add_argument("configs", metavar="CONFIG", nargs="+", help="preset, YAML file or STUDY:TRIAL")
-    latency.add_argument("--threads", type=_whole, default=1, help="threads of ONNX Runtime (default: %(default)s)")
+    latency.add_argument("--threads", type=_whole, help="threads of ONNX Runtime (default: 1)")
+    _runner(latency)
     _deployment(latency)
     _results(latency)
     _json(latency)
@@ -176,6 +178,16 @@ def _short_training(command: Any) -> None:
     proxy.add_argument("--batch", type=_whole, help="images a step")
     proxy.add_argument("--optimizer", help="adamw or sgd")
     proxy.add_argument("--lr", type=float, help="peak learning rate")
+
+
+def _runner(command: Any) -> None:
+    command.add_argument(
+        "--latency-cmd",
+        metavar="CMD",
+        help="measure by this program: {onnx} is the file's path, without it the file comes on standard input; it "
+        'prints JSON like {"latency_ms": 7.9}',
+    )
+    command.add_argument("--latency-timeout", metavar="TIME", help="for one answer of CMD (default: 2m)")
 
 
 def _deployment(command: Any) -> None:

@@ -44,6 +44,10 @@ def run_arguments(results: Path, **changed: str) -> list[str]:
         ({"budget": "lots"}, "multiply-adds must read like 150M or 1.2G, got 'lots'"),
         ({"budget": "150M..120M"}, "the lower end must come first"),
         ({"latency": "fast"}, "a latency must read like 8ms, got 'fast'"),
+        ({"latency-cmd": "true"}, "--latency-cmd needs a limit on latency as well, like --latency 8ms"),
+        ({"latency": "8ms", "latency-cmd": "no-such-program"}, "there is no program 'no-such-program' here"),
+        ({"latency": "8ms", "latency-timeout": "2m"}, "--latency-timeout is for --latency-cmd, which is not given"),
+        ({"latency": "8ms", "latency-cmd": "true", "latency-timeout": "2"}, "a time must read like 90s, 30m or 2h"),
         ({"time": "30"}, "a time must read like 90s, 30m or 2h, got '30'"),
         ({"space": "mobile_fromer"}, "did you mean mobile_former?"),
         ({"space": "nowhere.yaml"}, "no space file at nowhere.yaml"),
@@ -120,6 +124,11 @@ def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     assert "must be a new or an empty folder" in refused(capsys, "export", "mf-26m", "--to", str(tmp_path / "full"))
+
+
+def test_threads_are_not_for_a_runner(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["latency", "mf-26m", "--latency-cmd", "true", "--threads", "2"]
+    assert "with --latency-cmd the program decides" in refused(capsys, *argv)
 
 
 def test_describe_prints_the_costs_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:

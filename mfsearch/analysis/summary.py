@@ -56,7 +56,9 @@ def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
     data, passport = manifest.get("data"), manifest.get("passport")
     facts = {
         "Data": data.get("name") if isinstance(data, Mapping) else data,
-        "Device": passport.get("cpu") if isinstance(passport, Mapping) else manifest.get("device"),
+        "Device": passport.get("cpu", passport.get("device"))
+        if isinstance(passport, Mapping)
+        else manifest.get("device"),
     }
     sentences += [f"{name}: {fact}." for name, fact in facts.items() if fact]
 

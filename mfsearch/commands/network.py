@@ -7,12 +7,16 @@ import random
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import Costs, count_costs, count_madds
+from mfsearch.cost.runner import TIMEOUT_S, Runner, RunnerLatency
 from mfsearch.space import SearchSpace
-from mfsearch.units import format_madds, parse_budget
+from mfsearch.units import format_madds, parse_budget, parse_seconds
+
+if TYPE_CHECKING:
+    from mfsearch.cost.latency import LatencyMeter
 
 DRAWS = 1000
 
@@ -70,8 +74,18 @@ def _described(name: str, config: MobileFormerConfig, costs: Costs) -> dict[str,
     }
 
 
+def runner_of(args: argparse.Namespace) -> Runner | None:
+    """The user's own runner, where --latency-cmd names one."""
+    if args.latency_cmd is None:
+        if args.latency_timeout is not None:
+            raise ValueError("--latency-timeout is for --latency-cmd, which is not given")
+        return None
+    timeout_s = TIMEOUT_S if args.latency_timeout is None else parse_seconds(args.latency_timeout)
+    return Runner(args.latency_cmd, timeout_s)
+
+
 def latency(args: argparse.Namespace) -> int:
-    """Measure networks in ONNX Runtime beside the reference network and print milliseconds with intervals."""
+    """Measure networks, in ONNX Runtime beside the reference network or by a user's runner, and print milliseconds."""
     import torch
 
     from mfsearch.cost.latency import LatencyMeter
@@ -80,33 +94,49 @@ def latency(args: argparse.Namespace) -> int:
     from mfsearch.search.configs import find_config
 
     configs = {name: deployed(find_config(name, args.results), args) for name in args.configs}
+    runner = runner_of(args)
+    if runner is not None and args.threads is not None:
+        raise ValueError("--threads is for ONNX Runtime here; with --latency-cmd the program decides")
     torch.set_num_threads(1)
-    meter = LatencyMeter.open(threads=args.threads)
-    measured = {}
+    meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
     if not args.json:
-        device = meter.passport
-        print(f"{device.cpu}, {device.cores} cores, governor {device.governor}, {device.threads} thread(s)")
-        print(f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}")
-        print(f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n")
-        print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'95 % interval':>19}{'x reference':>13}  note")
+        print(_latency_head(meter))
+    rows = {}
     for name, config in configs.items():
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(MobileFormer(config), config.resolution, path)
-            result = measured[name] = meter.measure(path)
+            found = meter.measure(path)
+        if isinstance(found, RunnerLatency) and runner is not None:
+            meter = dataclasses.replace(runner, device=found.device)  # figures of two devices do not make one table
+        rows[name] = {"arch_id": config.arch_id, "madds": count_madds(config), **found.as_dict()}
         if not args.json:
-            interval = f"{result.latency_low_ms:.2f} .. {result.latency_high_ms:.2f}"
-            note = "disturbed: measure again on a quieter machine" if result.disturbed else ""
-            madds = f"{count_madds(config) / 1e6:.1f}"
-            line = f"{name:<24}{madds:>11}{result.latency_ms:>9.2f}{interval:>19}{result.ratio:>13.3f}  {note}"
-            print(line.rstrip(), flush=True)
+            print(_latency_line(name, rows[name]), flush=True)
     if args.json:
-        rows = {
-            name: {"arch_id": configs[name].arch_id, "madds": count_madds(configs[name]), **result.as_dict()}
-            for name, result in measured.items()
-        }
         print(json.dumps(rows, indent=1))
     return 0
+
+
+def _latency_head(meter: "LatencyMeter | Runner") -> str:
+    """Where is measured, and the head of the table."""
+    if isinstance(meter, Runner):
+        where = f"measured by {meter.command}\n"
+    else:
+        device = meter.passport
+        where = (
+            f"{device.cpu}, {device.cores} cores, governor {device.governor}, {device.threads} thread(s)\n"
+            f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}\n"
+            f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n"
+        )
+    return f"{where}\n{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note"
+
+
+def _latency_line(name: str, row: dict[str, Any]) -> str:
+    low, high, ratio = row["latency_low_ms"], row["latency_high_ms"], row["ratio"]
+    interval = "" if low is None else f"{low:.2f} .. {high:.2f}"
+    note = "disturbed: measure again on a quieter machine" if row["disturbed"] else row.get("device") or ""
+    ratio = "" if ratio is None else f"{ratio:.3f}"
+    return f"{name:<24}{row['madds'] / 1e6:>11.1f}{row['latency_ms']:>9.2f}{interval:>19}{ratio:>13}  {note}".rstrip()
 
 
 def space(args: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.commands.display import make_display, print_front
-from mfsearch.commands.network import deployed_space
+from mfsearch.commands.network import deployed_space, runner_of
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.search.rungs import Rungs
 from mfsearch.search.settings import Settings
@@ -86,6 +86,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         data_dir=args.data_dir,
         download=args.download,
         start_from=_start_from(args, study),
+        runner=runner_of(args),
     )
 
 

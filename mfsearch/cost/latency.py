@@ -192,7 +192,7 @@ class LatencyMeter:
             raise ValueError(f"threads must be at most the {passport.cores} cores of this machine, got {threads}")
         if timer is None:
             timer = time.thread_time if threads == 1 and _step_s(time.thread_time) < 1e-4 else time.perf_counter
-        reference = _reference_onnx()
+        reference = reference_onnx()
         if cache_dir is None:
             cache_dir = Path(os.environ.get("MFSEARCH_CACHE") or Path.home() / ".cache" / "mfsearch")
         baseline_ms = _cached_baseline_ms(
@@ -309,7 +309,7 @@ def _step_s(timer: Timer) -> float:
     return now - start
 
 
-def _reference_onnx() -> bytes:
+def reference_onnx() -> bytes:
     """The reference network with seeded weights, as the contents of an ONNX file."""
     import torch
 

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import MIN_VALUES, LatencyMeter
+from mfsearch.cost.latency import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.onnx_export import ExportError, export_onnx
+from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
@@ -32,6 +34,7 @@ from mfsearch.search.study import DiskError, write_json
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
 
+RUNNER_LOCK = "runner.lock"  # in the study's folder
 STRAY = "export-"  # folders of exports; what a kill leaves of them is swept at the next start
 
 Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
@@ -47,6 +50,7 @@ class Job:
     recipe: Recipe
     latency_limit_ms: float | None
     baseline_ms: float | None  # the reference network's time on this device, kept with the study
+    runner: Runner | None  # a user's program that measures in the place of ONNX Runtime here
     device: str
     seed: int
     objectives: tuple[str, ...]
@@ -83,7 +87,7 @@ class Evaluator:
         self.data = DeviceData(images, self.device)
         self.broken = False  # the device can do no more in this process
         self.meter = None
-        if job.latency_limit_ms is not None and job.baseline_ms is not None:
+        if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = dataclasses.replace(LatencyMeter.open(), baseline_ms=job.baseline_ms)
 
     def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
@@ -97,7 +101,7 @@ class Evaluator:
                     return row
                 smoke_test(work.config, self.data, seed=work.seed)
             row |= self._train(work, row, report)
-        except (ExportError, SmokeTestError, TrainingError) as error:
+        except (ExportError, RunnerError, SmokeTestError, TrainingError) as error:
             row["reason"] = str(error)
         except OSError as error:
             row["outcome"], row["reason"] = "failed", f"{type(error).__name__}: {error.strerror or error}"
@@ -131,28 +135,27 @@ class Evaluator:
         with tempfile.TemporaryDirectory(prefix=STRAY, dir=self.job.weights) as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(MobileFormer(config, seed=self.job.seed), side, path)
-            if self.meter is None or self.job.latency_limit_ms is None:
+            if self.job.latency_limit_ms is None:
                 return {}
-            latency = self.meter.measure(path, min_rounds=MIN_VALUES, max_rounds=MIN_VALUES)
-            if latency.latency_low_ms <= self.job.latency_limit_ms:  # else already certain to be too slow
-                latency = self.meter.measure(
-                    path, min_rounds=MIN_ROUNDS, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET
-                )
-        row: dict[str, Any] = {
-            "latency_ms": latency.latency_ms,
-            "latency_low_ms": latency.latency_low_ms,
-            "latency_high_ms": latency.latency_high_ms,
-            "latency_ratio": latency.ratio,
-            "latency_disturbed": latency.disturbed,
-        }
-        over = latency.latency_ms - self.job.latency_limit_ms
+            row = latency_columns(self._measure(path, self.job.latency_limit_ms))
+        over = row["latency_ms"] - self.job.latency_limit_ms
         if over > 0:
             row["outcome"] = "rejected"
             row["violation_ms"] = over
-            row["reason"] = f"latency {latency.latency_ms:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
+            row["reason"] = f"latency {row['latency_ms']:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
         with contextlib.suppress(DiskError):
             write_json(self._latency_path(work), {"for": self._conditions(), "row": row})
         return row
+
+    def _measure(self, path: Path, limit_ms: float) -> Latency | RunnerLatency:
+        if self.job.runner is not None:
+            with FileLock(self.job.weights.parent / RUNNER_LOCK):  # two workers would disturb each other on one device
+                return self.job.runner.measure(path)
+        assert self.meter is not None
+        latency = self.meter.measure(path, min_rounds=MIN_VALUES, max_rounds=MIN_VALUES)
+        if latency.latency_low_ms > limit_ms:  # already certain to be too slow
+            return latency
+        return self.meter.measure(path, min_rounds=MIN_ROUNDS, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
 
     def _train(self, work: Work, row: dict[str, Any], report: Report) -> dict[str, Any]:
         job = self.job
@@ -203,3 +206,14 @@ class Evaluator:
             path.unlink(missing_ok=True)  # those of a shorter training
             done["weights_lost"] = str(error)
         return done
+
+
+def latency_columns(found: Latency | RunnerLatency) -> dict[str, Any]:
+    """A measured latency as the columns of a trial."""
+    return {
+        "latency_ms": found.latency_ms,
+        "latency_low_ms": found.latency_low_ms,
+        "latency_high_ms": found.latency_high_ms,
+        "latency_ratio": found.ratio,
+        "latency_disturbed": found.disturbed,
+    }

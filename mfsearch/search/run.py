@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibrate import find_calibration, trust_line
@@ -191,7 +193,7 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
     with locked(folder):
         manifest = _manifest(settings, images, folder, storage)
         del images  # each worker has its own
-        identity = {key: manifest[key] for key in IDENTITY}
+        identity = {key: manifest.get(key) for key in (*IDENTITY, "passport")}
         ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
         if not (folder / MANIFEST).exists():
             write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
@@ -202,12 +204,7 @@ def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watche
 
 def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
     """The study's manifest: made if it is new, compared if it is not."""
-    passport = baseline_ms = None
-    if settings.latency_limit_ms is not None:
-        from mfsearch.cost.latency import LatencyMeter
-
-        meter = LatencyMeter.open()
-        passport, baseline_ms = meter.passport.as_dict(), meter.baseline_ms
+    passport, baseline_ms = _latency_device(settings)
     facts = images.facts()
     wanted = make_manifest(settings, facts, passport) | {"baseline_ms": baseline_ms}
     if (folder / MANIFEST).exists():
@@ -233,6 +230,23 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
         return manifest
     start = {"from": _taught(settings)} if settings.start_from is not None else {}
     return wanted | start | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+
+
+def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
+    """The passport of the device that latencies belong to and the reference network's milliseconds there; a user's
+    runner that does not work ends the run here, before anything is trained."""
+    if settings.latency_limit_ms is None:
+        return None, None
+    from mfsearch.cost.latency import LatencyMeter, reference_onnx
+
+    if settings.runner is None:
+        meter = LatencyMeter.open()
+        return meter.passport.as_dict(), meter.baseline_ms
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        path = Path(folder) / "reference.onnx"
+        path.write_bytes(reference_onnx())
+        found = settings.runner.measure(path)
+    return {"device": found.device}, found.latency_ms
 
 
 def _trust(settings: Settings, results: Path, data_digest: str) -> str:
@@ -371,6 +385,7 @@ class _Run:
             recipe=settings.recipe,
             latency_limit_ms=settings.latency_limit_ms,
             baseline_ms=self.manifest.get("baseline_ms"),
+            runner=self._runner(),
             device=settings.device,
             seed=settings.seed,
             objectives=tuple(settings.objectives),
@@ -379,6 +394,11 @@ class _Run:
             checkpoints=checkpoints,
             checkpoint_seconds=float(os.environ.get("MFSEARCH_CHECKPOINT_SECONDS") or CHECKPOINT_SECONDS),
         )
+
+    def _runner(self) -> Runner | None:
+        """The user's runner, which must go on measuring on the device that the study began with."""
+        runner = self.settings.runner
+        return None if runner is None else dataclasses.replace(runner, device=self.manifest["passport"]["device"])
 
     def _result(self) -> RunResult:
         half_done = self.progress.running or self._next_promotion() is not None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.rungs import Rungs
 from mfsearch.space import SearchSpace
@@ -24,6 +25,7 @@ IDENTITY = (
     "budget",
     "objectives",
     "latency_limit_ms",
+    "latency_cmd",
     "space",
     "data",
     "recipe",
@@ -38,7 +40,8 @@ IDENTITY = (
 @dataclass(frozen=True)
 class Settings:
     """Everything that decides what a study's trials are. data_dir says where, not what. start_from: the folder of a
-    study whose best networks, fitted to this budget, are tried first."""
+    study whose best networks, fitted to this budget, are tried first. runner: measures latency in the place of ONNX
+    Runtime here."""
 
     study: str
     budget: Budget
@@ -53,8 +56,11 @@ class Settings:
     data_dir: Path | None = None
     download: bool = False
     start_from: Path | None = None
+    runner: Runner | None = None
 
     def __post_init__(self) -> None:
+        if self.runner is not None and self.latency_limit_ms is None:
+            raise ValueError("--latency-cmd needs a limit on latency as well, like --latency 8ms")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}")
         if not 0 <= self.seed < 2**31:
@@ -76,6 +82,7 @@ def make_manifest(settings: Settings, data_facts: dict[str, Any], passport: dict
         "budget": dataclasses.asdict(settings.budget),
         "objectives": settings.objectives,
         "latency_limit_ms": settings.latency_limit_ms,
+        "latency_cmd": None if settings.runner is None else without_password(settings.runner.command),
         "space": {"name": space.name, "digest": space.digest, "knobs": {k.name: list(k.choices) for k in space.knobs}},
         "data": data_facts,
         "recipe": settings.recipe.as_dict(),
@@ -99,7 +106,8 @@ def check_same_study(manifest: dict[str, Any], wanted: dict[str, Any]) -> None:
         if old != new:
             differences += _differences(name, old, new)
     old_passport, new_passport = manifest.get("passport"), wanted.get("passport")
-    if old_passport and new_passport:
+    same_cmd = manifest.get("latency_cmd") == wanted.get("latency_cmd")  # another one is named already
+    if old_passport and new_passport and same_cmd:
         differences += _differences("device passport", old_passport, new_passport)
     if differences:
         raise ValueError(

@@ -1,0 +1,117 @@
+"""Searches whose latencies come from a user's own program."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfsearch.cli import main
+from mfsearch.search.study import MANIFEST, read_manifest, read_trials
+from tests.search.test_run import arguments
+
+# Says 2 ms on the device named in a file, fails where that file says so, and writes a line at its begin and its end.
+PHONE = """
+import json, pathlib, sys, time
+here = pathlib.Path(sys.argv[1])
+log = (here / "log").open("a")
+print("begin", file=log, flush=True)
+assert sys.stdin.buffer.read(2)
+time.sleep(0.2)
+print("end", file=log, flush=True)
+device, _, calls = (here / "device").read_text().partition(" ")
+if calls and (here / "log").read_text().count("end") > int(calls):
+    sys.exit("the phone went away")
+print(json.dumps({"latency_ms": 2.0, "device": device}))
+"""
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Path:
+    (tmp_path / "device").write_text("phone")
+    (tmp_path / "phone.py").write_text(PHONE)
+    return tmp_path
+
+
+def command(phone: Path) -> str:
+    return shlex.join([sys.executable, str(phone / "phone.py"), str(phone)])
+
+
+def measured(images: Path, phone: Path, *more: str) -> list[str]:
+    return arguments(images, phone / "results", "--latency", "8ms", "--latency-cmd", command(phone), *more)
+
+
+def test_a_runner_measures_the_search_one_network_at_a_time(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(measured(image_folder, phone, "--trials", "4", "--workers", "2", "--json")) == 0
+    capsys.readouterr()
+    rows = read_trials(phone / "results" / "s")
+    assert len(rows) == 4
+    for row in rows:
+        assert row["latency_ms"] == 2.0
+        assert [row[f"latency_{name}"] for name in ("low_ms", "high_ms", "ratio", "disturbed")] == [None] * 4
+    manifest = read_manifest(phone / "results" / "s")
+    assert manifest["latency_cmd"] == command(phone)
+    assert manifest["passport"] == {"device": "phone"}
+    assert manifest["baseline_ms"] == 2.0
+    log = (phone / "log").read_text().split()
+    assert log == ["begin", "end"] * (len(log) // 2)
+    assert main(["show", "s", "--all", "--results", str(phone / "results")]) == 0
+    assert "2.00" in capsys.readouterr().out
+    assert "Device: phone." in (phone / "results" / "s" / "report.html").read_text()
+
+
+def test_a_study_does_not_go_on_with_another_runner_or_device(
+    image_folder: Path, phone: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(measured(image_folder, phone, "--trials", "1", "--json")) == 0
+    capsys.readouterr()
+    more = ("--trials", "2")
+    assert main([*measured(image_folder, phone, *more), "--latency-cmd", f"{command(phone)} again"]) == 2
+    said = capsys.readouterr().err
+    assert f"latency_cmd: the study has {command(phone)}, this run says {command(phone)} again" in said
+    assert main(arguments(image_folder, phone / "results", "--latency", "8ms", *more)) == 2
+    said = capsys.readouterr().err
+    assert "this run says None" in said
+    assert "passport" not in said
+    (phone / "device").write_text("tablet")
+    assert main(measured(image_folder, phone, *more)) == 2
+    assert "device passport.device: the study has phone, this run says tablet" in capsys.readouterr().err
+    assert len(read_trials(phone / "results" / "s")) == 1
+    assert cache_dir
+
+
+def test_a_runner_that_does_not_work_ends_the_run_before_anything_is_trained(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (phone / "device").write_text("phone 0")
+    assert main(measured(image_folder, phone)) == 1
+    said = capsys.readouterr()
+    assert said.err == "mfsearch: --latency-cmd must end with 0, got 1: the phone went away\n"
+    assert not (phone / "results" / "s" / MANIFEST).exists()
+
+
+def test_a_runner_that_fails_later_costs_trials(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (phone / "device").write_text("phone 2")  # the reference network and one more
+    assert main(measured(image_folder, phone, "--trials", "3", "--json")) == 0
+    rows: list[dict[str, Any]] = read_trials(phone / "results" / "s")
+    assert [row["outcome"] for row in rows[:2]] == ["trained", "failed"]
+    assert rows[1]["reason"] == "--latency-cmd must end with 0, got 1: the phone went away"
+    assert "latency_ms" not in rows[1]
+    assert json.loads(capsys.readouterr().out)["stopped"] == "failing"
+
+
+def test_the_latency_command_asks_the_runner(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("--resolution", "32", "--classes", "2")
+    argv = ["latency", "mf-26m", "--latency-cmd", command(phone), *small]
+    assert main([*argv, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["mf-26m"]
+    assert (said["latency_ms"], said["device"], said["ratio"]) == (2.0, "phone", None)
+    assert main(argv) == 0
+    last = capsys.readouterr().out.splitlines()[-1].split()
+    assert (last[0], last[2:]) == ("mf-26m", ["2.00", "phone"])
