@@ -1,0 +1,278 @@
+"""Predicted latency: a sum of work by closed form times the device's rate for each kind, learned from few networks.
+
+log t = log sum_k rate_k work_k + noise. Log rates are normal around those of another device: a scale that all share
+may be anything, a single one differs by about exp(SPREAD). So a few measured networks tell the scale and what differs
+most, and what they do not tell stays as it was. The noise is heavy-tailed (Student's t): a measurement beside other
+work is sometimes far off.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.config import BlockConfig, MobileFormerConfig
+
+Array = NDArray[np.float64]
+
+# Nanoseconds a unit: where a device of which nothing is known starts from, round figures for one thread of a server.
+RATES: dict[str, float] = {
+    "network": 50e3,
+    "convolutions": 5e3,
+    "pointwise_macs": 0.02,
+    "padding_macs": 0.02,  # what channels in blocks of 16 add to them
+    "grouped_macs": 0.04,
+    "pointwise_elements": 0.1,  # read and written
+    "depthwise_macs": 0.02,
+    "depthwise_elements": 0.2,
+    "multiplying_convolutions": 10e3,
+    "multiplied_elements": 1.0,
+    "shuffled_elements": 0.3,
+    "stem_macs": 0.03,
+    "hswish_elements": 0.3,
+    "dyrelus": 20e3,
+    "dyrelu_elements": 0.5,
+    "intercept_elements": 0.3,
+    "spatial_elements": 0.5,  # coefficients
+    "pooled_elements": 0.2,
+    "to_formers": 50e3,
+    "to_mobiles": 50e3,
+    "bridge_elements": 1.0,
+    "bridge_macs": 0.05,
+    "softmax_elements": 1.5,
+    "formers": 50e3,
+    "token_linears": 5e3,
+    "token_weights": 0.2,
+    "token_macs": 0.015,
+    "head_weights": 0.1,
+}
+BLOCK = 16  # channels that ONNX Runtime computes side by side (AVX-512; 8 elsewhere)
+
+COMMON, SPREAD = 1.0, 0.5  # standard deviations of log rates: of the scale they share, of each by itself
+TRANSFER = 0.25  # the same as SPREAD, around the rates of a device that was measured
+NOISE, NOISE_WEIGHT = 0.05, 4.0  # of log milliseconds before anything is measured, and how many networks that counts
+FREEDOM = 8.0  # degrees of freedom of the noise
+WIDTH = 2.306  # half of a 95 % interval under Student's t with FREEDOM, in scales
+STEPS = 60
+MIN_MEASURED = 8  # networks, before a prediction counts
+WITHIN = 0.1  # the share of the truth that a good prediction lies in
+
+
+class Prediction(NamedTuple):
+    """Milliseconds with the 95 % interval in which a measurement should lie."""
+
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+
+
+class Rates(NamedTuple):
+    """What is known of a device: log nanoseconds a unit [K] in the order of RATES, their covariance [K, K], and the
+    scale of the noise of log milliseconds."""
+
+    log_rates: Array
+    covariance: Array
+    noise: float
+
+    def predict(self, work: Array) -> list[Prediction]:
+        """The latency of networks from their work [N, K]."""
+        parts = work * np.exp(self.log_rates) * 1e-6
+        total = parts.sum(1)
+        shares = parts / total[:, None]
+        spread = np.sqrt(np.einsum("nk,kl,nl->n", shares, self.covariance, shares) + self.noise**2)
+        half = np.exp(WIDTH * spread)
+        return [Prediction(float(t), float(t / h), float(t * h)) for t, h in zip(total, half, strict=True)]
+
+    def elsewhere(self) -> Rates:
+        """The same as a beginning for another device: its scale is open, its rates are alike."""
+        k = len(self.log_rates)
+        return Rates(self.log_rates, self.covariance + TRANSFER**2 * np.eye(k) + COMMON**2, NOISE)
+
+
+def unmeasured() -> Rates:
+    """What is known of a device before anything is measured."""
+    k = len(RATES)
+    return Rates(np.log(list(RATES.values())), SPREAD**2 * np.eye(k) + np.full((k, k), COMMON**2), NOISE)
+
+
+def fit_rates(work: Array, latency_ms: Array, prior: Rates) -> Rates:
+    """The rates of a device from the work [N, K] and latency [N] of networks that were measured on it.
+
+    Gauss-Newton on the posterior's mode; far outliers count little.
+    """
+    y, precision = np.log(latency_ms), np.linalg.inv(prior.covariance)
+    n = len(work)
+    x, weights, variance = prior.log_rates, np.ones(n), prior.noise**2
+    for step in range(STEPS):
+        parts = work * np.exp(x) * 1e-6
+        total = parts.sum(1)
+        shares = parts / total[:, None]  # the slope of log t in the log rates
+        error = y - np.log(total)
+        weighted = shares * (weights / variance)[:, None]
+        covariance = np.linalg.inv(weighted.T @ shares + precision)
+        change = covariance @ (weighted.T @ error - precision @ (x - prior.log_rates))
+        x = x + change / max(1.0, float(np.abs(change).max()))
+        if step < 4:  # first near the mode, then how far the networks are off it
+            continue
+        fitted = float(np.einsum("nk,kl,nl->", weighted, covariance, shares))  # parameters that the data determine
+        free = max(n - fitted, n / 4)
+        variance = (NOISE_WEIGHT * NOISE**2 + float(weights @ error**2)) / (NOISE_WEIGHT + free)
+        weights = (FREEDOM + 1) / (FREEDOM + error**2 / variance)
+        if np.abs(change).max() < 1e-6:
+            break
+    return Rates(x, covariance, math.sqrt(variance))
+
+
+class Accuracy(NamedTuple):
+    """How far predictions lay from measurements, as fractions of these; covered: within the 95 % interval."""
+
+    networks: int
+    median_error: float
+    within: float
+    covered: float
+
+
+def accuracy(predicted: Sequence[Prediction], latency_ms: Array) -> Accuracy:
+    """Predictions of networks beside what was measured [N]."""
+    errors = [abs(one.latency_ms / ms - 1) for one, ms in zip(predicted, latency_ms.tolist(), strict=True)]
+    inside = [one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, latency_ms.tolist(), strict=True)]
+    return Accuracy(
+        networks=len(errors),
+        median_error=statistics.median(errors),
+        within=sum(error <= WITHIN for error in errors) / len(errors),
+        covered=sum(inside) / len(inside),
+    )
+
+
+def leave_one_out(work: Array, latency_ms: Array, prior: Rates) -> Accuracy:
+    """The accuracy of predicting each network from all others; a few ms a network."""
+    found = []
+    for k in range(len(work)):
+        others = np.arange(len(work)) != k
+        found += fit_rates(work[others], latency_ms[others], prior).predict(work[k : k + 1])
+    return accuracy(found, latency_ms)
+
+
+def count_work(config: MobileFormerConfig) -> Array:
+    """How much of each kind of work in RATES one image takes [K]; about 150 us, no torch.
+
+    What tokens do before they first see the image is constant, and computed when the network is loaded.
+    """
+    work: Counter[str] = Counter({"network": 1})
+    M, D, groups = config.tokens.count, config.tokens.dim, config.groups
+    alive = False  # whether the tokens depend on the image
+
+    def pointwise(inp: int, out: int, N: int, groups: int = 1) -> None:
+        macs = inp * out // groups * N
+        work["convolutions"] += 1
+        work["pointwise_elements"] += (inp + out) * N
+        if groups > 1:
+            work["grouped_macs"] += macs
+        else:
+            work["pointwise_macs"] += macs
+            work["padding_macs"] += _padded(inp) * _padded(out) * N - macs
+
+    def depthwise(inp: int, out: int, kernel: int, N: int) -> None:
+        work["convolutions"] += 1
+        work["depthwise_macs"] += kernel * kernel * out * N
+        work["depthwise_elements"] += out * N
+        if out > inp:
+            work["multiplying_convolutions"] += out // inp
+            work["multiplied_elements"] += out * N
+
+    def linears(count: int, weights: int, rows: int) -> None:
+        work["token_linears"] += count
+        work["token_weights"] += weights
+        work["token_macs"] += rows * weights
+
+    def activation(which: str, C: int, N: int) -> None:
+        dyrelu, source = config.dyrelu, config.dyrelu.at(which)
+        if source == "hswish":
+            work["hswish_elements"] += C * N
+        if source in ("none", "hswish"):
+            return
+        work["dyrelus"] += 1
+        work["dyrelu_elements"] += dyrelu.slopes * C * N
+        if dyrelu.intercepts:
+            work["intercept_elements"] += dyrelu.slopes * C * N
+        if source == "spatial":
+            work["spatial_elements"] += dyrelu.coefficients * C * N
+        elif source == "pooled":
+            work["pooled_elements"] += C * N
+        if alive or source == "pooled":
+            width = C if source == "pooled" else D
+            linears(2, dyrelu.hidden(width) * (width + dyrelu.coefficients * C), M if source == "spatial" else 1)
+
+    def bridge(kind: str, C: int, N: int, count: int) -> None:
+        work[kind] += 1
+        linears(count, count * C * D, M)
+        full = config.bridges.projections == "full"
+        work["bridge_elements"] += C * N * (3 if full else 1)  # each goes from blocked to plain layout or back
+        work["bridge_macs"] += 2 * M * C * N
+        work["softmax_elements"] += config.bridges.heads * M * N
+        if full:
+            pointwise(C, C, N)
+            pointwise(C, C, N)
+
+    def to_former(C: int, N: int) -> None:
+        bridge("to_formers", C, N, 1 + alive * (2 if config.bridges.gate else 1))
+
+    def former() -> None:
+        work["formers"] += 1
+        projections, ffn = 4 if config.former.projections == "full" else 2, config.former.ffn
+        linears(projections + (2 if ffn else 0), D * D * (projections + 2 * ffn), M)
+
+    def mobile(row: BlockConfig, inp: int, N: int) -> None:
+        if row.stride == 1:
+            pointwise(inp, row.exp, N, groups)
+            activation("first", row.exp, N)
+            depthwise(row.exp, row.exp, row.kernel, N)
+            activation("second", row.exp, N)
+            pointwise(row.exp, row.out, N, groups)
+            shuffled = row.exp + row.out
+        else:
+            wide = row.tail * row.out
+            depthwise(inp, row.exp, row.kernel, N)
+            activation("first", row.exp, N)
+            pointwise(row.exp, row.out, N, groups)
+            depthwise(row.out, wide, row.kernel, N)
+            activation("second", wide, N)
+            pointwise(wide, row.out, N, groups)
+            shuffled = row.exp + wide
+        if groups > 1:
+            work["shuffled_elements"] += shuffled * N
+
+    side = -(-config.resolution // 2)
+    work["stem_macs"] += 27 * _padded(config.stem) * side * side
+    side = -(-side // config.lite.stride)
+    depthwise(config.stem, config.lite.exp, 3, side * side)
+    pointwise(config.lite.exp, config.lite.out, side * side, groups)
+    width = config.lite.out
+    for row in config.blocks:
+        if row.to_former:
+            to_former(width, side * side)
+            alive = True
+        if row.former and alive:
+            former()
+        side = -(-side // row.stride)
+        mobile(row, width, side * side)
+        width = row.out
+        if row.to_mobile:
+            bridge("to_mobiles", width, side * side, 2 * alive)
+    if config.bridges.final:
+        to_former(width, side * side)
+    head = config.head
+    pointwise(width, head.conv, side * side, groups)
+    work["head_weights"] += (head.conv + (D if M else 0)) * head.hidden + head.hidden * config.classes
+    assert set(work) <= set(RATES)
+    return np.array([work[name] for name in RATES], dtype=np.float64)
+
+
+def _padded(channels: int) -> int:
+    return -(-channels // BLOCK) * BLOCK
