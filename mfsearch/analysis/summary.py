@@ -7,6 +7,7 @@ import pandas as pd
 from mfsearch.analysis.confidence import shown_probability, shown_training
 from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit, shown_top1, trained_longer
 from mfsearch.analysis.pareto import within
+from mfsearch.search.front import over_limit
 
 
 def study_limits(manifest: Mapping[str, object]) -> dict[str, float]:
@@ -52,6 +53,9 @@ def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
         sentences.append(f"Budget: {least}{shown_limit('madds', limits['madds'])} multiply-adds.")
     if "latency_ms" in limits:
         sentences.append(f"Latency: at most {shown_limit('latency_ms', limits['latency_ms'])}.")
+        over = [str(row["number"]) for row in frame.to_dict("records") if over_limit(row)]
+        if over:
+            sentences.append(f"Over it when measured again at the end, so off the front: trial {', '.join(over)}.")
 
     data, passport = manifest.get("data"), manifest.get("passport")
     facts = {

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
+from mfsearch.search.front import front_numbers, over_limit
 from mfsearch.search.run import Progress
 from mfsearch.search.rungs import Rungs
 from mfsearch.units import format_madds, format_seconds
@@ -82,6 +83,20 @@ class Display(contextlib.AbstractContextManager["Display"]):
         facts = f"top1 {top1:6.2%}{front}  {format_seconds(stage['train_seconds'])}" if top1 is not None else ""
         length = f"{progress.rungs.factors[stage['rung']]:g}x, seed {stage['seed']}"
         self._say(f"trial {row['number']:>3}  {length:>14}  {facts or stage['reason']}")
+
+    def measured_again(self, row: dict[str, Any], left: int) -> None:
+        if self.quiet:
+            return
+        before = row["latency_search"]["latency_ms"]
+        self._say(
+            f"trial {row['number']:>3}  latency again {row['latency_ms']:6.2f} ms, {before:.2f} in the search"
+            + (", over the limit" if over_limit(row) else "")
+            + ("  disturbed" if row["latency_disturbed"] else "")
+            + (f"  ({left} left)" if left else "")
+        )
+
+    def not_measured_again(self, reason: str) -> None:
+        self._say(f"the front's latencies are not measured again: {reason}; the same command tries again")
 
     def tick(self, progress: Progress) -> None:
         now = time.monotonic()
@@ -189,8 +204,6 @@ def _tied_with(numbers: list[int]) -> str:
 
 def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Path) -> None:
     """The front as a table with a line on what became of all trials."""
-    from mfsearch.search.front import front_numbers
-
     console = Console(highlight=False)
     objectives = manifest["objectives"]
     numbers = front_numbers(rows, objectives)
@@ -211,6 +224,8 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
         f"{len(numbers)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )
+    if "latency_ms" in objectives and counts["trained"]:
+        console.print(_latency_origin(rows, manifest, numbers), soft_wrap=True)
     if disturbed:
         measured = sum(row.get("latency_ms") is not None for row in rows)
         console.print(
@@ -218,3 +233,15 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
             f"`mfsearch latency {folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
+
+
+def _latency_origin(rows: list[dict[str, Any]], manifest: dict[str, Any], numbers: list[int]) -> str:
+    """Which device latencies belong to, whether the front's were measured again, and who left the front by that."""
+    passport = manifest.get("passport") or {}
+    device = passport.get("cpu") or passport.get("device") or "a device without a name"
+    threads = f", {passport['threads']} thread(s)" if "threads" in passport else ""
+    windows = {row.get("latency_final", {}).get("window") for row in rows if row["number"] in numbers}
+    again = "" if None in windows or len(windows) != 1 else "; the front's were measured again in one go at the end"
+    over = [f"{row['number']} ({row['latency_ms']:.2f} ms)" for row in rows if over_limit(row)]
+    limit = f"\nover the limit when measured again, so off the front: trial {', '.join(over)}"
+    return f"latencies on {device}{threads}{again}" + (limit if over else "")

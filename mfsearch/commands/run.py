@@ -230,6 +230,8 @@ def _print_ending(
         in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
         print(f"\nreport    {report}\nmanifest  {folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
+        if not front:
+            return
         print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")
         print(f"  mfsearch export {settings.study} --trial {front[-1]} --to exported{in_results}")
 

@@ -129,7 +129,7 @@ def export(args: argparse.Namespace) -> int:
         if kept.is_file():
             weights = kept
         else:
-            note = f"first weights: the short training's are kept for the front only, trial {trial} is not on it"
+            note = f"first weights: the short training's are kept for the front only, trial {trial} was not on it"
     result = export_network(config, args.to, weights=weights, seed=seed)
     if weights is not None:
         note = f"{result.warm} tensors from the longest training it got"

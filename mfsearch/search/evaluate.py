@@ -88,7 +88,7 @@ class Evaluator:
         self.broken = False  # the device can do no more in this process
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
-            self.meter = dataclasses.replace(LatencyMeter.open(), baseline_ms=job.baseline_ms)
+            self.meter = kept_meter(job.baseline_ms)
 
     def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
         """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
@@ -206,6 +206,19 @@ class Evaluator:
             path.unlink(missing_ok=True)  # those of a shorter training
             done["weights_lost"] = str(error)
         return done
+
+
+def kept_meter(baseline_ms: float) -> LatencyMeter:
+    """A meter of this device with the baseline that a study began with."""
+    return dataclasses.replace(LatencyMeter.open(), baseline_ms=baseline_ms)
+
+
+def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int) -> Latency | RunnerLatency:
+    """The latency of a network at the deployment size, within 1 % or what half a minute gives."""
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(MobileFormer(config, seed=seed), config.resolution, path)
+        return meter.measure(path)
 
 
 def latency_columns(found: Latency | RunnerLatency) -> dict[str, Any]:

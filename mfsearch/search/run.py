@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.runner import Runner
+from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibrate import find_calibration, trust_line
-from mfsearch.search.evaluate import STRAY, Job, Work
+from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter, latency_columns, measure_in_full
 from mfsearch.search.front import front_numbers
 from mfsearch.search.processes import interruptible
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
@@ -33,6 +33,7 @@ from mfsearch.search.rungs import (
     Standing,
     Stop,
     finalists,
+    measured_again,
     merged,
     next_final,
     next_promotion,
@@ -160,13 +161,18 @@ class Progress:
 
 
 class Watcher(Protocol):
-    """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second."""
+    """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second;
+    `measured_again` at the end for each member of the front, `not_measured_again` where a user's runner failed then."""
 
     def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
 
     def finished(self, progress: Progress, row: dict[str, Any]) -> None: ...
 
     def longer(self, progress: Progress, row: dict[str, Any], stage: dict[str, Any]) -> None: ...
+
+    def measured_again(self, row: dict[str, Any], left: int) -> None: ...
+
+    def not_measured_again(self, reason: str) -> None: ...
 
     def tick(self, progress: Progress) -> None: ...
 
@@ -310,20 +316,59 @@ class _Run:
     def run(self) -> RunResult:
         progress = self.progress
         self.watcher.began(progress, self.manifest)
-        if self._over() and self._next_promotion() is None:
-            return self._result()
         with interruptible() as self.interrupted:
-            pool = WorkerPool(self.limits.workers, self._job())
-            try:
-                while True:
-                    self._give_work(pool)
-                    if self._over() and (self.interrupted() or not progress.running):
-                        return self._result()
-                    for event in pool.wait(timeout=0.5):
-                        self._take(event)
-                    self.watcher.tick(progress)
-            finally:
-                pool.close()
+            if not self._over() or self._next_promotion() is not None:
+                self._train()
+            if self.settings.latency_limit_ms is not None and not self.interrupted():
+                self._measure_front(self.settings.latency_limit_ms)
+            return self._result()
+
+    def _train(self) -> None:
+        pool = WorkerPool(self.limits.workers, self._job())
+        try:
+            while True:
+                self._give_work(pool)
+                if self._over() and (self.interrupted() or not self.progress.running):
+                    return
+                for event in pool.wait(timeout=0.5):
+                    self._take(event)
+                self.watcher.tick(self.progress)
+        finally:
+            pool.close()
+
+    def _measure_front(self, limit_ms: float) -> None:
+        """Measure all of the front again, in one go and with no training beside it, as `mfsearch latency` does.
+
+        What was measured since the last training counts, so that an interrupted run goes on. Those are measured who are
+        on the front by the search's figures, and who come on by the new ones.
+        """
+        progress = self.progress
+        by_search = [{**row, **row.get("latency_search", {}), "latency_final": None} for row in progress.rows]
+        first = front_numbers(by_search, progress.objectives)
+        stages = sum(len(row.get("stages", ())) for row in progress.rows)
+        window = f"after {len(progress.rows)} trials and {stages} longer trainings"
+        meter = None
+        while left := [
+            place
+            for place, row in enumerate(progress.rows)
+            if row["number"] in (*first, *progress.front) and row.get("latency_final", {}).get("window") != window
+        ]:
+            meter = meter or self._runner() or kept_meter(self.manifest["baseline_ms"])
+            for k, place in enumerate(left, 1):
+                if self.interrupted():
+                    return
+                row = progress.rows[place]
+                try:
+                    found = measure_in_full(MobileFormerConfig.from_dict(row["config"]), meter, self.settings.seed)
+                except RunnerError as error:
+                    self.watcher.not_measured_again(str(error))
+                    return
+                over_limit = found.latency_ms > limit_ms
+                final = latency_columns(found) | {"window": window, "finished": _now(), "over_limit": over_limit}
+                self.ledger.add_latency(row["number"], final)
+                progress.rows[place] = measured_again(row, final)
+                self.watcher.measured_again(progress.rows[place], len(left) - k)
+            progress.rank()
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
         """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
@@ -524,7 +569,8 @@ class _Run:
         self.ledger.add_stage(promotion.number, stage)
         place = next(i for i, row in enumerate(progress.rows) if row["number"] == promotion.number)
         row = progress.rows[place]
-        progress.rows[place] = merged(short_row(row), [*row.get("stages", ()), stage])
+        longer = merged(short_row(row), [*row.get("stages", ()), stage])
+        progress.rows[place] = measured_again(longer, row.get("latency_final"))
         progress.rank()
         self.watcher.longer(progress, progress.rows[place], stage)
 

@@ -113,7 +113,7 @@ def ranking(rows: Sequence[Row], objectives: Sequence[str], rung: int) -> list[R
 
 
 def _minimised(row: Row, score: float, objectives: Sequence[str]) -> list[float]:
-    return [-score if name == "top1" else float(row[name]) for name in objectives]
+    return [-score if name == "top1" else as_searched(row, name) for name in objectives]
 
 
 def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
@@ -257,7 +257,7 @@ def stop_rule(rows: Sequence[Row], objectives: Sequence[str], rungs: Rungs) -> S
     bound = statistics.fmean(gains) + 3 * spread
     costs = [name for name in objectives if name != "top1"]
     there = [(row, score) for row, score in ((row, score_at(row, 0)) for row in rows) if score is not None]
-    rivals = tuple((score, *(float(row[name]) for name in costs)) for row, score in there)
+    rivals = tuple((score, *(as_searched(row, name) for name in costs)) for row, score in there)
     return Stop(bound, rivals, max(1, quota(len(rivals) + stopped_count(rows) + 1, rungs)))
 
 
@@ -286,12 +286,25 @@ def merged(row: Row, stages: Sequence[Row]) -> Row:
     }
 
 
+def measured_again(row: Row, final: Row | None) -> Row:
+    """A trial's row with its latency at the end: latency_* become those, `latency_search` keeps the search's."""
+    if final is None:
+        return row
+    searched = row.get("latency_search") or {name: row[name] for name in final if name in row}
+    return {**row, **{name: final[name] for name in searched}, "latency_search": searched, "latency_final": final}
+
+
+def as_searched(row: Row, name: str) -> float:
+    """An objective as the search saw it: what is measured at the end must not change what is trained next."""
+    searched = row.get("latency_search", {})
+    return float(searched[name] if name in searched else row[name])
+
+
 def short_row(row: Row) -> Row:
     """The trial as its short training left it."""
-    if "top1_short" not in row:
-        return {key: value for key, value in row.items() if key != "stages"}
-    added = ("stages", "top1_short", "top1_std", "rung")
-    return {key: value for key, value in row.items() if key not in added} | {"top1": row["top1_short"]}
+    added = ("stages", "top1_short", "top1_std", "rung", "latency_final", "latency_search")
+    short: Row = {key: value for key, value in row.items() if key not in added} | row.get("latency_search", {})
+    return short | {"top1": row["top1_short"]} if "top1_short" in row else short
 
 
 def told(row: Row) -> Row:

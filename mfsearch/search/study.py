@@ -24,13 +24,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mfsearch.search.rungs import merged
+from mfsearch.search.rungs import measured_again, merged
 from mfsearch.search.settings import check_same_study, without_password
 
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
 STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
+LATENCY = "latency"  # begins those that hold latencies measured again at the end
 RESERVED = ("calibrations", "twins", "reference")  # folders beside the studies
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
@@ -142,6 +143,14 @@ class Ledger:
         """
         with _storage_errors(f"cannot write the study in {self.folder}"):
             self.study.set_user_attr(f"{STAGE} {number} {stage['rung']} {stage['seed']}", stage)
+
+    def add_latency(self, number: int, final: dict[str, Any]) -> None:
+        """Write the latency of a finished trial that was measured again, in the place of an earlier one; DiskError.
+
+        final: the columns latency_*, window (which measurements belong together), finished, over_limit.
+        """
+        with _storage_errors(f"cannot write the study in {self.folder}"):
+            self.study.set_user_attr(f"{LATENCY} {number}", final)
 
     def add(self, row: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> int:
         """Write one finished trial and return its number; DiskError if the disk does not take it.
@@ -284,4 +293,8 @@ def _rows(study: optuna.Study) -> list[dict[str, Any]]:
         {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}
         for trial in study.get_trials(deepcopy=False)
     ]
-    return [merged(row, stages.get(row["number"], ())) for row in rows]
+    final = study.user_attrs
+    return [
+        measured_again(merged(row, stages.get(row["number"], ())), final.get(f"{LATENCY} {row['number']}"))
+        for row in rows
+    ]

@@ -1,0 +1,148 @@
+"""The front measured again at the end of a search: by a made-up phone, so that every figure is known."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mfsearch.cli import main
+from mfsearch.search.front import front_numbers
+from mfsearch.search.rungs import Rungs, as_searched, measured_again, short_row, standing, told
+from mfsearch.search.study import read_trials
+from tests.search.test_run import arguments
+
+OBJECTIVES = ["top1", "madds", "latency_ms"]
+
+# The k-th call gives the k-th number in a file, the last one ever after; "x" is a failure.
+PHONE = """
+import json, pathlib, sys
+here = pathlib.Path(sys.argv[1])
+with (here / "calls").open("a") as file:
+    file.write(".")
+calls = len((here / "calls").read_text())
+answers = (here / "answers").read_text().split()
+answer = answers[min(calls, len(answers)) - 1]
+if answer == "x":
+    sys.exit("no phone")
+print(json.dumps({"latency_ms": float(answer)}))
+"""
+
+
+@pytest.fixture
+def phone(tmp_path: Path) -> Path:
+    (tmp_path / "phone.py").write_text(PHONE)
+    return tmp_path
+
+
+def search(images: Path, phone: Path, answers: str, *more: str) -> list[dict[str, Any]]:
+    """The rows of a search on the phone; the first answer of each run is for the reference network."""
+    (phone / "calls").write_text("")
+    (phone / "answers").write_text(answers)
+    command = shlex.join([sys.executable, str(phone / "phone.py"), str(phone)])
+    latency = ("--latency", "8ms", "--latency-cmd", command)
+    assert main(arguments(images, phone / "results", *latency, *more)) == 0
+    return read_trials(phone / "results" / "s")
+
+
+def calls(phone: Path) -> int:
+    return len((phone / "calls").read_text())
+
+
+def front_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if "latency_final" in row]
+
+
+def test_the_front_is_measured_again_and_both_figures_are_kept(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = search(image_folder, phone, "5 2 2 2 9 7", "--trials", "3")
+    said = capsys.readouterr().out
+    found = {row["number"]: row for row in front_of(rows)}
+    front = front_numbers(rows, OBJECTIVES)
+    slow = next(number for number, row in found.items() if row["latency_ms"] == 9.0)  # who is measured again first
+    assert front
+    assert {slow, *front} <= set(found)  # it leaves the front, and those who come on for it are measured as well
+    assert calls(phone) == 1 + 3 + len(found)
+    for number, row in found.items():
+        assert row["latency_ms"] == (9.0 if number == slow else 7.0)
+        assert row["latency_search"]["latency_ms"] == 2.0
+        assert row["latency_final"]["over_limit"] == (number == slow)
+        assert row["latency_final"]["window"] == "after 3 trials and 0 longer trainings"
+    assert f"trial {slow:>3}  latency again   9.00 ms, 2.00 in the search, over the limit" in said
+    assert main(["show", "s", "--results", str(phone / "results")]) == 0
+    said = capsys.readouterr().out
+    assert f"over the limit when measured again, so off the front: trial {slow} (9.00 ms)" in said
+    assert "the front's were measured again in one go at the end" in said
+    report = (phone / "results" / "s" / "report.html").read_text()
+    assert f"Over it when measured again at the end, so off the front: trial {slow}." in report
+
+    again = search(image_folder, phone, "5 6", "--trials", "3")
+    assert calls(phone) == 1  # the reference: nothing was trained since
+    assert again == rows
+
+    more = search(image_folder, phone, "5 2 6", "--trials", "4")
+    assert [short_row(row) for row in more[:3]] == [short_row(row) for row in rows]
+    newest = [row for row in front_of(more) if row["latency_final"]["window"].startswith("after 4 ")]
+    assert set(front_numbers(more, OBJECTIVES)) <= {row["number"] for row in newest}  # those measured before as well
+    assert {row["latency_ms"] for row in newest} == {6.0}
+    assert calls(phone) == 1 + 1 + len(newest)
+
+
+def test_a_phone_that_goes_away_at_the_end_is_asked_again_next_time(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = search(image_folder, phone, "5 4 3 2 1 x", "--trials", "3")  # faster and faster, so a front of several
+    said = capsys.readouterr().out
+    assert "not measured again: --latency-cmd must end with 0, got 1: no phone; the same command tries again" in said
+    assert len(front_of(rows)) == 1
+    again = search(image_folder, phone, "5 2.5", "--trials", "3")
+    assert len(front_of(again)) > 1  # though by the one figure that is new the others are beaten
+    assert front_of(rows)[0] in again  # what was measured is kept
+    assert len({row["latency_final"]["window"] for row in front_of(again)}) == 1
+
+
+def test_a_front_that_is_too_slow_in_the_end_is_empty_and_says_so(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = search(image_folder, phone, "5 2 9", "--trials", "1")
+    assert front_numbers(rows, OBJECTIVES) == []
+    assert "off the front: trial 0 (9.00 ms)" in capsys.readouterr().out
+
+
+def test_figures_of_the_end_change_nothing_of_what_is_proposed(image_folder: Path, phone: Path) -> None:
+    """Two trials, an end that turns the order of latencies round, two more: as four without a stop."""
+    whole = search(image_folder, phone, "5 2 3 4 5 1", "--trials", "4")
+    (phone / "results").rename(phone / "whole")
+    search(image_folder, phone, "5 2 3 7 1", "--trials", "2")
+    parts = search(image_folder, phone, "5 4 5 1", "--trials", "4")
+
+    def searched(rows: list[dict[str, Any]]) -> list[Any]:
+        return [(row["arch_id"], row["outcome"], short_row(row)["latency_ms"], told(row)["top1"]) for row in rows]
+
+    assert searched(parts) == searched(whole)
+
+
+def test_a_row_measured_again_goes_back_to_what_the_search_saw() -> None:
+    row = {"number": 1, "outcome": "trained", "top1": 0.5, "madds": 9, "latency_ms": 2.0, "latency_low_ms": 1.9}
+    first = {"latency_ms": 3.0, "latency_low_ms": 2.5, "window": "a", "over_limit": False}
+    second = first | {"latency_ms": 4.0, "window": "b"}
+    twice = measured_again(measured_again(row, first), second)
+    assert (twice["latency_ms"], twice["latency_low_ms"]) == (4.0, 2.5)
+    assert twice["latency_search"] == {"latency_ms": 2.0, "latency_low_ms": 1.9}
+    assert short_row(twice) == row
+    assert (as_searched(twice, "latency_ms"), as_searched(twice, "madds")) == (2.0, 9.0)
+    assert measured_again(row, None) is row
+
+
+def test_promotions_see_the_latencies_of_the_search() -> None:
+    rows: list[dict[str, Any]] = [
+        {"number": k, "outcome": "trained", "top1": 0.5, "score": 0.5, "madds": 9, "latency_ms": float(k)}
+        for k in range(6)
+    ]
+    rungs = Rungs((1, 3))
+    again = [measured_again(row, {"latency_ms": 6.0 - row["number"], "window": "a"}) for row in rows]
+    expected = [[row["number"] for row in ranked] for ranked in standing(rows, OBJECTIVES, rungs).ranked]
+    found = [[row["number"] for row in ranked] for ranked in standing(again, OBJECTIVES, rungs).ranked]
+    assert found == expected == [[0, 1, 2, 3, 4, 5]]
