@@ -4,8 +4,10 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from mfsearch.commands.twins import _kept_latencies
 from mfsearch.cost import passport as passport_module
 from mfsearch.cost.passport import DevicePassport, read_passport
+from mfsearch.presets import MF_26M
 
 PASSPORT = DevicePassport(
     cpu="Abacus 9 (model 1)",
@@ -88,3 +90,12 @@ def test_cpu_tells_generations_of_one_name_apart(
 def test_no_threads_are_refused() -> None:
     with pytest.raises(ValueError, match="threads must be at least 1, got 0"):
         read_passport(threads=0)
+
+
+def test_latencies_of_twins_kept_by_another_device_do_not_count(tmp_path: Path) -> None:
+    path, here = tmp_path / "latencies.json", read_passport().as_dict()
+    kept = {"parent": MF_26M.arch_id, "passport": here, "parent_ms": 5.0, "twins": {"a": {"difference_ms": 1.0}}}
+    path.write_text(json.dumps(kept))
+    assert _kept_latencies(path, MF_26M, here) == kept
+    other = here | {"runtime_version": "0.0"}
+    assert _kept_latencies(path, MF_26M, other) == kept | {"passport": other, "parent_ms": None, "twins": {}}

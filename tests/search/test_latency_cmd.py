@@ -84,6 +84,35 @@ def test_a_study_does_not_go_on_with_another_runner_or_device(
     assert cache_dir
 
 
+def test_a_database_does_not_mix_the_latencies_of_two_devices(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two folders on two machines, one study in the database."""
+    storage = ("--storage", f"sqlite:///{phone / 'trials.db'}", "--json")
+    assert main(measured(image_folder, phone, "--trials", "1", *storage)) == 0
+    other = ("--results", str(phone / "other"), "--trials", "2")
+    (phone / "device").write_text("tablet")
+    capsys.readouterr()
+    assert main([*measured(image_folder, phone, *storage), *other]) == 2
+    assert "device passport.device: the study has phone, this run says tablet" in capsys.readouterr().err
+    (phone / "device").write_text("phone")
+    assert main([*measured(image_folder, phone, *storage), *other]) == 0
+    assert len(read_trials(phone / "other" / "s")) == 2
+
+
+def test_the_lesson_of_another_study_holds_no_latency(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be of another device, so only what networks are is taken over."""
+    assert main(measured(image_folder, phone, "--trials", "2", "--json")) == 0
+    (phone / "device").write_text("tablet")
+    assert main(measured(image_folder, phone, "--trials", "1", "--json", "--study", "t", "--from", "s")) == 0
+    lesson = read_manifest(phone / "results" / "t")["from"]["trials"]
+    assert len(lesson) == 2
+    assert not [name for trial in lesson for name in trial if "latency" in name]
+    assert capsys.readouterr()
+
+
 def test_a_runner_that_does_not_work_ends_the_run_before_anything_is_trained(
     image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
