@@ -13,11 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-# 17 is the oldest with LayerNormalization as one operator, and the newest in which ReduceMean carries its axes itself:
-# from 18 on each of them brings a Constant along. Latency does not depend on it: MobileNetV3-Large takes 6.3 to 6.5 ms
-# from opset 11 to opset 20.
+from mfsearch.cost.onnx_graph import write_onnx
+from mfsearch.model import MobileFormer
+
+# Of a trace: 17 is the oldest with LayerNormalization as one operator, and the newest in which ReduceMean carries its
+# axes itself: from 18 on each of them brings a Constant along. Latency does not depend on it: MobileNetV3-Large takes
+# 6.3 to 6.5 ms from opset 11 to opset 20.
 OPSET = 17
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 
 
 class ExportError(RuntimeError):
@@ -30,7 +33,8 @@ def export_onnx(model: nn.Module, resolution: int, path: Path, *, batch: int = 1
     The deviation is the largest absolute difference between the logits of torch and of ONNX Runtime on seeded random
     images, as a fraction of the largest absolute logit; without `check` it is not measured, and NaN. Input "image",
     output "logits". A copy in eval mode is exported: mode and parameters of `model` stay as they were.
-    Raises ExportError if the deviation exceeds 1e-3 or the logits are not finite; `path` then stays as it was.
+    A Mobile-Former is written by mfsearch.cost.onnx_graph, any other network is traced.
+    Raises ExportError if the deviation exceeds 1e-4 or the logits are not finite; `path` then stays as it was.
     """
     if resolution < 1:
         raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
@@ -44,19 +48,10 @@ def export_onnx(model: nn.Module, resolution: int, path: Path, *, batch: int = 1
     # A folder of its own keeps whatever the exporter writes together, on the disk of the final name.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name
-        with torch.no_grad(), warnings.catch_warnings():
-            # The exporter's own farewell, and shapes seen as constants: they are, by intent.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-            torch.onnx.export(
-                copied,
-                (image_BCHW,),
-                str(written),
-                dynamo=False,  # 0.5 s for MobileNetV3-Large, where the newer exporter takes 13 s and more
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=["logits"],
-            )
+        if isinstance(copied, MobileFormer):
+            written.write_bytes(write_onnx(copied, resolution, batch=batch).SerializeToString())
+        else:
+            trace_onnx(copied, image_BCHW, written)
         deviation = _deviation(copied, written, image_BCHW) if check else math.nan
         if check and not deviation <= TOLERANCE:
             raise ExportError(
@@ -65,6 +60,23 @@ def export_onnx(model: nn.Module, resolution: int, path: Path, *, batch: int = 1
             )
         os.replace(written, path)  # noqa: PTH105, os.replace is what makes it atomic
     return deviation
+
+
+def trace_onnx(model: nn.Module, image_BCHW: Tensor, path: Path) -> None:
+    """Write what torch records of one run, operator by operator; nothing is checked."""
+    with torch.no_grad(), warnings.catch_warnings():
+        # The exporter's own farewell, and shapes seen as constants: they are, by intent.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        torch.onnx.export(
+            model,
+            (image_BCHW,),
+            str(path),
+            dynamo=False,  # 0.5 s for MobileNetV3-Large, where the newer exporter takes 13 s and more
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["logits"],
+        )
 
 
 def count_nodes(path: Path) -> dict[str, int]:

@@ -84,7 +84,7 @@ def test_export_is_fp32_whatever_the_model_is(tmp_path: Path) -> None:
 def test_a_network_that_onnx_computes_differently_is_refused_with_the_figure(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_text("the file of yesterday")
-    with pytest.raises(ExportError, match=r"within 0.001 of the largest logit, got 0\.\d+ for Frozen at 8 px"):
+    with pytest.raises(ExportError, match=r"within 0.0001 of the largest logit, got 0\.\d+ for Frozen at 8 px"):
         export_onnx(Frozen(), 8, path)
     assert path.read_text() == "the file of yesterday"
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]

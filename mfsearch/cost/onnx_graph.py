@@ -1,0 +1,385 @@
+"""A Mobile-Former written as an ONNX graph: the function of the torch modules in fewer and larger operators.
+
+Shapes: B images, C channels, H x W positions, N = H W of them, M tokens, D token width, h heads, K slopes. Tokens are
+rows [M, D] and meet maps as [C, N]; with more than one image both have B in front.
+
+What makes it faster than a trace of the modules (benchmarks/graph.py has the figures):
+
+- Linears that read the same tokens are one Gemm: a block's keys and values, the next block's query and gate, both
+  squeezes of DyReLU. BatchNorms are part of their convolution or linear, scales and hard sigmoids of theirs.
+- Heads are not split off: the rows of a query are repeated once a head, zero outside the head's channels, so that
+  attention over all heads is one plain product in the layout of the map.
+- The softmax over the tokens of a position is exp and a product, on scores whose mean is taken out beforehand.
+- A depthwise convolution that multiplies channels is one plain depthwise convolution for each multiple: runtimes have
+  no fast form of it. What follows takes the channels in the order in which they then come.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from torch import Tensor, nn
+
+from mfsearch.cost.onnx_writer import Array, OnnxWriter
+from mfsearch.model.bridge import ToFormer, ToMobile
+from mfsearch.model.dyrelu import INTERCEPT_SCALE, DyReLU, Static
+from mfsearch.model.former import Former
+from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown
+from mfsearch.model.mobile_former import Block, Head, MobileFormer
+
+# of a score above or below the mean over the tokens, so that exp stays finite in fp32; scores beyond it count as it
+EXP_LIMIT = 80.0
+
+
+def write_onnx(model: MobileFormer, resolution: int, *, batch: int = 1) -> onnx.ModelProto:
+    """Return the network in eval mode as an ONNX model: "image" [B, 3, R, R] to "logits" [B, classes].
+
+    Its metadata say under "shares" whose part of the network a Gemm of merged linears is: {node: {part: share}}.
+    """
+    first = _Writer(batch, [])
+    first.network(model, resolution)
+    writer = _Writer(batch, first.asked)  # the second pass knows which linears read the same tokens
+    writer.network(model, resolution)
+    logits = [batch, model.config.classes]
+    return writer.model([batch, 3, resolution, resolution], logits, {"shares": json.dumps(writer.shares)})
+
+
+class _Map(NamedTuple):
+    """A feature map [B, *size]; order: which channel of the module each of its channels is, where they differ."""
+
+    name: str
+    C: int
+    H: int
+    W: int
+    order: list[int] | None = None
+
+
+class _Linear(NamedTuple):
+    """A linear of the tokens, to be written with others that read them: y = scale (W z + b) + offset."""
+
+    module: nn.Linear
+    scale: float
+    offset: float
+    part: str
+
+    @property
+    def weight(self) -> Array:
+        return _array(self.module.weight) * self.scale
+
+    @property
+    def bias(self) -> Array:
+        return _array(self.module.bias) * self.scale + self.offset
+
+
+class _Writer(OnnxWriter):
+    def __init__(self, batch: int, plan: list[list[_Linear]]) -> None:
+        super().__init__()
+        self.batch = batch
+        self.lead = [] if batch == 1 else [batch]
+        self.plan = plan  # the linears asked for between two updates of the tokens
+        self.asked: list[list[_Linear]] = []
+        self.ready: dict[nn.Linear, str] = {}
+        self.shares: dict[str, dict[str, float]] = {}
+
+    # linears of the tokens
+
+    def updated(self, z: str) -> str:
+        """Tokens that changed: the linears that will read them are written now, as one."""
+        linears = self.plan[len(self.asked)] if self.plan else []
+        self.asked.append([])
+        if linears:
+            weight, bias = (
+                np.concatenate([one.weight for one in linears]),
+                np.concatenate([one.bias for one in linears]),
+            )
+            if z in self.values:  # the learned tokens
+                y = self.constant(self.values[z] @ weight.T + bias)
+            else:
+                with self.at("linears"):
+                    y = self.linear(z, weight, bias)
+                share: dict[str, float] = {}
+                for one in linears:
+                    share[one.part] = share.get(one.part, 0.0) + one.module.out_features / len(bias)
+                self.shares[self.nodes[-1].name] = share
+            parts = self.split(y, [one.module.out_features for one in linears], -1)
+            self.ready = {one.module: part for one, part in zip(linears, parts, strict=True)}
+        return z
+
+    def read(self, linear: nn.Linear, scale: float = 1.0, offset: float = 0.0) -> str:
+        """scale (W z + b) + offset of the tokens as they are."""
+        self.asked[-1].append(_Linear(linear, scale, offset, self.place))
+        return self.ready[linear] if self.plan else ""
+
+    def linear(self, x: str, weight: Array, bias: Array, *, rows: bool = False) -> str:
+        """x W^T + b; rows: x is [B, ...] whatever the batch, else tokens."""
+        if self.lead and not rows:
+            return self.op("Add", self.op("MatMul", x, self.constant(weight.T)), self.constant(bias))
+        return self.op("Gemm", x, self.constant(weight.T), self.constant(bias))
+
+    def project(self, x: str, linear: nn.Linear) -> str:
+        return self.linear(x, _array(linear.weight), _array(linear.bias))
+
+    def add_norm(self, z: str, update: str, norm: nn.LayerNorm) -> str:
+        weight, bias = self.constant(_array(norm.weight)), self.constant(_array(norm.bias))
+        return self.op("LayerNormalization", self.op("Add", z, update), weight, bias, epsilon=norm.eps, axis=-1)
+
+    # heads as rows that are zero outside a head's channels
+
+    def spread(self, y: str, heads: int, M: int, C: int) -> str:
+        """[M, C] to [h M, C]."""
+        if heads == 1:
+            return y
+        mask = _head_mask(heads, M, C)
+        if y in self.values:
+            return self.constant(np.concatenate([self.values[y]] * heads, -2) * mask)
+        return self.op("Mul", self.op("Concat", *[y] * heads, axis=-2), self.constant(mask))
+
+    def collect(self, y: str, heads: int, M: int, C: int) -> str:
+        """[h M, C] to [M, C], each channel from the rows of its head."""
+        if heads == 1:
+            return y
+        y = self.op("Mul", y, self.constant(_head_mask(heads, M, C)))
+        return self.op("MatMul", self.constant(np.tile(np.eye(M, dtype=np.float32), heads)), y)
+
+    def transpose(self, y: str) -> str:
+        return self.op("Transpose", y, perm=[0, 2, 1] if self.lead else [1, 0])
+
+    def flat(self, x: _Map) -> str:
+        return self.reshape(x.name, *self.lead, x.C, x.H * x.W)
+
+    # the tokens' side
+
+    def to_former(self, part: ToFormer, x: _Map, z: str, M: int) -> tuple[str, str]:
+        """The tokens, and the scores [h M, N]."""
+        query = self.spread(self.read(part.query, part.scale), part.heads, M, x.C)
+        key = value = self.flat(x)
+        if part.key is not None:
+            key = value = self.flat(self.pointwise(part.key, x))
+        if part.value is not None:
+            value = self.flat(self.pointwise(part.value, x))
+        scores = self.op("MatMul", query, key)
+        y = self.op("MatMul", self.op("Softmax", scores, axis=-1), self.transpose(value))
+        y = self.collect(y, part.heads, M, x.C)
+        if part.gate is not None:  # 2 hard_sigmoid(g) = clip(g / 3 + 1, 0, 2)
+            y = self.op("Mul", y, self.clip(self.read(part.gate, 1 / 3, 1.0), 0, 2))
+        return self.add_norm(z, self.project(y, part.output), part.norm), scores
+
+    def former(self, part: Former, z: str, M: int, D: int) -> str:
+        query = self.spread(self.read(part.query, part.scale), part.heads, M, D)
+        key = z if part.key is None else self.read(part.key)
+        value = z if part.value is None else self.read(part.value)
+        shares = self.op("Softmax", self.op("MatMul", query, self.transpose(key)), axis=-1)
+        y = self.collect(self.op("MatMul", shares, value), part.heads, M, D)
+        z = self.add_norm(z, self.project(y, part.output), part.norm1)
+        if part.ffn1 is not None and part.ffn2 is not None and part.norm2 is not None:
+            y = self.op("Gelu", self.project(z, part.ffn1))
+            z = self.add_norm(z, self.project(y, part.ffn2), part.norm2)
+        return z
+
+    def to_mobile(self, part: ToMobile, x: _Map, M: int) -> _Map:
+        h = part.heads
+        # a softmax does not see what its scores have in common: the mean of the keys over the tokens is taken out
+        centred = np.tile(np.eye(M, dtype=np.float32) - np.float32(1 / M), (h, 1))
+        key = self.op("MatMul", self.constant(centred), self.read(part.key, part.scale))
+        key = self.op("Mul", key, self.constant(_head_mask(h, M, x.C))) if h > 1 else key
+        value = self.spread(self.read(part.value), h, M, x.C)
+        query = x if part.query is None else self.pointwise(part.query, x)
+        scores = self.op("MatMul", key, self.flat(query))
+        shares = self.op("Exp", self.clip(scores, -EXP_LIMIT, EXP_LIMIT))
+        sums = np.kron(np.eye(h, dtype=np.float32), np.ones((M, M), np.float32))
+        shares = self.op("Div", shares, self.op("MatMul", self.constant(sums), shares))
+        y = self.op("MatMul", self.transpose(value), shares)
+        if part.output is not None:
+            y = self.flat(self.pointwise(part.output, x._replace(name=self.reshape(y, self.batch, x.C, x.H, x.W))))
+        return x._replace(name=self.reshape(self.op("Add", self.flat(x), y), self.batch, x.C, x.H, x.W))
+
+    def mixed(self, scores: str, part: ToFormer, x: _Map, M: int, *, down: bool) -> str:
+        """Shares of the tokens at each position the activations see: [M, N]."""
+        y = self.op("MatMul", self.constant(np.tile(np.eye(M, dtype=np.float32) / part.heads, part.heads)), scores)
+        if down:
+            y = self.reshape(y, self.batch, M, x.H, x.W)
+            y = self.op("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+            y = self.reshape(y, *self.lead, M, -1)
+        return self.op("Softmax", y, axis=-2)
+
+    # the map's side
+
+    def pointwise(self, conv: nn.Conv2d, x: _Map) -> _Map:
+        return x._replace(name=self.conv(x.name, _array(conv.weight), None))
+
+    def conv_norm(self, part: ConvNorm, x: _Map) -> _Map:
+        parts = self.multiples(part, x)
+        if parts:
+            order = None if part.shuffle > 1 else [c for one in parts for c in one.order or []]
+            joined = self.op("Concat", *[one.name for one in parts], axis=1)
+            return parts[0]._replace(name=joined, C=part.conv.out_channels, order=order)
+        weight, bias = _folded(part)
+        if x.order is not None:
+            weight = weight[:, x.order]
+        conv, stride = part.conv, part.conv.stride[0]
+        y = self.conv(x.name, weight, bias, stride=stride, groups=conv.groups)
+        return self.shuffled(_Map(y, conv.out_channels, -(-x.H // stride), -(-x.W // stride)), part.shuffle)
+
+    def multiples(self, part: ConvNorm, x: _Map) -> list[_Map]:
+        """A depthwise convolution that multiplies channels, as one for each multiple; none if it is none of these.
+
+        A shuffle behind it asks for just the order in which they come.
+        """
+        conv, stride = part.conv, part.conv.stride[0]
+        times = conv.out_channels // conv.in_channels
+        if conv.kernel_size[0] == 1 or conv.groups < conv.in_channels or times < 2:
+            return []
+        weight, bias = _folded(part)
+        maps = []
+        for k in range(times):
+            y = self.conv(x.name, weight[k::times], bias[k::times], stride=stride, groups=x.C)
+            maps.append(_Map(y, x.C, -(-x.H // stride), -(-x.W // stride), list(range(k, conv.out_channels, times))))
+        return maps
+
+    def shuffled(self, x: _Map, groups: int) -> _Map:
+        if groups == 1:
+            return x
+        y = self.reshape(x.name, self.batch, groups, x.C // groups, x.H * x.W)
+        y = self.op("Transpose", y, perm=[0, 2, 1, 3])
+        return x._replace(name=self.reshape(y, self.batch, x.C, x.H, x.W))
+
+    def coefficients(self, act: DyReLU, x: _Map) -> str:
+        """What act.theta gives in the order of the map's channels, slopes and intercepts as they are used."""
+        config, N = act.config, act.config.coefficients
+        order = list(range(x.C)) if x.order is None else x.order
+        if config.source == "pooled":
+            pooled = self.reshape(self.op("GlobalAveragePool", x.name), self.batch, x.C)
+            y = self.linear(pooled, _array(act.squeeze.weight)[:, order], _array(act.squeeze.bias), rows=True)
+        else:
+            y = self.read(act.squeeze)
+            if config.source == "first_token":
+                y = self.first(y, act.squeeze.out_features)
+            elif config.source == "mean_token":
+                y = self.op("ReduceMean", y, self.ints(-2), keepdims=0 if self.lead else 1)
+        weight = _array(act.expand.weight).reshape(N, x.C, -1)[:, order].reshape(N * x.C, -1)
+        bias = _array(act.expand.bias).reshape(N, x.C)[:, order].reshape(-1)
+        y = self.linear(
+            self.op("Relu", y), weight / np.float32(3), bias / np.float32(3), rows=config.source != "spatial"
+        )
+        y = self.clip(y, -1, 1)  # 2 hard_sigmoid(t) - 1 = clip(t / 3, -1, 1)
+        factor = np.repeat(np.array([1.0] * config.slopes + [INTERCEPT_SCALE] * (N - config.slopes), np.float32), x.C)
+        y = self.op("Mul", y, self.constant(factor)) if config.intercepts else y
+        return self.op("Add", y, self.constant(np.repeat(np.eye(1, N, dtype=np.float32), x.C, 1)[0]))
+
+    def first(self, z: str, width: int) -> str:
+        """The first token: [B, width]."""
+        y = self.op("Slice", z, self.ints(0), self.ints(1), self.ints(-2))
+        return self.reshape(y, self.batch, width) if self.lead else y
+
+    def act(self, act: Static | DyReLU, x: _Map, mix: str) -> _Map:
+        if isinstance(act, Static):
+            return x._replace(name=self.op("Relu" if isinstance(act.act, nn.ReLU) else "HardSwish", x.name))
+        N, K = act.config.coefficients, act.config.slopes
+        y = self.coefficients(act, x)
+        if act.config.source == "spatial":  # the shares of a position sum to 1, so the starting slopes pass through
+            y = self.reshape(self.op("MatMul", self.transpose(y), mix), self.batch, N * x.C, x.H, x.W)
+        else:
+            y = self.reshape(y, self.batch, N * x.C, 1, 1)
+        parts = self.split(y, [x.C] * N, 1)
+        lines = [self.op("Mul", x.name, slope) for slope in parts[:K]]
+        if act.config.intercepts:
+            lines = [self.op("Add", line, b) for line, b in zip(lines, parts[K:], strict=True)]
+        return x._replace(name=self.op("Max", *lines))
+
+    def lite(self, part: LiteBottleneck, x: _Map) -> _Map:
+        parts = self.multiples(part.depthwise, x) if part.project.conv.groups == 1 else []
+        if parts:  # the sum over the multiples, which the runtime takes inside its convolutions
+            weight, bias = _folded(part.project)
+            name = self.conv(self.clip(parts[0].name, 0, 6), weight[:, parts[0].order], bias)
+            for one in parts[1:]:
+                name = self.op("Add", name, self.conv(self.clip(one.name, 0, 6), weight[:, one.order], None))
+            y = parts[0]._replace(name=name, C=len(weight), order=None)
+        else:
+            y = self.conv_norm(part.depthwise, x)
+            y = self.conv_norm(part.project, y._replace(name=self.clip(y.name, 0, 6)))
+        return y._replace(name=self.op("Add", x.name, y.name)) if part.skip else y
+
+    def block(self, block: Block, x: _Map, z: str, M: int, D: int, place: str) -> tuple[_Map, str]:
+        mobile, mix = block.mobile, ""
+        if z and block.to_former is not None:
+            with self.at(f"{place}/to_former"):
+                z, scores = self.to_former(block.to_former, x, z, M)
+                if block.mixes:
+                    mix = self.mixed(scores, block.to_former, x, M, down=isinstance(mobile, MobileDown))
+            z = self.updated(z)
+        if z and block.former is not None:
+            with self.at(f"{place}/former"):
+                z = self.former(block.former, z, M, D)
+            z = self.updated(z)
+
+        def half(*steps: ConvNorm | Static | DyReLU, x: _Map) -> _Map:
+            for step in steps:
+                with self.at(f"{place}/{'mobile' if isinstance(step, ConvNorm | Static) else 'dyrelu'}"):
+                    x = self.conv_norm(step, x) if isinstance(step, ConvNorm) else self.act(step, x, mix)
+            return x
+
+        if isinstance(mobile, MobileDown):
+            x = half(mobile.depthwise1, mobile.act1, mobile.project1, x=x)
+            y = half(mobile.depthwise2, mobile.act2, mobile.project2, x=x)
+        else:
+            assert isinstance(mobile, Mobile)
+            y = half(mobile.expand, mobile.act1, mobile.depthwise, mobile.act2, mobile.project, x=x)
+        if isinstance(mobile, MobileDown) or mobile.skip:
+            with self.at(f"{place}/mobile"):
+                y = y._replace(name=self.op("Add", x.name, y.name))
+        if z and block.to_mobile is not None:
+            with self.at(f"{place}/to_mobile"):
+                y = self.to_mobile(block.to_mobile, y, M)
+        return y, z
+
+    def head(self, part: Head, x: _Map, z: str, D: int) -> None:
+        x = self.conv_norm(part.conv, self.shuffled(x, part.groups))
+        y = self.op("GlobalAveragePool", self.clip(x.name, 0, 6))
+        y = self.op("HardSwish", self.reshape(y, self.batch, x.C))
+        if z:
+            y = self.op("Concat", y, self.first(z, D), axis=1)
+        norm = part.norm
+        scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
+        bias = (_array(part.hidden.bias) - _array(norm.running_mean)) * scale + _array(norm.bias)
+        y = self.op("HardSwish", self.linear(y, _array(part.hidden.weight) * scale[:, None], bias, rows=True))
+        self.linear(y, _array(part.classifier.weight), _array(part.classifier.bias), rows=True)
+
+    def network(self, model: MobileFormer, resolution: int) -> None:
+        M, D = model.config.tokens.count, model.config.tokens.dim
+        with self.at("stem/mobile"):
+            x = self.conv_norm(model.stem.conv, _Map("image", 3, resolution, resolution))
+            x = x._replace(name=self.clip(x.name, 0, 6))
+        with self.at("lite/mobile"):
+            x = self.lite(model.lite, x)
+        z = ""
+        if model.tokens is not None:
+            z = self.updated(self.constant(np.broadcast_to(_array(model.tokens), (*self.lead, M, D))))
+        for k, block in enumerate(model.blocks):
+            assert isinstance(block, Block)
+            x, z = self.block(block, x, z, M, D, f"blocks.{k}")
+        if z and model.final is not None:
+            with self.at("final/to_former"):
+                z, _ = self.to_former(model.final, x, z, M)
+        with self.at("head/head"):
+            self.head(model.head, x, z, D)
+
+
+def _array(tensor: Tensor | None) -> Array:
+    assert tensor is not None
+    value: Array = tensor.detach().cpu().float().numpy()
+    return value
+
+
+def _folded(part: ConvNorm) -> tuple[Array, Array]:
+    """Kernel and bias of a convolution and its BatchNorm."""
+    norm = part.norm
+    scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
+    return _array(part.conv.weight) * scale[:, None, None, None], _array(norm.bias) - _array(norm.running_mean) * scale
+
+
+def _head_mask(heads: int, M: int, C: int) -> Array:
+    """[h M, C]: 1 in the channels of the row's head."""
+    return np.repeat(np.kron(np.eye(heads, dtype=np.float32), np.ones((1, C // heads), np.float32)), M, 0)
