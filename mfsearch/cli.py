@@ -121,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     latency = _command(commands, "latency", "milliseconds of networks, measured here beside a reference")
     latency.add_argument("configs", metavar="CONFIG", nargs="+", help="preset, YAML file or STUDY:TRIAL")
     latency.add_argument("--threads", type=_whole, help="threads of ONNX Runtime (default: 1)")
+    latency.add_argument("--batch", type=_whole, default=1, help="images at once (default: %(default)s)")
+    latency.add_argument("--breakdown", action="store_true", help="milliseconds by part, from the runtime's profile")
+    latency.add_argument("--int8", action="store_true", help="also in int8, with its accuracy: static quantisation")
+    latency.add_argument(
+        "--data", help="images that --int8 is calibrated and judged by (default: a trial's, or digits)"
+    )
+    latency.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
     _runner(latency)
     _deployment(latency)
     _results(latency)

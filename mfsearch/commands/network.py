@@ -88,6 +88,7 @@ def latency(args: argparse.Namespace) -> int:
     """Measure networks, in ONNX Runtime beside the reference network or by a user's runner, and print milliseconds."""
     import torch
 
+    from mfsearch.cost.breakdown import measure_breakdown
     from mfsearch.cost.latency import LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
     from mfsearch.model import MobileFormer
@@ -95,29 +96,47 @@ def latency(args: argparse.Namespace) -> int:
 
     configs = {name: deployed(find_config(name, args.results), args) for name in args.configs}
     runner = runner_of(args)
+    if args.batch < 1:
+        raise ValueError(f"--batch must be 1 or more, got {args.batch}")
+    if not args.int8 and (args.data or args.data_dir):
+        raise ValueError("--data is for --int8, which is not given")
+    if args.breakdown and (runner is not None or args.threads not in (None, 1)):
+        raise ValueError("--breakdown reads ONNX Runtime's profile of one thread: not with --latency-cmd or --threads")
     if runner is not None and args.threads is not None:
         raise ValueError("--threads is for ONNX Runtime here; with --latency-cmd the program decides")
     torch.set_num_threads(1)
     meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
     if not args.json:
-        print(_latency_head(meter))
+        print(_latency_head(meter, args.batch))
     rows = {}
     for name, config in configs.items():
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
             path = Path(folder) / "model.onnx"
-            export_onnx(MobileFormer(config), config.resolution, path)
+            export_onnx(MobileFormer(config), config.resolution, path, batch=args.batch)
             found = meter.measure(path)
-        if isinstance(found, RunnerLatency) and runner is not None:
-            meter = dataclasses.replace(runner, device=found.device)  # figures of two devices do not make one table
-        rows[name] = {"arch_id": config.arch_id, "madds": count_madds(config), **found.as_dict()}
-        if not args.json:
-            print(_latency_line(name, rows[name]), flush=True)
+            if isinstance(found, RunnerLatency) and runner is not None:
+                meter = dataclasses.replace(runner, device=found.device)  # one table is of one device
+            costs = {"arch_id": config.arch_id, "madds": count_madds(config), "batch": args.batch}
+            row: dict[str, Any] = costs | found.as_dict()
+            if not args.json:
+                print(_latency_line(name, row), flush=True)
+            if args.breakdown:
+                row["breakdown"] = measure_breakdown(path).as_dict()
+                if not args.json:
+                    print(_breakdown_lines(row["breakdown"]), flush=True)
+            if args.int8:
+                from mfsearch.commands.int8 import int8_columns, shown_agreement
+
+                row["int8"] = int8_columns(name, config, path, meter, args)
+                if not args.json:
+                    print(f"{_latency_line('  in int8', costs | row['int8'])}\n    {shown_agreement(row['int8'])}")
+        rows[name] = row
     if args.json:
         print(json.dumps(rows, indent=1))
     return 0
 
 
-def _latency_head(meter: "LatencyMeter | Runner") -> str:
+def _latency_head(meter: "LatencyMeter | Runner", batch: int) -> str:
     """Where is measured, and the head of the table."""
     if isinstance(meter, Runner):
         where = f"measured by {meter.command}\n"
@@ -128,6 +147,8 @@ def _latency_head(meter: "LatencyMeter | Runner") -> str:
             f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}\n"
             f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n"
         )
+    if batch > 1:
+        where += f"ms are those of a batch of {batch} images, the reference's those of one\n"
     return f"{where}\n{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note"
 
 
@@ -137,6 +158,14 @@ def _latency_line(name: str, row: dict[str, Any]) -> str:
     note = "disturbed: measure again on a quieter machine" if row["disturbed"] else row.get("device") or ""
     ratio = "" if ratio is None else f"{ratio:.3f}"
     return f"{name:<24}{row['madds'] / 1e6:>11.1f}{row['latency_ms']:>9.2f}{interval:>19}{ratio:>13}  {note}".rstrip()
+
+
+def _breakdown_lines(found: dict[str, Any]) -> str:
+    from mfsearch.cost.breakdown import PARTS
+
+    lines = [f"    {PARTS[part]:<16}{ms:8.2f} ms{ms / found['sum_ms']:8.1%}" for part, ms in found["parts_ms"].items()]
+    whole = f"{found['nodes']} operators as run; without the profiler {found['whole_ms']:.2f} ms"
+    return "\n".join([*lines, f"    {'sum':<16}{found['sum_ms']:8.2f} ms   ({whole})"])
 
 
 def space(args: argparse.Namespace) -> int:

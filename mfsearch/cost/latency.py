@@ -217,7 +217,7 @@ class LatencyMeter:
         """
         threads = self.passport.threads
         network = Path(onnx_path).read_bytes()
-        with _pinned(threads):
+        with pinned(threads):
             try:
                 first_ms = _warm_up(_open_session(network, threads))
             except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
@@ -325,7 +325,7 @@ def reference_onnx() -> bytes:
 
 def _measure_baseline_ms(reference: bytes, *, threads: int, timer: Timer) -> float:
     """The reference's own time: the lower quartile over fresh sessions, as what disturbs only adds."""
-    with _pinned(threads):
+    with pinned(threads):
         runs = _runs_per_turn(_warm_up(_open_session(reference, threads)))
         turns_ms = []
         for _ in range(BASELINE_ROUNDS):
@@ -385,7 +385,7 @@ def _kept_baseline_ms(path: Path) -> float | None:
 
 
 @contextmanager
-def _pinned(threads: int) -> Iterator[None]:
+def pinned(threads: int) -> Iterator[None]:
     """The calling thread bound to the quietest cores, one for each thread; where the system cannot, nothing."""
     if not hasattr(os, "sched_setaffinity"):
         yield
