@@ -126,9 +126,17 @@ def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "must be a new or an empty folder" in refused(capsys, "export", "mf-26m", "--to", str(tmp_path / "full"))
 
 
-def test_threads_are_not_for_a_runner(capsys: pytest.CaptureFixture[str]) -> None:
-    argv = ["latency", "mf-26m", "--latency-cmd", "true", "--threads", "2"]
-    assert "with --latency-cmd the program decides" in refused(capsys, *argv)
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["--latency-cmd", "true", "--threads", "2"], "with --latency-cmd the program decides"),
+        (["--threads", "0"], "threads must be at least 1, got 0"),
+        (["--batch", "0"], "--batch must be 1 or more, got 0"),
+        (["--data", "digits"], "--data is for --int8, which is not given"),
+    ],
+)
+def test_bad_options_of_latency(argv: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expected in refused(capsys, "latency", "mf-26m", *argv)
 
 
 def test_describe_prints_the_costs_of_a_preset(capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,6 +135,26 @@ def test_a_runner_that_fails_later_costs_trials(
     assert json.loads(capsys.readouterr().out)["stopped"] == "trials"
 
 
+def test_a_trial_in_int8_is_judged_with_its_weights_and_images(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(measured(image_folder, phone, "--trials", "1", "--json")) == 0
+    (row,) = read_trials(phone / "results" / "s")
+    capsys.readouterr()
+    argv = ["latency", "s:0", "--int8", "--latency-cmd", command(phone), "--results", str(phone / "results")]
+    assert main([*argv, "--data", str(image_folder), "--batch", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["s:0"]
+    assert (said["latency_ms"], said["batch"]) == (2.0, 2)
+    assert said["int8"]["latency_ms"] == 2.0
+    assert said["int8"]["top1_fp32"] == row["top1"]  # what the search found with torch
+    assert (said["int8"]["images"], said["int8"]["judged_at"]) == (5, 16)
+    assert abs(said["int8"]["top1_int8"] - row["top1"]) <= 1 - said["int8"]["same_top1"]
+    assert main([*argv, "--data", str(image_folder)]) == 0
+    assert "int8 gives the class of fp32 on" in capsys.readouterr().out
+    assert main([*argv, "--data", "digits"]) == 2
+    assert "s:0 was trained on images0: --data must name those images, got digits" in capsys.readouterr().err
+
+
 def test_the_latency_command_asks_the_runner(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("--resolution", "32", "--classes", "2")
     argv = ["latency", "mf-26m", "--latency-cmd", command(phone), *small]
