@@ -14,7 +14,8 @@ from rich.text import Text
 from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
 from mfsearch.search.front import front_numbers, over_limit
 from mfsearch.search.run import Progress
-from mfsearch.search.rungs import Rungs
+from mfsearch.search.rungs import Rungs, short_row
+from mfsearch.search.screen import screen_line
 from mfsearch.units import format_madds, format_seconds
 
 LINES_LIVE = 8  # members of the front in the live panel
@@ -226,6 +227,8 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
     )
     if "latency_ms" in objectives and counts["trained"]:
         console.print(_latency_origin(rows, manifest, numbers), soft_wrap=True)
+    if screened := screen_line([short_row(row) for row in rows], manifest["latency_limit_ms"]):
+        console.print(screened, soft_wrap=True)
     if disturbed:
         measured = sum(row.get("latency_ms") is not None for row in rows)
         console.print(

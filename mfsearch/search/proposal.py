@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import Costs, count_costs, count_madds
 from mfsearch.presets import PRESETS
 from mfsearch.search.samplers import SAMPLERS
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, Candidate, Ground, targets
 from mfsearch.search.samplers.history import History
+from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
 from mfsearch.units import Budget, format_madds
@@ -33,7 +35,8 @@ TRANSFERRED = 6  # networks taken over from another study
 @dataclass(frozen=True)
 class Proposal:
     """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the strategy's name,
-    or `random` where it had nothing to go by or found nothing new."""
+    or `random` where it had nothing to go by or found nothing new. predicted: its latency, where there is a limit and
+    enough was measured; turned_down: the sampler's candidates that were predicted too slow on the way to this one."""
 
     index: int
     origin: str
@@ -41,6 +44,8 @@ class Proposal:
     width: float
     config: MobileFormerConfig
     costs: Costs
+    predicted: Prediction | None = None
+    turned_down: int = 0
 
     @property
     def arch_id(self) -> str:
@@ -67,13 +72,26 @@ class Proposer:
     """Proposes networks and learns from results.
 
     With sampler `random` there are no starting points: it is the control, and any feasible network is alike to it.
+    latency_limit_ms: candidates predicted to lie above it are passed over, see LatencyScreen; where nothing else is
+    found the fastest of them is proposed, for only a measurement decides.
     """
 
-    def __init__(self, space: SearchSpace, budget: Budget, objectives: list[str], sampler: str, seed: int) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        budget: Budget,
+        objectives: list[str],
+        sampler: str,
+        seed: int,
+        latency_limit_ms: float | None = None,
+    ) -> None:
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
         self.ground = Ground(space, budget)
         self.history = History(objectives)
+        self.latency = LatencyScreen(latency_limit_ms)
+        self.ground.too_slow = self._too_slow
+        self.turned_down: list[tuple[float, Candidate]] = []  # since the last proposal, with predicted milliseconds
         self.index = 0
         self._transferred: list[Candidate] = []
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
@@ -124,6 +142,7 @@ class Proposer:
         """Take in a finished trial, of this run or an earlier one."""
         self.seen.add(row["arch_id"])
         self.history.pending.pop(row["arch_id"], None)
+        self.latency.learn(row)
         in_band = not self.space.solved or row["madds"] >= self.budget.low  # a small preset is no network of a target
         if in_band and set(row["params"]) == set(self.choices):
             self.history.learn(row)
@@ -131,21 +150,49 @@ class Proposer:
     def next(self) -> Proposal | None:
         """A network inside the budget that was never proposed, or None when none can be found."""
         rng = random.Random(f"{self.seed}:{self.index}")
+        self.turned_down = []
         candidate = (
-            next((start for start in self._starting() if start.config.arch_id not in self.seen), None)
+            next((start for start in self._starting() if self._is_open(start.config)), None)
             or SAMPLERS[self.sampler_name](self.ground, self.history, rng)
             or self.ground.drawn("random", rng, 2 * ATTEMPTS)
+            or min(self.turned_down, key=lambda slow: slow[0], default=(0.0, None))[1]
         )
         if candidate is None:
             return None
         self.seen.add(candidate.config.arch_id)
         self.history.pending[candidate.config.arch_id] = candidate
         self.index += 1
-        costs = count_costs(candidate.config)
-        return Proposal(self.index - 1, candidate.origin, candidate.params, candidate.width, candidate.config, costs)
+        return Proposal(
+            index=self.index - 1,
+            origin=candidate.origin,
+            params=candidate.params,
+            width=candidate.width,
+            config=candidate.config,
+            costs=count_costs(candidate.config),
+            predicted=self.latency.predict(candidate.config),
+            turned_down=len(self.turned_down),
+        )
+
+    def _is_open(self, config: MobileFormerConfig) -> bool:
+        """Whether a starting point was not proposed yet and may keep the limit."""
+        return config.arch_id not in self.seen and not self.latency.is_too_slow(self.latency.predict(config))
+
+    def _too_slow(self, candidate: Candidate) -> bool:
+        expected = self.latency.predict(candidate.config)
+        slow = self.latency.is_too_slow(expected)
+        if slow and expected is not None:
+            self.turned_down.append((expected.latency_ms, candidate))
+        return slow
 
     def again(
-        self, index: int, origin: str, params: dict[str, Value], width: float, config: MobileFormerConfig
+        self,
+        index: int,
+        origin: str,
+        params: dict[str, Value],
+        width: float,
+        config: MobileFormerConfig,
+        predicted: Prediction | None = None,
+        turned_down: int = 0,
     ) -> Proposal:
         """A proposal that a run made and did not finish, pending once more."""
         costs = count_costs(config)
@@ -153,7 +200,7 @@ class Proposer:
         self.seen.add(config.arch_id)
         self.history.pending[config.arch_id] = candidate
         self.index = max(self.index, index + 1)
-        return Proposal(index, origin, dict(params), width, config, costs)
+        return Proposal(index, origin, dict(params), width, config, costs, predicted, turned_down)
 
     def _starting(self) -> list[Candidate]:
         if self._starts is None:

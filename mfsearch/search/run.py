@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
@@ -295,7 +296,14 @@ class _Run:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.watcher = manifest, watcher
         self.progress = Progress(settings.study, limits, settings.objectives, settings.rungs, trust)
-        self.proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+        self.proposer = Proposer(
+            settings.space,
+            settings.budget,
+            settings.objectives,
+            settings.sampler,
+            settings.seed,
+            settings.latency_limit_ms,
+        )
         if manifest.get("from") is not None:
             self.proposer.transfer(manifest["from"]["trials"], manifest["from"]["study"])
         for row in ledger.rows():
@@ -383,6 +391,8 @@ class _Run:
                         item["params"],
                         item["width"],
                         MobileFormerConfig.from_dict(item["config"]),
+                        Prediction(*item["predicted"]) if item.get("predicted") else None,
+                        item.get("turned_down", 0),
                     ),
                     None if item["stop"] is None else Stop(**item["stop"]),
                 )
@@ -402,6 +412,8 @@ class _Run:
                 "params": proposal.params,
                 "width": proposal.width,
                 "config": proposal.config.to_dict(),
+                "predicted": proposal.predicted,
+                "turned_down": proposal.turned_down,
                 "stop": None if stop is None else dataclasses.asdict(stop),
             }
             for proposal, stop in [*running, *self.again]
@@ -597,7 +609,11 @@ def _now() -> str:
 
 def proposed(proposal: Proposal) -> dict[str, Any]:
     """What is known of a trial before its evaluation."""
-    costs = proposal.costs
+    costs, expected = proposal.costs, proposal.predicted
+    prediction: dict[str, Any] = {}
+    if expected is not None:
+        prediction = {f"predicted_{name}": value for name, value in expected._asdict().items()}
+        prediction["turned_down"] = proposal.turned_down
     return {
         "proposal": proposal.index,
         "origin": proposal.origin,
@@ -610,4 +626,5 @@ def proposed(proposal: Proposal) -> dict[str, Any]:
         "num_params": costs.num_params,
         "activation_bytes": costs.activation_bytes,
         "resolution": proposal.config.resolution,
+        **prediction,
     }

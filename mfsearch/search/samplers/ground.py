@@ -4,6 +4,7 @@ Samplers only ever get candidates from here, so whatever they do is buildable, i
 """
 
 import random
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mfsearch.config import MobileFormerConfig
@@ -55,9 +56,10 @@ class Ground:
         self.seen: set[str] = set()
         self._built: dict[tuple[Value, ...], str] = {}  # arch_id of params once screened
         self.screened = 0  # turned down before evaluation: outside the band, not buildable, seen before
+        self.too_slow: Callable[[Candidate], bool] = lambda candidate: False
 
     def screen(self, origin: str, params: dict[str, Value]) -> Candidate | None:
-        """The network of `params` with its width solved, or None if it has no place in the band or is not new."""
+        """The network of `params` with its width solved, or None if it is outside the band, not new or too slow."""
         key = tuple(params[name] for name in self.choices)
         if self._built.get(key) in self.seen:  # in a small space the same params come again and again
             self.screened += 1
@@ -72,7 +74,8 @@ class Ground:
         if sized is None or sized.config.arch_id in self.seen:
             self.screened += 1
             return None
-        return Candidate(origin, dict(params), sized.width, sized.config, sized.madds)
+        candidate = Candidate(origin, dict(params), sized.width, sized.config, sized.madds)
+        return None if self.too_slow(candidate) else candidate
 
     def placed(self, origin: str, sized: Sized) -> Candidate:
         """A network that was sized elsewhere, with the target nearest to its MAdds."""
