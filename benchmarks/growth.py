@@ -1,0 +1,108 @@
+"""How do latency and training grow? Latency with image size and tokens, training with worker processes.
+
+    python benchmarks/growth.py [--rounds 10] [--epochs 6] [--json]
+
+Latency: mf-151m in ONNX Runtime, one thread, batch 1, in turns with MobileNetV3-Large at 224 px; beside it
+MobileNetV3-Large at the same size. Training: mf-26m at 32 px, batch 128, on the digits, in 1 to as many processes
+of one thread as there are cores, all at once. What a search costs beside its trainings is benchmarks/ledger_scale.py.
+"""
+
+import argparse
+import dataclasses
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.cost.reference_net import mobilenet_v3_large
+from mfsearch.model import MobileFormer
+from mfsearch.presets import PRESETS
+from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.short_train import DeviceData, short_train
+
+RESOLUTIONS = (128, 160, 224, 320, 448, 640, 768)
+TOKENS = (1, 2, 3, 4, 6, 9, 12)
+
+
+def latency_rows(meter: LatencyMeter, rounds: int) -> tuple[dict[int, tuple[float, float]], dict[int, float]]:
+    """Ratios to MobileNetV3-Large at 224 px: by size (ours, MobileNetV3-Large), and ours by tokens."""
+    config = PRESETS["mf-151m"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.onnx"
+
+        def ratio(model: torch.nn.Module, resolution: int) -> float:
+            export_onnx(model, resolution, path)
+            return meter.measure(path, min_rounds=rounds, max_rounds=rounds).ratio
+
+        sizes = {r: (ratio(MobileFormer(config), r), ratio(mobilenet_v3_large(), r)) for r in RESOLUTIONS}
+        tokens = {}
+        for count in TOKENS:
+            row = dataclasses.replace(config, tokens=dataclasses.replace(config.tokens, count=count))
+            tokens[count] = ratio(MobileFormer(row), 224)
+    return sizes, tokens
+
+
+def train(begin: float, epochs: float, found: "multiprocessing.Queue[float]") -> None:
+    """Images a second of one process that trains from `begin` on, with every other."""
+    torch.set_num_threads(1)
+    recipe = Recipe(resolution=32, epochs=epochs, batch=128)
+    data = DeviceData(recipe.load_images("digits", data_dir=None, seed=0), torch.device("cpu"))
+    while time.time() < begin:
+        time.sleep(0.01)
+    found.put(short_train(PRESETS["mf-26m"], data, recipe, seed=0).images_per_second)
+
+
+def training_rows(epochs: float) -> dict[int, float]:
+    """Images a second of all workers together, by their number."""
+    context = multiprocessing.get_context("spawn")
+    rows = {}
+    for workers in range(1, (os.cpu_count() or 1) + 1):
+        found: multiprocessing.Queue[float] = context.Queue()
+        begin = time.time() + 15
+        processes = [context.Process(target=train, args=(begin, epochs, found)) for _ in range(workers)]
+        for process in processes:
+            process.start()
+        rows[workers] = sum(found.get() for _ in processes)
+        for process in processes:
+            process.join()
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Latency by image size and tokens, training by workers.")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    meter = LatencyMeter.open()
+    sizes, tokens = latency_rows(meter, args.rounds)
+    training = training_rows(args.epochs)
+    if args.json:
+        print(
+            json.dumps(
+                {"passport": meter.passport.as_dict(), "resolution": sizes, "tokens": tokens, "training": training},
+                indent=1,
+            )
+        )
+        return
+    print(f"{meter.passport.cpu}, {meter.passport.runtime} {meter.passport.runtime_version}, one thread")
+    print("x MobileNetV3-Large at 224 px\n  px       mf-151m   MobileNetV3-Large   mf-151m over it")
+    for resolution, (ours, reference) in sizes.items():
+        print(f"{resolution:>4}{ours:>14.2f}{reference:>20.2f}{ours / reference:>18.2f}")
+    print("tokens   mf-151m at 224 px")
+    for count, ours in tokens.items():
+        print(f"{count:>6}{ours:>10.2f}")
+    print("workers  images/s in training (mf-26m, 32 px)")
+    for workers, speed in training.items():
+        print(f"{workers:>7}{speed:>9.0f}   x {speed / training[1]:.2f}")
+
+
+if __name__ == "__main__":
+    main()
