@@ -4,8 +4,8 @@
 
 Trials of mobile_former at 150M are written as a search writes them, with results drawn by a seed, no network trained.
 
-2026-11-22, AMD EPYC, two cores busy with other work, CPU seconds: going on with 1,000 trials 0.65 (random) to 1.19
-(auto); a trial at 5,000 0.003 (auto) to 0.204 (gp), of it 0.002 for the write; read 2.7, standing 0.42 once a result.
+2026-11-22, AMD EPYC, a quiet machine, wall as CPU seconds: going on with 1,000 trials 0.56 (random) to 1.09 (auto); a
+trial at 5,000 0.004 (auto) to 0.162 (gp), of it 0.002 for the write; read 2.6, standing 0.61 once a result.
 """
 
 import argparse
