@@ -133,6 +133,7 @@ def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--threads", "0"], "threads must be at least 1, got 0"),
         (["--batch", "0"], "--batch must be 1 or more, got 0"),
         (["--data", "digits"], "--data is for --int8, which is not given"),
+        (["--resolutions", "160..224", "--int8"], "--resolutions goes without --int8, --breakdown and --resolution"),
     ],
 )
 def test_bad_options_of_latency(argv: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,9 @@
 """The figures of a study. One function gathers plain data, another draws it; nothing else imports plotly."""
 
+import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -83,6 +85,16 @@ class CurveLine(NamedTuple):
     epochs: list[float]
     top1: list[float]
     loss: list[float]
+
+
+class ResolutionLine(NamedTuple):
+    """A network's milliseconds at rising sides of the image in pixels; NaN as bounds where no interval is known."""
+
+    name: str
+    sides: list[int]
+    ms: list[float]
+    low_ms: list[float]
+    high_ms: list[float]
 
 
 def tradeoff_points(
@@ -245,6 +257,36 @@ def draw_curves(lines: Sequence[CurveLine]) -> go.Figure:
     figure.update_yaxes(title="training loss (nats)", row=2, col=1)
     figure.update_xaxes(title="epoch (number)", row=2, col=1)
     return _finish(figure, height=480).update_layout(showlegend=len(lines) > 1)
+
+
+def resolution_lines(rows: Sequence[Mapping[str, object]]) -> list[ResolutionLine]:
+    """One line a network, by rising side; rows with name, resolution and latency_*_ms, interval or none."""
+    names = dict.fromkeys(str(row["name"]) for row in rows)
+    lines = []
+    for name in names:
+        own = sorted((row for row in rows if row["name"] == name), key=lambda row: _number(row["resolution"]))
+        ms, low, high = ([_number(row[f"latency_{which}ms"]) for row in own] for which in ("", "low_", "high_"))
+        lines.append(ResolutionLine(name, [int(_number(row["resolution"])) for row in own], ms, low, high))
+    return lines
+
+
+def draw_resolutions(lines: Sequence[ResolutionLine]) -> go.Figure:
+    """Latency against the side of the image, both on logarithmic scales: a slope of 2 is proportional to the pixels."""
+    figure = go.Figure()
+    for line, colour in zip(lines, itertools.cycle((BLUE, ORANGE, GREEN, RED, SKY, PURPLE)), strict=False):
+        above, below = (np.abs(np.subtract(ends, line.ms)) for ends in (line.high_ms, line.low_ms))
+        bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
+        trace = go.Scatter(x=line.sides, y=line.ms, name=line.name, mode="lines+markers", line={"color": colour})
+        figure.add_trace(trace.update(error_y=bars, hovertemplate="%{x} px: %{y:.2f} ms"))
+    sides = sorted({side for line in lines for side in line.sides})
+    figure.update_xaxes(title="side of the image (px)", type="log", tickvals=sides)
+    figure.update_yaxes(title="latency_ms", type="log")
+    return _finish(figure, 460)
+
+
+def write_figure(figure: go.Figure, path: Path) -> None:
+    """The figure as a page of its own that loads nothing from anywhere."""
+    path.write_text(to_html(figure, config=CONFIG, include_plotlyjs=True), encoding="utf-8")
 
 
 def hover_html(row: Mapping[Hashable, object], knobs: Sequence[str]) -> str:

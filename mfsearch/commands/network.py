@@ -104,8 +104,14 @@ def latency(args: argparse.Namespace) -> int:
         raise ValueError("--breakdown reads ONNX Runtime's profile of one thread: not with --latency-cmd or --threads")
     if runner is not None and args.threads is not None:
         raise ValueError("--threads is for ONNX Runtime here; with --latency-cmd the program decides")
+    if args.resolutions is not None and (args.int8 or args.breakdown or args.resolution is not None):
+        raise ValueError("--resolutions goes without --int8, --breakdown and --resolution")
     torch.set_num_threads(1)
     meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
+    if args.resolutions is not None:
+        from mfsearch.commands.resolutions import print_resolutions
+
+        return print_resolutions(configs, meter, args)
     if not args.json:
         print(_latency_head(meter, args.batch))
     rows = {}

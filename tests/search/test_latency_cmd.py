@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mfsearch.cli import main
+from mfsearch.commands.resolutions import parse_sides
 from mfsearch.search.study import MANIFEST, read_manifest, read_trials
 from tests.search.test_run import arguments
 
@@ -153,6 +154,39 @@ def test_a_trial_in_int8_is_judged_with_its_weights_and_images(
     assert "int8 gives the class of fp32 on" in capsys.readouterr().out
     assert main([*argv, "--data", "digits"]) == 2
     assert "s:0 was trained on images0: --data must name those images, got digits" in capsys.readouterr().err
+
+
+def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figure = phone / "figure.html"
+    argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--figure", str(figure)]
+    assert main([*argv, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    names = ["mf-26m", "MobileNetV3-Large"]
+    assert [(row["resolution"], row["name"]) for row in rows] == [(side, name) for side in (32, 64) for name in names]
+    assert rows[2]["madds"] > rows[0]["madds"]
+    assert rows[0]["times_mobilenet_v3"] == 1.0
+    assert "MobileNetV3-Large" in figure.read_text()
+    assert main([*argv, "--resolutions", "64..32"]) == 2
+    assert "--resolutions must read like 160..768 or 160,224,320, rising, got '64..32'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "sides"),
+    [
+        ("160..768", [160, 224, 320, 448, 640, 768]),
+        ("224..256", [224, 256]),
+        ("160,200", [160, 200]),
+        ("224", [224]),
+    ],
+)
+def test_a_range_of_sides_goes_up_in_steps(text: str, sides: list[int]) -> None:
+    assert parse_sides(text) == sides
+
+
+@pytest.mark.parametrize("text", ["", "160..", "a..b", "320,160", "224,224", "0..64"])
+def test_sides_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--resolutions must read like 160\.\.768 or 160,224,320, rising"):
+        parse_sides(text)
 
 
 def test_the_latency_command_asks_the_runner(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
