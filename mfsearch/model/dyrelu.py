@@ -3,9 +3,12 @@
 Shapes: B images, C channels, H x W positions, M tokens, D token width, K slopes.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from mfsearch.config import DyReLUConfig
 
@@ -39,17 +42,16 @@ class DyReLU(nn.Module):
         self.expand = nn.Linear(hidden, config.coefficients * channels)
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
+        K, spatial = self.config.slopes, self.config.source == "spatial"
+        if self.training and K == 2 and not self.config.intercepts and not spatial:
+            theta_BR = self.theta(self._source(x_BCHW, z_BMD)).to(x_BCHW.dtype)
+            return _LargerOfTwo.apply(x_BCHW, theta_BR)  # type: ignore[no-any-return, no-untyped-call]
         offsets = self._offsets(x_BCHW, z_BMD, mix_BMHW)
-        K = self.config.slopes
         slopes = list(offsets[:, :K].unbind(1))
         slopes[0] = slopes[0] + 1
         if self.config.intercepts:
             intercepts = [b * INTERCEPT_SCALE for b in offsets[:, K:].unbind(1)]
             return self._with_intercepts(x_BCHW, slopes, intercepts)
-        if K == 2 and self.training:
-            # the same function in fewer passes to differentiate: n x + (p - n) relu(x), p the larger slope
-            p, n = torch.maximum(*slopes), torch.minimum(*slopes)
-            return n * x_BCHW + (p - n) * F.relu(x_BCHW)
         y = torch.maximum(slopes[0] * x_BCHW, slopes[1] * x_BCHW)
         return torch.maximum(y, slopes[2] * x_BCHW) if K == 3 else y
 
@@ -60,21 +62,57 @@ class DyReLU(nn.Module):
 
     def _offsets(self, x: Tensor, z: Tensor | None, mix: Tensor | None) -> Tensor:
         """[B, coefficients, C, 1, 1], or [B, coefficients, C, H, W] where tokens are mixed per pixel."""
-        N, C, source = self.config.coefficients, self.channels, self.config.source
-        if source == "pooled":
-            return self.theta(F.adaptive_avg_pool2d(x, 1).flatten(1)).view(-1, N, C, 1, 1)
+        N, C = self.config.coefficients, self.channels
+        if self.config.source != "spatial":
+            return self.theta(self._source(x, z)).view(-1, N, C, 1, 1)
         assert z is not None
-        if source == "first_token":
-            return self.theta(z[:, 0]).view(-1, N, C, 1, 1)
-        if source == "mean_token":
-            return self.theta(z.mean(1)).view(-1, N, C, 1, 1)
         assert mix is not None
         theta_BRM = self.theta(z).transpose(1, 2)
         return (theta_BRM @ mix.flatten(2)).view(-1, N, C, *mix.shape[2:])
 
+    def _source(self, x: Tensor, z: Tensor | None) -> Tensor:
+        """The vector [B, width] that an image's coefficients come from."""
+        if self.config.source == "pooled":
+            return F.adaptive_avg_pool2d(x, 1).flatten(1)
+        assert z is not None
+        return z[:, 0] if self.config.source == "first_token" else z.mean(1)
+
     def theta(self, source: Tensor) -> Tensor:
         """The coefficients [..., coefficients * C] that a source vector asks for, as 2 hard_sigmoid(t) - 1."""
-        return torch.clamp(self.expand(F.relu(self.squeeze(source))) / 3, -1, 1)
+        return F.hardtanh(self.expand(F.relu(self.squeeze(source))) / 3)  # clamp's backward costs three times as much
+
+
+class _LargerOfTwo(torch.autograd.Function):
+    """max(a x, b x) with a = 1 + theta[:, :C] and b = theta[:, C:], by fewer passes and with less kept than autograd.
+
+    It is n x + |a - b| relu(x), n the smaller slope. Along the larger slope the derivative is the sum of g x where x is
+    above 0, along the smaller one where it is not; where x is 0 or the slopes are equal, one of the possible ones.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: Tensor, theta_BR: Tensor) -> Tensor:
+        a, b = _two_slopes(theta_BR)
+        ctx.save_for_backward(x_BCHW, theta_BR)
+        return x_BCHW.clamp_min(0).mul_((a - b).abs_()).addcmul_(x_BCHW, torch.minimum(a, b))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g_BCHW: Tensor) -> tuple[Tensor, Tensor]:
+        x_BCHW, theta_BR = ctx.saved_tensors
+        a, b = _two_slopes(theta_BR)
+        above_BCHW = torch.ops.aten.threshold_backward(g_BCHW, x_BCHW, 0)  # g where x > 0
+        larger_BC = (above_BCHW * x_BCHW).sum((2, 3))
+        smaller_BC = (g_BCHW * x_BCHW).sum((2, 3)) - larger_BC
+        first = (a >= b).flatten(1)
+        theta_grad = torch.cat(
+            [torch.where(first, larger_BC, smaller_BC), torch.where(first, smaller_BC, larger_BC)], dim=1
+        )
+        return above_BCHW.mul_((a - b).abs_()).addcmul_(g_BCHW, torch.minimum(a, b)), theta_grad
+
+
+def _two_slopes(theta_BR: Tensor) -> tuple[Tensor, Tensor]:
+    a_BC, b_BC = theta_BR.chunk(2, 1)
+    return (a_BC + 1)[..., None, None], b_BC[..., None, None]
 
 
 def activation(config: DyReLUConfig, which: str, channels: int, token_dim: int) -> Static | DyReLU:

@@ -79,16 +79,57 @@ def test_dyrelu_is_the_largest_of_its_lines(source: str, slopes: int, intercepts
 
 
 @every_variant
-def test_gradients_agree_with_the_plain_formula(source: str, slopes: int, intercepts: bool) -> None:
-    """Train mode rewrites the formula: its gradients must be those of the plain one, which eval mode has."""
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_gradients_agree_with_the_plain_formula(
+    source: str, slopes: int, intercepts: bool, memory_format: torch.memory_format
+) -> None:
+    """Train mode may have a backward of its own: its gradients must be those of the plain formula, of eval mode."""
     module = make(source, slopes, intercepts)
     grads = []
     for training in (True, False):
         x, z, mix = (tensor.requires_grad_() for tensor in inputs())
-        module.train(training)(x, z, mix).square().sum().backward()
-        grads.append([x.grad, *(parameter.grad for parameter in module.parameters())])
+        y = module.train(training)(x.contiguous(memory_format=memory_format), z, mix)
+        y.square().sum().backward()
+        grads.append([x.grad, z.grad, mix.grad, *(parameter.grad for parameter in module.parameters())])
         module.zero_grad()
     torch.testing.assert_close(grads[0], grads[1])
+
+
+@every_variant
+def test_gradients_agree_with_finite_differences(source: str, slopes: int, intercepts: bool) -> None:
+    module = make(source, slopes, intercepts).train()
+    names = [name for name, _ in module.named_parameters()]
+
+    def call(*tensors: Tensor) -> Tensor:
+        weights = dict(zip(names, tensors[3:], strict=True))
+        return torch.func.functional_call(module, weights, tensors[:3])  # type: ignore[no-any-return]
+
+    tensors = [*inputs(), *(parameter.detach() for parameter in module.parameters())]
+    assert torch.autograd.gradcheck(call, [tensor.requires_grad_() for tensor in tensors])
+
+
+def test_gradients_where_slopes_are_zero_or_equal() -> None:
+    """Degenerate slopes, (1, 0), (0, 0) and (1, 1), by hand: a slope gets the sum of x on its side."""
+    module = make("first_token", 2, False).train()
+    x, z, mix = inputs()
+    for first, second in ((0.0, 0.0), (-1.0, 0.0), (0.0, 1.0)):
+        nn.init.zeros_(module.expand.weight)
+        with torch.no_grad():
+            module.expand.bias[:C] = 2.999999 * first  # just inside the clamp, where the derivative is 1/3
+            module.expand.bias[C:] = 2.999999 * second
+        module.zero_grad()
+        own = x.clone().requires_grad_()
+        module(own, z, mix).sum().backward()
+        assert own.grad is not None
+        a, b = 1 + 0.999999666 * first, 0.999999666 * second
+        slope = torch.where(x > 0, max(a, b), min(a, b)).double()
+        torch.testing.assert_close(own.grad, slope, rtol=1e-5, atol=1e-5)
+        above, below = ((x * side).sum((0, 2, 3)) / 3 for side in (x > 0, x <= 0))
+        assert module.expand.bias.grad is not None
+        by_first, by_second = module.expand.bias.grad[:C], module.expand.bias.grad[C:]
+        torch.testing.assert_close(by_first + by_second, above + below)
+        if (first, second) == (0.0, 0.0):
+            torch.testing.assert_close(by_first, above)
 
 
 @every_variant
