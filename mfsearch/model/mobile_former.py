@@ -31,7 +31,7 @@ class Block(nn.Module):
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mix_BMHW = None
         if z_BMD is not None and self.to_former is not None:
-            z_BMD, scores = self.to_former(x_BCHW, z_BMD)
+            z_BMD, scores = self.to_former(x_BCHW, z_BMD, self.mixes)
             mix_BMHW = self._mix(scores) if self.mixes else None
         if z_BMD is not None and self.former is not None:
             z_BMD = self.former(z_BMD)
@@ -102,7 +102,8 @@ class MobileFormer(nn.Module):
         for block in self.blocks:
             x_BCHW, z_BMD = block(x_BCHW, z_BMD)
         if z_BMD is not None and self.final is not None:
-            z_BMD, _ = self.final(x_BCHW, z_BMD)
+            # the head reads the first token alone; eval mode keeps them all, as published and counted
+            z_BMD, _ = self.final(x_BCHW, z_BMD[:, :1] if self.training else z_BMD, False)
         return self.head(x_BCHW, z_BMD)  # type: ignore[no-any-return]
 
 

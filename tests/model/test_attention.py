@@ -104,7 +104,9 @@ def test_former_is_attention_and_ffn_with_a_norm_after_each(heads: int, ffn: int
             hidden = [[gelu(v) for v in row] for row in linear(module.ffn1, z)]
             z = layer_norm(module.norm2, add(z, linear(module.ffn2, hidden)))
         expected.append(z)
-    torch.testing.assert_close(module(z_BMD), torch.tensor(expected, dtype=torch.float64))
+    for training in (True, False):
+        found = module.train(training)(z_BMD)
+        torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("projections", ["published", "full"])
@@ -125,7 +127,11 @@ def test_mobile_to_former_gathers_gates_projects_and_normalises(heads: int, gate
                 [v * g for v, g in zip(y, gates, strict=True)] for y, gates in zip(gathered, open_, strict=True)
             ]
         expected.append(layer_norm(module.norm, add(z, linear(module.output, gathered))))
-    torch.testing.assert_close(module(x_BCHW, z_BMD)[0], torch.tensor(expected, dtype=torch.float64))
+    for training, needs_scores in ((True, False), (True, True), (False, True)):
+        for memory_format in (torch.contiguous_format, torch.channels_last):
+            x_BCHW = x_BCHW.contiguous(memory_format=memory_format)
+            found = module.train(training)(x_BCHW, z_BMD, needs_scores)[0]
+            torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("projections", ["published", "full"])
@@ -156,6 +162,50 @@ def test_former_to_mobile_adds_a_mix_of_values_at_each_position(tokens: int, hea
         mixed = attend(linear(module.query, x), linear(module.key, z), linear(module.value, z), heads)
         expected = add(x, linear(module.output, mixed))
         torch.testing.assert_close(y_BCHW[b].flatten(1).T, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("which", ["to_former", "to_former full", "to_mobile", "to_mobile full", "tied", "full"])
+def test_training_has_the_gradients_of_the_plain_form(which: str, channels_last: bool, side: int) -> None:
+    """Eval mode is the plain form: for inputs and weights, in maps of one position, of few and of more than a few."""
+    projections = "full" if "full" in which else "published"
+    kinds = {"to_former": ToFormer, "to_mobile": ToMobile}
+    kind = kinds.get(which.split()[0])
+    if kind is None:
+        module = randomised(Former(FormerConfig(projections=which), D))
+    else:
+        module = randomised(kind(BridgeConfig(projections=projections), C, D))
+    found = []
+    for training in (True, False):
+        module.train(training)
+        generator = torch.Generator().manual_seed(5)
+        x = torch.randn(B, C, side, side, generator=generator, dtype=torch.float64)
+        x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+        x, z = x.requires_grad_(), inputs()[1].requires_grad_()
+        if isinstance(module, ToFormer):
+            y = module(x, z, False)[0]
+        else:
+            y = module(x, z) if isinstance(module, ToMobile) else module(z)
+        y.square().sum().backward()
+        found.append([y.detach(), x.grad, z.grad, *(parameter.grad for parameter in module.parameters())])
+        module.zero_grad()
+    torch.testing.assert_close(*found)
+
+
+def test_attention_of_the_former_agrees_with_finite_differences() -> None:
+    module = randomised(Former(FormerConfig(projections="full"), D))
+    assert torch.autograd.gradcheck(module, inputs()[1].requires_grad_())
+
+
+def test_former_trains_under_autocast() -> None:
+    module = Former(FormerConfig(), D)
+    z_BMD = inputs()[1].float().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y_BMD = module(z_BMD)
+    y_BMD.float().sum().backward()
+    assert z_BMD.grad is not None
+    assert bool(torch.isfinite(z_BMD.grad).all())
 
 
 def test_a_gate_without_weights_lets_everything_through() -> None:
