@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mfsearch.config import DyReLUConfig, LiteConfig, MobileFormerConfig
+from mfsearch.config import BridgeConfig, DyReLUConfig, FormerConfig, LiteConfig, MobileFormerConfig, TokenConfig
 from mfsearch.data import load_data
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
@@ -24,6 +24,7 @@ from mfsearch.proxy.short_train import (
     EpochLog,
     ShortTraining,
     TrainingError,
+    _Training,
     build_proxy,
     evaluate,
     short_train,
@@ -437,6 +438,61 @@ def train_on_full_disk(path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     assert_same(short_train(TINY, data, recipe, seed=0, checkpoint=path), undisturbed)
     print("the same")
+
+
+class DoubleData(DeviceData):
+    """Batches in double precision."""
+
+    def normalized(self, images_BCHW: Tensor) -> Tensor:
+        return super().normalized(images_BCHW).double()
+
+
+VARIANTS = {
+    "published": TINY,
+    "grouped": dataclasses.replace(TINY, groups=4),
+    "full": dataclasses.replace(
+        TINY, former=FormerConfig(projections="full"), bridges=BridgeConfig(projections="full", gate=False)
+    ),
+    "no tokens": dataclasses.replace(
+        TINY,
+        tokens=TokenConfig(0, 0),
+        bridges=BridgeConfig(final=False),
+        dyrelu=DyReLUConfig("pooled"),
+        blocks=tuple(dataclasses.replace(row, bridge="none", former=False) for row in TINY.blocks),
+    ),
+} | {
+    f"{source} {slopes} {intercepts}": dataclasses.replace(
+        TINY, dyrelu=DyReLUConfig(source, "both", slopes, intercepts)
+    )
+    for source, slopes, intercepts in (("spatial", 2, False), ("mean_token", 3, True), ("pooled", 2, False))
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_forms_made_for_training_train_as_the_plain_ones_do(
+    digits: DeviceData, brief: Recipe, variant: str
+) -> None:
+    """Eval mode has the plain forms, so a network of which the norms alone are in train mode trains plainly.
+
+    In double precision, since AdamW's first steps have the size of the rate however small a gradient is; the first step
+    in single precision too. 32 px and 64 px: last maps of 2 and of 4 pixels a side.
+    """
+    for resolution, double in ((32, True), (32, False), (64, True)):
+        data = DeviceData(load_data("digits", resolution=resolution, samples=64, val_samples=40), digits.device)
+        runs = []
+        for plain in (False, True):
+            run = _Training(VARIANTS[variant], (DoubleData if double else DeviceData)(data.data, data.device), brief, 0)
+            if double:
+                run.model.double()
+                run.average = [value.double() for value in run.average]
+            for module in run.model.modules():
+                module.training = not plain or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
+            for _ in range(5 if double else 1):
+                run.train_step(5)
+            runs.append(run)
+        assert float(runs[0].loss_sum) == pytest.approx(float(runs[1].loss_sum), rel=1e-6)
+        if double:
+            torch.testing.assert_close(runs[0].average, runs[1].average, rtol=1e-4, atol=1e-6)
 
 
 def test_averaged_weights_follow_the_closed_form_in_three_steps(
