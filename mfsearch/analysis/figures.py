@@ -280,7 +280,8 @@ def draw_resolutions(lines: Sequence[ResolutionLine]) -> go.Figure:
         figure.add_trace(trace.update(error_y=bars, hovertemplate="%{x} px: %{y:.2f} ms"))
     sides = sorted({side for line in lines for side in line.sides})
     figure.update_xaxes(title="side of the image (px)", type="log", tickvals=sides)
-    figure.update_yaxes(title="latency_ms", type="log")
+    ticks = [digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5)]
+    figure.update_yaxes(title="latency_ms", type="log", tickvals=ticks)
     return _finish(figure, 460)
 
 

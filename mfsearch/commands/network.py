@@ -108,12 +108,14 @@ def latency(args: argparse.Namespace) -> int:
         raise ValueError("--resolutions goes without --int8, --breakdown and --resolution")
     torch.set_num_threads(1)
     meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
+    if not args.json:
+        print(_where(meter, args.batch))
     if args.resolutions is not None:
         from mfsearch.commands.resolutions import print_resolutions
 
         return print_resolutions(configs, meter, args)
     if not args.json:
-        print(_latency_head(meter, args.batch))
+        print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note")
     rows = {}
     for name, config in configs.items():
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
@@ -142,8 +144,8 @@ def latency(args: argparse.Namespace) -> int:
     return 0
 
 
-def _latency_head(meter: "LatencyMeter | Runner", batch: int) -> str:
-    """Where is measured, and the head of the table."""
+def _where(meter: "LatencyMeter | Runner", batch: int) -> str:
+    """What milliseconds belong to, above a table of them."""
     if isinstance(meter, Runner):
         where = f"measured by {meter.command}\n"
     else:
@@ -155,7 +157,7 @@ def _latency_head(meter: "LatencyMeter | Runner", batch: int) -> str:
         )
     if batch > 1:
         where += f"ms are those of a batch of {batch} images, the reference's those of one\n"
-    return f"{where}\n{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note"
+    return where
 
 
 def _latency_line(name: str, row: dict[str, Any]) -> str:

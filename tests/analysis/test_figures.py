@@ -8,10 +8,12 @@ from mfsearch.analysis.figures import (
     curve_lines,
     draw_curves,
     draw_progress,
+    draw_resolutions,
     draw_tradeoff,
     figure_html,
     hover_html,
     progress_points,
+    resolution_lines,
     tradeoff_points,
 )
 from mfsearch.analysis.frame import study_frame, with_confidence
@@ -191,3 +193,19 @@ def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:
     (line,) = curve_lines(study_frame(longer_study()[5:6]))
     assert line.epochs == [9.0]
     assert line.top1 == [72.5]
+
+
+def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
+    rows: list[dict[str, object]] = [
+        {"name": "a", "resolution": 224, "latency_ms": 4.0, "latency_low_ms": 3.5, "latency_high_ms": 4.5},
+        {"name": "b", "resolution": 224, "latency_ms": 5.0, "latency_low_ms": None, "latency_high_ms": None},
+        {"name": "a", "resolution": 160, "latency_ms": 2.0, "latency_low_ms": 1.9, "latency_high_ms": 2.5},
+    ]
+    a, b = resolution_lines(rows)
+    assert a == ("a", [160, 224], [2.0, 4.0], [1.9, 3.5], [2.5, 4.5])
+    assert (b.name, b.sides, b.ms) == ("b", [224], [5.0])
+    assert np.isnan(b.low_ms + b.high_ms).all()
+    drawn = draw_resolutions([a, b])
+    assert [trace.name for trace in drawn.data] == ["a", "b"]
+    assert np.allclose(drawn.data[0].error_y.array, [0.5, 0.5])
+    assert np.allclose(drawn.data[0].error_y.arrayminus, [0.1, 0.5])
