@@ -18,7 +18,7 @@ from mfsearch.cost.latency_model import (
     unmeasured,
 )
 
-LATEST = 100  # measured networks that the closing line's error is taken over
+LATEST = 50  # measured networks that the closing line's error is taken over
 
 
 class LatencyScreen:

@@ -117,6 +117,14 @@ def test_a_device_that_resembles_a_measured_one_needs_few_networks() -> None:
     assert errors[1] < errors[0]
 
 
+def test_a_stranger_is_recognised() -> None:
+    """Rates off by factors of about four: what forty networks say outweighs what was believed."""
+    work, held_out = networks(40, seed=1), networks(60, seed=2)
+    rates = fit_rates(work, made_up(work, seed=5, off=1.4), unmeasured())
+    assert accuracy(rates.predict(held_out), made_up(held_out, seed=5, off=1.4)).within > 0.85
+    assert rates.noise < 0.06
+
+
 def test_one_wild_measurement_changes_little() -> None:
     work = networks(40, seed=1)
     measured = made_up(work, seed=0, off=0.3)
