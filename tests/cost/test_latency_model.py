@@ -1,6 +1,8 @@
 """Predicted latency: the work by hand, and rates found again on devices that are made up."""
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from mfsearch.presets import PRESETS
 from tests.random_configs import SMALL, random_config
 
 Array = NDArray[np.float64]
+MEASURED = Path(__file__).parents[2] / "results" / "reference" / "latency" / "measured.json"
 
 
 def named(config: MobileFormerConfig) -> dict[str, float]:
@@ -182,3 +185,20 @@ def test_a_network_without_tokens_has_a_prediction() -> None:
     )
     (found,) = unmeasured().predict(count_work(config)[None])
     assert 0 < found.low_ms < found.latency_ms < found.high_ms
+
+
+def test_forty_measured_networks_predict_thirty_held_out() -> None:
+    rows = json.loads(MEASURED.read_text())["networks"]
+
+    def gathered(group: str) -> tuple[Array, Array]:
+        chosen = [row for row in rows if row["group"] == group]
+        work = np.stack([count_work(MobileFormerConfig.from_dict(row["config"])) for row in chosen])
+        return work, np.array([np.median(row["ms"]["blocked"]) for row in chosen])
+
+    work, ms = gathered("held_out")
+    predicted = fit_rates(*gathered("spread"), unmeasured()).predict(work)
+    found = accuracy(predicted, ms)
+    assert found.networks == 30
+    assert found.within >= 0.9
+    guesses = np.array([one.latency_ms for one in predicted])
+    assert np.corrcoef(guesses.argsort().argsort(), ms.argsort().argsort())[0, 1] >= 0.95
