@@ -96,7 +96,15 @@ def main() -> int:
         percents = " ".join(f"{100 * one:.1f}" for one in row["top1"])
         mean = 100 * sum(row["top1"]) / len(row["top1"])
         line = f"{row['network']:<12}{row['madds'] / 1e6:>10.1f}{row['latency_ms']:>7.2f}{row['of_its_time']:>13.2f}"
-        print(f"{line}  {percents}, {mean:.1f}; {row['difference'] or ''}")
+        effect = row["difference"]
+        shown_effect = (
+            ""
+            if effect is None
+            else "; {mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(
+                **{name: 100 * value for name, value in effect.items() if name in ("mean", "low", "high")}
+            )
+        )
+        print(f"{line}  {percents}, {mean:.1f}{shown_effect}")
     return 0
 
 
