@@ -2,8 +2,8 @@
 
     python benchmarks/costs.py [--networks 100000] [--json]
 
-2026-11-22, AMD EPYC, two busy cores, seconds of the processor: 100,000 networks counted in 8.1 s; median resolve 115 us,
-count_costs 68 us, building and fvcore 519,000 us (ratio 7,600).
+2026-11-22, AMD EPYC, two busy cores, seconds of the processor: 100,000 networks counted in 8.1 s; medians: resolve
+115 us, count_costs 68 us, building and fvcore 519,000 us (ratio 7,600).
 """
 
 import argparse
