@@ -79,13 +79,15 @@ class Runner:
             process = subprocess.Popen(
                 words, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
             )
+        with process:
             try:
                 said, complaint = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
+                _end(process.pid)
                 raise RunnerError(f"--latency-cmd must answer within {self.timeout_s:g} s, it did not") from None
-            finally:
-                if process.poll() is None:
-                    _end(process)
+            except BaseException:
+                _end(process.pid)
+                raise
         if process.returncode != 0:
             reason = _tail(complaint) or "it said nothing on standard error"
             raise RunnerError(f"--latency-cmd must end with 0, got {process.returncode}: {reason}")
@@ -127,10 +129,10 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(group: int) -> None:
+    """End a program with all that it started, also where the program itself has ended already."""
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+        os.killpg(group, signal.SIGKILL)
 
 
 def _tail(said: bytes) -> str:

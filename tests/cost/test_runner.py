@@ -99,14 +99,19 @@ def test_a_failing_program_is_quoted(onnx_file: Path) -> None:
         Runner(python("import os; os.kill(os.getpid(), 9)")).measure(onnx_file)
 
 
-def test_a_program_that_hangs_is_ended_with_all_that_it_started(onnx_file: Path) -> None:
+def running() -> list[str]:
+    """The command lines of all processes."""
+    return subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("then", ["sleep 60.123", "echo 7"])  # it hangs itself, or has ended
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(then: str, onnx_file: Path) -> None:
     # the child of a shell holds standard output open, as what an ssh started would
     start = time.monotonic()
     with pytest.raises(RunnerError, match=r"must answer within 0\.5 s, it did not"):
-        Runner("sh -c 'sleep 60.123 & sleep 60.123'", timeout_s=0.5).measure(onnx_file)
+        Runner(f"sh -c 'sleep 60.123 & {then}'", timeout_s=0.5).measure(onnx_file)
     assert time.monotonic() - start < 10
-    listed = subprocess.run(["ps", "-ww", "-eo", "args="], capture_output=True, text=True, check=True).stdout
-    assert "sleep 60.123" not in listed.splitlines()
+    assert "sleep 60.123" not in running()
 
 
 def test_another_device_than_before_is_refused(onnx_file: Path) -> None:
