@@ -104,6 +104,8 @@ def assign_parts(graph: onnx.GraphProto, shares: Mapping[str, Mapping[str, float
                 parts[node.name][place.split("/")[-1]] += share
         elif len(words) > 2 and words[1] in PARTS:
             parts[node.name] = {words[1]: 1.0}
+        elif words[0] == "linears":
+            raise ValueError(f"merged linears must say whose they are, got {node.name!r}")
     left = [node for node in graph.node if node.name not in parts]
     while left:
         for node in left:

@@ -19,7 +19,7 @@ from mfsearch.model import MobileFormer
 # Of a trace: 17 is the oldest with LayerNormalization as one operator, and the newest in which ReduceMean carries its
 # axes itself: from 18 on each of them brings a Constant along. Latency does not depend on it: MobileNetV3-Large takes
 # 6.3 to 6.5 ms from opset 11 to opset 20.
-OPSET = 17
+TRACE_OPSET = 17
 TOLERANCE = 1e-4
 
 
@@ -73,7 +73,7 @@ def trace_onnx(model: nn.Module, image_BCHW: Tensor, path: Path) -> None:
             (image_BCHW,),
             str(path),
             dynamo=False,  # 0.5 s for MobileNetV3-Large, where the newer exporter takes 13 s and more
-            opset_version=OPSET,
+            opset_version=TRACE_OPSET,
             input_names=["image"],
             output_names=["logits"],
         )

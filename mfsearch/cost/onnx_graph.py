@@ -37,7 +37,7 @@ EXP_LIMIT = 80.0
 def write_onnx(model: MobileFormer, resolution: int, *, batch: int = 1) -> onnx.ModelProto:
     """Return the network in eval mode as an ONNX model: "image" [B, 3, R, R] to "logits" [B, classes].
 
-    Its metadata say under "shares" whose part of the network a Gemm of merged linears is: {node: {part: share}}.
+    Its metadata say under "shares" whose part of the network merged linears are: {node: {part: share}}.
     """
     first = _Writer(batch, [])
     first.network(model, resolution)
@@ -98,12 +98,13 @@ class _Writer(OnnxWriter):
             if z in self.values:  # the learned tokens
                 y = self.constant(self.values[z] @ weight.T + bias)
             else:
-                with self.at("linears"):
-                    y = self.linear(z, weight, bias)
                 share: dict[str, float] = {}
                 for one in linears:
                     share[one.part] = share.get(one.part, 0.0) + one.module.out_features / len(bias)
-                self.shares[self.nodes[-1].name] = share
+                before = len(self.nodes)
+                with self.at("linears"):
+                    y = self.linear(z, weight, bias)
+                self.shares |= {node.name: share for node in self.nodes[before:]}
             parts = self.split(y, [one.module.out_features for one in linears], -1)
             self.ready = {one.module: part for one, part in zip(linears, parts, strict=True)}
         return z

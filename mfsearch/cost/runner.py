@@ -16,6 +16,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ class Runner:
             )
         with process:
             try:
-                said, complaint = process.communicate(timeout=self.timeout_s)
+                with _ending_with_us(process.pid):
+                    said, complaint = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
                 _end(process.pid)
                 raise RunnerError(f"--latency-cmd must answer within {self.timeout_s:g} s, it did not") from None
@@ -127,6 +129,18 @@ def read_answer(said: bytes) -> RunnerLatency:
 
 def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+@contextlib.contextmanager
+def _ending_with_us(group: int) -> Iterator[None]:
+    """However this process ends meanwhile, by SIGKILL too, a program and all that it started end as well: else it would
+    go on measuring on a device that the next one takes for free."""
+    watch = ["sh", "-c", f"read _; kill -KILL -{group}"]  # the read ends when we do and our end of the pipe closes
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
+        try:
+            yield
+        finally:
+            guard.kill()
 
 
 def _end(group: int) -> None:

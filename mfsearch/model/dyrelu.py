@@ -43,7 +43,8 @@ class DyReLU(nn.Module):
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
         K, spatial = self.config.slopes, self.config.source == "spatial"
-        if self.training and K == 2 and not self.config.intercepts and not spatial:
+        on_cpu = x_BCHW.device.type == "cpu"  # where it was measured
+        if self.training and on_cpu and K == 2 and not self.config.intercepts and not spatial:
             theta_BR = self.theta(self._source(x_BCHW, z_BMD)).to(x_BCHW.dtype)
             return _LargerOfTwo.apply(x_BCHW, theta_BR)  # type: ignore[no-any-return, no-untyped-call]
         offsets = self._offsets(x_BCHW, z_BMD, mix_BMHW)

@@ -2,9 +2,11 @@
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,25 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(then: str, onnx_
         Runner(f"sh -c 'sleep 60.123 & {then}'", timeout_s=0.5).measure(onnx_file)
     assert time.monotonic() - start < 10
     assert "sleep 60.123" not in running()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_program_ends_with_the_process_that_asked_it(how: signal.Signals) -> None:
+    """As a worker is ended while it measures."""
+    code = "import sys, pathlib; from mfsearch.cost.runner import Runner; Runner(sys.argv[1]).measure(pathlib.Path('.'))"
+    asked = "sh -c 'sleep 60.321 & sleep 60.321' {onnx}"
+    with subprocess.Popen([sys.executable, "-c", code, asked]) as worker:
+        wait_until(lambda: running().count("sleep 60.321") == 2)
+        time.sleep(0.2)
+        worker.send_signal(how)
+    wait_until(lambda: "sleep 60.321" not in running())
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not so():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_another_device_than_before_is_refused(onnx_file: Path) -> None:
