@@ -119,7 +119,7 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(then: str, onnx_
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_program_ends_with_the_process_that_asked_it(how: signal.Signals) -> None:
     """As a worker is ended while it measures."""
-    code = "import sys, pathlib; from mfsearch.cost.runner import Runner; Runner(sys.argv[1]).measure(pathlib.Path('.'))"
+    code = "import sys; from mfsearch.cost.runner import Path, Runner; Runner(sys.argv[1]).measure(Path())"
     asked = "sh -c 'sleep 60.321 & sleep 60.321' {onnx}"
     with subprocess.Popen([sys.executable, "-c", code, asked]) as worker:
         wait_until(lambda: running().count("sleep 60.321") == 2)
