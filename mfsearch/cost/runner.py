@@ -25,6 +25,7 @@ PLACE = "{onnx}"
 TIMEOUT_S = 120.0
 KEYS = ("latency_ms", "latency_low_ms", "latency_high_ms", "device")
 EXAMPLE = '{"latency_ms": 7.9, "latency_low_ms": 7.8, "latency_high_ms": 8.1, "device": "my phone"}'
+ANY_DEVICE = ""  # no answer has been heard yet
 SHOWN = 300  # characters of what a program said
 
 
@@ -52,12 +53,13 @@ class RunnerLatency:
 class Runner:
     """A user's program that measures ONNX files, see the top of this file.
 
-    device: what the program must call its device, where that is known: figures of two devices are never mixed.
+    device: what the program must call its device, as its first answer did, None where that gave no name: figures of two
+    devices are never mixed.
     """
 
     command: str
     timeout_s: float = TIMEOUT_S
-    device: str | None = None
+    device: str | None = ANY_DEVICE
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s < math.inf:
@@ -97,8 +99,9 @@ class Runner:
             found = read_answer(said)
         except ValueError as error:
             raise RunnerError(f"--latency-cmd: {error}") from None
-        if self.device is not None and found.device != self.device:
-            raise RunnerError(f"--latency-cmd must go on measuring on {self.device!r}, got device {found.device!r}")
+        if self.device not in (ANY_DEVICE, found.device):
+            began, now = (repr(name) if name else "a device without a name" for name in (self.device, found.device))
+            raise RunnerError(f"--latency-cmd must go on measuring on {began}, got {now}")
         return found
 
 

@@ -136,10 +136,17 @@ def wait_until(so: Callable[[], bool]) -> None:
 
 
 def test_another_device_than_before_is_refused(onnx_file: Path) -> None:
-    command = python('print(\'{"latency_ms": 7, "device": "phone"}\')')
-    assert Runner(command, device="phone").measure(onnx_file).device == "phone"
-    with pytest.raises(RunnerError, match="must go on measuring on 'tablet', got device 'phone'"):
-        Runner(command, device="tablet").measure(onnx_file)
+    phone = python('print(\'{"latency_ms": 7, "device": "phone"}\')')
+    unnamed = python("print('{\"latency_ms\": 7}')")
+    for command, device in ((phone, "phone"), (unnamed, None)):
+        assert Runner(command).measure(onnx_file).device == device
+        assert Runner(command, device=device).measure(onnx_file).device == device
+    with pytest.raises(RunnerError, match="must go on measuring on 'tablet', got 'phone'"):
+        Runner(phone, device="tablet").measure(onnx_file)
+    with pytest.raises(RunnerError, match="must go on measuring on a device without a name, got 'phone'"):
+        Runner(phone, device=None).measure(onnx_file)
+    with pytest.raises(RunnerError, match="must go on measuring on 'phone', got a device without a name"):
+        Runner(unnamed, device="phone").measure(onnx_file)
 
 
 @pytest.mark.parametrize(
