@@ -79,9 +79,12 @@ class Runner:
         by_path = PLACE in self.command
         with Path(os.devnull if by_path else onnx_path).open("rb") as given:
             # a session of its own: Ctrl-C in the terminal is ours to act on, and a timeout ends all that it started
-            process = subprocess.Popen(
-                words, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-            )
+            try:
+                process = subprocess.Popen(
+                    words, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+                )
+            except OSError as error:
+                raise RunnerError(f"--latency-cmd must be runnable, got {words[0]!r}: {error.strerror}") from None
         with process:
             try:
                 with _ending_with_us(process.pid):

@@ -162,6 +162,18 @@ def test_a_command_that_cannot_be_run_is_wrong_use(command: str, message: str) -
         Runner(command)
 
 
+def test_a_program_that_the_system_refuses_is_named(onnx_file: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o755)
+    runner = Runner(f"{shlex.quote(str(program))} 7")
+    with pytest.raises(RunnerError, match=f"--latency-cmd must be runnable, got '{program}': Exec format error"):
+        runner.measure(onnx_file)
+    program.unlink()
+    with pytest.raises(RunnerError, match=f"--latency-cmd must be runnable, got '{program}': No such file or directory"):
+        runner.measure(onnx_file)
+
+
 def test_a_timeout_of_nothing_is_wrong_use() -> None:
     with pytest.raises(ValueError, match="--latency-timeout must be above 0 seconds, got 0"):
         Runner("true", timeout_s=0)
