@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
-from mfsearch.cost.quantize import Array, agreement, logits_of, write_int8
+from mfsearch.cost.quantize import Agreement, Array, agreement, logits_of, write_int8
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.data.augment import normalize
@@ -26,15 +26,17 @@ from mfsearch.search.study import WEIGHTS, find_study, read_manifest
 
 CALIBRATION_IMAGES = 32
 JUDGING_IMAGES = 512
+ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
 
 class Judged(NamedTuple):
-    """The network whose answers are compared: as the study trained it, or with first weights as it is deployed."""
+    """What calibrates int8, and the network whose answers are compared: as the study trained it. With first weights it
+    may name one class for all images, and agreement would say nothing: then model is None and unjudged says why."""
 
-    model: MobileFormer
     images: ImageData
-    side: int  # in pixels
-    trained: bool
+    model: MobileFormer | None = None
+    side: int = 0  # in pixels
+    unjudged: str | None = None
 
 
 def int8_columns(
@@ -45,42 +47,42 @@ def int8_columns(
     name: how the command line calls it; a trial is judged with its weights, by the images it was trained on, at their
     size. fp32: its ONNX file. Raises ValueError where the images are not those of the trial.
     """
-    judged = _judged(name, config, args)
-    images = judged.images
+    judged = _judged(name, args)
+    images, model, side = judged.images, judged.model, judged.side
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         small, small8, deployed8 = (Path(folder) / f"{each}.onnx" for each in ("small", "small8", "deployed8"))
         count = max(CALIBRATION_IMAGES, args.batch)
         write_int8(fp32, deployed8, _prepared(images, images.train_images[:count], config.resolution))
         found = meter.measure(deployed8)
-        export_onnx(judged.model, judged.side, small)
-        write_int8(small, small8, _prepared(images, images.train_images[:CALIBRATION_IMAGES], judged.side))
-        asked = _prepared(images, images.val_images[:JUDGING_IMAGES], judged.side)
+        if model is None:
+            return {**found.as_dict(), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
+        export_onnx(model, side, small)
+        write_int8(small, small8, _prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
+        asked = _prepared(images, images.val_images[:JUDGING_IMAGES], side)
         fp32_NK, int8_NK = logits_of(small, asked), logits_of(small8, asked)
     labels = images.val_labels[:JUDGING_IMAGES]
-    right = {
-        f"top1_{kind}": float((logits_NK.argmax(axis=1) == labels).mean()) if judged.trained else None
-        for kind, logits_NK in (("fp32", fp32_NK), ("int8", int8_NK))
-    }
-    return {**found.as_dict(), **agreement(fp32_NK, int8_NK)._asdict(), **right, "judged_at": judged.side}
+    right = [float((logits_NK.argmax(axis=1) == labels).mean()) for logits_NK in (fp32_NK, int8_NK)]
+    answers = dict(zip(ANSWERS, (*agreement(fp32_NK, int8_NK), *right, side), strict=True))
+    return {**found.as_dict(), **answers, "unjudged": None}
 
 
 def shown_agreement(row: dict[str, Any]) -> str:
     """The answers of int8 in a sentence."""
-    said = (
+    if row["unjudged"] is not None:
+        return f"the answers of int8 are not judged: {row['unjudged']}"
+    return (
         f"int8 gives the class of fp32 on {row['same_top1']:.1%} of {row['images']} validation images at "
-        f"{row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest"
+        f"{row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest; "
+        f"top1 {row['top1_fp32']:.2%} in fp32, {row['top1_int8']:.2%} in int8"
     )
-    if row["top1_fp32"] is None:
-        return f"{said} (first weights: nothing is trained)"
-    return f"{said}; top1 {row['top1_fp32']:.2%} in fp32, {row['top1_int8']:.2%} in int8"
 
 
-def _judged(name: str, config: MobileFormerConfig, args: argparse.Namespace) -> Judged:
+def _judged(name: str, args: argparse.Namespace) -> Judged:
     study, colon, trial = name.rpartition(":")
     if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
         data = args.data or "digits"
         images = default_recipe(data).load_images(data, data_dir=args.data_dir, seed=0)
-        return Judged(MobileFormer(config), images, config.resolution, trained=False)
+        return Judged(images, unjudged="first weights, nothing is trained")
     folder = find_study(study, args.results)
     manifest, row = read_manifest(folder), find_trial(study, trial, args.results)
     recipe = Recipe(**manifest["recipe"])
@@ -88,13 +90,16 @@ def _judged(name: str, config: MobileFormerConfig, args: argparse.Namespace) -> 
     images = recipe.load_images(data, data_dir=args.data_dir, seed=manifest["seed"])
     weights = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
     if not weights.is_file():
-        return Judged(MobileFormer(config), images, config.resolution, trained=False)
+        why = row.get("weights_lost") or "only networks that may be on the front keep theirs"
+        if row["outcome"] != "trained":
+            why = f"it was {row['outcome']}"
+        return Judged(images, unjudged=f"the weights of trial {trial} were not kept: {why}")
     if images.digest != manifest["data"]["digest"]:
         raise ValueError(f"{name} was trained on {manifest['data']['name']}: --data must name those images, got {data}")
     trained = MobileFormerConfig.from_dict(row["config"])
     model = MobileFormer(dataclasses.replace(trained, classes=len(images.classes)))
     model.load_state_dict(load_file(weights))
-    return Judged(model, images, recipe.resolution, trained=True)
+    return Judged(images, model, recipe.resolution)
 
 
 def _prepared(data: ImageData, images_NCHW: Images, side: int) -> Array:

@@ -154,6 +154,22 @@ def test_a_trial_in_int8_is_judged_with_its_weights_and_images(
     assert "int8 gives the class of fp32 on" in capsys.readouterr().out
     assert main([*argv, "--data", "digits"]) == 2
     assert "s:0 was trained on images0: --data must name those images, got digits" in capsys.readouterr().err
+    (phone / "results" / "s" / "weights" / f"{row['arch_id']}.safetensors").unlink()
+    assert main([*argv, "--data", str(image_folder)]) == 0
+    why = "the weights of trial 0 were not kept: only networks that may be on the front keep theirs"
+    assert f"the answers of int8 are not judged: {why}" in capsys.readouterr().out
+
+
+def test_first_weights_are_not_judged_in_int8(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They name one class for all images, so int8 would agree with them on every one."""
+    argv = ["latency", "mf-26m", "--int8", "--latency-cmd", command(phone), "--data", str(image_folder)]
+    assert main([*argv, "--resolution", "32", "--classes", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["mf-26m"]["int8"]
+    assert said["latency_ms"] == 2.0
+    assert said["unjudged"] == "first weights, nothing is trained"
+    assert [said[name] for name in ("images", "same_top1", "largest_deviation", "top1_int8", "judged_at")] == [None] * 5
 
 
 def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
