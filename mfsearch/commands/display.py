@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
-from mfsearch.search.front import front_numbers, over_limit
+from mfsearch.search.front import front_numbers, over_limit, without_weights
 from mfsearch.search.run import Progress
 from mfsearch.search.rungs import Rungs, short_row
 from mfsearch.search.screen import screen_line
+from mfsearch.search.study import WEIGHTS
 from mfsearch.units import format_madds, format_seconds
 
 LINES_LIVE = 8  # members of the front in the live panel
@@ -227,7 +228,9 @@ def print_front(rows: list[dict[str, Any]], manifest: dict[str, Any], folder: Pa
     )
     if "latency_ms" in objectives and counts["trained"]:
         console.print(_latency_origin(rows, manifest, numbers), soft_wrap=True)
-    if screened := screen_line([short_row(row) for row in rows], manifest["latency_limit_ms"]):
+    if missing := without_weights(rows, objectives, folder / WEIGHTS):
+        console.print(f"on the front without kept weights: trial {', '.join(map(str, missing))}", soft_wrap=True)
+    if screened := screen_line([short_row(row) for row in rows], manifest.get("latency_limit_ms")):
         console.print(screened, soft_wrap=True)
     if disturbed:
         measured = sum(row.get("latency_ms") is not None for row in rows)

@@ -110,7 +110,8 @@ def export(args: argparse.Namespace) -> int:
     from mfsearch.config import MobileFormerConfig
     from mfsearch.export.export import export_network
     from mfsearch.search.configs import find_config, find_trial
-    from mfsearch.search.study import WEIGHTS, find_study, list_studies, read_manifest
+    from mfsearch.search.front import front_numbers
+    from mfsearch.search.study import WEIGHTS, find_study, list_studies, read_manifest, read_trials
 
     weights, seed, note = None, 0, "first weights, nothing trained"
     study, trial = args.network, args.trial
@@ -129,7 +130,9 @@ def export(args: argparse.Namespace) -> int:
         if kept.is_file():
             weights = kept
         else:
-            note = f"first weights: the short training's are kept for the front only, trial {trial} was not on it"
+            note = f"first weights: the training's are kept for the front only, trial {trial} is not on it"
+            if row["number"] in front_numbers(read_trials(folder), read_manifest(folder)["objectives"]):
+                note = f"first weights: trial {trial} is on the front, but the training's were not kept"
     result = export_network(config, args.to, weights=weights, seed=seed)
     if weights is not None:
         note = f"{result.warm} tensors from the longest training it got"

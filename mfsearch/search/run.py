@@ -24,7 +24,7 @@ from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibrate import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter, latency_columns, measure_in_full
-from mfsearch.search.front import front_numbers
+from mfsearch.search.front import contenders, front_in_search, front_numbers
 from mfsearch.search.processes import interruptible
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.rungs import (
@@ -351,8 +351,7 @@ class _Run:
         on the front by the search's figures, and who come on by the new ones.
         """
         progress = self.progress
-        by_search = [{**row, **row.get("latency_search", {}), "latency_final": None} for row in progress.rows]
-        first = front_numbers(by_search, progress.objectives)
+        first = front_in_search(progress.rows, progress.objectives)
         stages = sum(len(row.get("stages", ())) for row in progress.rows)
         window = f"after {len(progress.rows)} trials and {stages} longer trainings"
         meter = None
@@ -587,11 +586,12 @@ class _Run:
         self.watcher.longer(progress, progress.rows[place], stage)
 
     def _drop_files(self) -> None:
-        """Only members of the front keep weights, and only trainings that may go on keep their checkpoint."""
+        """Only contenders for the front keep weights, and only trainings that may go on keep their checkpoint."""
         progress, rungs = self.progress, self.settings.rungs
         running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
         running |= {proposal.arch_id for proposal, _ in self.again}
-        front = {row["arch_id"] for row in progress.rows if row["number"] in progress.front}
+        close = contenders(progress.rows, progress.objectives)
+        front = {row["arch_id"] for row in progress.rows if row["number"] in close}
         may_go_on = {row["arch_id"] for row in finalists(progress.standing, rungs)}
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: quota(len(ranked), rungs) + SPARE]

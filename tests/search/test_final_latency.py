@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mfsearch.cli import main
-from mfsearch.search.front import front_numbers
+from mfsearch.search.front import contenders, front_in_search, front_numbers
 from mfsearch.search.rungs import Rungs, as_searched, measured_again, short_row, standing, told
-from mfsearch.search.study import read_trials
+from mfsearch.search.study import WEIGHTS, read_trials
 from tests.search.test_run import arguments
 
 OBJECTIVES = ["top1", "madds", "latency_ms"]
@@ -88,6 +88,41 @@ def test_the_front_is_measured_again_and_both_figures_are_kept(
     assert set(front_numbers(more, OBJECTIVES)) <= {row["number"] for row in newest}  # those measured before as well
     assert {row["latency_ms"] for row in newest} == {6.0}
     assert calls(phone) == 1 + 1 + len(newest)
+
+
+def weights_of(rows: list[dict[str, Any]], phone: Path) -> dict[int, Path]:
+    folder = phone / "results" / "s" / WEIGHTS
+    return {row["number"]: folder / f"{row['arch_id']}.safetensors" for row in rows}
+
+
+def test_all_on_the_final_front_have_weights(
+    image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those who come on for one that turns out slower, in a first run and in one that goes on."""
+    for trials, answers in (("3", "5 2 2 2 9 7"), ("4", "5 2 9 9 7")):
+        rows = search(image_folder, phone, answers, "--trials", trials)
+        front, kept = front_numbers(rows, OBJECTIVES), weights_of(rows, phone)
+        assert front
+        assert all(kept[number].is_file() for number in front)
+        assert set(front) - set(front_in_search(rows, OBJECTIVES))  # they came on at the end
+        assert "without kept weights" not in capsys.readouterr().out
+
+    kept[front[0]].unlink()
+    assert main(["show", "s", "--results", str(phone / "results")]) == 0
+    assert f"on the front without kept weights: trial {front[0]}\n" in capsys.readouterr().out
+    assert main(["export", f"s:{front[0]}", "--to", str(phone / "to"), "--results", str(phone / "results")]) == 0
+    assert f"trial {front[0]} is on the front, but the training's were not kept" in capsys.readouterr().out
+
+
+def test_contenders_are_two_ranks_of_the_search_and_the_front() -> None:
+    def row(number: int, latency_ms: float) -> dict[str, Any]:
+        return {"number": number, "outcome": "trained", "top1": 0.5, "madds": 9, "latency_ms": latency_ms}
+
+    rows = [row(number, number + 1.0) for number in range(4)]
+    assert contenders(rows, OBJECTIVES) == {0, 1}
+    assert contenders(rows, ["top1", "madds"]) == {0, 1, 2, 3}  # all alike
+    rows[0], rows[1] = (measured_again(row, {"latency_ms": 9.0, "over_limit": True}) for row in rows[:2])
+    assert contenders(rows, OBJECTIVES) == {0, 2, 3}  # 1 is off for good, 0 would be measured again
 
 
 def test_a_phone_that_goes_away_at_the_end_is_asked_again_next_time(
