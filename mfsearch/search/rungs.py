@@ -290,7 +290,9 @@ def measured_again(row: Row, final: Row | None) -> Row:
     """A trial's row with its latency at the end: latency_* become those, `latency_search` keeps the search's."""
     if final is None:
         return row
-    searched = row.get("latency_search") or {name: row[name] for name in final if name in row}
+    searched = row.get("latency_search") or {
+        name: row[name] for name in final if name.startswith("latency_") and name in row
+    }
     return {**row, **{name: final[name] for name in searched}, "latency_search": searched, "latency_final": final}
 
 

@@ -161,11 +161,13 @@ def test_figures_of_the_end_change_nothing_of_what_is_proposed(image_folder: Pat
 
 def test_a_row_measured_again_goes_back_to_what_the_search_saw() -> None:
     row = {"number": 1, "outcome": "trained", "top1": 0.5, "madds": 9, "latency_ms": 2.0, "latency_low_ms": 1.9}
-    first = {"latency_ms": 3.0, "latency_low_ms": 2.5, "window": "a", "over_limit": False}
+    row["finished"] = "trained then"
+    first = {"latency_ms": 3.0, "latency_low_ms": 2.5, "window": "a", "finished": "measured now", "over_limit": False}
     second = first | {"latency_ms": 4.0, "window": "b"}
     twice = measured_again(measured_again(row, first), second)
     assert (twice["latency_ms"], twice["latency_low_ms"]) == (4.0, 2.5)
     assert twice["latency_search"] == {"latency_ms": 2.0, "latency_low_ms": 1.9}
+    assert twice["finished"] == "trained then"
     assert short_row(twice) == row
     assert (as_searched(twice, "latency_ms"), as_searched(twice, "madds")) == (2.0, 9.0)
     assert measured_again(row, None) is row
