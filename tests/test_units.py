@@ -118,3 +118,8 @@ def test_madds_are_shown_with_at_most_four_digits(madds: int, text: str) -> None
 )
 def test_times_are_shown_in_their_two_largest_units(seconds: float, text: str) -> None:
     assert format_seconds(seconds) == text
+
+
+def test_a_budget_that_lacks_its_m_is_asked_about() -> None:
+    with pytest.raises(ValueError, match="got '150': is 150M meant"):
+        parse_budget("150")

@@ -178,6 +178,7 @@ class LatencyMeter:
     baseline_ms: float  # one image through the reference network
     reference: bytes = field(repr=False)  # its ONNX file
     timer: Timer  # seconds
+    baseline_path: Path | None = None  # where the baseline is kept
 
     @classmethod
     def open(cls, threads: int = 1, cache_dir: Path | None = None, *, timer: Timer | None = None) -> LatencyMeter:
@@ -187,6 +188,8 @@ class LatencyMeter:
         its file to have it measured anew. `cache_dir` defaults to $MFSEARCH_CACHE, else ~/.cache/mfsearch. `timer`
         defaults to the thread's CPU time with one thread, to the wall clock with more.
         """
+        from mfsearch.cost.reference_net import REFERENCE_VERSION
+
         passport = read_passport(threads)
         if threads > passport.cores:
             raise ValueError(f"threads must be at most the {passport.cores} cores of this machine, got {threads}")
@@ -195,10 +198,11 @@ class LatencyMeter:
         reference = reference_onnx()
         if cache_dir is None:
             cache_dir = Path(os.environ.get("MFSEARCH_CACHE") or Path.home() / ".cache" / "mfsearch")
+        path = cache_dir / f"baseline-{REFERENCE_VERSION}-{passport.digest}.json"
         baseline_ms = _cached_baseline_ms(
-            cache_dir, passport, lambda: _measure_baseline_ms(reference, threads=threads, timer=timer)
+            path, passport, lambda: _measure_baseline_ms(reference, threads=threads, timer=timer)
         )
-        return cls(passport=passport, baseline_ms=baseline_ms, reference=reference, timer=timer)
+        return cls(passport, baseline_ms, reference, timer, path if path.is_file() else None)
 
     def measure(
         self,
@@ -335,7 +339,7 @@ def _measure_baseline_ms(reference: bytes, *, threads: int, timer: Timer) -> flo
     return statistics.quantiles(turns_ms, n=4, method="inclusive")[0]
 
 
-def _cached_baseline_ms(cache_dir: Path, passport: DevicePassport, measure_ms: Callable[[], float]) -> float:
+def _cached_baseline_ms(path: Path, passport: DevicePassport, measure_ms: Callable[[], float]) -> float:
     """The baseline kept for this passport, else a measured one, which is then kept.
 
     A file that cannot be read or written is a warning, and the baseline measured now. A lock keeps two processes that
@@ -343,12 +347,9 @@ def _cached_baseline_ms(cache_dir: Path, passport: DevicePassport, measure_ms: C
     """
     from filelock import FileLock
 
-    from mfsearch.cost.reference_net import REFERENCE_VERSION
-
-    path = cache_dir / f"baseline-{REFERENCE_VERSION}-{passport.digest}.json"
     baseline_ms: float | None = None
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             baseline_ms = _kept_baseline_ms(path)
             if baseline_ms is None:
@@ -359,7 +360,7 @@ def _cached_baseline_ms(cache_dir: Path, passport: DevicePassport, measure_ms: C
                 os.replace(written, path)  # noqa: PTH105, os.replace is what makes it atomic
     except OSError as error:
         warnings.warn(
-            f"the latency baseline cannot be kept in {cache_dir} and holds for this run only: {error}",
+            f"the latency baseline cannot be kept in {path.parent} and holds for this run only: {error}",
             RuntimeWarning,
             stacklevel=3,
         )
