@@ -21,6 +21,7 @@ from mfsearch.model import MobileFormer
 
 BESIDE = "MobileNetV3-Large"
 STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
+SMALLEST, LARGEST = 16, 1024  # sides that every network takes
 
 
 def print_resolutions(
@@ -29,10 +30,13 @@ def print_resolutions(
     """Measure every network at every side, print the table and write the figure."""
     from mfsearch.analysis.figures import draw_resolutions, resolution_lines, write_figure
 
+    sides = parse_sides(args.resolutions)
+    if not args.figure.parent.is_dir() or args.figure.is_dir():
+        raise ValueError(f"--figure must be a file in a folder that is there, got {args.figure}")
     rows: list[dict[str, Any]] = []
     if not args.json:
         print(f"{'px':>5}  {'network':<24}{'madds (M)':>11}{'ms':>10}{'interval':>21}{'x MobileNetV3':>15}  note")
-    for side in parse_sides(args.resolutions):
+    for side in sides:
         beside = {"name": BESIDE, "resolution": side, "madds": None}
         beside |= _measured(mobilenet_v3_large(), side, meter, args.batch)
         for name, config in configs.items():
@@ -45,26 +49,28 @@ def print_resolutions(
         rows.append(beside | {"times_mobilenet_v3": 1.0})
         if not args.json:
             print(_line(rows[-1]), flush=True)
-    write_figure(draw_resolutions(resolution_lines(rows)), args.figure)
     if args.json:
         print(json.dumps(rows, indent=1))
-    else:
+    write_figure(draw_resolutions(resolution_lines(rows)), args.figure)
+    if not args.json:
         print(f"\nfigure    {args.figure}")
     return 0
 
 
 def parse_sides(text: str) -> list[int]:
-    """`160..768` in steps of about 1.4, or `160,224,320`; every network takes 16 to 1024."""
+    """`160..768` in steps of about 1.4, or `160,224,320`."""
     low, dots, high = text.partition("..")
     parts = [low, high] if dots else text.split(",")
     sides = [int(part) if part.isdecimal() else 0 for part in parts]
-    if sides != sorted(set(sides)) or sides[0] < 1:
-        raise ValueError(f"--resolutions must read like 160..768 or 160,224,320, rising, got {text!r}")
+    if sides != sorted(set(sides)) or sides[0] < SMALLEST or sides[-1] > LARGEST:
+        raise ValueError(
+            f"--resolutions must read like 160..768 or 160,224,320, rising, from {SMALLEST} to {LARGEST}, got {text!r}"
+        )
     if not dots:
         return sides
     count = math.ceil(math.log(sides[1] / sides[0], STEP))
-    between = [round(sides[0] * STEP**k / ROUND) * ROUND for k in range(1, count)]
-    return [sides[0], *(side for side in between if sides[0] < side < sides[1]), sides[1]]
+    between = {round(sides[0] * STEP**k / ROUND) * ROUND for k in range(1, count)}
+    return [sides[0], *sorted(side for side in between if sides[0] < side < sides[1]), sides[1]]
 
 
 def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: int) -> dict[str, Any]:

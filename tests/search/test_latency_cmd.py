@@ -182,8 +182,35 @@ def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys
     assert rows[2]["madds"] > rows[0]["madds"]
     assert rows[0]["times_mobilenet_v3"] == 1.0
     assert "MobileNetV3-Large" in figure.read_text()
-    assert main([*argv, "--resolutions", "64..32"]) == 2
-    assert "--resolutions must read like 160..768 or 160,224,320, rising, got '64..32'" in capsys.readouterr().err
+
+
+def test_what_is_wrong_with_resolutions_is_said_before_anything_is_measured(
+    phone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--json"]
+    assert main([*argv, "--resolutions", "64,2048"]) == 2
+    expected = "--resolutions must read like 160..768 or 160,224,320, rising, from 16 to 1024, got '64,2048'"
+    assert expected in capsys.readouterr().err
+    for figure in (phone / "no" / "figure.html", phone):
+        assert main([*argv, "--figure", str(figure)]) == 2
+        said = capsys.readouterr()
+        assert f"--figure must be a file in a folder that is there, got {figure}" in said.err
+        assert said.out == ""
+    assert not (phone / "log").exists()
+
+
+def test_rows_are_printed_before_the_figure_can_fail(
+    phone: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("mfsearch.analysis.figures.write_figure", full)
+    argv = ["latency", "mf-26m", "--resolutions", "32", "--latency-cmd", command(phone), "--json"]
+    assert main([*argv, "--figure", str(phone / "figure.html")]) == 1
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == 2
+    assert "no space left" in said.err
 
 
 @pytest.mark.parametrize(
@@ -191,6 +218,7 @@ def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys
     [
         ("160..768", [160, 224, 320, 448, 640, 768]),
         ("224..256", [224, 256]),
+        ("16..64", [16, 32, 64]),
         ("160,200", [160, 200]),
         ("224", [224]),
     ],
@@ -199,7 +227,7 @@ def test_a_range_of_sides_goes_up_in_steps(text: str, sides: list[int]) -> None:
     assert parse_sides(text) == sides
 
 
-@pytest.mark.parametrize("text", ["", "160..", "a..b", "320,160", "224,224", "0..64"])
+@pytest.mark.parametrize("text", ["", "160..", "a..b", "320,160", "224,224", "0..64", "8,16", "768..1025"])
 def test_sides_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"--resolutions must read like 160\.\.768 or 160,224,320, rising"):
         parse_sides(text)
