@@ -270,8 +270,11 @@ def resolution_lines(rows: Sequence[Mapping[str, object]]) -> list[ResolutionLin
     return lines
 
 
-def draw_resolutions(lines: Sequence[ResolutionLine]) -> go.Figure:
-    """Latency against the side of the image, both on logarithmic scales: a slope of 2 is proportional to the pixels."""
+def draw_resolutions(lines: Sequence[ResolutionLine], title: str) -> go.Figure:
+    """Latency against the side of the image, both on logarithmic scales: a slope of 2 is proportional to the pixels.
+
+    title: the device and what else the milliseconds belong to.
+    """
     figure = go.Figure()
     for line, colour in zip(lines, itertools.cycle((BLUE, ORANGE, GREEN, RED, SKY, PURPLE)), strict=False):
         above, below = (np.abs(np.subtract(ends, line.ms)) for ends in (line.high_ms, line.low_ms))
@@ -282,7 +285,8 @@ def draw_resolutions(lines: Sequence[ResolutionLine]) -> go.Figure:
     figure.update_xaxes(title="side of the image (px)", type="log", tickvals=sides)
     ticks = [digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5)]
     figure.update_yaxes(title="latency_ms", type="log", tickvals=ticks)
-    return _finish(figure, 460)
+    head = {"text": escape(title, quote=False), "font": {"size": 14}}
+    return _finish(figure, 490).update_layout(title=head, margin={"t": 46})
 
 
 def write_figure(figure: go.Figure, path: Path) -> None:

@@ -106,15 +106,21 @@ def latency(args: argparse.Namespace) -> int:
         raise ValueError("--threads is for ONNX Runtime here; with --latency-cmd the program decides")
     if args.resolutions is not None and (args.int8 or args.breakdown or args.resolution is not None):
         raise ValueError("--resolutions goes without --int8, --breakdown and --resolution")
+    sides = None
+    if args.resolutions is not None:
+        from mfsearch.commands.resolutions import parse_sides, print_resolutions
+
+        sides = parse_sides(args.resolutions)
+        if not args.figure.parent.is_dir() or args.figure.is_dir():
+            raise ValueError(f"--figure must be a file in a folder that is there, got {args.figure}")
     torch.set_num_threads(1)
     meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
     if not args.json:
-        print(_where(meter, args.batch))
-    if args.resolutions is not None:
-        from mfsearch.commands.resolutions import print_resolutions
-
-        return print_resolutions(configs, meter, args)
+        print(_where(meter))
+    if sides is not None:
+        return print_resolutions(configs, sides, meter, args)
     if not args.json:
+        print(_reference(meter, args.batch))
         print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note")
     rows = {}
     for name, config in configs.items():
@@ -144,18 +150,19 @@ def latency(args: argparse.Namespace) -> int:
     return 0
 
 
-def _where(meter: "LatencyMeter | Runner", batch: int) -> str:
+def _where(meter: "LatencyMeter | Runner") -> str:
     """What milliseconds belong to, above a table of them."""
     if isinstance(meter, Runner):
-        where = f"measured by {meter.command}\n"
-    else:
-        device, path = meter.passport, meter.baseline_path
-        kept = "" if path is None else f", measured once and kept in {path}: delete it to measure anew"
-        where = (
-            f"{device.cpu}, {device.cores} cores, governor {device.governor}, {device.threads} thread(s)\n"
-            f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}\n"
-            f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms{kept}\n"
-        )
+        return f"measured by {meter.command}"
+    device = meter.passport
+    return (
+        f"{device.cpu}, {device.cores} cores, governor {device.governor}, {device.threads} thread(s)\n"
+        f"{device.runtime} {device.runtime_version}, {device.provider}, {device.system}"
+    )
+
+
+def _reference(meter: "LatencyMeter | Runner", batch: int) -> str:
+    where = "" if isinstance(meter, Runner) else f"reference: MobileNetV3-Large at 224 px, {meter.baseline_ms:.2f} ms\n"
     if batch > 1:
         where += f"ms are those of a batch of {batch} images, the reference's those of one\n"
     return where

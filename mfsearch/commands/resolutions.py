@@ -5,18 +5,18 @@ import dataclasses
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.latency import Latency, LatencyMeter
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
-from mfsearch.cost.runner import Runner
+from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.model import MobileFormer
 
 BESIDE = "MobileNetV3-Large"
@@ -25,33 +25,38 @@ SMALLEST, LARGEST = 16, 1024  # sides that every network takes
 
 
 def print_resolutions(
-    configs: Mapping[str, MobileFormerConfig], meter: LatencyMeter | Runner, args: argparse.Namespace
+    configs: Mapping[str, MobileFormerConfig],
+    sides: Sequence[int],
+    meter: LatencyMeter | Runner,
+    args: argparse.Namespace,
 ) -> int:
     """Measure every network at every side, print the table and write the figure."""
     from mfsearch.analysis.figures import draw_resolutions, resolution_lines, write_figure
 
-    sides = parse_sides(args.resolutions)
-    if not args.figure.parent.is_dir() or args.figure.is_dir():
-        raise ValueError(f"--figure must be a file in a folder that is there, got {args.figure}")
     rows: list[dict[str, Any]] = []
     if not args.json:
+        print(f"beside {BESIDE} at the same size, all with a batch of {args.batch}\n")
         print(f"{'px':>5}  {'network':<24}{'madds (M)':>11}{'ms':>10}{'interval':>21}{'x MobileNetV3':>15}  note")
     for side in sides:
-        beside = {"name": BESIDE, "resolution": side, "madds": None}
-        beside |= _measured(mobilenet_v3_large(), side, meter, args.batch)
+        beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
+        found = _measured(mobilenet_v3_large(), side, meter, args.batch)
+        if isinstance(meter, Runner) and isinstance(found, RunnerLatency):
+            meter = dataclasses.replace(meter, device=found.device)  # one table is of one device
+        beside |= found.as_dict()
         for name, config in configs.items():
             at = dataclasses.replace(config, resolution=side)
-            row = {"name": name, "resolution": side, "madds": count_madds(at)}
-            rows.append(row | _measured(MobileFormer(at), side, meter, args.batch))
-            rows[-1]["times_mobilenet_v3"] = rows[-1]["latency_ms"] / beside["latency_ms"]
+            row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
+            row |= _measured(MobileFormer(at), side, meter, args.batch).as_dict()
+            row["times_mobilenet_v3"] = row["latency_ms"] / beside["latency_ms"]
+            rows.append(row)
             if not args.json:
-                print(_line(rows[-1]), flush=True)
+                print(_line(row), flush=True)
         rows.append(beside | {"times_mobilenet_v3": 1.0})
         if not args.json:
             print(_line(rows[-1]), flush=True)
     if args.json:
         print(json.dumps(rows, indent=1))
-    write_figure(draw_resolutions(resolution_lines(rows)), args.figure)
+    write_figure(draw_resolutions(resolution_lines(rows), _title(meter, args.batch)), args.figure)
     if not args.json:
         print(f"\nfigure    {args.figure}")
     return 0
@@ -73,11 +78,18 @@ def parse_sides(text: str) -> list[int]:
     return [sides[0], *sorted(side for side in between if sides[0] < side < sides[1]), sides[1]]
 
 
-def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: int) -> dict[str, Any]:
+def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: int) -> Latency | RunnerLatency:
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, side, path, batch=batch)
-        return meter.measure(path).as_dict()
+        return meter.measure(path)
+
+
+def _title(meter: LatencyMeter | Runner, batch: int) -> str:
+    """What the milliseconds of a figure belong to."""
+    if isinstance(meter, Runner):
+        return f"{meter.device or 'a device without a name'}, batch {batch}"
+    return f"{meter.passport.cpu}, {meter.passport.threads} thread(s), batch {batch}"
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -85,4 +97,5 @@ def _line(row: dict[str, Any]) -> str:
     interval = "" if low is None else f"{low:.2f} .. {high:.2f}"
     madds = "" if row["madds"] is None else f"{row['madds'] / 1e6:.1f}"
     facts = f"{row['resolution']:>5}  {row['name']:<24}{madds:>11}{row['latency_ms']:>10.2f}{interval:>21}"
-    return f"{facts}{row['times_mobilenet_v3']:>15.2f}  {'disturbed' if row['disturbed'] else ''}".rstrip()
+    note = "disturbed" if row["disturbed"] else row.get("device") or ""
+    return f"{facts}{row['times_mobilenet_v3']:>15.2f}  {note}".rstrip()

@@ -205,7 +205,8 @@ def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
     assert a == ("a", [160, 224], [2.0, 4.0], [1.9, 3.5], [2.5, 4.5])
     assert (b.name, b.sides, b.ms) == ("b", [224], [5.0])
     assert np.isnan(b.low_ms + b.high_ms).all()
-    drawn = draw_resolutions([a, b])
+    drawn = draw_resolutions([a, b], "my <phone>, batch 1")
+    assert drawn.layout.title.text == "my &lt;phone&gt;, batch 1"
     assert [trace.name for trace in drawn.data] == ["a", "b"]
     assert np.allclose(drawn.data[0].error_y.array, [0.5, 0.5])
     assert np.allclose(drawn.data[0].error_y.arrayminus, [0.1, 0.5])

@@ -175,19 +175,36 @@ def test_first_weights_are_not_judged_in_int8(
 def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = phone / "figure.html"
     argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--figure", str(figure)]
+    argv += ["--batch", "2"]
     assert main([*argv, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     names = ["mf-26m", "MobileNetV3-Large"]
     assert [(row["resolution"], row["name"]) for row in rows] == [(side, name) for side in (32, 64) for name in names]
     assert rows[2]["madds"] > rows[0]["madds"]
     assert rows[0]["times_mobilenet_v3"] == 1.0
+    assert {(row["device"], row["batch"]) for row in rows} == {("phone", 2)}
+    assert rows[0]["arch_id"] != rows[1]["arch_id"] is None
     assert "MobileNetV3-Large" in figure.read_text()
+    assert "phone, batch 2" in figure.read_text()
+    assert main([*argv, "--resolutions", "32"]) == 0
+    said = capsys.readouterr().out
+    assert "beside MobileNetV3-Large at the same size, all with a batch of 2\n" in said
+    assert "the reference's those of one" not in said
+    assert said.count("1.00  phone\n") == 2
+
+
+def test_resolutions_are_of_one_device(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names itself after the file that it is given."""
+    code = "import json, sys; print(json.dumps({'latency_ms': 7, 'device': str(len(sys.stdin.buffer.read()))}))"
+    argv = ["latency", "mf-26m", "--resolutions", "32", "--latency-cmd", shlex.join([sys.executable, "-c", code])]
+    assert main([*argv, "--figure", str(phone / "figure.html")]) == 1
+    assert "--latency-cmd must go on measuring on '" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_resolutions_is_said_before_anything_is_measured(
     phone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--json"]
+    argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone)]
     assert main([*argv, "--resolutions", "64,2048"]) == 2
     expected = "--resolutions must read like 160..768 or 160,224,320, rising, from 16 to 1024, got '64,2048'"
     assert expected in capsys.readouterr().err
