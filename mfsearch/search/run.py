@@ -24,7 +24,7 @@ from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibrate import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter, latency_columns, measure_in_full
-from mfsearch.search.front import contenders, front_in_search, front_numbers
+from mfsearch.search.front import contenders, front_in_search, front_numbers, over_limit
 from mfsearch.search.processes import interruptible
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.rungs import (
@@ -348,17 +348,23 @@ class _Run:
         """Measure all of the front again, in one go and with no training beside it, as `mfsearch latency` does.
 
         What was measured since the last training counts, so that an interrupted run goes on. Those are measured who are
-        on the front by the search's figures, and who come on by the new ones.
+        on the front by the search's figures, and who come on by the new ones. Over the limit is whose whole interval
+        is; where that was measured on a disturbed machine, a later run measures it again.
         """
         progress = self.progress
         first = front_in_search(progress.rows, progress.objectives)
+        done: set[int] = set()  # in this run
         stages = sum(len(row.get("stages", ())) for row in progress.rows)
         window = f"after {len(progress.rows)} trials and {stages} longer trainings"
         meter = None
         while left := [
             place
             for place, row in enumerate(progress.rows)
-            if row["number"] in (*first, *progress.front) and row.get("latency_final", {}).get("window") != window
+            if row["number"] not in done
+            and (
+                (over_limit(row) and row["latency_disturbed"])
+                or (row["number"] in (*first, *progress.front) and row.get("latency_final", {}).get("window") != window)
+            )
         ]:
             meter = meter or self._runner() or kept_meter(self.manifest["baseline_ms"])
             for k, place in enumerate(left, 1):
@@ -370,10 +376,11 @@ class _Run:
                 except RunnerError as error:
                     self.watcher.not_measured_again(str(error))
                     return
-                over_limit = found.latency_ms > limit_ms
-                final = latency_columns(found) | {"window": window, "finished": _now(), "over_limit": over_limit}
+                lowest = found.latency_ms if found.latency_low_ms is None else found.latency_low_ms
+                final = latency_columns(found) | {"window": window, "finished": _now(), "over_limit": lowest > limit_ms}
                 self.ledger.add_latency(row["number"], final)
                 progress.rows[place] = measured_again(row, final)
+                done.add(row["number"])
                 self.watcher.measured_again(progress.rows[place], len(left) - k)
             progress.rank()
 

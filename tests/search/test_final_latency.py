@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from mfsearch.cli import main
+from mfsearch.search.evaluate import latency_columns
 from mfsearch.search.front import contenders, front_in_search, front_numbers
 from mfsearch.search.rungs import Rungs, as_searched, measured_again, short_row, standing, told
 from mfsearch.search.study import WEIGHTS, read_trials
@@ -15,7 +16,7 @@ from tests.search.test_run import arguments
 
 OBJECTIVES = ["top1", "madds", "latency_ms"]
 
-# The k-th call gives the k-th number in a file, the last one ever after; "x" is a failure.
+# The k-th call gives the k-th number in a file, the last one ever after; "9>7" has a lower end, "x" is a failure.
 PHONE = """
 import json, pathlib, sys
 here = pathlib.Path(sys.argv[1])
@@ -26,7 +27,11 @@ answers = (here / "answers").read_text().split()
 answer = answers[min(calls, len(answers)) - 1]
 if answer == "x":
     sys.exit("no phone")
-print(json.dumps({"latency_ms": float(answer)}))
+ms, _, low = answer.partition(">")
+found = {"latency_ms": float(ms)}
+if low:
+    found |= {"latency_low_ms": float(low), "latency_high_ms": 2 * float(ms)}
+print(json.dumps(found))
 """
 
 
@@ -144,6 +149,26 @@ def test_a_front_that_is_too_slow_in_the_end_is_empty_and_says_so(
     rows = search(image_folder, phone, "5 2 9", "--trials", "1")
     assert front_numbers(rows, OBJECTIVES) == []
     assert "off the front: trial 0 (9.00 ms)" in capsys.readouterr().out
+
+
+def test_over_the_limit_is_whose_whole_interval_is(image_folder: Path, phone: Path) -> None:
+    rows = search(image_folder, phone, "5 2 9>7", "--trials", "1")
+    assert rows[0]["latency_ms"] == 9.0
+    assert front_numbers(rows, OBJECTIVES) == [0]
+    (phone / "results").rename(phone / "other")
+    assert front_numbers(search(image_folder, phone, "5 2 9>8.5", "--trials", "1"), OBJECTIVES) == []
+
+
+def test_over_the_limit_on_a_disturbed_machine_is_measured_once_more_in_the_next_run(
+    image_folder: Path, phone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disturbed = {"latency_disturbed": True}
+    with monkeypatch.context() as patched:
+        patched.setattr("mfsearch.search.run.latency_columns", lambda found: latency_columns(found) | disturbed)
+        assert front_numbers(search(image_folder, phone, "5 2 9", "--trials", "1"), OBJECTIVES) == []
+    rows = search(image_folder, phone, "5 6", "--trials", "1")
+    assert front_numbers(rows, OBJECTIVES) == [0]
+    assert rows[0]["latency_ms"] == 6.0
 
 
 def test_figures_of_the_end_change_nothing_of_what_is_proposed(image_folder: Path, phone: Path) -> None:
