@@ -124,12 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     latency.add_argument("--batch", type=_whole, default=1, help="images at once (default: %(default)s)")
     latency.add_argument("--breakdown", action="store_true", help="milliseconds by part, from the runtime's profile")
     latency.add_argument("--resolutions", help="against image size, beside MobileNetV3: 160..768 or 160,224,320")
-    latency.add_argument(
-        "--figure",
-        type=Path,
-        default=Path("latency-by-size.html"),
-        help="page that --resolutions draws (%(default)s)",
-    )
+    latency.add_argument("--figure", type=Path, help="page that --resolutions draws (latency-by-size.html)")
     latency.add_argument("--int8", action="store_true", help="also in int8, with its accuracy: static quantisation")
     latency.add_argument(
         "--data", help="images that --int8 is calibrated and judged by (default: a trial's, or digits)"

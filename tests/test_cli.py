@@ -129,11 +129,17 @@ def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        (["--latency-cmd", "true", "--threads", "2"], "with --latency-cmd the program decides"),
+        (["--latency-cmd", "true", "--threads", "2"], "--threads goes without --latency-cmd: the program decides"),
         (["--threads", "0"], "threads must be at least 1, got 0"),
         (["--batch", "0"], "--batch must be 1 or more, got 0"),
         (["--data", "digits"], "--data is for --int8, which is not given"),
-        (["--resolutions", "160..224", "--int8"], "--resolutions goes without --int8, --breakdown and --resolution"),
+        (["--data-dir", "x"], "--data-dir is for --int8, which is not given"),
+        (["--figure", "x.html"], "--figure is for --resolutions, which is not given"),
+        (["--resolutions", "160..224", "--int8"], "--resolutions goes without --int8: it measures in fp32"),
+        (["--resolutions", "160..224", "--breakdown"], "--resolutions goes without --breakdown: it measures whole"),
+        (["--resolutions", "160", "--resolution", "160"], "--resolutions goes without --resolution: it says the sizes"),
+        (["--breakdown", "--latency-cmd", "true"], "--breakdown goes without --latency-cmd: it reads the profile"),
+        (["--breakdown", "--threads", "2"], "--breakdown goes with one thread, got --threads 2"),
     ],
 )
 def test_bad_options_of_latency(argv: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -96,23 +96,12 @@ def latency(args: argparse.Namespace) -> int:
 
     configs = {name: deployed(find_config(name, args.results), args) for name in args.configs}
     runner = runner_of(args)
-    if args.batch < 1:
-        raise ValueError(f"--batch must be 1 or more, got {args.batch}")
-    if not args.int8 and (args.data or args.data_dir):
-        raise ValueError("--data is for --int8, which is not given")
-    if args.breakdown and (runner is not None or args.threads not in (None, 1)):
-        raise ValueError("--breakdown reads ONNX Runtime's profile of one thread: not with --latency-cmd or --threads")
-    if runner is not None and args.threads is not None:
-        raise ValueError("--threads is for ONNX Runtime here; with --latency-cmd the program decides")
-    if args.resolutions is not None and (args.int8 or args.breakdown or args.resolution is not None):
-        raise ValueError("--resolutions goes without --int8, --breakdown and --resolution")
+    _check_options(args)
     sides = None
     if args.resolutions is not None:
         from mfsearch.commands.resolutions import parse_sides, print_resolutions
 
         sides = parse_sides(args.resolutions)
-        if not args.figure.parent.is_dir() or args.figure.is_dir():
-            raise ValueError(f"--figure must be a file in a folder that is there, got {args.figure}")
     torch.set_num_threads(1)
     meter = runner or LatencyMeter.open(threads=1 if args.threads is None else args.threads)
     if not args.json:
@@ -148,6 +137,32 @@ def latency(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(rows, indent=1))
     return 0
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """ValueError names the option that was given and what it needs, or what it does not go with."""
+    if args.batch < 1:
+        raise ValueError(f"--batch must be 1 or more, got {args.batch}")
+    options = ("resolutions", "figure", "int8", "data", "data_dir", "breakdown", "resolution", "threads", "latency_cmd")
+    values = {f"--{name.replace('_', '-')}": getattr(args, name) for name in options}
+    given = {option for option, value in values.items() if value is not None and value is not False}
+    for option, needed in (("--figure", "--resolutions"), ("--data", "--int8"), ("--data-dir", "--int8")):
+        if option in given and needed not in given:
+            raise ValueError(f"{option} is for {needed}, which is not given")
+    for option, other, why in (
+        ("--resolutions", "--int8", "it measures in fp32"),
+        ("--resolutions", "--breakdown", "it measures whole networks"),
+        ("--resolutions", "--resolution", "it says the sizes itself"),
+        ("--breakdown", "--latency-cmd", "it reads the profile of ONNX Runtime here"),
+        ("--threads", "--latency-cmd", "the program decides"),
+    ):
+        if option in given and other in given:
+            raise ValueError(f"{option} goes without {other}: {why}")
+    if args.breakdown and args.threads not in (None, 1):
+        raise ValueError(f"--breakdown goes with one thread, got --threads {args.threads}")
+    figure = args.figure
+    if figure is not None and (figure.is_dir() or not figure.parent.is_dir()):
+        raise ValueError(f"--figure must be a file in a folder that is there, got {figure}")
 
 
 def _where(meter: "LatencyMeter | Runner") -> str:

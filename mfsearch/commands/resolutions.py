@@ -20,6 +20,7 @@ from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.model import MobileFormer
 
 BESIDE = "MobileNetV3-Large"
+FIGURE = "latency-by-size.html"
 STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
 SMALLEST, LARGEST = 16, 1024  # sides that every network takes
 
@@ -56,9 +57,10 @@ def print_resolutions(
             print(_line(rows[-1]), flush=True)
     if args.json:
         print(json.dumps(rows, indent=1))
-    write_figure(draw_resolutions(resolution_lines(rows), _title(meter, args.batch)), args.figure)
+    figure = args.figure or Path(FIGURE)
+    write_figure(draw_resolutions(resolution_lines(rows), _title(meter, args.batch)), figure)
     if not args.json:
-        print(f"\nfigure    {args.figure}")
+        print(f"\nfigure    {figure}")
     return 0
 
 
