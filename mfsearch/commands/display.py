@@ -97,8 +97,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
             + (f"  ({left} left)" if left else "")
         )
 
-    def not_measured_again(self, reason: str) -> None:
-        self._say(f"the front's latencies are not measured again: {reason}; the same command tries again")
+    def not_measured_again(self, whose: str, reason: str) -> None:
+        """whose: "the front's latencies are" or a trial's."""
+        self._say(f"{whose} not measured again: {reason}; the same command tries again")
 
     def tick(self, progress: Progress) -> None:
         now = time.monotonic()

@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
+from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
@@ -163,7 +166,7 @@ class Progress:
 
 class Watcher(Protocol):
     """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second;
-    `measured_again` at the end for each member of the front, `not_measured_again` where a user's runner failed then."""
+    `measured_again` at the end for each member of the front, `not_measured_again` where that failed."""
 
     def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
 
@@ -173,7 +176,7 @@ class Watcher(Protocol):
 
     def measured_again(self, row: dict[str, Any], left: int) -> None: ...
 
-    def not_measured_again(self, reason: str) -> None: ...
+    def not_measured_again(self, whose: str, reason: str) -> None: ...
 
     def tick(self, progress: Progress) -> None: ...
 
@@ -347,42 +350,53 @@ class _Run:
     def _measure_front(self, limit_ms: float) -> None:
         """Measure all of the front again, in one go and with no training beside it, as `mfsearch latency` does.
 
-        What was measured since the last training counts, so that an interrupted run goes on. Those are measured who are
-        on the front by the search's figures, and who come on by the new ones. Over the limit is whose whole interval
-        is; where that was measured on a disturbed machine, a later run measures it again.
+        Those are measured who are on the front by the search's figures, and who come on by the new ones. Where all were
+        and nothing was trained since, they are not measured again; where a run was interrupted, all are. Over the limit
+        is whose whole interval is; where that was measured on a disturbed machine, a later run measures again.
         """
         progress = self.progress
         first = front_in_search(progress.rows, progress.objectives)
-        done: set[int] = set()  # in this run
         stages = sum(len(row.get("stages", ())) for row in progress.rows)
-        window = f"after {len(progress.rows)} trials and {stages} longer trainings"
+        trained = f"after {len(progress.rows)} trials and {stages} longer trainings, from "
+        members = self._to_measure(first)
+        windows = {progress.rows[place].get("latency_final", {}).get("window") or "" for place in members}
+        if len(windows) == 1 and windows.pop().startswith(trained) and not any(map(self._in_doubt, progress.rows)):
+            return
+        window = trained + datetime.datetime.now(datetime.UTC).isoformat()
+        torch.set_num_threads(1)
         meter = None
-        while left := [
-            place
-            for place, row in enumerate(progress.rows)
-            if row["number"] not in done
-            and (
-                (over_limit(row) and row["latency_disturbed"])
-                or (row["number"] in (*first, *progress.front) and row.get("latency_final", {}).get("window") != window)
-            )
-        ]:
-            meter = meter or self._runner() or kept_meter(self.manifest["baseline_ms"])
+        done: set[int] = set()
+        while left := [place for place in self._to_measure(first) if place not in done]:
             for k, place in enumerate(left, 1):
                 if self.interrupted():
                     return
+                done.add(place)
                 row = progress.rows[place]
                 try:
+                    meter = meter or self._runner() or kept_meter(self.manifest["baseline_ms"])
                     found = measure_in_full(MobileFormerConfig.from_dict(row["config"]), meter, self.settings.seed)
                 except RunnerError as error:
-                    self.watcher.not_measured_again(str(error))
+                    self.watcher.not_measured_again("the front's latencies are", str(error))
                     return
+                except (ExportError, ValueError, OSError) as error:
+                    self.watcher.not_measured_again(f"trial {row['number']}'s latency is", str(error))
+                    continue
                 lowest = found.latency_ms if found.latency_low_ms is None else found.latency_low_ms
                 final = latency_columns(found) | {"window": window, "finished": _now(), "over_limit": lowest > limit_ms}
                 self.ledger.add_latency(row["number"], final)
                 progress.rows[place] = measured_again(row, final)
-                done.add(row["number"])
                 self.watcher.measured_again(progress.rows[place], len(left) - k)
             progress.rank()
+
+    def _to_measure(self, first: list[int]) -> list[int]:
+        """Places of the rows that belong to the end: `first`, the front, and who may have been left out wrongly."""
+        numbers = {*first, *self.progress.front}
+        rows = enumerate(self.progress.rows)
+        return [place for place, row in rows if row["number"] in numbers or self._in_doubt(row)]
+
+    @staticmethod
+    def _in_doubt(row: dict[str, Any]) -> bool:
+        return over_limit(row) and bool(row["latency_disturbed"])
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
         """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
