@@ -36,7 +36,7 @@ TRANSFERRED = 6  # networks taken over from another study
 class Proposal:
     """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the strategy's name,
     or `random` where it had nothing to go by or found nothing new. predicted: its latency, where there is a limit and
-    enough was measured; turned_down: the sampler's candidates that were predicted too slow on the way to this one."""
+    enough was measured; turned_down: the sampler's draws that were predicted too slow on the way to this one."""
 
     index: int
     origin: str

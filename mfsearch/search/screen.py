@@ -54,7 +54,7 @@ class LatencyScreen:
 
 
 def screen_line(rows: Sequence[dict[str, Any]], limit_ms: float | None) -> str | None:
-    """How many candidates were turned down unmeasured, and how far predictions can be trusted; None without any.
+    """How many draws were turned down unmeasured (a network may be drawn again), and how far predictions can be trusted; None without any.
 
     rows: trials as they were when the search saw them.
     """
@@ -66,7 +66,7 @@ def screen_line(rows: Sequence[dict[str, Any]], limit_ms: float | None) -> str |
     turned_down = sum(row.get("turned_down", 0) for row in rows)
     found = leave_one_out(np.stack(screen.work[-LATEST:]), np.array(screen.latency_ms[-LATEST:]), unmeasured())
     return (
-        f"predicted latency turned down {turned_down} candidates unmeasured; each of {found.networks} measured "
+        f"predicted latency turned down {turned_down} draws unmeasured; each of {found.networks} measured "
         f"networks predicted from the others: {found.within:.0%} within {WITHIN:.0%}, median error "
         f"{found.median_error:.1%}, {found.covered:.0%} in their 95 % interval"
     )
