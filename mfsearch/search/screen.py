@@ -18,11 +18,12 @@ from mfsearch.cost.latency_model import (
     unmeasured,
 )
 
+FITTED = 300  # latest measured networks that rates are fitted to: more take longer and add little
 LATEST = 50  # measured networks that the closing line's error is taken over
 
 
 class LatencyScreen:
-    """Predicts latency from the trials that were measured, in their order, and from nothing else.
+    """Predicts latency from the latest trials that were measured, in their order, and from nothing else.
 
     Without a limit, or before MIN_MEASURED networks are measured, it predicts nothing and turns nothing down.
     """
@@ -45,7 +46,7 @@ class LatencyScreen:
         if len(self.work) < MIN_MEASURED:
             return None
         if self._rates is None:
-            self._rates = fit_rates(np.stack(self.work), np.array(self.latency_ms), unmeasured())
+            self._rates = fit_rates(np.stack(self.work[-FITTED:]), np.array(self.latency_ms[-FITTED:]), unmeasured())
         return self._rates.predict(count_work(config)[None])[0]
 
     def is_too_slow(self, expected: Prediction | None) -> bool:
@@ -54,9 +55,9 @@ class LatencyScreen:
 
 
 def screen_line(rows: Sequence[dict[str, Any]], limit_ms: float | None) -> str | None:
-    """How many draws were turned down unmeasured (a network may be drawn again), and how far predictions can be trusted; None without any.
+    """How many draws were turned down unmeasured, and how far predictions can be trusted; None without any.
 
-    rows: trials as they were when the search saw them.
+    A network may be drawn more than once. rows: trials as they were when the search saw them.
     """
     screen = LatencyScreen(limit_ms)
     for row in rows:

@@ -13,8 +13,8 @@ from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import MIN_MEASURED, RATES, count_work
 from mfsearch.search.proposal import Proposal, Proposer
-from mfsearch.search.run import proposed
-from mfsearch.search.screen import screen_line
+from mfsearch.search.run import RUNNING, proposed
+from mfsearch.search.screen import LatencyScreen, screen_line
 from mfsearch.search.study import read_trials
 from mfsearch.search.workers import Event
 from mfsearch.space import find_space
@@ -105,6 +105,22 @@ def test_where_all_are_too_slow_the_fastest_is_measured() -> None:
     assert last["turned_down"] > 100
 
 
+def test_rates_are_fitted_to_the_latest_networks(monkeypatch: pytest.MonkeyPatch, limit_ms: float) -> None:
+    rows = searched(source(None), 20, limit_ms)
+    monkeypatch.setattr("mfsearch.search.screen.FITTED", 12)
+    every, latest = LatencyScreen(limit_ms), LatencyScreen(limit_ms)
+    for k, row in enumerate(rows):
+        every.learn(row | ({"latency_ms": 1e3} if k < 8 else {}))
+    for row in rows[8:]:
+        latest.learn(row)
+    config = MobileFormerConfig.from_dict(rows[0]["config"])
+    assert every.predict(config) == latest.predict(config)
+
+
+class Killed(BaseException):
+    """What nothing catches."""
+
+
 class TimedPool(PretendPool):
     """Workers that train nothing and measure on the made-up device."""
 
@@ -123,26 +139,61 @@ class TimedPool(PretendPool):
         return events
 
 
+class KilledPool(TimedPool):
+    """The same until eleven trainings are done."""
+
+    def wait(self, timeout: float) -> list[Event]:
+        if self.waits == 11:
+            raise Killed
+        return super().wait(timeout)
+
+
+def limited() -> tuple[str, ...]:
+    """A search at random under a limit that half of the networks keep."""
+    known = first(Proposer(tiny(), parse_budget("0.5M"), ["top1"], "random", 1), 20)
+    limit = f"{np.median([made_up_ms(proposal.config) for proposal in known]):.3f}"
+    program = shlex.join([sys.executable, "-c", f"print('{{\"latency_ms\": {limit}}}')"])
+    return "--latency", f"{limit}ms", "--latency-cmd", program, "--sampler", "random"
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_pending_proposal_goes_on_with_the_prediction_it_was_made_with(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers, killed while both hold a proposal with a prediction: made anew the first would have another one."""
+    monkeypatch.setattr("mfsearch.search.run.WorkerPool", TimedPool)
+    found = []
+    for name in ("whole", "killed"):
+        command = arguments(image_folder, tmp_path / name, *limited(), "--workers", "2", "--trials", "16")
+        if name == "killed":
+            with monkeypatch.context() as patched:
+                patched.setattr("mfsearch.search.run.WorkerPool", KilledPool)
+                with pytest.raises(Killed):
+                    main(command)
+            pending = json.loads((tmp_path / name / "s" / RUNNING).read_text())
+            assert len(pending) == 2
+            assert all(item["predicted"] for item in pending)
+            assert any(item["turned_down"] for item in pending)
+        assert main(command) == 0
+        rows = sorted(read_trials(tmp_path / name / "s"), key=lambda row: row["proposal"])
+        names = ("proposal", "arch_id", "origin", "outcome", "turned_down")
+        expected = ("predicted_latency_ms", "predicted_low_ms", "predicted_high_ms")
+        found.append([[row.get(name) for name in (*names, *expected)] for row in rows])
+    assert found[0] == found[1]
+    for item in pending:
+        row = found[1][item["proposal"]]
+        assert row[4:] == [item["turned_down"], *item["predicted"]]
+
+
 @pytest.mark.usefixtures("pretended")
 def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mfsearch.search.run.WorkerPool", TimedPool)
-    known = first(Proposer(tiny(), parse_budget("0.5M"), ["top1"], "random", 1), 20)
-    limit = f"{np.median([made_up_ms(proposal.config) for proposal in known]):.3f}"
-    answer = f"print('{{\"latency_ms\": {limit}}}')"
-    measured = (
-        "--latency",
-        f"{limit}ms",
-        "--latency-cmd",
-        shlex.join([sys.executable, "-c", answer]),
-        "--sampler",
-        "random",
-    )
     found = []
     for name, stops in (("whole", ("12",)), ("in_two", ("6", "12"))):
         for trials in stops:
-            assert main(arguments(image_folder, tmp_path / name, *measured, "--trials", trials)) == 0
+            assert main(arguments(image_folder, tmp_path / name, *limited(), "--trials", trials)) == 0
         rows = read_trials(tmp_path / name / "s")
         found.append([(row["arch_id"], row.get("predicted_latency_ms"), row.get("turned_down")) for row in rows])
     assert found[0] == found[1]
