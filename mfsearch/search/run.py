@@ -419,7 +419,7 @@ class _Run:
                 for item in kept
                 if item["proposal"] not in done
             ]
-        except (OSError, ValueError, KeyError, TypeError):  # none, or cut: they will be proposed anew
+        except (OSError, ValueError, KeyError):  # none, or cut: they will be proposed anew
             return []
 
     def _note_running(self) -> None:
