@@ -72,7 +72,7 @@ SPARE = 5  # checkpoints kept below those that go on: later results may let them
 RUNNING = "running.json"  # the proposals that are being tried
 FINAL_SHARE = 0.5  # of a time limit, at most, is left for the final
 MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
-MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained
+MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained and no prediction gives hope
 
 
 @dataclass(frozen=True)
@@ -504,10 +504,16 @@ class _Run:
             self.final_for_time |= left <= min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
             if self.final_for_time:
                 return "time"
-        if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if progress.trained else MAX_LOST_AT_FIRST):
+        hope = progress.trained or (progress.rows and self._was_within_reach(progress.rows[-1]))
+        if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if hope else MAX_LOST_AT_FIRST):
             last = [row["outcome"] for row in progress.rows[-self.lost_in_a_row :]]
             return "latency" if last.count("rejected") * 2 >= len(last) else "failing"
         return "exhausted" if self.exhausted else None
+
+    def _was_within_reach(self, row: dict[str, Any]) -> bool:
+        """Whether a network was measured because it might keep the latency limit, not for want of any that might."""
+        limit_ms, low_ms = self.settings.latency_limit_ms, row.get("predicted_low_ms")
+        return limit_ms is not None and low_ms is not None and float(low_ms) <= limit_ms
 
     def _next_promotion(self) -> Promotion | None:
         """The longer training that comes next: earned ones, and the final when the search has its networks."""

@@ -259,3 +259,14 @@ def test_the_latency_command_asks_the_runner(phone: Path, capsys: pytest.Capture
     assert main(argv) == 0
     last = capsys.readouterr().out.splitlines()[-1].split()
     assert (last[0], last[2:]) == ("mf-26m", ["2.00", "phone"])
+
+
+@pytest.mark.parametrize(("ms", "measured_networks"), [(8.05, 30), (80.0, 12)])
+def test_a_search_gives_up_sooner_where_no_prediction_comes_near_the_limit(
+    image_folder: Path, tmp_path: Path, ms: float, measured_networks: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    says = f"import json, sys\nsys.stdin.buffer.read()\nprint(json.dumps(dict(latency_ms={ms})))"
+    (tmp_path / "phone.py").write_text(says)
+    runner = shlex.join([sys.executable, str(tmp_path / "phone.py")])
+    assert main(arguments(image_folder, tmp_path / "results", "--latency", "8ms", "--latency-cmd", runner)) == 2
+    assert f"none of {measured_networks} networks measured keeps it" in capsys.readouterr().err
