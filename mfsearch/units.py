@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 _NUMBER = r"(\d{1,15}(?:\.\d{1,15})?)"
-SMALLEST = 10_000  # no network is so small; a number below it lacks its M
+SMALLEST = 10_000  # multiply-adds: no network is so small, so a bare number below it lacks its M
 BAND = 0.85  # a budget given by its upper end alone aims at [0.85, 1] of it
 
 
@@ -30,7 +30,7 @@ def parse_madds(text: str) -> int:
     count = round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()]) if match else 0
     if not count:
         raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}")
-    if count < SMALLEST:
+    if count < SMALLEST and match and not match[2]:
         raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}: is {text.strip()}M meant?")
     return count
 

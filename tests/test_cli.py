@@ -39,7 +39,8 @@ def run_arguments(results: Path, **changed: str) -> list[str]:
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"budget": "150"}, "nothing in space tiny is that small; the smallest network found has"),
+        ({"budget": "150"}, "got '150': is 150M meant?"),
+        ({"budget": "20K"}, "nothing in space tiny is that small; the smallest network found has"),
         ({"budget": "90G"}, "that large; the largest network found has"),
         ({"budget": "lots"}, "multiply-adds must read like 150M or 1.2G, got 'lots'"),
         ({"budget": "150M..120M"}, "the lower end must come first"),

@@ -53,5 +53,6 @@ def test_two_workers_killed_lose_nothing_and_do_nothing_twice(tmp_path: Path) ->
     folder = tmp_path / STUDY
     line = command(tmp_path, trials=TRIALS, workers=2)
     kills = run_killed(line, folder, in_trainings(folder, (random.Random(0).randrange(TRIALS), 0), (TRIALS, 1)))
-    assert (kills.kills, kills.gone_on, kills.faults) == (2, 2, [])
+    assert (kills.kills, kills.faults) == (2, [])
+    assert kills.gone_on  # the other may have ended between the look at its checkpoint and the kill
     assert faults_of(folder, TRIALS) == []
