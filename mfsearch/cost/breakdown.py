@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mfsearch.cost.latency import pinned
+from mfsearch.cost.latency import open_session, pinned
 from mfsearch.cost.onnx_writer import OnnxWriter
 
 PARTS = {
@@ -60,7 +60,7 @@ def measure_breakdown(path: Path, *, runs: int = RUNS) -> Breakdown:
         optimised = Path(folder) / "optimised.onnx"
         network = _Profiled(model.SerializeToString(), Path(folder) / "network", keep=optimised)
         chain = _Profiled(_chain().SerializeToString(), Path(folder) / "chain")
-        plain = [_session(one.onnx) for one in (network, chain)]
+        plain = [open_session(one.onnx, 1) for one in (network, chain)]
         seconds: list[list[float]] = [[], []]
         for _ in range(runs):
             for k, profiled in enumerate((network, chain)):
@@ -149,25 +149,20 @@ class _Profiled:
         return {node: _middle_mean(values) for node, values in durations.items()}
 
 
-def _open(onnx: bytes, profile: Path | None = None, keep: Path | None = None) -> tuple[Any, Callable[[], Any]]:
+def _open(onnx: bytes, profile: Path, keep: Path | None) -> tuple[Any, Callable[[], Any]]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
+    options.enable_profiling = True
+    options.profile_file_prefix = str(profile)
     if keep is not None:
         options.optimized_model_filepath = str(keep)
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     (image,) = session.get_inputs()
     feed = {image.name: np.random.default_rng(0).standard_normal(image.shape, dtype=np.float32)}
     return session, lambda: session.run(None, feed)
-
-
-def _session(onnx: bytes) -> Callable[[], Any]:
-    return _open(onnx)[1]
 
 
 def _chain() -> onnx.ModelProto:

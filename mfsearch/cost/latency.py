@@ -223,10 +223,10 @@ class LatencyMeter:
         network = Path(onnx_path).read_bytes()
         with pinned(threads):
             try:
-                first_ms = _warm_up(_open_session(network, threads))
+                first_ms = _warm_up(open_session(network, threads))
             except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
                 raise ValueError(f"{onnx_path} must be an ONNX file that ONNX Runtime can run, got: {error}") from error
-            first_ms = max(first_ms, _warm_up(_open_session(self.reference, threads)))
+            first_ms = max(first_ms, _warm_up(open_session(self.reference, threads)))
             play = _rounds(network, self.reference, threads=threads, runs=_runs_per_turn(first_ms), timer=self.timer)
             rounds = collect_rounds(
                 lambda: next(play),
@@ -238,7 +238,7 @@ class LatencyMeter:
         return summarise(rounds, baseline_ms=self.baseline_ms, target=target, passport=self.passport)
 
 
-def _open_session(onnx: bytes, threads: int) -> Callable[[], Any]:
+def open_session(onnx: bytes, threads: int) -> Callable[[], Any]:
     """A session of ONNX Runtime, as the call that sends one fixed random image through it."""
     import numpy as np
     import onnxruntime
@@ -283,7 +283,7 @@ def _rounds(network: bytes, reference: bytes, *, threads: int, runs: int, timer:
     """Rounds without end: A B B A and B A A B by turns, each with sessions of its own."""
     for network_first in itertools.cycle([True, False]):
         first, last = (network, reference) if network_first else (reference, network)
-        outer, inner = _open_session(first, threads), _open_session(last, threads)
+        outer, inner = open_session(first, threads), open_session(last, threads)
         outer()  # a session's first run also allocates
         inner()
         wall_start_s, start_s = time.perf_counter(), timer()
@@ -330,10 +330,10 @@ def reference_onnx() -> bytes:
 def _measure_baseline_ms(reference: bytes, *, threads: int, timer: Timer) -> float:
     """The reference's own time: the lower quartile over fresh sessions, as what disturbs only adds."""
     with pinned(threads):
-        runs = _runs_per_turn(_warm_up(_open_session(reference, threads)))
+        runs = _runs_per_turn(_warm_up(open_session(reference, threads)))
         turns_ms = []
         for _ in range(BASELINE_ROUNDS):
-            session = _open_session(reference, threads)
+            session = open_session(reference, threads)
             session()
             turns_ms += [_turn_ms(session, runs=runs, timer=timer) for _ in range(2)]
     return statistics.quantiles(turns_ms, n=4, method="inclusive")[0]
