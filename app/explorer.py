@@ -1,17 +1,38 @@
-"""The explorer's entry: which study? `mfsearch explore` starts it; it reads and never writes."""
+"""The explorer's entry: which study, and which question? `mfsearch explore` starts it; it reads and never writes."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
 
 if TYPE_CHECKING:
-    from app import load
-    from app.views import front
+    from app import load, state
+    from app.views import front, knobs, milliseconds, network, search, take, trust
 else:  # streamlit puts this script's folder on the path: `app/` in a checkout, `mfsearch/_app/` in a wheel
     import load
-    from views import front
+    import state
+    from views import front, knobs, milliseconds, network, search, take, trust
+
+
+class Page(NamedTuple):
+    """A page: its name in the row of pages, its question, and what shows it."""
+
+    name: str
+    question: str
+    show: Callable[[load.Study], None]
+
+
+PAGES = {
+    "front": Page("Budget", "What can I get for my budget?", front.show),
+    "network": Page("Network", "Which network?", network.show),
+    "knobs": Page("Knobs", "Which knobs matter?", knobs.show),
+    "trust": Page("Trust", "Can I trust the ranking?", trust.show),
+    "search": Page("Search", "Was the search any good?", search.show),
+    "milliseconds": Page("Milliseconds", "Where do the milliseconds go?", milliseconds.show),
+    "take": Page("Take", "Take it with me", take.show),
+}
 
 
 def main() -> None:
@@ -26,13 +47,26 @@ def main() -> None:
             st.text(f"There is no study in {args.results} yet. This makes one:")
             st.code("mfsearch run --budget 150M", language="bash")
             return
-        name = st.selectbox("Study", list(paths), key="study", bind="query-params", on_change=front.forget, width=360)
-        study = load.load_study(paths[name])
+        left, right = st.columns([1, 2], vertical_alignment="bottom")
+        name = left.selectbox("Study", list(paths), key="study", bind="query-params", on_change=state.forget)
+        slug = right.segmented_control(
+            "Page",
+            list(PAGES),
+            format_func=lambda slug: PAGES[slug].name,
+            default="front",
+            key="page",
+            bind="query-params",
+            required=True,
+            wrap=True,
+        )
+        study = load.load_study(paths[name], args.results)
     except ValueError as error:
         st.text(str(error))
         return
-    in_default = paths[name].parent == Path("results")
-    front.show(name if in_default else str(paths[name]), study.frame, study.manifest)
+    load.offer_new_trials(study)
+    page = PAGES[slug or "front"]
+    st.header(page.question)
+    page.show(study)
 
 
 main()

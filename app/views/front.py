@@ -5,14 +5,20 @@ from collections.abc import Hashable, Mapping
 from functools import partial
 from math import ceil
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
+if TYPE_CHECKING:
+    from app import load
+else:
+    import load
 from mfsearch.analysis.confidence import shown_noise, shown_probability, shown_training
-from mfsearch.analysis.figures import CONFIG, curve_lines, draw_curves, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.training import curve_lines, draw_curves
 from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, shown, shown_top1, telling_knobs, trained_longer
 from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (
@@ -30,9 +36,9 @@ LIMITED = ("madds", "latency_ms")
 CHOSEN = ("trial", *LIMITED)  # names in the address and in the session state
 
 
-def show(study: str, frame: pd.DataFrame, manifest: Mapping[str, object]) -> None:
-    """The page. study: how a command line names it."""
-    st.header("What can I get for my budget?")
+def show(study: load.Study) -> None:
+    """The page."""
+    frame, manifest = study.frame, study.manifest
     st.text(summary(frame, manifest))
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     if trained.empty:
@@ -65,19 +71,12 @@ def show(study: str, frame: pd.DataFrame, manifest: Mapping[str, object]) -> Non
     if len(front):
         _show_table(front, frame)
     _show_trial(
-        study,
+        study.command,
         trained,
         number,
         longer=trained_longer(frame),
         in_limits=number in within(trained, limits)["number"].tolist(),
     )
-
-
-def forget() -> None:
-    """Drops what was chosen in another study."""
-    for name in CHOSEN:
-        st.query_params.pop(name, None)
-        st.session_state.pop(name, None)
 
 
 def _ask_limit(values: pd.Series, name: str, given: float | None) -> float | None:

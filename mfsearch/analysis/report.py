@@ -12,16 +12,9 @@ from string import Template
 import pandas as pd
 
 from mfsearch.analysis.confidence import shown_noise
-from mfsearch.analysis.figures import (
-    curve_lines,
-    draw_curves,
-    draw_progress,
-    draw_tradeoff,
-    figure_html,
-    plotly_script,
-    progress_points,
-    tradeoff_points,
-)
+from mfsearch.analysis.figures.style import figure_html, plotly_script
+from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs, with_confidence
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (

@@ -32,7 +32,8 @@ def print_resolutions(
     args: argparse.Namespace,
 ) -> int:
     """Measure every network at every side, print the table and write the figure."""
-    from mfsearch.analysis.figures import draw_resolutions, resolution_lines, write_figure
+    from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
+    from mfsearch.analysis.figures.style import write_figure
 
     rows: list[dict[str, Any]] = []
     if not args.json:

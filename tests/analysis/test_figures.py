@@ -3,19 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from mfsearch.analysis.figures import (
-    COSTS,
-    curve_lines,
-    draw_curves,
-    draw_progress,
-    draw_resolutions,
-    draw_tradeoff,
-    figure_html,
-    hover_html,
-    progress_points,
-    resolution_lines,
-    tradeoff_points,
-)
+from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
+from mfsearch.analysis.figures.style import figure_html, hover_html
+from mfsearch.analysis.figures.tradeoff import COSTS, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import study_frame, with_confidence
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
 

@@ -166,13 +166,17 @@ def test_a_study_that_is_not_there_gets_a_sentence(explorer: Explorer) -> None:
     assert "no study 'gone'" in texts(explorer.open("--study=gone"))
 
 
-def test_a_study_that_changes_is_read_again(explorer: Explorer) -> None:
+def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:
     folder = explorer.add("flowers", study())
     app = explorer.open()
     explorer.rows["flowers"] = [*study(), row(12, 0.9, 130_000_000, latency_ms=5.0)]
     (folder / "journal.log").write_text("one more trial", encoding="utf-8")
     app.run()
+    assert app.selectbox(key="trial").value == 9
+    assert app.button(key="take-in").label == "1 new trial: show"
+    app.button(key="take-in").click().run()
     assert app.selectbox(key="trial").value == 12
+    assert not app.button
 
 
 def test_texts_of_a_study_do_not_become_markdown(explorer: Explorer) -> None:

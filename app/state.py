@@ -1,0 +1,65 @@
+"""What a person chose: kept in the page's address and nowhere else, so a link opens the page in the same state."""
+
+from collections.abc import Collection
+
+import streamlit as st
+
+LIMITED = ("madds", "latency_ms", "num_params", "activation_bytes")  # metrics with a slider, names in the address
+OF_A_STUDY = ("trial", "pins", *LIMITED)  # what another study has no use for; notes begin with NOTE
+NOTE = "note."
+
+
+def trial(numbers: Collection[int]) -> int | None:
+    """The number of the chosen trial; None if none of `numbers` is in the address."""
+    asked = st.query_params.get("trial", "")
+    return int(asked) if asked.isdecimal() and int(asked) in numbers else None
+
+
+def choose(number: int) -> None:
+    """Make a trial the chosen one."""
+    st.query_params["trial"] = str(number)
+
+
+def pins(numbers: Collection[int]) -> list[int]:
+    """The pinned trials that are among `numbers`, in the order in which they were pinned."""
+    asked = [int(text) for text in st.query_params.get("pins", "").split(",") if text.isdecimal()]
+    return [number for number in dict.fromkeys(asked) if number in numbers]
+
+
+def set_pins(numbers: Collection[int]) -> None:
+    """Pin exactly these trials; notes of others go."""
+    _keep("pins", ",".join(str(number) for number in numbers))
+    for name in list(st.query_params):
+        if name.startswith(NOTE) and name not in [f"{NOTE}{number}" for number in numbers]:
+            del st.query_params[name]
+
+
+def note(number: int) -> str:
+    """What a person wrote on a pinned trial, "" if nothing."""
+    return st.query_params.get(f"{NOTE}{number}", "")
+
+
+def set_note(number: int, text: str) -> None:
+    """Write a note on a trial; "" takes it away."""
+    _keep(f"{NOTE}{number}", text[:500])
+
+
+def keep_widget(key: str) -> None:
+    """Callback of a widget: its value goes into the address under its key."""
+    _keep(key, str(st.session_state[key]))
+
+
+def forget() -> None:
+    """Drop what was chosen in another study."""
+    for name in list(st.query_params):
+        if name in OF_A_STUDY or name.startswith(NOTE):
+            del st.query_params[name]
+    for name in OF_A_STUDY:
+        st.session_state.pop(name, None)
+
+
+def _keep(name: str, value: str) -> None:
+    if value:
+        st.query_params[name] = value
+    else:
+        st.query_params.pop(name, None)

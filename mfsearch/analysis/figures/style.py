@@ -1,0 +1,115 @@
+"""What all figures share: colours, look, hover, and how a figure becomes a page. Only this folder knows plotly."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.io import to_html
+from plotly.offline import get_plotlyjs
+
+from mfsearch.analysis.confidence import shown_probability, shown_training
+from mfsearch.analysis.frame import (
+    KNOB,
+    METRICS,
+    shown,
+    shown_top1,
+)
+
+# Okabe and Ito's palette, told apart with any colour vision; without its black and yellow, which vanish on one ground.
+BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
+GREY = "#808080"  # read on white and on near black alike
+GRID = "rgba(128, 128, 128, 0.22)"
+OPACITY = 0.85
+SEARCHED = {"color": SKY, "size": 8, "opacity": OPACITY, "line": {"color": BLUE, "width": 1}}
+PUBLISHED = {"color": GREEN, "size": 10, "symbol": "diamond"}
+CONFIG = {"showSendToCloud": False, "displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+
+
+def hover_html(row: Mapping[Hashable, object], knobs: Sequence[str]) -> str:
+    """What hovering over a trial tells, as HTML, texts escaped: number, origin, metrics, how sure it is, knobs."""
+    lines = [f"<b>trial {row['number']}</b> · {escape(str(row['origin']), quote=False)}"]
+    for name in METRICS:
+        value = number(row[name])
+        if np.isnan(value):
+            continue
+        if name == "top1":
+            lines.append(_hover_top1(row))
+            continue
+        low, high = (number(row.get(f"latency_{side}_ms")) for side in ("low", "high"))
+        interval = f" ({low:.2f} to {high:.2f})" if name == "latency_ms" and low <= high else ""
+        lines.append(f"{name} {shown(name, value)}{interval}")
+    settings = [f"{name} = {row[KNOB + name]}" for name in knobs if row[KNOB + name] is not None]
+    lines += [f"<i>{escape(setting[:60], quote=False)}</i>" for setting in settings]
+    return "<br>".join(lines)
+
+
+def _hover_top1(row: Mapping[Hashable, object]) -> str:
+    """Top1 with its spread, how long it was trained for, the short top1, and its place on the front, where known."""
+    text = shown_top1(number(row["top1"]), number(row["top1_std"]))
+    if row["outcome"] == "stopped":
+        return f"top1 half way {text}"
+    if number(row["rung"]) > 0:
+        text += f" ({shown_training(row)}; {shown('top1', number(row['top1_short']))} after the short training)"
+    if not np.isnan(share := number(row["front_probability"])):
+        text += f"<br>on the front with probability {escape(shown_probability(share))}"
+    if row["tied_with"]:
+        text += f"<br>tied with {row['tied_with']}"
+    return f"top1 {text}"
+
+
+def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
+    return some["origin"].map(lambda origin: str(origin).startswith(("preset", "fitted"))).astype(bool)
+
+
+def published_name(row: Mapping[Hashable, object]) -> str:
+    """ "mf-96m" for the origin "preset mf-96m", "mf-96m fitted" for "fitted mf-96m", else ""."""
+    kind, _, name = str(row["origin"]).partition(" ")
+    return {"preset": name, "fitted": f"{name} fitted"}.get(kind, "")
+
+
+def number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan
+
+
+def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colour: str) -> go.Scatter:
+    x, y = zip(*corners, strict=True)
+    line = go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": colour, "shape": "hv"})
+    return line.update(name=name, legendrank=rank)
+
+
+def finish(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share: no ground of their own, so that they read on a light page and on a dark one."""
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, title_standoff=8)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, title_standoff=8)
+    # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
+    look = {
+        "font": {"color": GREY, "size": 13, "family": "system-ui, sans-serif"},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+    }
+    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "yref": "container"}
+    margin = {"l": 56, "r": 16, "t": 16, "b": 48}
+    hover = {"align": "left", "font": {"size": 12}}
+    # No drag: on a phone it would hold the page fast; zooming has its button.
+    bars = {"dragmode": False, "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE}}
+    return figure.update_layout(
+        template={"layout": look}, height=height, legend=legend, margin=margin, hoverlabel=hover, **bars
+    )
+
+
+def write_figure(figure: go.Figure, path: Path) -> None:
+    """The figure as a page of its own that loads nothing from anywhere."""
+    path.write_text(to_html(figure, config=CONFIG, include_plotlyjs=True), encoding="utf-8")
+
+
+def figure_html(figure: go.Figure, name: str) -> str:
+    """The figure as an HTML element with the id `name`, for a page that holds `plotly_script` once."""
+    return str(to_html(figure, config=CONFIG, include_plotlyjs=False, full_html=False, div_id=name))
+
+
+def plotly_script() -> str:
+    """plotly.js in full, so that a page needs no network."""
+    return f"<script>{get_plotlyjs()}</script>"
