@@ -6,11 +6,11 @@ ONNX Runtime, one thread, 224 px, batch 1; every figure is a ratio to MobileNetV
 taken in turns with it. Written and traced graphs are measured one after the other, in three passes; the median pass
 counts. "to ms" is the time from a config to its measured latency as `mfsearch run` measures it, at its quickest.
 
-2026-11-22, AMD EPYC, one core to itself beside a busy one, onnxruntime 1.32, two runs, written and traced: mf-52m 0.647
-and 0.655, traced 0.749 and 0.756; mf-151m 1.338 and 1.394, traced 1.622 and 1.645; mf-294m 2.059 and 2.046, traced
-2.392 and 2.374. Nodes 642 of 1,471, 866 of 2,000, 866 of 2,005. 2.3 to 2.6, 3.1 to 3.4 and 4.0 to 4.2 s to ms.
-Asked for were 0.75, 1.4 and 2.1, the goals beyond 0.65, 1.2 and 1.8. With five processes on two cores: 0.679, 1.428 and
-2.083 (traced 0.812, 1.697 and 2.409): neighbours' memory traffic slows these networks more than MobileNetV3-Large.
+2026-11-23, AMD EPYC, nothing else running, onnxruntime 1.32, written and traced: mf-52m 0.613, traced 0.729; mf-151m
+1.334, traced 1.582; mf-294m 2.024, traced 2.344. Nodes 642 of 1,471, 866 of 2,000, 866 of 2,005. 2.4, 2.9 and 4.0 s to
+ms. Asked for were 0.75, 1.4 and 2.1, and 3 s; the goals beyond 0.65, 1.2 and 1.8. Beside a busy core, two runs: 0.647
+and 0.655, 1.338 and 1.394, 2.059 and 2.046. With five processes on two cores: 0.679, 1.428 and 2.083 (traced 0.812,
+1.697 and 2.409): neighbours' memory traffic slows these networks more than MobileNetV3-Large.
 """
 
 import argparse

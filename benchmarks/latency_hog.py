@@ -7,16 +7,15 @@ a pair whose 95 % intervals do not overlap; "outside both" is a pair in which ea
 interval. Measurements of 9 to 20 rounds, as three seconds allow, within 1 %. Hog: one process that only
 counts on every core, started and stopped here, while a measurement runs; it must say that it was disturbed.
 
-Last figures: AMD EPYC with 2 cores, ONNX Runtime 1.32.0, other people's work all along, load average about 5, two runs
-of 300 s:
+Last figures: AMD EPYC, a virtual machine with 2 cores, ONNX Runtime 1.32.0; load average about 5 (two runs), then
+nothing of ours running (one run):
 
-    A/A: 1 and 1 of 20 pairs differ falsely (1 and 2 with each median outside the other's interval), at most 27.85%
-         and 24.42% apart; 40 and 40 of 40 measurements flagged
-    hog: 4 and 4 of 4 flagged, at most 24.91% and 33.03% off
+    A/A: 1, 1 and 1 of 20 pairs differ falsely, at most 27.85%, 24.42% and 25.70% apart; 40 of 40 flagged each time
+    hog: 4 of 4 flagged each time, at most 24.91%, 33.03% and 46.93% off
 
-So on a machine that is never quiet 2 of 40 pairs differ falsely, just what is allowed, and no more can be said of the
-share than that it lies between 1 and 17 %. The pairs that differ are far off, and every measurement called itself
-disturbed. What a quiet machine gives is still to be measured.
+So 3 of 60 pairs differ falsely, just what is allowed: the share lies between 1 and 14 %. The pairs that differ are far
+off, and every measurement called itself disturbed: what else runs on the host reaches this machine even when it idles.
+That the flag stays off on a quiet machine is not shown.
 """
 
 from __future__ import annotations
