@@ -22,6 +22,7 @@ COMMANDS = {
     "latency": "network:latency",
     "space": "network:space",
     "twins": "twins:twins",
+    "references": "references:references",
 }
 
 
@@ -157,6 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     _deployment(twins)
     _results(twins)
     _json(twins)
+
+    references = _command(commands, "references", "the published systems to compare with, unverified figures marked")
+    _json(references)
 
     explore = _command(commands, "explore", "open the explorer in the browser")
     explore.add_argument("study", nargs="?", help="name or folder (default: choose in the page)")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a file imports its own layer and those before it, inside functions too. `space` stands after
 # `cost`, because the width is solved with the closed-form count.
 LAYERS = [
-    *("units", "config", "presets", "model", "cost", "space", "data", "proxy", "pareto"),
+    *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto"),
     *("search", "analysis", "export", "explore", "commands", "cli", "__main__"),
 ]
 HOME = {"optuna": "mfsearch/search", "plotly": "mfsearch/analysis", "streamlit": "app"}

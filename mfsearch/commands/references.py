@@ -1,0 +1,51 @@
+"""references: the published systems, and the presets' own costs beside their paper's."""
+
+import argparse
+import json
+from typing import Any
+
+from mfsearch.cost.madds import count_costs
+from mfsearch.presets import PRESETS
+from mfsearch.references import PUBLISHED, Reference
+
+
+def references(args: argparse.Namespace) -> int:
+    """Print what was published, unverified figures marked, with the exact costs of what mfsearch builds itself."""
+    rows = [_described(reference) for reference in PUBLISHED]
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    width = max(len(reference.name) for reference in PUBLISHED)
+    head = f"{'network':<{width}}{'params (M)':>12}{'madds (M)':>12}{'top1 (%)':>10}"
+    print(f"{head}{'px':>6}{'built: params, madds':>23}  note")
+    for reference in PUBLISHED:
+        print(_line(reference, width))
+    print(
+        "\n? not verified: quoted from memory, not read in the system's own release or a paper. top1 on ImageNet-1k.\n"
+        "built: the exact costs of the preset in M, multiply-adds as fvcore counts them."
+    )
+    return 0
+
+
+def _described(reference: Reference) -> dict[str, Any]:
+    built = None
+    if reference.preset is not None:
+        costs = count_costs(PRESETS[reference.preset])
+        built = {"preset": reference.preset, "num_params": costs.num_params, "madds": costs.madds, "macs": costs.macs}
+    return {**reference._asdict(), "built": built}
+
+
+def _line(reference: Reference, width: int) -> str:
+    def marked(text: str, verified: bool) -> str:
+        return text + (" " if verified else "?")
+
+    params = "" if reference.num_params is None else f"{reference.num_params / 1e6:.1f}"
+    side = "" if reference.resolution is None else str(reference.resolution)
+    line = f"{reference.name:<{width}}{marked(params, reference.verified_params or not params):>12}"
+    line += f"{marked(f'{reference.madds / 1e6:.0f}', reference.verified_madds):>12}"
+    line += f"{marked(f'{100 * reference.top1:.1f}', reference.verified_top1):>10}{side:>6}"
+    built = ""
+    if reference.preset is not None:
+        costs = count_costs(PRESETS[reference.preset])
+        built = f"{costs.num_params / 1e6:.3f}, {costs.madds / 1e6:.2f}"
+    return f"{line}{built:>23}  {reference.note}".rstrip()
