@@ -78,6 +78,7 @@ def _row(
 
 
 _ALL, _NONE = "top1 madds params", ""
+_AGREES = "agrees with the abstract of arXiv:2108.05895"
 _NEWER = "its own release now says {} %"
 _SEARCHED = "the input side is searched with the network"
 
@@ -96,7 +97,7 @@ PUBLISHED: list[Reference] = [  # params (M), madds (M), top1 (%)
     _row("MobileNetV3", "Large 1.0, 160 px", 5.4, 112, 71.7, "mobilenetv3_large_100", _NONE, resolution=160),
     _row("MobileNetV3", "Large 0.75",        4.0, 155, 73.3, "mobilenetv3_large_075", _ALL),
     _row("MobileNetV3", "Large 1.0",         5.4, 217, 75.2, "mobilenetv3_large_100", _ALL),
-    _row("MobileNetV3", "Large 1.25",        7.5, 356, 76.6, None, _NONE, "agrees with the abstract of arXiv:2108.05895"),
+    _row("MobileNetV3", "Large 1.25",        7.5, 356, 76.6, None, _NONE, _AGREES),
     _row("EfficientNet", "B0", 5.3, 390, 77.1, "efficientnet_b0", _ALL),
 
     _row("ShuffleNetV2", "1.0", 2.2, 138, 69.1, None, _ALL),
