@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -187,11 +187,33 @@ def count_work(config: MobileFormerConfig) -> Array:
 
     What tokens do before they first see the image is constant, and computed when the network is loaded.
     """
-    work: Counter[str] = Counter({"network": 1})
+    work: Counter[str] = Counter()
+    _add_work(config, lambda where, part: work)
+    return _in_order(work)
+
+
+def split_work(config: MobileFormerConfig) -> dict[tuple[str, str], Array]:
+    """The same work [K] by place and part, in the order of the forward pass; it sums to `count_work` exactly.
+
+    Places and parts are those of `mfsearch.cost.madds` (a block's index as text, and what the token linears of a
+    DyReLU take is that DyReLU's), and ("run", "run"): what every network takes whatever it holds.
+    """
+    split: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    _add_work(config, lambda where, part: split[where, part])
+    return {place: _in_order(work) for place, work in split.items()}
+
+
+def _in_order(work: Counter[str]) -> Array:
+    assert set(work) <= set(RATES)
+    return np.array([work[name] for name in RATES], dtype=np.float64)
+
+
+def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[str]]) -> None:
+    """Walk the network and add each operator's work to the account of its place and part."""
     M, D, groups = config.tokens.count, config.tokens.dim, config.groups
     alive = False  # whether the tokens depend on the image
 
-    def pointwise(inp: int, out: int, N: int, groups: int = 1) -> None:
+    def pointwise(work: Counter[str], inp: int, out: int, N: int, groups: int = 1) -> None:
         macs = inp * out // groups * N
         work["convolutions"] += 1
         work["pointwise_elements"] += (inp + out) * N
@@ -201,7 +223,7 @@ def count_work(config: MobileFormerConfig) -> Array:
             work["pointwise_macs"] += macs
             work["padding_macs"] += _padded(inp) * _padded(out) * N - macs
 
-    def depthwise(inp: int, out: int, kernel: int, N: int) -> None:
+    def depthwise(work: Counter[str], inp: int, out: int, kernel: int, N: int) -> None:
         work["convolutions"] += 1
         work["depthwise_macs"] += kernel * kernel * out * N
         work["depthwise_elements"] += out * N
@@ -209,17 +231,18 @@ def count_work(config: MobileFormerConfig) -> Array:
             work["multiplying_convolutions"] += out // inp
             work["multiplied_elements"] += out * N
 
-    def linears(count: int, weights: int, rows: int) -> None:
+    def linears(work: Counter[str], count: int, weights: int, rows: int) -> None:
         work["token_linears"] += count
         work["token_weights"] += weights
         work["token_macs"] += rows * weights
 
-    def activation(which: str, C: int, N: int) -> None:
+    def activation(where: str, which: str, C: int, N: int) -> None:
         dyrelu, source = config.dyrelu, config.dyrelu.at(which)
         if source == "hswish":
-            work["hswish_elements"] += C * N
+            account(where, "mobile")["hswish_elements"] += C * N
         if source in ("none", "hswish"):
             return
+        work = account(where, "dyrelu")
         work["dyrelus"] += 1
         work["dyrelu_elements"] += dyrelu.slopes * C * N
         if dyrelu.intercepts:
@@ -230,71 +253,76 @@ def count_work(config: MobileFormerConfig) -> Array:
             work["pooled_elements"] += C * N
         if alive or source == "pooled":
             width = C if source == "pooled" else D
-            linears(2, dyrelu.hidden(width) * (width + dyrelu.coefficients * C), M if source == "spatial" else 1)
+            weights = dyrelu.hidden(width) * (width + dyrelu.coefficients * C)
+            linears(work, 2, weights, M if source == "spatial" else 1)
 
-    def bridge(kind: str, C: int, N: int, count: int) -> None:
+    def bridge(work: Counter[str], kind: str, C: int, N: int, count: int) -> None:
         work[kind] += 1
-        linears(count, count * C * D, M)
+        linears(work, count, count * C * D, M)
         full = config.bridges.projections == "full"
         work["bridge_elements"] += C * N * (3 if full else 1)  # each goes from blocked to plain layout or back
         work["bridge_macs"] += 2 * M * C * N
         work["softmax_elements"] += config.bridges.heads * M * N
         if full:
-            pointwise(C, C, N)
-            pointwise(C, C, N)
+            pointwise(work, C, C, N)
+            pointwise(work, C, C, N)
 
-    def to_former(C: int, N: int) -> None:
-        bridge("to_formers", C, N, 1 + alive * (2 if config.bridges.gate else 1))
+    def to_former(where: str, C: int, N: int) -> None:
+        count = 1 + alive * (2 if config.bridges.gate else 1)
+        bridge(account(where, "to_former"), "to_formers", C, N, count)
 
-    def former() -> None:
+    def former(work: Counter[str]) -> None:
         work["formers"] += 1
         projections, ffn = 4 if config.former.projections == "full" else 2, config.former.ffn
-        linears(projections + (2 if ffn else 0), D * D * (projections + 2 * ffn), M)
+        linears(work, projections + (2 if ffn else 0), D * D * (projections + 2 * ffn), M)
 
-    def mobile(row: BlockConfig, inp: int, N: int) -> None:
+    def mobile(where: str, row: BlockConfig, inp: int, N: int) -> None:
+        work = account(where, "mobile")
         if row.stride == 1:
-            pointwise(inp, row.exp, N, groups)
-            activation("first", row.exp, N)
-            depthwise(row.exp, row.exp, row.kernel, N)
-            activation("second", row.exp, N)
-            pointwise(row.exp, row.out, N, groups)
+            pointwise(work, inp, row.exp, N, groups)
+            activation(where, "first", row.exp, N)
+            depthwise(work, row.exp, row.exp, row.kernel, N)
+            activation(where, "second", row.exp, N)
+            pointwise(work, row.exp, row.out, N, groups)
             shuffled = row.exp + row.out
         else:
             wide = row.tail * row.out
-            depthwise(inp, row.exp, row.kernel, N)
-            activation("first", row.exp, N)
-            pointwise(row.exp, row.out, N, groups)
-            depthwise(row.out, wide, row.kernel, N)
-            activation("second", wide, N)
-            pointwise(wide, row.out, N, groups)
+            depthwise(work, inp, row.exp, row.kernel, N)
+            activation(where, "first", row.exp, N)
+            pointwise(work, row.exp, row.out, N, groups)
+            depthwise(work, row.out, wide, row.kernel, N)
+            activation(where, "second", wide, N)
+            pointwise(work, wide, row.out, N, groups)
             shuffled = row.exp + wide
         if groups > 1:
             work["shuffled_elements"] += shuffled * N
 
+    account("run", "run")["network"] += 1
     side = -(-config.resolution // 2)
-    work["stem_macs"] += 27 * _padded(config.stem) * side * side
+    account("stem", "mobile")["stem_macs"] += 27 * _padded(config.stem) * side * side
     side = -(-side // config.lite.stride)
-    depthwise(config.stem, config.lite.exp, 3, side * side)
-    pointwise(config.lite.exp, config.lite.out, side * side, groups)
+    lite = account("lite", "mobile")
+    depthwise(lite, config.stem, config.lite.exp, 3, side * side)
+    pointwise(lite, config.lite.exp, config.lite.out, side * side, groups)
     width = config.lite.out
-    for row in config.blocks:
+    for i, row in enumerate(config.blocks):
+        where = str(i)
         if row.to_former:
-            to_former(width, side * side)
+            to_former(where, width, side * side)
             alive = True
         if row.former and alive:
-            former()
+            former(account(where, "former"))
         side = -(-side // row.stride)
-        mobile(row, width, side * side)
+        mobile(where, row, width, side * side)
         width = row.out
         if row.to_mobile:
-            bridge("to_mobiles", width, side * side, 2 * alive)
+            bridge(account(where, "to_mobile"), "to_mobiles", width, side * side, 2 * alive)
     if config.bridges.final:
-        to_former(width, side * side)
-    head = config.head
-    pointwise(width, head.conv, side * side, groups)
-    work["head_weights"] += (head.conv + (D if M else 0)) * head.hidden + head.hidden * config.classes
-    assert set(work) <= set(RATES)
-    return np.array([work[name] for name in RATES], dtype=np.float64)
+        to_former("final", width, side * side)
+    head = account("head", "head")
+    pointwise(head, width, config.head.conv, side * side, groups)
+    joined = config.head.conv + (D if M else 0)
+    head["head_weights"] += joined * config.head.hidden + config.head.hidden * config.classes
 
 
 def _padded(channels: int) -> int:

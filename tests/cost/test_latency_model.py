@@ -16,8 +16,10 @@ from mfsearch.cost.latency_model import (
     count_work,
     fit_rates,
     leave_one_out,
+    split_work,
     unmeasured,
 )
+from mfsearch.cost.madds import count_costs
 from mfsearch.presets import PRESETS
 from tests.random_configs import SMALL, random_config
 
@@ -92,6 +94,41 @@ def test_only_groups_and_down_blocks_shuffle_and_multiply() -> None:
 def test_every_kind_of_work_occurs() -> None:
     assert (networks(100).max(0) > 0).all()
     assert (networks(100) >= 0).all()
+
+
+def test_work_by_place_and_part_sums_to_the_whole_exactly() -> None:
+    for config in (*PRESETS.values(), *(random_config(seed) for seed in range(300))):
+        split = split_work(config)
+        assert (np.sum(list(split.values()), axis=0) == count_work(config)).all(), config
+        assert all(work.sum() > 0 for work in split.values()), config
+        costed = {(row.where, row.part) for row in count_costs(config).parts}
+        assert set(split) <= costed | {("run", "run")}, config
+        # what is counted and takes no time: the tokens themselves, and Formers before the tokens see the image
+        assert {part for _, part in costed - set(split)} <= {"former"}, config
+
+
+def test_work_by_place_and_part_by_hand() -> None:
+    """One row of 8 -> 16 -> 8 channels at 16x16 with both bridges; the head reads 24 channels and 32 of the token."""
+    config = dataclasses.replace(SMALL, blocks=(BlockConfig(16, 8),), bridges=BridgeConfig(final=False))
+    split = {place: dict(zip(RATES, work.tolist(), strict=True)) for place, work in split_work(config).items()}
+    N = 16 * 16
+    block = [("0", part) for part in ("to_former", "former", "mobile", "dyrelu", "to_mobile")]
+    assert list(split) == [("run", "run"), ("stem", "mobile"), ("lite", "mobile"), *block, ("head", "head")]
+    assert split["0", "mobile"]["pointwise_macs"] == 2 * 8 * 16 * N
+    assert split["0", "mobile"]["depthwise_macs"] == 9 * 16 * N
+    assert split["0", "mobile"]["convolutions"] == 3
+    assert split["0", "dyrelu"]["dyrelu_elements"] == 2 * 2 * 16 * N
+    assert split["0", "dyrelu"]["token_linears"] == 4
+    assert split["0", "to_former"]["token_linears"] == 1
+    assert split["0", "to_mobile"]["bridge_macs"] == 2 * 3 * 8 * N
+    assert split["0", "former"]["token_weights"] == 6 * 32 * 32
+    assert split["head", "head"]["head_weights"] == (24 + 32) * 16 + 16 * 4
+
+
+def test_static_activations_are_the_mobile_path_s() -> None:
+    hswish = split_work(dataclasses.replace(SMALL, dyrelu=DyReLUConfig(source="hswish")))
+    assert "dyrelu" not in {part for _, part in hswish}
+    assert hswish["0", "mobile"][list(RATES).index("hswish_elements")] == 2 * 16 * 16 * 16
 
 
 # --- rates
