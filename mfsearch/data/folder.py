@@ -24,14 +24,14 @@ def folder_source(folder: Path) -> Source:
     that are not images.
     """
     root = folder / "train" if (folder / "train").is_dir() else folder
-    classes = [entry.name for entry in _visible(root) if entry.is_dir()]
+    files = image_files(root)
+    classes = list(files)
     if root == folder and (held_out := [name for name in classes if name.lower() in HELD_OUT]):
         raise DataError(f"{folder}: {held_out[0]}/ is held out from a search, and there is no train/ beside it")
     if len(classes) < 2:
         found = f"only one class folder, '{classes[0]}'" if classes else "no class folders"
         raise DataError(f"{root}: {found}; expected {root}/CLASS/*.jpg with at least two classes")
-    files = [_image_files(root / name) for name in classes]
-    paths = [path for of_class in files for path in of_class]
+    paths = [path for of_class in files.values() for path in of_class]
 
     def read(indices: Indices, resolution: int) -> Images:
         images = np.empty((len(indices), 3, resolution, resolution), np.uint8)
@@ -45,11 +45,16 @@ def folder_source(folder: Path) -> Source:
         name=folder.resolve().name,
         place=str(root),
         classes=tuple(classes),
-        labels=np.repeat(np.arange(len(classes), dtype=np.int64), [len(of_class) for of_class in files]),
+        labels=np.repeat(np.arange(len(classes), dtype=np.int64), [len(of_class) for of_class in files.values()]),
         flip=True,
         val_fraction=0.1,
         read=read,
     )
+
+
+def image_files(root: Path) -> dict[str, list[Path]]:
+    """The image files of root/CLASS/ by class; both sorted by name, hidden ones left out."""
+    return {entry.name: _image_files(root / entry.name) for entry in _visible(root) if entry.is_dir()}
 
 
 def _visible(folder: Path) -> list[os.DirEntry[str]]:
@@ -67,21 +72,27 @@ def _image_files(folder: Path) -> list[Path]:
 
 def read_image(path: Path, resolution: int) -> Images:
     """One file as uint8 [3,S,S]: upright by its EXIF, RGB, shorter side to the resolution (bilinear), centre crop."""
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            opened.draft(
-                "RGB", (resolution, resolution)
-            )  # JPEG alone: decodes at 1/2, 1/4 or 1/8, never below the size
-            image = _as_rgb(ImageOps.exif_transpose(opened))
-    except Exception as error:  # a damaged file can raise anything, Pillow's own errors and others
-        raise DataError(f"{path}: not a readable image: {error}") from error
+    image = open_image(path, resolution)
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     # the crop is cut by `box` in the same pass: a strip of 1 x 10,000 pixels is never blown up
     square = image.resize((resolution, resolution), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
     return np.asarray(square).transpose(2, 0, 1)
+
+
+def open_image(path: Path, at_least: int | None = None) -> "Image.Image":
+    """One file as an RGB image, upright by its EXIF; a JPEG may come smaller, no side below `at_least` pixels."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            if at_least is not None:
+                opened.draft("RGB", (at_least, at_least))  # JPEG alone: decodes at 1/2, 1/4 or 1/8
+            return _as_rgb(ImageOps.exif_transpose(opened))
+    except Exception as error:  # a damaged file can raise anything, Pillow's own errors and others
+        raise DataError(f"{path}: not a readable image: {error}") from error
 
 
 def _as_rgb(image: "Image.Image") -> "Image.Image":

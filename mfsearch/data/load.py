@@ -45,8 +45,8 @@ def load_data(
     if seed < 0:
         raise DataError(f"seed must be 0 or more, got {seed}")
     try:
-        source = _find_source(spec, data_dir, download)
-        _check_classes(source)
+        source = find_source(spec, data_dir, download)
+        check_classes(source)
         fraction = source.val_fraction if val_fraction is None else val_fraction
         val, train = stratified_split(source.labels, fraction, seed)
         if samples is not None:
@@ -75,7 +75,8 @@ def load_data(
     )
 
 
-def _find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
+def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
+    """The labelled images that `load_data` calls by this name, none of them read yet; DataError lists what is known."""
     if spec == "digits":
         return digits_source()
     if spec in CIFARS:
@@ -96,7 +97,8 @@ def _expand(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises where there is no such user)
 
 
-def _check_classes(source: Source) -> None:
+def check_classes(source: Source) -> None:
+    """DataError where a class has not one image for each split."""
     sizes = np.bincount(source.labels, minlength=len(source.classes))
     for name, size in zip(source.classes, sizes, strict=True):
         if size < 2:
