@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mfsearch.config import FormerConfig
+from mfsearch.model.drop_path import dropped
 
 
 class Former(nn.Module):
@@ -21,6 +22,7 @@ class Former(nn.Module):
 
     def __init__(self, config: FormerConfig, dim: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         self.heads, self.width = config.heads, dim // config.heads
         self.scale = self.width**-0.5
         self.query = nn.Linear(dim, dim)
@@ -33,9 +35,10 @@ class Former(nn.Module):
         self.norm2 = nn.LayerNorm(dim) if config.ffn else None
 
     def forward(self, z_BMD: Tensor) -> Tensor:
-        z_BMD = self.norm1(z_BMD + self._attend(z_BMD))
+        z_BMD = self.norm1(z_BMD + dropped(self._attend(z_BMD), self.drop_path, self.training))
         if self.ffn1 is not None and self.ffn2 is not None and self.norm2 is not None:
-            z_BMD = self.norm2(z_BMD + self.ffn2(F.gelu(self.ffn1(z_BMD))))
+            y_BMD = self.ffn2(F.gelu(self.ffn1(z_BMD)))
+            z_BMD = self.norm2(z_BMD + dropped(y_BMD, self.drop_path, self.training))
         return z_BMD
 
     def _attend(self, z_BMD: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfsearch.config import BlockConfig, DyReLUConfig, LiteConfig
+from mfsearch.model.drop_path import dropped
 from mfsearch.model.dyrelu import activation
 
 SMALL_MAP = 16  # positions
@@ -73,13 +74,14 @@ class LiteBottleneck(nn.Module):
 
     def __init__(self, config: LiteConfig, inp: int, groups: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         self.skip = config.stride == 1 and inp == config.out
         self.depthwise = depthwise(inp, config.exp, 3, config.stride, groups)
         self.project = ConvNorm(config.exp, config.out, groups=groups)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         y_BCHW: Tensor = self.project(F.relu6(self.depthwise(x_BCHW)))
-        return x_BCHW + y_BCHW if self.skip else y_BCHW
+        return x_BCHW + dropped(y_BCHW, self.drop_path, self.training) if self.skip else y_BCHW
 
 
 class Mobile(nn.Module):
@@ -87,6 +89,7 @@ class Mobile(nn.Module):
 
     def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         self.skip = inp == row.out
         self.expand = ConvNorm(inp, row.exp, groups=groups, shuffle=groups)
         self.act1 = activation(dyrelu, "first", row.exp, token_dim)
@@ -98,7 +101,7 @@ class Mobile(nn.Module):
         y_BCHW: Tensor = self.act1(self.expand(x_BCHW), z_BMD, mix_BMHW)
         y_BCHW = self.act2(self.depthwise(y_BCHW), z_BMD, mix_BMHW)
         y_BCHW = self.project(y_BCHW)
-        return x_BCHW + y_BCHW if self.skip else y_BCHW
+        return x_BCHW + dropped(y_BCHW, self.drop_path, self.training) if self.skip else y_BCHW
 
 
 class MobileDown(nn.Module):
@@ -106,6 +109,7 @@ class MobileDown(nn.Module):
 
     def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         wide = row.tail * row.out
         self.depthwise1 = depthwise(inp, row.exp, row.kernel, 2, groups)
         self.act1 = activation(dyrelu, "first", row.exp, token_dim)
@@ -117,4 +121,4 @@ class MobileDown(nn.Module):
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
         x_BCHW = self.project1(self.act1(self.depthwise1(x_BCHW), z_BMD, mix_BMHW))
         y_BCHW: Tensor = self.project2(self.act2(self.depthwise2(x_BCHW), z_BMD, mix_BMHW))
-        return x_BCHW + y_BCHW
+        return x_BCHW + dropped(y_BCHW, self.drop_path, self.training)

@@ -76,9 +76,13 @@ class MobileFormer(nn.Module):
 
     Any H = W works, whatever config.resolution says: that is where costs are counted. Weights are drawn by `seed` and
     parameter name alone, so networks that share a layer share its first weights. dropout: before the classifier.
+    drop_path: how often the residual branches of the last block are left out of an image's training, rising from 0 at
+    the first one; bridges never are.
     """
 
-    def __init__(self, config: MobileFormerConfig, *, seed: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, config: MobileFormerConfig, *, seed: int = 0, dropout: float = 0.0, drop_path: float = 0.0
+    ) -> None:
         super().__init__()
         self.config = config
         with torch.device("meta"):  # no draws from the caller's generator
@@ -93,8 +97,15 @@ class MobileFormer(nn.Module):
             self.head = Head(config, width, dropout)
             count, dim = config.tokens.count, config.tokens.dim
             self.tokens = nn.Parameter(torch.empty(count, dim)) if count else None
+            self._set_drop_path(drop_path)
         self.to_empty(device="cpu")
         _init_weights(self, seed)
+
+    def _set_drop_path(self, rate: float) -> None:
+        for kind in ((LiteBottleneck, Mobile, MobileDown), (Former,)):
+            layers = [module for module in self.modules() if isinstance(module, kind)]
+            for k, layer in enumerate(layers):
+                layer.drop_path = rate * k / max(1, len(layers) - 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         z_BMD = self.tokens.expand(x_BCHW.shape[0], -1, -1) if self.tokens is not None else None
