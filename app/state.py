@@ -5,7 +5,7 @@ from collections.abc import Collection
 import streamlit as st
 
 LIMITED = ("madds", "latency_ms", "num_params", "activation_bytes")  # metrics with a slider, names in the address
-OF_A_STUDY = ("trial", "pins", *LIMITED)  # what another study has no use for; notes begin with NOTE
+OF_A_STUDY = ("trial", "pins", "compare", "brush", *LIMITED)  # what another study has no use for; notes begin with NOTE
 NOTE = "note."
 
 
@@ -28,7 +28,7 @@ def pins(numbers: Collection[int]) -> list[int]:
 
 def set_pins(numbers: Collection[int]) -> None:
     """Pin exactly these trials; notes of others go."""
-    _keep("pins", ",".join(str(number) for number in numbers))
+    put("pins", ",".join(str(number) for number in numbers))
     for name in list(st.query_params):
         if name.startswith(NOTE) and name not in [f"{NOTE}{number}" for number in numbers]:
             del st.query_params[name]
@@ -41,12 +41,12 @@ def note(number: int) -> str:
 
 def set_note(number: int, text: str) -> None:
     """Write a note on a trial; "" takes it away."""
-    _keep(f"{NOTE}{number}", text[:500])
+    put(f"{NOTE}{number}", text[:500])
 
 
 def keep_widget(key: str) -> None:
     """Callback of a widget: its value goes into the address under its key."""
-    _keep(key, str(st.session_state[key]))
+    put(key, str(st.session_state[key]))
 
 
 def forget() -> None:
@@ -58,7 +58,8 @@ def forget() -> None:
         st.session_state.pop(name, None)
 
 
-def _keep(name: str, value: str) -> None:
+def put(name: str, value: str) -> None:
+    """Put something into the address; "" takes it out."""
     if value:
         st.query_params[name] = value
     else:

@@ -1,26 +1,21 @@
 """What can I get for my budget?"""
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from math import ceil
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-if TYPE_CHECKING:
-    from app import load
-else:
-    import load
-from mfsearch.analysis.confidence import shown_noise, shown_probability, shown_training
+from mfsearch.analysis.confidence import shown_noise
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
-from mfsearch.analysis.figures.training import curve_lines, draw_curves
-from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, shown, shown_top1, telling_knobs, trained_longer
-from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
+from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs
+from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
+from mfsearch.analysis.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.summary import (
     compared,
     confidence_columns,
@@ -32,8 +27,20 @@ from mfsearch.analysis.summary import (
     why_no_front,
 )
 
-LIMITED = ("madds", "latency_ms")
-CHOSEN = ("trial", *LIMITED)  # names in the address and in the session state
+if TYPE_CHECKING:
+    from app import load, state
+else:
+    import load
+    import state
+
+SHOWN = {
+    "dominated": "dominated",
+    "beyond": "over a limit",
+    "untrained": "rejected and stopped",
+    "elsewhere": "published systems",
+    "space": "3D",
+}
+BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a region
 
 
 def show(study: load.Study) -> None:
@@ -47,44 +54,34 @@ def show(study: load.Study) -> None:
 
     given = study_limits(manifest)
     limits: dict[str, float] = {}
-    for column, name in zip(st.columns(2), LIMITED, strict=True):
+    for column, name in zip(st.columns(len(state.LIMITED)), state.LIMITED, strict=True):
         with column:
             limit = _ask_limit(trained[name].dropna(), name, given.get(name))
         limits |= {} if limit is None else {name: limit}
 
     objectives = measured_objectives(frame, study_objectives(manifest))
-    front = pareto_front(within(frame, limits), objectives)
+    inside = within(trained, limits)
+    front = pareto_front(inside, objectives)
     if front.empty:
         st.container(border=True).text(why_no_front(frame))
     else:
-        st.markdown(_answer(front, within(trained, limits)))
+        st.markdown(_answer(front, inside))
     number = _chosen(trained, front)
-
     if missing := why_no_figure(frame):
         st.container(border=True).text(missing)
     else:
-        for column, cost in zip(st.columns(2), ("madds", second_cost(frame)), strict=True):
-            figure = draw_tradeoff(tradeoff_points(frame, cost, objectives, limits), number)
-            key = f"figure-{cost}"
-            choose = partial(_choose_point, key)
-            column.plotly_chart(figure, config=CONFIG, key=key, selection_mode="points", on_select=choose)
+        _show_figures(study, limits, objectives, number)
     if len(front):
-        _show_table(front, frame)
-    _show_trial(
-        study.command,
-        trained,
-        number,
-        longer=trained_longer(frame),
-        in_limits=number in within(trained, limits)["number"].tolist(),
-    )
+        _show_table(front, frame, objectives)
+    _show_chosen(trained, number, in_limits=number in inside["number"].tolist())
 
 
-def _ask_limit(values: pd.Series, name: str, given: float | None) -> float | None:
+def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
     """A slider from the cheapest trained network to the dearest; the limit in base units, None where all are let in."""
     scale = METRICS[name].scale
-    costs = [*(values * scale).tolist(), *([] if given is None else [given * scale])]
     if values.empty:
         return given
+    costs = [float(values.min()) * scale, float(values.max()) * scale, *([] if given is None else [given * scale])]
     per_unit = 1 if max(costs) - min(costs) > 20 else 10 if max(costs) - min(costs) > 2 else 100  # steps
     # The lower end lets the cheapest in and the upper end all of them.
     low, high = ceil(min(costs) * per_unit) / per_unit, ceil(max(costs) * per_unit) / per_unit
@@ -97,20 +94,14 @@ def _ask_limit(values: pd.Series, name: str, given: float | None) -> float | Non
         except (KeyError, ValueError):
             start = high if given is None else given * scale
         st.session_state[name] = min(high, max(low, start))  # in this order NaN gives low
-    limit = st.slider(
-        f"At most, {label(name)}", low, high, step=1 / per_unit, key=name, format="%g", on_change=partial(_keep, name)
-    )
+    keep = partial(state.keep_widget, name)
+    limit = st.slider(f"At most, {label(name)}", low, high, step=1 / per_unit, key=name, format="%g", on_change=keep)
     return None if given is None and limit >= high else round(limit / scale, 6)
-
-
-def _keep(name: str) -> None:
-    """Puts what a widget was set to into the address: a link opens the same page."""
-    st.query_params[name] = str(st.session_state[name])
 
 
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     best = front.sort_values("top1").iloc[-1]
-    costs = [shown(name, best[name]) for name in LIMITED if not np.isnan(best[name])]
+    costs = [shown(name, best[name]) for name in ("madds", "latency_ms") if not np.isnan(best[name])]
     answer = f"**{_top1(best)} top1** for {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[inside["origin"].astype(str).str.startswith(("preset", "fitted"))]
@@ -125,37 +116,80 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
 def _chosen(trained: pd.DataFrame, front: pd.DataFrame) -> int:
     """The number of the trial to show: the one in the address if there is one, else the best within the limits."""
     numbers = trained["number"].tolist()
-    asked = st.query_params.get("trial", "")
-    if asked.isdecimal() and int(asked) in numbers:
-        return int(asked)
+    asked = state.trial(set(numbers))
     best = front.sort_values("top1")["number"].tolist()
-    return int(best[-1] if best else numbers[0])
+    return asked if asked is not None else int(best[-1] if best else numbers[0])
 
 
-def _choose(number: int) -> None:
-    st.query_params["trial"] = str(number)
+def _show_figures(study: load.Study, limits: Mapping[str, float], objectives: list[str], number: int) -> None:
+    """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
+    frame = study.frame
+    costs = ("madds", second_cost(frame))
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    options = [name for name in SHOWN if name != "space" or costs[1] == "latency_ms"]
+    on = left.pills(
+        "Show",
+        options,
+        selection_mode="multi",
+        format_func=SHOWN.__getitem__,
+        default=["dominated", "beyond"],
+        key="show",
+        bind="query-params",
+    )
+    colours = ["the other cost", *[name for name in METRICS if name != "macs" and frame[name].notna().any()]]
+    colour = right.selectbox("Colour of the front", colours, key="colour", bind="query-params")
+    pins = state.pins(set(frame["number"].tolist()))
+    points: list[TradeoffPoints] = []
+    for cost, other in (costs, costs[::-1]):
+        of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
+        points.append(tradeoff_points(frame, cost, objectives, limits, colour=of, pins=pins))
+    if "space" in on:
+        st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
+        return
+    brush = parse_brush(st.query_params.get("brush", ""))
+    switches = {name: name in on for name in ("dominated", "beyond", "untrained", "elsewhere")}
+    for column, drawn in zip(st.columns(2), points, strict=True):
+        figure = draw_tradeoff(drawn, number, brush=brush, **switches)
+        key = f"figure-{drawn.cost}"
+        choose = partial(_choose_in_figure, key, drawn.cost)
+        with column:
+            st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
+    with st.expander("Search on in this region", expanded=brush is not None):
+        marked = "The limits above." if brush is None else f"Marked: {_region(brush)}, and the limits above."
+        st.text(f"{marked} Mark another with the box of a figure's tools. This searches there, from the best so far:")
+        st.code(search_command(study.manifest, study.command, brush, limits), language="bash", wrap_lines=True)
+        if brush is not None:
+            st.button("Unmark", key="unmark", on_click=partial(state.put, "brush", ""))
 
 
-def _choose_point(key: str) -> None:
-    """The trial of the point that was clicked: by its customdata, as the order of points is the drawing's."""
-    points = st.session_state[key]["selection"]["points"]
-    if points:
-        numbers = np.ravel(points[0]["customdata"])
-        _choose(int(numbers[0]))
+def _region(brush: Brush) -> str:
+    unit = METRICS[brush.cost].unit
+    return (
+        f"{brush.cost} {brush.low:.4g} to {brush.high:.4g} {unit}, top1 {brush.top1_low:.1f} to {brush.top1_high:.1f} %"
+    )
 
 
-def _choose_row(front: pd.DataFrame) -> None:
-    rows = st.session_state["front"]["selection"]["rows"]
-    if rows:
-        _choose(int(front["number"].iloc[rows[0]]))
+def _choose_in_figure(key: str, cost: str) -> None:
+    """The point that was clicked, by its customdata, as the order of points is the drawing's; or the box."""
+    selection = st.session_state[key]["selection"]
+    if boxes := selection.get("box"):
+        x, y = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
+        if x[0] < x[1] and y[0] < y[1]:
+            state.put("brush", brush_text(Brush(cost, x[0], x[1], y[0], y[1])))
+            return
+    # Published systems stand in the figure too, and are no trials.
+    if points := [point for point in selection["points"] if point.get("customdata") is not None]:
+        state.choose(int(np.ravel(points[0]["customdata"])[0]))
 
 
-def _show_table(front: pd.DataFrame, frame: pd.DataFrame) -> None:
+def _show_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]) -> None:
     st.subheader("The front")
     if noise := shown_noise(frame.to_dict("records")):
         st.text(noise)
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
+    balanced = knee(front, objectives) if len(front) > 2 else None
+    table = table.assign(**{"": ["knee" if number == balanced else "" for number in front["number"]]})
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
     if front["top1_std"].notna().any():
         table = table.assign(**{"± over seeds": front["top1_std"] * METRICS["top1"].scale})
@@ -171,50 +205,40 @@ def _show_table(front: pd.DataFrame, frame: pd.DataFrame) -> None:
         height="content" if len(table) <= 15 else "auto",
         column_config=formats,
         selection_mode="single-row",
-        on_select=lambda: _choose_row(front),
+        on_select=partial(_choose_row, front["number"].tolist()),
     )
 
 
-def _show_trial(study: str, trained: pd.DataFrame, number: int, longer: bool, in_limits: bool) -> None:
-    """The card of one trial: metrics, how sure they are, knobs, training curve, and how to take the network out."""
-    rows = {int(row["number"]): row for row in trained.to_dict("records")}
+def _choose_row(numbers: list[int]) -> None:
+    if rows := st.session_state["front"]["selection"]["rows"]:
+        state.choose(int(numbers[rows[0]]))
 
-    def described(number: int) -> str:
-        row = rows[number]
-        costs = [shown(name, row[name]) for name in LIMITED if not np.isnan(row[name])]
-        return f"{number}: {_top1(row)}, {', '.join(costs)}, {row['origin']}"
 
-    st.session_state["trial"] = number
-    st.subheader("One trial")
-    st.selectbox("Trial", list(rows), format_func=described, key="trial", on_change=partial(_keep, "trial"))
-    row = rows[number]
+def _show_chosen(trained: pd.DataFrame, number: int, in_limits: bool) -> None:
+    """The chosen trial in a line, and the way to its page."""
+    row = trained[trained["number"] == number].to_dict("records")[0]
+    st.subheader(f"Trial {number}")
     if not in_limits:
         st.text("Over the limits set above.")
     with st.container(horizontal=True):
         st.metric("top1", _top1(row), width="content")
-        if longer:
-            st.metric("trained", shown_training(row), width="content")
-        if not np.isnan(row["front_probability"]):
-            st.metric("on the front", shown_probability(row["front_probability"]), width="content")
-        if row["tied_with"]:
-            st.metric("tied with", row["tied_with"], width="content")
-        for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
+        for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
             st.metric(name, shown(name, row[name]), width="content")
-    left, right = st.columns(2)
-    settings = {name: row[KNOB + name] for name in knob_names(trained) if row[KNOB + name] is not None}
-    left.dataframe(
-        pd.DataFrame({"knob": list(settings), "value": [str(value) for value in settings.values()]}), hide_index=True
-    )
-    if lines := curve_lines(trained[trained["number"] == number]):
-        right.plotly_chart(draw_curves(lines), config=CONFIG, key="curve")
-    else:
-        right.text("No training curve was recorded.")
-    st.text("Take this network out, ready for a full training:")
-    target = f"{study.rpartition('/')[2]}-{number}"
-    st.code(f"mfsearch export {quote(study)} --trial {number} --to {quote(target)}", language="bash", wrap_lines=True)
+    pins = state.pins(set(trained["number"].tolist()))
+    with st.container(horizontal=True):
+        st.button("Look closer", key="closer", on_click=partial(_look_closer, number), type="primary")
+        if number in pins:
+            st.button("Unpin", key="pin", on_click=partial(state.set_pins, [pin for pin in pins if pin != number]))
+        else:
+            st.button("Pin", key="pin", on_click=partial(state.set_pins, [*pins, number]))
 
 
-def _top1(row: Mapping[Hashable, Any] | pd.Series) -> str:
+def _look_closer(number: int) -> None:
+    state.choose(number)
+    st.session_state["page"] = "network"
+
+
+def _top1(row: Mapping[Any, Any] | pd.Series) -> str:
     return shown_top1(row["top1"], row["top1_std"])
 
 

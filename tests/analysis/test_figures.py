@@ -5,7 +5,7 @@ import pytest
 
 from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import figure_html, hover_html
-from mfsearch.analysis.figures.tradeoff import COSTS, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.tradeoff import COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import study_frame, with_confidence
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
@@ -17,7 +17,7 @@ EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["e
 @pytest.mark.parametrize("cost", COSTS)
 def test_nothing_trained_gives_no_points_and_still_draws(rows: list[dict[str, object]], cost: str) -> None:
     points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"], {"madds": 1e8})
-    assert not points.found
+    assert len(points.dominated.numbers) == 0
     assert not points.front
     assert not points.step
     draw_tradeoff(points)
@@ -35,13 +35,13 @@ def test_one_point_is_the_front(cost: str) -> None:
 def test_points_are_in_the_units_of_the_axes() -> None:
     timed = {"latency_ms": 5.0, "latency_low_ms": 4.9, "latency_high_ms": 5.2}
     frame = study_frame([row(0, 0.61, 149_800_000, **timed)])
-    (point,) = tradeoff_points(frame, "madds", ["top1", "madds"]).found
+    (point,) = tradeoff_points(frame, "madds", ["top1", "madds"]).front
     assert (point.cost, point.top1) == pytest.approx((149.8, 61.0))
-    (point,) = tradeoff_points(frame, "latency_ms", ["top1", "madds"]).found
+    (point,) = tradeoff_points(frame, "latency_ms", ["top1", "madds"]).front
     assert (point.cost_low, point.cost, point.cost_high) == (4.9, 5.0, 5.2)
 
 
-def test_trials_fall_into_found_published_beyond_and_rejected() -> None:
+def test_trials_fall_into_front_dominated_beyond_and_rejected() -> None:
     rows = [
         row(0, 0.50, 100_000_000),
         row(1, 0.55, 120_000_000),
@@ -50,11 +50,12 @@ def test_trials_fall_into_found_published_beyond_and_rejected() -> None:
         row(4, 0.51, 170_000_000, origin="fitted mf-52m"),
         row(5, None, 130_000_000, outcome="rejected", reason="too slow"),
         row(6, None, 130_000_000, outcome="failed"),
+        row(7, 0.45, 115_000_000),
     ]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], {"madds": 150e6})
-    assert [point.number for point in points.found] == [0, 1]
+    assert points.dominated.numbers.tolist() == [7]
     assert [(point.number, point.name) for point in points.published] == [(3, "mf-96m"), (4, "mf-52m fitted")]
-    assert [point.number for point in points.beyond] == [2]
+    assert points.beyond.numbers.tolist() == [2, 4]
     assert [point.number for point in points.front] == [0, 3, 1]
     assert [(number, cost) for number, cost, _ in points.rejected] == [(5, 130.0)]
     assert np.allclose(points.step, [(100, 50), (110, 52), (120, 55)])
@@ -72,7 +73,7 @@ def test_a_limit_on_the_other_cost_cuts_the_front_too_but_draws_no_line() -> Non
     rows = [row(0, 0.5, 100, latency_ms=5.0), row(1, 0.6, 110, latency_ms=9.0)]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], {"latency_ms": 6.0})
     assert [point.number for point in points.front] == [0]
-    assert [point.number for point in points.beyond] == [1]
+    assert points.beyond.numbers.tolist() == [1]
     assert points.limit is None
 
 
@@ -87,7 +88,7 @@ def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(c
     points = tradeoff_points(frame, cost, ["top1", "madds", "latency_ms"], {"madds": 110e6})
     figure = draw_tradeoff(points, chosen=3)
     traces = {trace.name: trace for trace in figure.data}
-    assert list(traces["searched"].customdata) == [point.number for point in points.found]
+    assert list(traces["dominated"].customdata) == points.dominated.numbers.tolist()
     assert list(traces["front"].customdata) == [point.number for point in points.front]
     assert list(traces["trial 3"].customdata) == [3]
     assert traces["rejected"].visible == "legendonly"
@@ -139,16 +140,21 @@ def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
     assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["top1 (%)", "training loss (nats)"]
 
 
-def test_ten_thousand_trials_are_gathered_and_drawn_on_a_canvas() -> None:
-    frame = study_frame([row(number, 0.4 + number / 1e5, 100_000_000 + number) for number in range(3000)])
-    figure = draw_tradeoff(tradeoff_points(frame, "madds", ["top1", "madds"]))
-    assert figure.data[1].type == "scattergl"
+def test_thousands_of_trials_are_drawn_on_a_canvas_and_tell_their_metrics() -> None:
+    frame = study_frame([row(number, 0.9 - number / 1e5, 100_000_000 + number) for number in range(3000)])
+    points = tradeoff_points(frame, "madds", ["top1", "madds"])
+    assert points.dominated.hovers is None
+    (cloud,) = [trace for trace in draw_tradeoff(points).data if trace.name == "dominated"]
+    assert cloud.type == "scattergl"
+    assert cloud.customdata[5][0] == points.dominated.numbers[5] == 6
+    assert cloud.customdata[5][1] == pytest.approx(100.000006)
+    assert np.isnan(cloud.customdata[5][2])
 
 
-def test_longer_trainings_have_bars_lengths_and_their_short_top1_on_hover() -> None:
+def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover() -> None:
     frame = with_confidence(study_frame(longer_study()), ["top1", "madds"])
     points = tradeoff_points(frame, "madds", ["top1", "madds"])
-    assert [point.length for point in points.found] == ["1x", "1x", "1x", "3x", "9x", "9x"]
+    assert [point.length for point in points.front] == ["1x", "1x", "1x", "3x", "9x", "9x"]
     assert [number for number, _, _ in points.stopped] == [6]
     assert "top1 half way 20.0 %" in points.stopped[0][2]
     last = points.front[-1]
@@ -159,17 +165,89 @@ def test_longer_trainings_have_bars_lengths_and_their_short_top1_on_hover() -> N
         "tied with 4",
     ):
         assert part in last.hover
+    assert (5, 4) in points.ties
     traces = {trace.name: trace for trace in draw_tradeoff(points).data}
-    assert [name for name in traces if name.startswith("searched")] == ["searched, 1x", "searched, 3x", "searched, 9x"]
-    bars = traces["front"].error_y.array
-    assert bars[0] is None
-    assert bars[-1] == last.top1_std
+    assert [name for name in traces if name.startswith("front")] == ["front, 1x", "front, 3x", "front, 9x"]
+    assert len({traces[f"front, {length}"].marker.symbol for length in ("1x", "3x", "9x")}) == 3
+    assert traces["front, 9x"].error_y.array[-1] == last.top1_std
+    assert traces["front, 1x"].error_y.array is None
+    joined = list(zip(traces["tied"].x[::3], traces["tied"].x[1::3], strict=True))
+    assert (150.0, 140.0) in joined
     assert traces["stopped half way"].visible == "legendonly"
+
+
+def test_the_front_is_coloured_by_a_metric_and_the_knee_is_named() -> None:
+    rows = [row(k, top1, 100 + k, latency_ms=9.0 - k) for k, top1 in enumerate((0.4, 0.55, 0.56, 0.57))]
+    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], colour="latency_ms", pins=[2])
+    assert [point.colour for point in points.front] == [9.0, 8.0, 7.0, 6.0]
+    assert points.knee == 1
+    figure = draw_tradeoff(points, chosen=1)
+    traces = {trace.name: trace for trace in figure.data}
+    assert (traces["front"].marker.cmin, traces["front"].marker.cmax) == (6.0, 9.0)
+    assert traces["front"].marker.colorbar.title.text == "latency_ms"
+    assert list(traces["pinned"].customdata) == [2]
+    assert "knee" in [note.text for note in figure.layout.annotations]
+
+
+def test_what_is_not_asked_for_is_not_drawn() -> None:
+    frame = study_frame(study())
+    points = tradeoff_points(frame, "madds", ["top1", "madds", "latency_ms"], {"madds": 110e6})
+    names = {trace.name for trace in draw_tradeoff(points, dominated=False, beyond=False, untrained=True).data}
+    assert not names & {"dominated", "over a limit"}
+    traces = {trace.name: trace for trace in draw_tradeoff(points, untrained=True).data}
+    assert traces["rejected"].visible is True
+
+
+def test_a_dominated_trial_can_be_chosen_and_a_brush_is_drawn_on_its_own_cost_alone() -> None:
+    points = tradeoff_points(study_frame(study()), "madds", ["top1", "madds"])
+    number = int(points.dominated.numbers[0])
+    figure = draw_tradeoff(points, chosen=number, brush=Brush("madds", 70, 90, 40, 50))
+    (ring,) = [trace for trace in figure.data if trace.name == f"trial {number}"]
+    assert ring.x[0] == pytest.approx(points.dominated.cost[0])
+    assert [(shape.x0, shape.x1) for shape in figure.layout.shapes] == [(70, 90)]
+    assert not draw_tradeoff(points, brush=Brush("latency_ms", 1, 2, 40, 50)).layout.shapes
+
+
+def test_published_systems_stand_on_their_own_axis_and_say_what_is_unverified() -> None:
+    rows = [row(0, 0.3, 20_000_000), row(1, 0.4, 230_000_000)]
+    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"])
+    own = [mark for mark in points.elsewhere if mark.own]
+    assert [(mark.cost, mark.top1) for mark in own][:2] == [(26.0, 64.0), (52.0, 68.7)]
+    figure = draw_tradeoff(points, elsewhere=True)
+    marks = [trace for trace in figure.data if trace.yaxis == "y2"]
+    assert [trace.name for trace in marks] == ["Mobile-Formers as published", "other systems as published"]
+    assert "DeiT Tiny" not in marks[1].text  # at 1,200 M far beyond the axis
+    (deit,) = [mark for mark in points.elsewhere if mark.name == "DeiT Tiny"]
+    assert "unverified" in deit.hover
+    assert "ImageNet" in figure.layout.yaxis2.title.text
+    assert not tradeoff_points(study_frame(rows), "num_params", ["top1", "madds"]).elsewhere
+
+
+def test_the_reference_of_the_measurements_is_a_line_in_milliseconds() -> None:
+    rows = [row(k, 0.4 + k / 10, latency_ms=5.0 + k, latency_ratio=(5.0 + k) / 6.25) for k in range(3)]
+    points = tradeoff_points(study_frame(rows), "latency_ms", ["top1", "latency_ms"])
+    assert points.baseline == pytest.approx(6.25)
+    notes = [note.text for note in draw_tradeoff(points).layout.annotations]
+    assert "MobileNetV3-Large, measured here" in notes
+    assert tradeoff_points(study_frame(study()), "latency_ms", ["top1"]).baseline is None
+
+
+def test_in_three_dimensions_a_trial_has_both_costs() -> None:
+    frame = study_frame(study())
+    objectives = ["top1", "madds", "latency_ms"]
+    both = [tradeoff_points(frame, cost, objectives) for cost in ("madds", "latency_ms")]
+    figure = draw_space(both[0], both[1], chosen=9)
+    traces = {trace.name: trace for trace in figure.data}
+    assert (traces["trial 9"].x[0], traces["trial 9"].y[0]) == (123.0, 6.25)
+    for name, points in zip(("dominated", "front"), (both[0].dominated.numbers, both[0].front), strict=True):
+        assert len(traces[name].x) == len(points)
+    draw_space(*[tradeoff_points(study_frame([]), cost, objectives) for cost in ("madds", "latency_ms")])
 
 
 def test_a_study_of_short_trainings_has_neither_bars_nor_lengths() -> None:
     points = tradeoff_points(study_frame(study()), "madds", ["top1", "madds"])
-    assert {point.length for point in points.found} == {""}
+    assert {point.length for point in points.front} == {""}
+    assert set(points.dominated.lengths) == {""}
     traces = {trace.name: trace for trace in draw_tradeoff(points).data}
     assert traces["front"].error_y.array is None
 

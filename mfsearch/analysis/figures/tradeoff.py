@@ -1,21 +1,24 @@
-"""Top1 against a cost: what does a budget buy?"""
+"""Top1 against what it costs: what does a budget buy?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from mfsearch.analysis.confidence import shown_training
 from mfsearch.analysis.figures.style import (
+    BLUE,
+    GREEN,
     GREY,
-    OPACITY,
-    PUBLISHED,
+    GRID,
+    ORANGE,
     PURPLE,
     RED,
-    SEARCHED,
+    SKY,
     finish,
     hover_html,
     is_published,
@@ -23,14 +26,18 @@ from mfsearch.analysis.figures.style import (
     staircase,
 )
 from mfsearch.analysis.frame import METRICS, label, shown_limit, telling_knobs, trained_longer
-from mfsearch.analysis.pareto import pareto_front, within
+from mfsearch.analysis.pareto import knee, pareto_front, within
+from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")
+SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
+HOVERED = 2000  # points of one kind that carry a text of their own; of more, the hover tells the metrics alone
+TOLD = ("madds", "latency_ms", "num_params")  # those metrics, beside top1
 
 
 class Point(NamedTuple):
-    """A trained trial in the units of the axes: cost in M or ms, top1 and its standard deviation over seeds in percent
-    (NaN with one seed), hover text as HTML. length: of its training, "" where all had the short one."""
+    """A trained trial in the units of the axes: cost in M or ms, top1 and its standard deviation over seeds in
+    percent (NaN with one seed), hover text as HTML. length: of its training, "" where all had the short one."""
 
     number: int
     cost: float
@@ -40,6 +47,29 @@ class Point(NamedTuple):
     top1_std: float
     length: str
     name: str  # of a published network; "" for what the search found
+    colour: float  # the metric that colours stand for, NaN where there is none
+    hover: str
+
+
+class Cloud(NamedTuple):
+    """Many trained trials by column, in the units of the axes; hovers: None where there are too many for texts."""
+
+    numbers: NDArray[np.int64]
+    cost: NDArray[np.float32]
+    top1: NDArray[np.float32]
+    lengths: list[str]
+    told: NDArray[np.float32]  # [N, 3]: TOLD
+    hovers: list[str] | None
+
+
+class Mark(NamedTuple):
+    """A published system: M multiply-adds, ImageNet top1 in percent. unverified: quoted from memory, in a part."""
+
+    name: str
+    cost: float
+    top1: float
+    own: bool  # a Mobile-Former
+    unverified: bool
     hover: str
 
 
@@ -47,107 +77,205 @@ class TradeoffPoints(NamedTuple):
     """What a tradeoff figure shows; all in the units of the axes."""
 
     cost: str
-    found: list[Point]  # by the search, within the limits
-    published: list[Point]  # the paper's networks, as they are or fitted to the budget, the best first
-    beyond: list[Point]  # found by the search, over a limit
-    front: list[Point]  # on the front of all objectives, whoever found them
+    colour: str | None  # the metric of the front's colours
+    front: list[Point]  # on the front of all objectives, whoever found them, the shortest training first
+    dominated: Cloud  # within the limits, off the front
+    beyond: Cloud  # over a limit
+    published: list[Point]  # the paper's networks trained here, as they are or fitted to the budget, the best first
+    pinned: list[Point]
+    knee: int | None  # number of the front's most balanced trial
+    ties: list[tuple[int, int]]  # member of the front, and one within the limits that top1 cannot tell from it
     rejected: list[tuple[int, float, str]]  # number, cost, hover: never trained, so without top1
     stopped: list[tuple[int, float, str]]  # given up half way: their top1 is of half a training, so not drawn
     step: list[tuple[float, float]]  # the best top1 for every cost, as the corners of a staircase
     limit: float | None
+    elsewhere: list[Mark]  # published by others after a full training on ImageNet, by rising cost
+    baseline: float | None  # milliseconds of MobileNetV3-Large here, where the cost is latency and it was the reference
+
+
+class Brush(NamedTuple):
+    """A region that was marked in a figure: cost in the unit of its axis, top1 in percent."""
+
+    cost: str
+    low: float
+    high: float
+    top1_low: float
+    top1_high: float
 
 
 def tradeoff_points(
-    frame: pd.DataFrame, cost: str, objectives: Sequence[str], limits: Mapping[str, float] | None = None
+    frame: pd.DataFrame,
+    cost: str,
+    objectives: Sequence[str],
+    limits: Mapping[str, float] | None = None,
+    *,
+    colour: str | None = None,
+    pins: Collection[int] = (),
 ) -> TradeoffPoints:
     """Top1 against one cost: the trials, the front of all `objectives`, and the best top1 that each cost buys.
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. The staircase looks at this cost alone, so with three objectives a trial on the
-    front may lie below it: it is there for its other cost.
+    front may lie below it: it is there for its other cost. `colour`: a metric that the front's colours tell.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
     trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()]
     inside = within(trained, limits)
-    published = is_published(trained)
+    front = pareto_front(inside, objectives)
     best = pareto_front(inside, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
     knobs = telling_knobs(frame, 8)
-    scale = METRICS[cost].scale
     longer = trained_longer(frame)
+
+    def points(some: pd.DataFrame) -> list[Point]:
+        return _points(some, cost, colour, knobs, longer)
+
+    scale = METRICS[cost].scale
+    published = trained[is_published(trained)].sort_values("top1", ascending=False)
+    numbers = set(inside["number"].tolist())
     return TradeoffPoints(
         cost=cost,
-        found=_points(inside[~is_published(inside)].sort_values(["rung", "number"]), cost, knobs, longer),
-        published=_points(trained[published].sort_values("top1", ascending=False), cost, knobs, longer),
-        beyond=_points(trained[~published & ~trained.index.isin(inside.index)], cost, knobs, longer),
-        front=_points(pareto_front(inside, objectives), cost, knobs, longer),
+        colour=colour,
+        front=points(front.sort_values(["rung", "madds", "number"])),
+        dominated=_cloud(inside[~inside.index.isin(front.index)], cost, knobs, longer),
+        beyond=_cloud(trained[~trained.index.isin(inside.index)], cost, knobs, longer),
+        published=points(published),
+        pinned=points(trained[trained["number"].isin(list(pins))]),
+        knee=knee(front, objectives) if len(front) > 2 else None,
+        ties=[
+            (int(row["number"]), other)
+            for row in front.to_dict("records")
+            for other in _tied(row["tied_with"])
+            if other in numbers
+        ],
         rejected=_untrained(frame, "rejected", cost),
         stopped=_untrained(frame, "stopped", cost),
         step=[(row[cost] * scale, row["top1"] * 100) for row in best.to_dict("records")],
         limit=limits[cost] * scale if cost in limits else None,
+        elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
+        baseline=_baseline_ms(trained) if cost == "latency_ms" else None,
     )
 
 
-def draw_tradeoff(points: TradeoffPoints, chosen: int | None = None) -> go.Figure:
-    """Top1 against a cost, with the trial `chosen` circled; customdata: numbers.
+def draw_tradeoff(
+    points: TradeoffPoints,
+    chosen: int | None = None,
+    *,
+    dominated: bool = True,
+    beyond: bool = True,
+    untrained: bool = False,
+    elsewhere: bool = False,
+    brush: Brush | None = None,
+) -> go.Figure:
+    """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
 
-    Bars are the spread over seeds and the interval of latency. Rejected and stopped trials wait in the legend.
+    Bars are the spread over seeds and the interval of latency; dotted lines join what top1 cannot tell apart. Trials
+    without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend. Systems published
+    `elsewhere` stand on an axis of their own at the right, as their top1 comes from other images and trainings.
     """
-    every = [*points.found, *points.published, *points.beyond]
-    costs = [point.cost for point in every] + ([] if points.limit is None else [points.limit])
-    left, right = (min(costs), max(costs)) if costs else (0.0, 1.0)
+    shown = [points.dominated] * dominated + [points.beyond] * beyond
+    named = [*points.front, *points.published, *points.pinned]
+    costs = np.concatenate([[point.cost for point in named], *(cloud.cost for cloud in shown)])
+    costs = np.append(costs, [] if points.limit is None else [points.limit])
+    tops = np.concatenate([[point.top1 for point in named], *(cloud.top1 for cloud in shown)])
+    left, right = (float(costs.min()), float(costs.max())) if len(costs) else (0.0, 1.0)
     pad = 0.06 * (right - left) or 0.05 * right or 1.0
     axis = label(points.cost)
 
     figure = go.Figure()
-    if points.beyond:
-        figure.add_trace(_markers(points.beyond, "over a limit", 5, {"color": GREY, "size": 7, "opacity": 0.6}))
+    if beyond and len(points.beyond.numbers):
+        style = {"color": GREY, "size": 6, "symbol": "x-thin-open", "opacity": 0.6}
+        figure.add_trace(_cloud_trace(points.beyond, "over a limit", 6, style))
     if points.step:
         ends = [*points.step, (right if points.limit is None else points.limit, points.step[-1][1])]
-        figure.add_trace(staircase(ends, "best top1", 4, RED))
-    lengths = list(dict.fromkeys(point.length for point in points.found))  # the shortest first
-    for at, length in enumerate(lengths):
-        some = [point for point in points.found if point.length == length]
-        name = f"searched, {length}" if length else "searched"
-        faded = {"opacity": OPACITY * (at + 1) / len(lengths)}  # what stands lower for being shorter recedes
-        figure.add_trace(_markers(some, name, 1, SEARCHED | faded))
+        figure.add_trace(staircase(ends, "best top1", 5, RED))
+    lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front)])
+    if dominated:
+        for at, length in enumerate(lengths):
+            some = _of_length(points.dominated, length)
+            if len(some.numbers):
+                symbol = SYMBOLS[at % len(SYMBOLS)] + "-open"
+                style = {"color": GREY, "size": 7, "symbol": symbol, "opacity": 0.75}
+                figure.add_trace(_cloud_trace(some, _name("dominated", length), 3, style))
+    _add_ties(figure, points)
+    _add_front(figure, points, lengths)
     if points.published:
-        trace = _markers(points.published, "published", 2, PUBLISHED)
+        style = {"color": GREEN, "size": 15, "symbol": "diamond-open", "line": {"width": 2}}
+        trace = _markers(points.published, "published, trained here", 2, style)
         names, sides = _place_names(points.published, left - pad, right + pad)
         figure.add_trace(trace.update(mode="markers+text", text=names, textposition=sides, textfont={"size": 11}))
-    if points.front:
-        style = {"color": RED, "size": 14, "symbol": "circle-open", "line": {"width": 2}}
-        trace = _markers(points.front, "front", 3, style)
-        if points.cost == "latency_ms":
-            more = [point.cost_high - point.cost for point in points.front]
-            less = [point.cost - point.cost_low for point in points.front]
-            trace.update(error_x={"array": more, "arrayminus": less, "color": RED, "thickness": 1, "width": 3})
-        if any(point.top1_std >= 0 for point in points.front):
-            spread = [None if np.isnan(point.top1_std) else point.top1_std for point in points.front]
-            trace.update(error_y={"array": spread, "color": RED, "thickness": 1, "width": 3})
-        figure.add_trace(trace)
-    if picked := [point for point in every if point.number == chosen]:
-        style = {"color": PURPLE, "size": 22, "symbol": "circle-open", "line": {"width": 3}}
-        figure.add_trace(_markers(picked[:1], f"trial {chosen}", 6, style))
-    for name, untrained in (("rejected", points.rejected), ("stopped half way", points.stopped)):
-        if untrained and every:
-            numbers, x, hovers = zip(*untrained, strict=True)
-            floor = min(point.top1 for point in every)
+    for point in points.front:
+        if point.number == points.knee:
+            note = {"x": point.cost, "y": point.top1, "text": "knee", "ax": 0, "ay": -26, "arrowcolor": ORANGE}
+            figure.add_annotation(**note, arrowhead=2, arrowwidth=1.5, font={"size": 12, "color": ORANGE})
+    if points.pinned:
+        style = {"color": ORANGE, "size": 19, "symbol": "square-open", "line": {"width": 2}}
+        figure.add_trace(_markers(points.pinned, "pinned", 7, style))
+    at_hand = {point.number: (point.cost, point.top1) for point in named}
+    for cloud in shown:
+        for number, x, y in zip(cloud.numbers, cloud.cost, cloud.top1, strict=True) if chosen not in at_hand else ():
+            if number == chosen:
+                at_hand[int(number)] = (float(x), float(y))
+    if chosen in at_hand:
+        x, y = at_hand[chosen]
+        ring = go.Scatter(x=[x], y=[y], customdata=[chosen], mode="markers", hoverinfo="skip")
+        style = {"color": PURPLE, "size": 24, "symbol": "circle-open", "line": {"width": 3}}
+        figure.add_trace(ring.update(marker=style, name=f"trial {chosen}", legendrank=8))
+    for name, lost in (("rejected", points.rejected), ("stopped half way", points.stopped)):
+        if lost and len(tops):
+            numbers, x, hovers = zip(*lost, strict=True)
             style = {"color": GREY, "size": 10, "symbol": "line-ns-open"}
-            rug = go.Scatter(x=x, y=[floor] * len(x), customdata=numbers, hovertext=hovers, marker=style)
-            rug.update(name=name, legendrank=7, mode="markers", hoverinfo="text", visible="legendonly")
-            figure.add_trace(rug)
+            rug = go.Scatter(x=x, y=[float(tops.min())] * len(x), customdata=numbers, hovertext=hovers, marker=style)
+            rug.update(name=name, legendrank=9, mode="markers", hoverinfo="text")
+            figure.add_trace(rug.update(visible=True if untrained else "legendonly"))
+    if elsewhere:
+        _add_elsewhere(figure, [mark for mark in points.elsewhere if left - pad <= mark.cost <= right + pad])
+    if points.baseline is not None and points.baseline <= right + pad:
+        style = {"color": BLUE, "dash": "dot", "width": 1}
+        figure.add_vline(points.baseline, line=style, annotation_text="MobileNetV3-Large, measured here")
     if points.limit is not None:
         text = f"limit {shown_limit(points.cost, points.limit / METRICS[points.cost].scale)}"
         style = {"color": GREY, "dash": "dash", "width": 1.5}
         figure.add_vline(points.limit, line=style, annotation_text=text, annotation_position="bottom left")
+    if brush is not None and brush.cost == points.cost:
+        corners = {"x0": brush.low, "x1": brush.high, "y0": brush.top1_low, "y1": brush.top1_high}
+        figure.add_shape(type="rect", **corners, line={"color": PURPLE, "dash": "dot", "width": 2})
     figure.update_xaxes(title=axis, range=[left - pad, right + pad])
-    figure.update_yaxes(title=label("top1"))
-    return finish(figure, height=430)
+    figure.update_layout(yaxis_title=label("top1"))
+    return finish(figure, height=460)
 
 
-def _points(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -> list[Point]:
+def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None = None) -> go.Figure:
+    """Top1 against both costs at once, in three dimensions; the two hold the same trials, each by its cost."""
+    figure = go.Figure()
+    second = dict(zip(other.dominated.numbers.tolist(), other.dominated.cost.tolist(), strict=True))
+    kept = [at for at, number in enumerate(points.dominated.numbers.tolist()) if number in second]
+    y = [second[int(points.dominated.numbers[at])] for at in kept]
+    cloud = {"x": points.dominated.cost[kept], "y": y, "z": points.dominated.top1[kept]}
+    look = {"size": 3, "color": GREY, "opacity": 0.5}
+    axes = f"{label(points.cost)} %{{x:.2f}}<br>{label(other.cost)} %{{y:.2f}}<br>{label('top1')} %{{z:.1f}}"
+    hover = {"customdata": points.dominated.numbers[kept], "hovertemplate": f"trial %{{customdata}}<br>{axes}"}
+    figure.add_trace(go.Scatter3d(**cloud, **hover, mode="markers", marker=look, name="dominated"))
+    costs = {point.number: point.cost for point in other.front}
+    front = [point for point in points.front if point.number in costs]
+    for name, colour, some in (
+        ("front", RED, front),
+        (f"trial {chosen}", PURPLE, [point for point in front if point.number == chosen]),
+    ):
+        if some:
+            x, z, numbers, texts = zip(*((p.cost, p.top1, p.number, p.hover) for p in some), strict=True)
+            trace = go.Scatter3d(x=x, y=[costs[number] for number in numbers], z=z, customdata=numbers, name=name)
+            symbol = "circle" if name == "front" else "diamond"
+            style = {"size": 6 if name == "front" else 9, "color": colour, "symbol": symbol}
+            figure.add_trace(trace.update(hovertext=texts, hoverinfo="text", mode="markers", marker=style))
+    titles = {"x": label(points.cost), "y": label(other.cost), "z": label("top1")}
+    finish(figure, height=620)
+    scene = {f"{name}axis": {"title": {"text": text}, "gridcolor": GRID} for name, text in titles.items()}
+    return figure.update_layout(scene=scene, dragmode="orbit")
+
+
+def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[str], longer: bool) -> list[Point]:
     """longer: whether the study holds longer trainings, so that the length is worth a word."""
     scale = METRICS[cost].scale
     ends = ("latency_low_ms", "latency_high_ms") if cost == "latency_ms" else (cost, cost)
@@ -159,12 +287,59 @@ def _points(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -
             cost_high=(row[cost] if np.isnan(row[ends[1]]) else row[ends[1]]) * scale,
             top1=row["top1"] * 100,
             top1_std=row["top1_std"] * 100,
-            length=shown_training(row).partition(",")[0] if longer else "",
+            length=_length(row) if longer else "",
             name=published_name(row),
+            colour=np.nan if colour is None else row[colour] * METRICS[colour].scale,
             hover=hover_html(row, knobs),
         )
         for row in some.to_dict("records")
     ]
+
+
+def _cloud(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -> Cloud:
+    few = len(some) <= HOVERED
+    rows = some.to_dict("records") if few or longer else []
+    told = [some[name].to_numpy(dtype=np.float64) * METRICS[name].scale for name in TOLD]
+    return Cloud(
+        numbers=some["number"].to_numpy(dtype=np.int64),
+        cost=(some[cost].to_numpy(dtype=np.float64) * METRICS[cost].scale).astype(np.float32),
+        top1=(some["top1"].to_numpy(dtype=np.float64) * 100).astype(np.float32),
+        lengths=[_length(row) for row in rows] if longer else [""] * len(some),
+        told=np.column_stack(told).astype(np.float32),
+        hovers=[hover_html(row, knobs) for row in rows] if few else None,
+    )
+
+
+def _length(row: Mapping[Hashable, object]) -> str:
+    return shown_training(row).partition(",")[0]
+
+
+def _of_length(cloud: Cloud, length: str) -> Cloud:
+    if set(cloud.lengths) <= {length}:
+        return cloud
+    kept = [at for at, each in enumerate(cloud.lengths) if each == length]
+    return Cloud(
+        cloud.numbers[kept],
+        cloud.cost[kept],
+        cloud.top1[kept],
+        [length] * len(kept),
+        cloud.told[kept],
+        None if cloud.hovers is None else [cloud.hovers[at] for at in kept],
+    )
+
+
+def _in_order(lengths: Sequence[str]) -> list[str]:
+    """Each length once, the shortest first: "1x", "3x", "9x"."""
+    return sorted(set(lengths), key=lambda length: float(length.removesuffix("x") or 0))
+
+
+def _name(kind: str, length: str) -> str:
+    return f"{kind}, {length}" if length else kind
+
+
+def _tied(text: object) -> list[int]:
+    """The trials in a `tied_with` like "4, 7"."""
+    return [int(number) for number in str(text).replace(",", " ").split() if number.isdecimal()] if text else []
 
 
 def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, float, str]]:
@@ -176,15 +351,102 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
             row[cost] * METRICS[cost].scale,
             hover_html(row, []) + f"<br>{outcome}: {escape(str(row['reason']))}",
         )
-        for row in lost.to_dict("records")
+        for row in lost.head(HOVERED).to_dict("records")
     ]
 
 
+def _baseline_ms(trained: pd.DataFrame) -> float | None:
+    """What MobileNetV3-Large took, from the ratios that the trials were measured by; None where there are none."""
+    if "latency_ratio" not in trained:
+        return None
+    ratios = pd.to_numeric(trained["latency_ratio"], errors="coerce")
+    quotients = (trained["latency_ms"] / ratios).dropna()
+    return float(quotients.median()) if len(quotients) else None
+
+
+def _mark(reference: Reference) -> Mark:
+    unverified = not (reference.verified_top1 and reference.verified_madds)
+    facts = [f"<b>{escape(reference.name, quote=False)}</b>, published elsewhere"]
+    facts += [f"ImageNet top1 {100 * reference.top1:.1f} %, {reference.madds / 1e6:,.0f} M multiply-adds"]
+    facts += [escape(reference.note, quote=False)] * bool(reference.note)
+    facts += ["unverified: quoted from memory"] * unverified
+    own = reference.preset is not None
+    return Mark(reference.name, reference.madds / 1e6, 100 * reference.top1, own, unverified, "<br>".join(facts))
+
+
+def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]) -> None:
+    scaled = [point.colour for point in points.front if not np.isnan(point.colour)]
+    for at, length in enumerate(lengths):
+        some = [point for point in points.front if point.length == length]
+        if not some:
+            continue
+        style = {"size": 12, "symbol": SYMBOLS[at % len(SYMBOLS)], "line": {"width": 1.5, "color": RED}}
+        style |= {"color": SKY}
+        if scaled and points.colour is not None:
+            style |= {"color": [point.colour for point in some], "colorscale": "Cividis"}
+            style |= {"cmin": min(scaled), "cmax": max(scaled), "showscale": length == some[0].length}
+            head = {"text": label(points.colour), "side": "right", "font": {"size": 12}}
+            style |= {"colorbar": {"title": head, "thickness": 10, "len": 0.75, "outlinewidth": 0}}
+        trace = _markers(some, _name("front", length), 1, style)
+        if points.cost == "latency_ms":
+            more = [point.cost_high - point.cost for point in some]
+            less = [point.cost - point.cost_low for point in some]
+            trace.update(error_x={"array": more, "arrayminus": less, "color": RED, "thickness": 1, "width": 3})
+        if any(point.top1_std >= 0 for point in some):
+            spread = [None if np.isnan(point.top1_std) else point.top1_std for point in some]
+            trace.update(error_y={"array": spread, "color": RED, "thickness": 1, "width": 3})
+        figure.add_trace(trace)
+
+
+def _add_ties(figure: go.Figure, points: TradeoffPoints) -> None:
+    places = {point.number: (point.cost, point.top1) for point in points.front}
+    cloud = points.dominated
+    wanted = {other for _, other in points.ties} - set(places)
+    for at in np.flatnonzero(np.isin(cloud.numbers, list(wanted))):
+        places[int(cloud.numbers[at])] = (float(cloud.cost[at]), float(cloud.top1[at]))
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for one, other in points.ties:
+        if one in places and other in places:
+            x += [places[one][0], places[other][0], None]
+            y += [places[one][1], places[other][1], None]
+    if x:
+        style = {"color": BLUE, "width": 1, "dash": "dot"}
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=style, hoverinfo="skip", name="tied", legendrank=4))
+
+
+def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
+    for name, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
+        some = [mark for mark in marks if mark.own == own]
+        if some:
+            x, y, names, hovers = zip(*((m.cost, m.top1, m.name, m.hover) for m in some), strict=True)
+            symbol = ["diamond-tall-open" if own else "hexagon-open"] * len(some)
+            style = {"color": GREEN if own else BLUE, "size": 9, "symbol": symbol}
+            trace = go.Scatter(x=x, y=y, text=[escape(each, quote=False) for each in names], yaxis="y2", name=name)
+            trace.update(hovertext=hovers, hoverinfo="text", mode="markers+text", marker=style, legendrank=10)
+            figure.add_trace(trace.update(textposition="top center", textfont={"size": 9, "color": GREY}))
+    if marks:
+        title = {"text": "ImageNet top1 as published (%)", "font": {"size": 12}}
+        figure.update_layout(yaxis2={"title": title, "overlaying": "y", "side": "right", "showgrid": False})
+
+
 def _markers(points: Sequence[Point], name: str, rank: int, style: Mapping[str, object]) -> go.Scatter:
-    # SVG for a usual study; a canvas where thousands of elements would make the page slow
-    kind = go.Scattergl if len(points) > 2000 else go.Scatter
     x, y, numbers, hovers = zip(*((p.cost, p.top1, p.number, p.hover) for p in points), strict=True)
-    trace = kind(x=x, y=y, customdata=numbers, hovertext=hovers, hoverinfo="text")
+    trace = go.Scatter(x=x, y=y, customdata=numbers, hovertext=hovers, hoverinfo="text")
+    return trace.update(mode="markers", marker=style, name=name, legendrank=rank)
+
+
+def _cloud_trace(cloud: Cloud, name: str, rank: int, style: Mapping[str, object]) -> go.Scatter | go.Scattergl:
+    # SVG for a usual study; a canvas where thousands of elements would make the page slow
+    if cloud.hovers is not None:
+        trace = go.Scatter(x=cloud.cost, y=cloud.top1, customdata=cloud.numbers, hovertext=cloud.hovers)
+        trace.update(hoverinfo="text")
+    else:
+        told = np.column_stack([cloud.numbers, cloud.told]).astype(np.float32)  # numbers are exact below 2**24
+        lines = [f"<b>trial %{{customdata[0]:d}}</b><br>{label('top1')} %{{y:.1f}}"]
+        lines += [f"{label(each)} %{{customdata[{at}]:.2f}}" for at, each in enumerate(TOLD, start=1)]
+        trace = go.Scattergl(x=cloud.cost, y=cloud.top1, customdata=told)
+        trace.update(hovertemplate="<br>".join(lines) + "<extra></extra>")
     return trace.update(mode="markers", marker=style, name=name, legendrank=rank)
 
 
