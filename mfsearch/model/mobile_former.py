@@ -62,13 +62,16 @@ class Head(nn.Module):
         self.classifier = nn.Linear(head.hidden, config.classes)
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
+        return self.classifier(self.dropout(self.pre_logits(x_BCHW, z_BMD)))  # type: ignore[no-any-return]
+
+    def pre_logits(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
+        """What the classifier reads, before dropout."""
         if self.groups > 1:
             x_BCHW = shuffle(x_BCHW, self.groups)
         y_BC = F.hardswish(F.adaptive_avg_pool2d(F.relu6(self.conv(x_BCHW)), 1).flatten(1))
         if z_BMD is not None:
             y_BC = torch.cat([y_BC, z_BMD[:, 0]], 1)
-        y_BC = F.hardswish(self.norm(self.hidden(y_BC)))
-        return self.classifier(self.dropout(y_BC))  # type: ignore[no-any-return]
+        return F.hardswish(self.norm(self.hidden(y_BC)))
 
 
 class MobileFormer(nn.Module):
@@ -108,6 +111,10 @@ class MobileFormer(nn.Module):
                 layer.drop_path = rate * k / max(1, len(layers) - 1)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.head(*self.features(x_BCHW))  # type: ignore[no-any-return]
+
+    def features(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the head reads: the last feature map, and the tokens where there are any."""
         z_BMD = self.tokens.expand(x_BCHW.shape[0], -1, -1) if self.tokens is not None else None
         x_BCHW = self.lite(self.stem(x_BCHW))
         for block in self.blocks:
@@ -115,7 +122,7 @@ class MobileFormer(nn.Module):
         if z_BMD is not None and self.final is not None:
             # the head reads the first token alone; eval mode keeps them all, as published and counted
             z_BMD, _ = self.final(x_BCHW, z_BMD[:, :1] if self.training else z_BMD, False)
-        return self.head(x_BCHW, z_BMD)  # type: ignore[no-any-return]
+        return x_BCHW, z_BMD
 
 
 @torch.no_grad()
