@@ -8,6 +8,7 @@ import os
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -27,32 +28,45 @@ class ExportError(RuntimeError):
     """The exported network does not compute what the torch network does."""
 
 
-def export_onnx(model: nn.Module, resolution: int, path: Path, *, batch: int = 1, check: bool = True) -> float:
+def export_onnx(
+    model: nn.Module,
+    resolution: int,
+    path: Path,
+    *,
+    batch: int | None = 1,
+    metadata: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> float:
     """Write the network as one ONNX file of static shape [batch, 3, resolution, resolution] and return its deviation.
 
     The deviation is the largest absolute difference between the logits of torch and of ONNX Runtime on seeded random
     images, as a fraction of the largest absolute logit; without `check` it is not measured, and NaN. Input "image",
     output "logits". A copy in eval mode is exported: mode and parameters of `model` stay as they were.
-    A Mobile-Former is written by mfsearch.cost.onnx_graph, any other network is traced.
+    A Mobile-Former is written by mfsearch.cost.onnx_graph, with `metadata` in the file and, where batch is None, for
+    any number of images; any other network is traced.
     Raises ExportError if the deviation exceeds 1e-4 or the logits are not finite; `path` then stays as it was.
     """
     if resolution < 1:
         raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1 image, got {batch}")
+    if (batch is None or metadata) and not isinstance(model, MobileFormer):
+        raise ValueError(f"any batch and metadata are for a MobileFormer, got {type(model).__name__}")
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"path must lie in an existing folder, got {path}")
     copied = copy.deepcopy(model).cpu().float().eval()
-    image_BCHW = torch.randn(batch, 3, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    shape = (3 if batch is None else batch, 3, resolution, resolution)
+    image_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     # A folder of its own keeps whatever the exporter writes together, on the disk of the final name.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name
         if isinstance(copied, MobileFormer):
-            written.write_bytes(write_onnx(copied, resolution, batch=batch).SerializeToString())
+            written.write_bytes(write_onnx(copied, resolution, batch=batch, metadata=metadata).SerializeToString())
         else:
             trace_onnx(copied, image_BCHW, written)
-        deviation = _deviation(copied, written, image_BCHW) if check else math.nan
+        batches = [image_BCHW] if batch is not None else [image_BCHW, image_BCHW[:1]]
+        deviation = max(_deviation(copied, written, images) for images in batches) if check else math.nan
         if check and not deviation <= TOLERANCE:
             raise ExportError(
                 f"ONNX Runtime must agree with torch within {TOLERANCE:g} of the largest logit, got {deviation:.3g} "

@@ -17,6 +17,7 @@ What makes it faster than a trace of the modules (benchmarks/graph.py has the fi
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -34,17 +35,23 @@ from mfsearch.model.mobile_former import Block, Head, MobileFormer
 EXP_LIMIT = 80.0
 
 
-def write_onnx(model: MobileFormer, resolution: int, *, batch: int = 1) -> onnx.ModelProto:
+def write_onnx(
+    model: MobileFormer, resolution: int, *, batch: int | None = 1, metadata: Mapping[str, str] | None = None
+) -> onnx.ModelProto:
     """Return the network in eval mode as an ONNX model: "image" [B, 3, R, R] to "logits" [B, classes].
 
-    Its metadata say under "shares" whose part of the network merged linears are: {node: {part: share}}.
+    batch None: any number of images. Its metadata say under "shares" whose part of the network merged linears are:
+    {node: {part: share}}; `metadata` come beside it.
     """
     first = _Writer(batch, [])
     first.network(model, resolution)
     writer = _Writer(batch, first.asked)  # the second pass knows which linears read the same tokens
     writer.network(model, resolution)
-    logits = [batch, model.config.classes]
-    return writer.model([batch, 3, resolution, resolution], logits, {"shares": json.dumps(writer.shares)})
+    images = "batch" if batch is None else batch
+    own = {"shares": json.dumps(writer.shares)}
+    return writer.model(
+        [images, 3, resolution, resolution], [images, model.config.classes], {**(metadata or {}), **own}
+    )
 
 
 class _Map(NamedTuple):
@@ -75,10 +82,10 @@ class _Linear(NamedTuple):
 
 
 class _Writer(OnnxWriter):
-    def __init__(self, batch: int, plan: list[list[_Linear]]) -> None:
+    def __init__(self, batch: int | None, plan: list[list[_Linear]]) -> None:
         super().__init__()
-        self.batch = batch
-        self.lead = [] if batch == 1 else [batch]
+        self.batch = -1 if batch is None else batch  # as a Reshape takes it
+        self.lead = [] if batch == 1 else [self.batch]
         self.plan = plan  # the linears asked for between two updates of the tokens
         self.asked: list[list[_Linear]] = []
         self.ready: dict[nn.Linear, str] = {}
@@ -203,7 +210,7 @@ class _Writer(OnnxWriter):
         if down:
             y = self.reshape(y, self.batch, M, x.H, x.W)
             y = self.op("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-            y = self.reshape(y, *self.lead, M, -1)
+            y = self.reshape(y, *self.lead, M, -(-x.H // 2) * -(-x.W // 2))
         return self.op("Softmax", y, axis=-2)
 
     # the map's side
@@ -341,7 +348,11 @@ class _Writer(OnnxWriter):
         y = self.op("GlobalAveragePool", self.clip(x.name, 0, 6))
         y = self.op("HardSwish", self.reshape(y, self.batch, x.C))
         if z:
-            y = self.op("Concat", y, self.first(z, D), axis=1)
+            first = self.first(z, D)
+            if self.batch == -1:  # tokens that no image has reached are one row
+                images = self.op("Shape", y, start=0, end=1)
+                first = self.op("Expand", first, self.op("Concat", images, self.ints(D), axis=0))
+            y = self.op("Concat", y, first, axis=1)
         norm = part.norm
         scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
         bias = (_array(part.hidden.bias) - _array(norm.running_mean)) * scale + _array(norm.bias)
@@ -357,7 +368,8 @@ class _Writer(OnnxWriter):
             x = self.lite(model.lite, x)
         z = ""
         if model.tokens is not None:
-            z = self.updated(self.constant(np.broadcast_to(_array(model.tokens), (*self.lead, M, D))))
+            lead = [1] if self.batch == -1 else self.lead
+            z = self.updated(self.constant(np.broadcast_to(_array(model.tokens), (*lead, M, D))))
         for k, block in enumerate(model.blocks):
             assert isinstance(block, Block)
             x, z = self.block(block, x, z, M, D, f"blocks.{k}")

@@ -82,7 +82,9 @@ class OnnxWriter:
         kernel, pad = list(weight.shape[2:]), weight.shape[2] // 2
         return self.op("Conv", *inputs, kernel_shape=kernel, strides=[stride] * 2, pads=[pad] * 4, group=groups)
 
-    def model(self, image: Sequence[int], logits: Sequence[int], metadata: dict[str, str]) -> onnx.ModelProto:
+    def model(
+        self, image: Sequence[int | str], logits: Sequence[int | str], metadata: dict[str, str]
+    ) -> onnx.ModelProto:
         """What was written as a model from "image" to "logits", the output of the last node."""
         self.nodes[-1].output[0] = "logits"
         used = {name for node in self.nodes for name in node.input}

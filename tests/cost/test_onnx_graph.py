@@ -61,6 +61,21 @@ def test_any_network_computes_what_torch_does(seed: int, batch: int) -> None:
     assert deviation(lived(MobileFormer(config), seed), config.resolution, batch) < 1e-4
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_one_file_takes_any_number_of_images(seed: int, tmp_path: Path) -> None:
+    config, path = random_config(seed), tmp_path / "net.onnx"
+    metadata = {"arch_id": config.arch_id}
+    model = lived(MobileFormer(config), seed)
+    assert export_onnx(model, config.resolution, path, batch=None, metadata=metadata) < 1e-4
+    assert {one.key: one.value for one in onnx.load(path).metadata_props}["arch_id"] == config.arch_id
+    for batch in (1, 2, 5):
+        image_BCHW = torch.randn(batch, 3, config.resolution, config.resolution)
+        with torch.no_grad():
+            expected_BK = model(image_BCHW)
+        difference = (run(onnx.load(path), image_BCHW) - expected_BK).abs().max()
+        assert float(difference / expected_BK.abs().max()) < 1e-4
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_the_published_networks_compute_what_torch_does_in_less_than_half_of_the_nodes(
     name: str, tmp_path: Path

@@ -1,0 +1,197 @@
+"""A network as one Python file that needs torch alone: model.py of a bundle.
+
+standalone.txt is that file for all networks at once; what is written keeps the lines that this one network uses. A line
+that ends in `#: a and not b` stays where that holds, as do those between `#: if a`, `#: else` and `#: end`; $words are
+numbers or names. One test holds the result to `mfsearch.model` over the whole space, in outputs and gradients.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
+from mfsearch.cost.madds import count_costs
+
+GENERATOR = 1  # of what is written for a config: a bundle of another one is not compared
+TEMPLATE = Path(__file__).with_name("standalone.txt")
+
+
+class Normalisation(NamedTuple):
+    """What pixels on the scale 0 to 1 are brought to: (pixels - mean) / std, for R, G and B."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def write_standalone(config: MobileFormerConfig, normalisation: Normalisation | None) -> str:
+    """The text of model.py: MobileFormer, build() and load(), with the parameter names of `mfsearch.model`.
+
+    normalisation: of the images that the weights were trained on, None where it is not known.
+    """
+    facts = _facts(config) | {"normalised": normalisation is not None}
+    text = select(TEMPLATE.read_text(encoding="utf-8"), facts)
+    return Template(text).substitute(_words(config, normalisation, facts))
+
+
+def select(text: str, facts: Mapping[str, bool]) -> str:
+    """The lines of a template that hold under the facts, without their conditions."""
+    kept: list[str] = []
+    open_ifs: list[bool] = []
+    for line in text.splitlines():
+        words = line.strip()
+        if words.startswith("#: if "):
+            open_ifs.append(_holds(words.removeprefix("#: if "), facts))
+        elif words == "#: else":
+            open_ifs[-1] = not open_ifs[-1]
+        elif words == "#: end":
+            open_ifs.pop()
+        elif all(open_ifs):
+            code, mark, condition = line.partition("  #: ")
+            if not mark or _holds(condition, facts):
+                kept.append(code)
+    assert not open_ifs
+    return "\n".join(kept) + "\n"
+
+
+def _holds(condition: str, facts: Mapping[str, bool]) -> bool:
+    return all(facts[term.removeprefix("not ")] != term.startswith("not ") for term in condition.split(" and "))
+
+
+def _facts(config: MobileFormerConfig) -> dict[str, bool]:
+    """What the network has, by the names in the template's conditions."""
+    rows, dyrelu = config.blocks, config.dyrelu
+    widths = [config.lite.out, *(row.out for row in rows)]
+    skips = [inp == row.out for inp, row in zip(widths, rows, strict=False) if row.stride == 1]
+    down, plain = (any(row.stride == stride for row in rows) for stride in (2, 1))
+    tokens = config.tokens.count > 0
+    facts = {
+        "tokens": tokens,
+        "uses_torch": tokens or dyrelu.dynamic,
+        "token_dyrelu": dyrelu.source in TOKEN_SOURCES,
+        "spatial": dyrelu.source == "spatial",
+        "pooled": dyrelu.source == "pooled",
+        "full": config.bridges.projections == "full",
+        "gate": config.bridges.gate,
+        "final": config.bridges.final,
+        "former_full": config.former.projections == "full",
+        "grouped": config.groups > 1,
+        "lite_skip": config.lite.stride == 1 and config.stem == config.lite.out,
+        "down": down,
+        "plain": plain,
+        "both_kinds": down and plain,
+        "skips": any(skips),
+        "all_skip": bool(skips) and all(skips),
+        "some_skip": any(skips) and not all(skips),
+    }
+    for name in ("former", "to_former", "to_mobile"):
+        has = [bool(getattr(row, name)) for row in rows]
+        facts |= {name: any(has), f"all_{name}": all(has), f"some_{name}": any(has) and not all(has)}
+    facts["to_former"] |= config.bridges.final
+    facts["ffn"] = facts["former"] and config.former.ffn > 0
+    for k, which in enumerate(("first", "second"), 1):
+        facts[f"dynamic{k}"] = dyrelu.dynamic and dyrelu.position in ("both", which)
+    return facts
+
+
+def _words(
+    config: MobileFormerConfig, normalisation: Normalisation | None, facts: Mapping[str, bool]
+) -> dict[str, object]:
+    """What stands for the $words of the template."""
+    costs, dyrelu, rows = count_costs(config), config.dyrelu, config.blocks
+    columns = _columns(config, facts)
+    K = dyrelu.slopes
+    letters = "abc"[:K]
+    bases = [f"(1 + {letter})" if letter == "a" else letter for letter in letters]
+    lines = [f"{base} * x" for base in bases]
+    if dyrelu.intercepts:
+        lines = [f"{line} + {letter}0 / 2" for line, letter in zip(lines, letters, strict=True)]
+    largest = f"torch.maximum({lines[0]}, {lines[1]})"
+    split = [*letters, *(f"{letter}0" for letter in letters if dyrelu.intercepts)]
+    token_words = ", z, mix" if facts["spatial"] else ", z" if facts["token_dyrelu"] else ""
+    kinds = {"none": "nn.ReLU", "hswish": "nn.Hardswish"}
+    kernel_column, tail_column = "kernel" in columns, "tail" in columns
+    given = ", kernel" if kernel_column else ""
+    plain, down = f"Mobile(inp, exp, out{given})", f"MobileDown(inp, exp, out{given}{', tail' if tail_column else ''})"
+    mobile = f"{down} if stride == 2 else {plain}" if facts["both_kinds"] else down if facts["down"] else plain
+    constants = [] if kernel_column else [f"KERNEL = {rows[0].kernel}  # of the depthwise convolutions"]
+    if facts["down"] and not tail_column:
+        tail = next(row.tail for row in rows if row.stride == 2)
+        constants.append(f"TAIL = {tail}  # widening in the second half of a block of stride 2")
+    table = [[str(_cell(row, name)) for name in columns] for row in rows]
+    sizes = [max(map(len, cells)) for cells in zip(*table, strict=True)]
+    return {
+        "arch_id": config.arch_id,
+        "madds": f"{costs.madds / 1e6:.1f}M",
+        "params": f"{costs.num_params / 1e6:.2f}M",
+        "table": config.table(),
+        "resolution": config.resolution,
+        "classes": config.classes,
+        "mean": normalisation and tuple(normalisation.mean),
+        "std": normalisation and tuple(normalisation.std),
+        "tokens": f"{config.tokens.count}, {config.tokens.dim}",
+        "init_std": float(config.tokens.init_std),
+        "stem": config.stem,
+        "lite": (config.lite.exp, config.lite.out, config.lite.stride),
+        "types": ", ".join({"bridge": "str", "former": "bool"}.get(name, "int") for name in columns),
+        "columns": ", ".join(columns),
+        "blocks": "\n".join(
+            f"    ({', '.join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))})," for cells in table
+        ),
+        "constants": "\n".join(constants),
+        "head": (config.head.conv, config.head.hidden),
+        "heads": config.bridges.heads,
+        "former_heads": config.former.heads,
+        "ffn": config.former.ffn,
+        "reduction": dyrelu.reduction,
+        "hidden": dyrelu.hidden(config.tokens.dim),
+        "groups": config.groups,
+        "lines": f"{K} lines a x + b" if dyrelu.intercepts else f"{K} lines a x",
+        "source": {"first_token": "the first token", "mean_token": "the mean token"}.get(
+            dyrelu.source, "all tokens, mixed at each position"
+        ),
+        "vector": "z[:, 0]" if dyrelu.source == "first_token" else "z.mean(1)",
+        "coefficients": dyrelu.coefficients,
+        "split": ", ".join(split),
+        "largest": f"torch.maximum({largest}, {lines[2]})" if K == 3 else largest,
+        "scores": ", _" if facts["spatial"] else "",
+        "grouped": ", groups=GROUPS" if facts["grouped"] else "",
+        "shuffled": ", groups=GROUPS, shuffle=GROUPS" if facts["grouped"] else "",
+        "where_equal": "" if facts["all_skip"] else " where widths are equal",
+        "kernel": "kernel" if kernel_column else "KERNEL",
+        "kernel_type": ", kernel: int" if kernel_column else "",
+        "tail": "tail" if tail_column else "TAIL",
+        "tail_type": ", tail: int" if tail_column else "",
+        "act1": "DyReLU" if facts["dynamic1"] else kinds.get(dyrelu.at("first"), "nn.ReLU"),
+        "act2": "DyReLU" if facts["dynamic2"] else kinds.get(dyrelu.at("second"), "nn.ReLU"),
+        "more": token_words,
+        "more1": token_words if facts["dynamic1"] else "",
+        "more2": token_words if facts["dynamic2"] else "",
+        "more_types": token_words.replace("z", "z: Tensor").replace("mix", "mix: Tensor"),
+        "mobile": mobile,
+        "steps": _steps(facts),
+    }
+
+
+def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]:
+    """The columns of the table of blocks: what is the same in all rows is a constant or plain code instead."""
+    rows = config.blocks
+    varies = {
+        "stride": facts["both_kinds"],
+        "kernel": len({row.kernel for row in rows}) > 1,
+        "tail": len({row.tail for row in rows if row.stride == 2}) > 1,
+        "bridge": facts["some_to_former"] or facts["some_to_mobile"],
+        "former": facts["some_former"],
+    }
+    return ["exp", "out", *(name for name, there in varies.items() if there)]
+
+
+def _cell(row: object, name: str) -> str:
+    value = getattr(row, name)
+    return f'"{value}"' if name == "bridge" else str(value)
+
+
+def _steps(facts: Mapping[str, bool]) -> str:
+    names = {"to_former": "ToFormer", "former": "Former", "mobile": "Mobile", "to_mobile": "ToMobile"}
+    there = [name for key, name in names.items() if key == "mobile" or facts[f"all_{key}"] or facts[f"some_{key}"]]
+    return ", then ".join(there)
