@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mfsearch.analysis.confidence import confidence, longest
+from mfsearch.analysis.variance import group_codes, shares_between
 
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
 KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
@@ -95,7 +96,8 @@ def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFr
 
     Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
     """
-    found = confidence(frame.to_dict("records"), objectives)
+    read = ["number", "outcome", "latency_low_ms", "latency_high_ms", "epochs", "curve", "stages", "top1", *objectives]
+    found = confidence(frame[[name for name in dict.fromkeys(read) if name in frame]].to_dict("records"), objectives)
     if not found:
         return frame
     known = [found.get(int(number)) for number in frame["number"]]
@@ -130,18 +132,10 @@ def telling_knobs(frame: pd.DataFrame, count: int) -> list[str]:
     interactions and confounding are ignored.
     """
     trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna()]
-    trained = trained.assign(top1=short_top1(trained))
-    top1 = trained["top1"].to_numpy(dtype=np.float64)
-    total = float(((top1 - top1.mean()) ** 2).sum()) if len(top1) else 0.0
-    shares: dict[str, float] = {}
-    for name in knob_names(frame):
-        # repr: a value may be a list, and True is not 1
-        groups = trained["top1"].groupby(trained[KNOB + name].map(repr).to_numpy())
-        values = groups.ngroups
-        if values > 1:
-            inside = float(((trained["top1"] - groups.transform("mean")) ** 2).sum())
-            spare = len(top1) - values
-            shares[name] = 1 - (inside / spare) / (total / (len(top1) - 1)) if spare > 0 and total > 0 else -np.inf
+    codes = {name: group_codes(trained[KNOB + name].tolist()) for name in knob_names(frame)}
+    codes = {name: groups for name, groups in codes.items() if groups.max(initial=0) > 0}
+    found = shares_between(np.array(short_top1(trained), dtype=np.float64), list(codes.values()))
+    shares = {name: -np.inf if np.isnan(share) else share for name, share in zip(codes, found, strict=True)}
     return sorted(shares, key=lambda name: -shares[name])[:count]
 
 
