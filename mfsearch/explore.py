@@ -33,7 +33,7 @@ def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
         "--browser.gatherUsageStats=false",
         "--client.showErrorDetails=none",
         "--client.toolbarMode=minimal",
-        "--theme.primaryColor=#0072B2",  # the figures' blue
+        *("--theme.light.primaryColor=#0072B2", "--theme.dark.primaryColor=#56B4E9"),  # the figures' blues
         "--",
         f"--results={results}",
         *([] if study is None else [f"--study={study}"]),

@@ -189,7 +189,7 @@ def _show_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str])
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
     balanced = knee(front, objectives) if len(front) > 2 else None
-    table = table.assign(**{"": ["knee" if number == balanced else "" for number in front["number"]]})
+    table = table.assign(**{"mark": ["knee" if number == balanced else "" for number in front["number"]]})
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
     if front["top1_std"].notna().any():
         table = table.assign(**{"± over seeds": front["top1_std"] * METRICS["top1"].scale})

@@ -1,15 +1,124 @@
-"""Take it with me."""
+"""Take it with me: files, commands and a link of the chosen networks."""
 
-from typing import TYPE_CHECKING
+import math
+import shlex
+import tempfile
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
+from mfsearch.analysis.frame import shown, shown_top1
+from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
+from mfsearch.analysis.summary import compared, counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.table import trials_csv
+from mfsearch.config import MobileFormerConfig
+
 if TYPE_CHECKING:
-    from app import load
+    from app import load, state
 else:
     import load
+    import state
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    frame = study.frame
+    trained = compared(frame, "madds")
+    if trained.empty:
+        st.container(border=True).text(why_no_front(frame))
+        return
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    front = pareto_front(within(frame, study_limits(study.manifest)), objectives)
+    known = set(trained["number"].tolist())
+    pins, asked = state.pins(known), state.trial(known)
+    best = (front if len(front) else trained).sort_values("top1")["number"].tolist()[-1]
+    numbers = pins or [asked if asked is not None else int(best)]
+
+    which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on their page"
+    st.text(f"{counted(len(numbers), 'network')}, {which}.")
+    rows = {int(row["number"]): row for row in trained[trained["number"].isin(numbers)].to_dict("records")}
+    for number in numbers:
+        _show_network(study, rows[number])
+
+    st.subheader("Tables")
+    notes = {number: note for number in numbers if (note := state.note(number))}
+    with st.container(horizontal=True):
+        _csv("The front", trials_csv(front), f"{study.name}-front.csv")
+        _csv("These networks and notes", trials_csv(frame, notes, numbers), f"{study.name}-chosen.csv")
+        _csv("All trials", partial(trials_csv, frame), f"{study.name}.csv")
+
+    st.subheader("Make it again")
+    revision = study.manifest.get("git_revision")
+    seeds = f"Seed {study.manifest.get('seed')}" + (f", revision {revision}" if revision else "")
+    st.text(f"{seeds}. Measured latencies aside, with one worker the same command finds the same networks.")
+    st.code(str(study.manifest.get("command") or "not recorded"), language="bash", wrap_lines=True)
+
+    st.subheader("This page as a link")
+    base = str(st.context.url or "http://127.0.0.1:8501/").partition("?")[0]
+    st.code(
+        f"{base}?{urlencode({'study': study.path.resolve().name} | dict(st.query_params.items()))}",
+        language=None,
+        wrap_lines=True,
+    )
+    st.text("It opens this very page, pins and notes included, wherever the explorer shows this study.")
+
+
+def _show_network(study: load.Study, row: Mapping[Hashable, Any]) -> None:
+    number = int(row["number"])
+    with st.container(border=True):
+        costs = [shown(name, value) for name in ("madds", "latency_ms") if not math.isnan(value := row[name])]
+        top1 = shown_top1(row["top1"], row["top1_std"])
+        st.text(f"Trial {number}: {top1}, {', '.join(costs)}, {row['origin']}")
+        if note := state.note(number):
+            st.text(f"Note: {note}")
+        try:
+            config = MobileFormerConfig.from_dict(row["config"])
+        except (TypeError, ValueError) as error:
+            st.text(f"Its config cannot be read: {error}")
+            return
+        name = f"{study.name}-{number}"
+        with st.container(horizontal=True):
+            _file("Config", config.to_yaml, f"{name}.yaml", f"config-{number}")
+            _file("ONNX", partial(_onnx, study, row, config), f"{name}.onnx", f"onnx-{number}")
+        data_options = _data_options(study)
+        folder = shlex.quote(name)
+        commands = [
+            f"mfsearch export {shlex.quote(study.command)} --trial {number} --to {folder}",
+            f"mfsearch verify {folder}",
+            f"mfsearch train {folder} {data_options}",
+        ]
+        st.code("\n".join(commands), language="bash", wrap_lines=True)
+
+
+def _file(label: str, data: Callable[[], str | bytes], name: str, key: str) -> None:
+    """A button whose file is only made when it is pressed."""
+    st.download_button(label, data, name, "application/octet-stream", key=key, on_click="ignore")
+
+
+def _csv(label: str, data: str | Callable[[], str], name: str) -> None:
+    st.download_button(label, data, name, "text/csv", key=name, on_click="ignore")
+
+
+def _onnx(study: load.Study, row: Mapping[Hashable, object], config: MobileFormerConfig) -> bytes:
+    """The graph with the weights of the search where they were kept, else with first weights."""
+    from mfsearch.export.export import export_network
+    from mfsearch.search.study import WEIGHTS
+
+    weights = study.path / WEIGHTS / f"{config.arch_id}.safetensors"
+    with tempfile.TemporaryDirectory() as place:
+        export_network(config, Path(place) / "network", weights=weights if weights.is_file() else None)
+        return (Path(place) / "network" / "model.onnx").read_bytes()
+
+
+def _data_options(study: load.Study) -> str:
+    """--data and --data-dir as the search was given them."""
+    words = shlex.split(str(study.manifest.get("command") or ""))
+    given = dict(pairwise(words))
+    data = given.get("--data", "DIR")
+    folder = f" --data-dir {shlex.quote(given['--data-dir'])}" if "--data-dir" in given else ""
+    return f"--data {shlex.quote(data)}{folder}"

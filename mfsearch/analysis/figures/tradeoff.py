@@ -14,7 +14,6 @@ from mfsearch.analysis.figures.style import (
     BLUE,
     GREEN,
     GREY,
-    GRID,
     ORANGE,
     PURPLE,
     RED,
@@ -243,7 +242,8 @@ def draw_tradeoff(
         figure.add_shape(type="rect", **corners, line={"color": PURPLE, "dash": "dot", "width": 2})
     figure.update_xaxes(title=axis, range=[left - pad, right + pad])
     figure.update_layout(yaxis_title=label("top1"))
-    return finish(figure, height=460)
+    finish(figure, height=480)
+    return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
 
 
 def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None = None) -> go.Figure:
@@ -253,7 +253,7 @@ def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None
     kept = [at for at, number in enumerate(points.dominated.numbers.tolist()) if number in second]
     y = [second[int(points.dominated.numbers[at])] for at in kept]
     cloud = {"x": points.dominated.cost[kept], "y": y, "z": points.dominated.top1[kept]}
-    look = {"size": 3, "color": GREY, "opacity": 0.5}
+    look = {"size": 4, "color": GREY, "opacity": 0.6}
     axes = f"{label(points.cost)} %{{x:.2f}}<br>{label(other.cost)} %{{y:.2f}}<br>{label('top1')} %{{z:.1f}}"
     hover = {"customdata": points.dominated.numbers[kept], "hovertemplate": f"trial %{{customdata}}<br>{axes}"}
     figure.add_trace(go.Scatter3d(**cloud, **hover, mode="markers", marker=look, name="dominated"))
@@ -271,7 +271,10 @@ def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None
             figure.add_trace(trace.update(hovertext=texts, hoverinfo="text", mode="markers", marker=style))
     titles = {"x": label(points.cost), "y": label(other.cost), "z": label("top1")}
     finish(figure, height=620)
-    scene = {f"{name}axis": {"title": {"text": text}, "gridcolor": GRID} for name, text in titles.items()}
+    scene = {
+        f"{name}axis": {"title": {"text": text}, "gridcolor": GREY, "showbackground": False}
+        for name, text in titles.items()
+    }
     return figure.update_layout(scene=scene, dragmode="orbit")
 
 
@@ -385,8 +388,9 @@ def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]
         if scaled and points.colour is not None:
             style |= {"color": [point.colour for point in some], "colorscale": "Cividis"}
             style |= {"cmin": min(scaled), "cmax": max(scaled), "showscale": length == some[0].length}
-            head = {"text": label(points.colour), "side": "right", "font": {"size": 12}}
-            style |= {"colorbar": {"title": head, "thickness": 10, "len": 0.75, "outlinewidth": 0}}
+            head = {"text": label(points.colour), "side": "top", "font": {"size": 12}}
+            bar = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "ypad": 2}
+            style |= {"colorbar": {"title": head, "thickness": 8, "len": 0.5, "outlinewidth": 0, **bar}}
         trace = _markers(some, _name("front", length), 1, style)
         if points.cost == "latency_ms":
             more = [point.cost_high - point.cost for point in some]
@@ -416,18 +420,33 @@ def _add_ties(figure: go.Figure, points: TradeoffPoints) -> None:
 
 
 def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    for name, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
-        some = [mark for mark in marks if mark.own == own]
+    if not marks:
+        return
+    own_first = sorted(marks, key=lambda mark: not mark.own)
+    names = _clear_names([(mark.cost, mark.top1, mark.name) for mark in own_first])
+    for title, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
+        some = [(mark, name) for mark, name in zip(own_first, names, strict=True) if mark.own == own]
         if some:
-            x, y, names, hovers = zip(*((m.cost, m.top1, m.name, m.hover) for m in some), strict=True)
-            symbol = ["diamond-tall-open" if own else "hexagon-open"] * len(some)
-            style = {"color": GREEN if own else BLUE, "size": 9, "symbol": symbol}
-            trace = go.Scatter(x=x, y=y, text=[escape(each, quote=False) for each in names], yaxis="y2", name=name)
-            trace.update(hovertext=hovers, hoverinfo="text", mode="markers+text", marker=style, legendrank=10)
-            figure.add_trace(trace.update(textposition="top center", textfont={"size": 9, "color": GREY}))
-    if marks:
-        title = {"text": "ImageNet top1 as published (%)", "font": {"size": 12}}
-        figure.update_layout(yaxis2={"title": title, "overlaying": "y", "side": "right", "showgrid": False})
+            x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
+            style = {"color": GREEN if own else BLUE, "size": 9}
+            style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
+            trace = go.Scatter(x=x, y=y, text=texts, yaxis="y2", name=title, hovertext=hovers, hoverinfo="text")
+            trace.update(mode="markers+text", marker=style, legendrank=10, textposition="top center")
+            figure.add_trace(trace.update(textfont={"size": 10, "color": GREY}))
+    axis = {"title": {"text": "ImageNet top1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
+    figure.update_layout(yaxis2=axis | {"tickmode": "auto", "tickformat": ".0f"}, margin={"r": 56})
+
+
+def _clear_names(places: Sequence[tuple[float, float, str]]) -> list[str]:
+    """The names, escaped, at (x, y); "" for one that would lie on an earlier one, which the hover still tells."""
+    spans = [float(np.ptp([place[axis] for place in places])) or 1.0 for axis in (0, 1)]
+    placed: list[tuple[float, float]] = []
+    names = []
+    for x, y, name in places:
+        near = any(abs(x - u) < spans[0] / 4 and abs(y - v) < 0.06 * spans[1] for u, v in placed)
+        names.append("" if near else escape(name, quote=False))
+        placed += [] if near else [(x, y)]
+    return names
 
 
 def _markers(points: Sequence[Point], name: str, rank: int, style: Mapping[str, object]) -> go.Scatter:
@@ -451,14 +470,6 @@ def _cloud_trace(cloud: Cloud, name: str, rank: int, style: Mapping[str, object]
 
 
 def _place_names(points: Sequence[Point], left: float, right: float) -> tuple[list[str], list[str]]:
-    """Each point's label and the side on which it stands; one that would lie on another is left to the hover."""
-    span = max(point.top1 for point in points) - min(point.top1 for point in points) or 1.0
-    reach = (right - left) / 3  # about the width of a name
-    placed: list[Point] = []
-    names, sides = [], []
-    for point in points:
-        near = [p for p in placed if abs(p.top1 - point.top1) < 0.06 * span and abs(p.cost - point.cost) < reach]
-        names.append("" if near else escape(point.name, quote=False))
-        sides.append("top left" if point.cost > (left + right) / 2 else "bottom right")  # clear of the front's line
-        placed += [] if near else [point]
-    return names, sides
+    """Each point's label and the side on which it stands, clear of the front's line."""
+    names = _clear_names([(point.cost, point.top1, point.name) for point in points])
+    return names, ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points]
