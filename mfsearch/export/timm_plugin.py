@@ -1,0 +1,251 @@
+"""Mobile-Former for timm: import this module, or give `--device-modules mfsearch.export.timm_plugin` to its scripts.
+
+It registers the seven published networks (`mobile_former_26m` to `mobile_former_508m`) and `mobile_former`, which
+builds any network: model_kwargs `{arch: {...}}` holds the content of an arch.yaml, `{bundle: DIR}` names a folder with
+one.
+Weights have the names of `mfsearch.model.MobileFormer`, so a weights.safetensors of this package loads.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.model import MobileFormer
+from mfsearch.presets import PRESETS
+
+Features = tuple[Tensor, Tensor | None]  # the last map [B, C, H, W], and the tokens [B, M, D] where there are any
+
+NAMES = {name.replace("mf-", "mobile_former_"): name for name in PRESETS}
+
+
+class TimmMobileFormer(MobileFormer):
+    """A Mobile-Former with the methods that timm asks of its networks.
+
+    `forward_features` gives the last map and the tokens: the head reads both. num_classes 0 leaves out the classifier.
+    in_chans can only be 3 and global_pool only avg (the first token joins what is pooled); ValueError for others.
+    """
+
+    def __init__(
+        self,
+        config: MobileFormerConfig,
+        *,
+        num_classes: int,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+    ) -> None:
+        if in_chans != 3:
+            raise ValueError(f"in_chans must be 3, got {in_chans}: the stem reads RGB")
+        if not 0 <= drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate must be from 0 and below 1, got {drop_path_rate}")
+        _check_pool(global_pool)
+        if num_classes >= 2:
+            config = dataclasses.replace(config, classes=num_classes)
+        super().__init__(config, dropout=drop_rate, drop_path=drop_path_rate)
+        self.in_chans = in_chans
+        self.num_classes = config.classes
+        self.global_pool = global_pool
+        self.num_features = config.blocks[-1].out
+        self.head_hidden_size = config.head.hidden
+        self.feature_info = feature_info(config)
+        if num_classes < 2:
+            self.reset_classifier(num_classes)
+
+    @property
+    def _model_args(self) -> dict[str, Any]:
+        """What timm keeps to build the network anew elsewhere, where a bundle's folder need not be."""
+        return self._kept_args
+
+    @_model_args.setter
+    def _model_args(self, args: dict[str, Any]) -> None:
+        if "bundle" in args:
+            args = {key: value for key, value in args.items() if key != "bundle"} | {"arch": self.config.to_dict()}
+        self._kept_args = args
+
+    def forward_features(self, x_BCHW: Tensor) -> Features:
+        return self.features(x_BCHW)
+
+    def forward_head(self, features: Features, pre_logits: bool = False) -> Tensor:
+        y: Tensor = self.head.pre_logits(*features) if pre_logits else self.head(*features)
+        return y
+
+    def get_classifier(self) -> nn.Module:
+        return self.head.classifier
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """A new classifier with first weights, drawn from torch's generator; none with num_classes 0."""
+        if num_classes < 0:
+            raise ValueError(f"num_classes must be 0 or more, got {num_classes}")
+        if global_pool is not None:
+            _check_pool(global_pool)
+        hidden = self.head.hidden.weight  # says the device and the dtype
+        self.num_classes = num_classes
+        self.head.classifier = nn.Identity()  # type: ignore[assignment]  # as timm has it for no classes
+        if num_classes:
+            classifier = nn.Linear(self.head_hidden_size, num_classes, device=hidden.device, dtype=hidden.dtype)
+            nn.init.normal_(classifier.weight, 0, 0.01)
+            nn.init.zeros_(classifier.bias)
+            self.head.classifier = classifier
+        if num_classes >= 2:
+            self.config = dataclasses.replace(self.config, classes=num_classes)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Any:
+        """The maps of `feature_info` at these indices (an int: the last so many), before them the final features.
+
+        norm: nothing to do, maps are normalised. stop_early: no block behind the last map that is asked for.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be NCHW, got {output_fmt!r}")
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        wanted = {self.feature_info[k]["module"]: k for k in take}
+        found: dict[int, Tensor] = {}
+
+        def keep(name: str, x_BCHW: Tensor) -> None:
+            if name in wanted:
+                found[wanted[name]] = x_BCHW
+
+        z_BMD = self.tokens.expand(x.shape[0], -1, -1) if self.tokens is not None else None
+        x = self.stem(x)
+        keep("stem", x)
+        x = self.lite(x)
+        keep("lite", x)
+        stops = stop_early or intermediates_only
+        for k, block in enumerate(self.blocks):
+            if stops and last in found:
+                break
+            x, z_BMD = block(x, z_BMD)
+            keep(f"blocks.{k}", x)
+        maps = [found[k] for k in take]
+        if intermediates_only:
+            return maps
+        if z_BMD is not None and self.final is not None:
+            z_BMD, _ = self.final(x, z_BMD, False)
+        return (x, z_BMD), maps
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the blocks behind the last map of these indices, and the head with the final bridge."""
+        take, last = feature_take_indices(len(self.feature_info), indices)
+        module = self.feature_info[last]["module"]
+        self.blocks = self.blocks[: int(module.removeprefix("blocks.")) + 1 if module.startswith("blocks.") else 0]
+        self.num_features = self.feature_info[last]["num_chs"]
+        if prune_head:
+            self.final = None
+            self.head = nn.Identity()  # type: ignore[assignment]  # without it nothing but maps is asked for
+            self.num_classes = 0
+        return take
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        if enable:
+            raise ValueError("gradient checkpointing is not supported: leave out grad_checkpointing")
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Which parameters lie how deep, for learning rates by layer."""
+        return {"stem": r"^(stem|lite|tokens)", "blocks": [(r"^blocks\.(\d+)", None), (r"^(final|head)", (99999,))]}
+
+
+def _check_pool(name: str) -> None:
+    if name != "avg":
+        raise ValueError(f"global_pool must be avg, got {name!r}: the first token joins what is pooled")
+
+
+def feature_info(config: MobileFormerConfig) -> list[dict[str, Any]]:
+    """The last map of each size: channels, how many input pixels to a side of one position, and the module."""
+    places = [("stem", config.stem, 2), ("lite", config.lite.out, config.lite.stride)]
+    places += [(f"blocks.{k}", row.out, row.stride) for k, row in enumerate(config.blocks)]
+    last: dict[int, dict[str, Any]] = {}
+    reduction = 1
+    for name, channels, stride in places:
+        reduction *= stride
+        last[reduction] = {"num_chs": channels, "reduction": reduction, "module": name}
+    return list(last.values())
+
+
+def _cfg(config: MobileFormerConfig) -> PretrainedCfg:
+    """What timm has to know of the data and of the ends of a network."""
+    return PretrainedCfg(
+        input_size=(3, config.resolution, config.resolution),
+        num_classes=config.classes,
+        crop_pct=0.875,
+        interpolation="bilinear",
+        mean=timm.data.IMAGENET_DEFAULT_MEAN,
+        std=timm.data.IMAGENET_DEFAULT_STD,
+        first_conv="stem.conv.conv",
+        classifier="head.classifier",
+        paper_ids="arXiv:2108.05895",
+    )
+
+
+_ANY = PRESETS["mf-151m"]  # its resolution and classes stand for those of a network that is not yet known
+default_cfgs = generate_default_cfgs(
+    {"mobile_former": _cfg(_ANY), **{name: _cfg(PRESETS[preset]) for name, preset in NAMES.items()}}
+)
+
+
+def _build(name: str, config: MobileFormerConfig, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+    feature_cfg = {"feature_cls": "getter", "out_indices": tuple(range(len(feature_info(config))))}
+    model: nn.Module = build_model_with_cfg(
+        lambda **options: TimmMobileFormer(config, **options), name, pretrained, feature_cfg=feature_cfg, **kwargs
+    )
+    return model
+
+
+@register_model
+def mobile_former(
+    pretrained: bool = False,
+    *,
+    arch: Mapping[str, Any] | None = None,
+    bundle: str | Path | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Any Mobile-Former: of `arch`, a config as arch.yaml has it, or of the folder `bundle` with an arch.yaml.
+
+    pretrained takes the weights.safetensors of a bundle; with other classes than theirs the classifier starts anew.
+    Raises ValueError unless one of the two is given, for a config that cannot be built, and where weights are missing.
+    """
+    if (arch is None) == (bundle is None):
+        given = "both" if arch is not None else "neither"
+        raise ValueError(f"model_kwargs of mobile_former must have one of arch and bundle, got {given}")
+    config = load_config(Path(bundle) / "arch.yaml") if bundle is not None else MobileFormerConfig.from_dict(arch or {})
+    known = kwargs.get("pretrained_cfg")
+    if not known or known == _REGISTERED:  # timm's train.py hands over what is registered
+        own: dict[str, Any] = {"input_size": _cfg(config).input_size, "num_classes": config.classes}
+        if pretrained and bundle is not None:
+            weights = Path(bundle) / "weights.safetensors"
+            if not weights.is_file():
+                raise ValueError(f"{weights} does not exist: without pretrained the network starts from first weights")
+            own["file"] = str(weights)
+        kwargs["pretrained_cfg_overlay"] = own | (kwargs.get("pretrained_cfg_overlay") or {})
+    return _build("mobile_former", config, pretrained, kwargs)
+
+
+_REGISTERED = dataclasses.replace(_cfg(_ANY), architecture="mobile_former").to_dict()  # type: ignore[no-untyped-call]
+
+
+def _entry(name: str, config: MobileFormerConfig) -> Callable[..., nn.Module]:
+    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _build(name, config, pretrained, kwargs)
+
+    build.__name__ = build.__qualname__ = name
+    return build
+
+
+for _name, _preset in NAMES.items():
+    register_model(_entry(_name, PRESETS[_preset]))
