@@ -27,4 +27,4 @@ def _defused(table: pd.DataFrame) -> pd.DataFrame:
     def defuse(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
-    return table.assign(**{name: table[name].map(defuse) for name in table if table[name].dtype.kind not in "fi"})
+    return table.assign(**{str(name): table[name].map(defuse) for name in table if table[name].dtype.kind not in "fi"})
