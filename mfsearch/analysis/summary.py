@@ -53,7 +53,9 @@ def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
         sentences.append(f"Budget: {least}{shown_limit('madds', limits['madds'])} multiply-adds.")
     if "latency_ms" in limits:
         sentences.append(f"Latency: at most {shown_limit('latency_ms', limits['latency_ms'])}.")
-        over = [str(row["number"]) for row in frame.to_dict("records") if over_limit(row)]
+        finals = frame["latency_final"] if "latency_final" in frame else [None] * len(frame)
+        ends = zip(frame["number"], finals, strict=True)
+        over = [str(number) for number, final in ends if over_limit({"latency_final": final})]
         if over:
             sentences.append(f"Over it when measured again at the end, so off the front: trial {', '.join(over)}.")
 
