@@ -11,28 +11,33 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 import optuna
+import sqlalchemy
 from optuna.distributions import CategoricalDistribution
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mfsearch.search.rungs import measured_again, merged
+from mfsearch.search.read_journal import (
+    LATENCY,
+    STAGE,
+    ForeignJournalError,
+    JournalReader,
+    with_later,
+)
 from mfsearch.search.settings import check_same_study, without_password
 
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
-STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
-LATENCY = "latency"  # begins those that hold latencies measured again at the end
-RESERVED = ("calibrations", "twins", "reference")  # folders beside the studies
+RESERVED = ("calibrations", "twins", "reference", "latency")  # folders beside the studies
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
 OUTCOMES = {
@@ -183,11 +188,16 @@ def _storage_errors(what: str) -> Iterator[None]:
         raise DiskError(f"{what}: {without_password(reason)}") from error
 
 
-def _open_url(url: str) -> BaseStorage:
+def _open_url(url: str, *, to_read: bool = False) -> RDBStorage:
+    """to_read: a database that is not there is not made."""
     try:
+        place = sqlalchemy.make_url(url)
+        file = place.database if place.get_backend_name() == "sqlite" else None
+        if to_read and file and not file.startswith("file:") and not Path(file).is_file():
+            raise ValueError(f"there is no file {file}")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True}, skip_table_creation=to_read)
     except ImportError as error:
         raise ValueError(f"storage {without_password(url)} needs a driver that is not installed: {error}") from None
     except Exception as error:
@@ -212,6 +222,28 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_being_written(folder: Path) -> bool | None:
+    """Whether a process of this machine holds the study's folder for writing; None where that cannot be told.
+
+    It looks into Linux's table of locks and takes none: a search that starts at this moment is not turned away.
+    """
+    try:
+        status = (folder / LOCK).stat()
+        table = Path("/proc/locks").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None if (folder / LOCK).exists() else False
+    except OSError:
+        return None
+    device = (os.major(status.st_dev), os.minor(status.st_dev))
+    for line in table.splitlines():
+        # "1: FLOCK  ADVISORY  WRITE 708 fe:01:130923 0 EOF"; "1: -> FLOCK ..." waits for it
+        found = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
+        if found is not None and "->" not in line and int(found[3]) == status.st_ino:
+            # some file systems have another device here than in their files' status
+            return True if (int(found[1], 16), int(found[2], 16)) == device else None
+    return False
 
 
 def write_json(path: Path, data: Any, *, private: bool = False) -> None:
@@ -248,8 +280,11 @@ def find_study(name: str, results: Path = RESULTS) -> Path:
 
 def list_studies(results: Path = RESULTS) -> list[str]:
     """Names of the studies under a folder, newest first."""
-    manifests = sorted(results.glob(f"*/{MANIFEST}"), key=lambda path: -path.stat().st_mtime)
-    return [path.parent.name for path in manifests]
+    found: list[tuple[float, str]] = []
+    for path in results.glob(f"*/{MANIFEST}"):
+        with contextlib.suppress(OSError):  # deleted meanwhile
+            found.append((-path.stat().st_mtime, path.parent.name))
+    return [name for _, name in sorted(found)]
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -266,35 +301,135 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+class Seen(NamedTuple):
+    """How far a study had come when it was looked at: between two looks that are equal nothing happened.
+
+    trials: None where they would have to be read to be counted.
+    """
+
+    manifest: tuple[int, int, int]
+    ledger: tuple[int, ...]
+    trials: int | None
+
+
+class StudyReader:
+    """Reads a study again and again while a search may write it, at the cost of what is new; it never writes or locks.
+
+    Not for two threads at once. ValueError with a sentence where the study cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stamp: tuple[int, int, int] | None = None
+        self._manifest: dict[str, Any] = {}
+        self._journal = JournalReader(folder / JOURNAL, "")
+        self._database: RDBStorage | None = None
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The study's manifest at the last look."""
+        return self._manifest
+
+    def look(self) -> Seen:
+        """How far the study has come."""
+        stamp = _stamp(self.folder / MANIFEST)
+        if stamp != self._stamp:
+            manifest = read_manifest(self.folder)
+            if (manifest["study"], manifest.get("storage")) != (self._journal.study, self._manifest.get("storage")):
+                self._journal, self._database = JournalReader(self.folder / JOURNAL, manifest["study"]), None
+            self._stamp, self._manifest = stamp, manifest
+        if self._manifest.get("storage"):
+            return self._look_into_database(stamp)
+        try:
+            self._journal.read_on()
+        except FileNotFoundError:
+            return Seen(stamp, (), 0)
+        except ForeignJournalError:
+            return Seen(stamp, _stamp(self._journal.path), None)
+        except OSError as error:
+            raise ValueError(f"cannot read {self._journal.path}: {error.strerror}") from None
+        return Seen(stamp, self._journal.place, self._journal.trials)
+
+    def rows(self, seen: Seen) -> list[dict[str, Any]]:
+        """The trials as they were at that look, as `read_trials` gives them.
+
+        Where they are not in a journal of our own, what was written later of these trials is there, too.
+        """
+        if seen.ledger == self._journal.place and not self._manifest.get("storage"):
+            return self._journal.rows()
+        if seen.trials is None or self._manifest.get("storage"):
+            return self._rows_by_optuna()[: seen.trials]
+        if not seen.ledger:
+            return []
+        earlier = JournalReader(self._journal.path, self._journal.study)
+        try:
+            earlier.read_on(seen.ledger[-1])
+        except OSError as error:
+            raise ValueError(f"cannot read {earlier.path}: {error.strerror}") from None
+        return earlier.rows()
+
+    def _look_into_database(self, stamp: tuple[int, int, int]) -> Seen:
+        count = "SELECT COUNT(*), 0 FROM trials WHERE study_id = :study"
+        later = "SELECT COUNT(*), SUM(LENGTH(value_json)) FROM study_user_attributes WHERE study_id = :study"
+        try:
+            with _storage_errors(f"cannot read the study in {self.folder}"):
+                storage = self._open_database()
+                study = {"study": storage.get_study_id_from_name(self._manifest["study"])}
+                with storage.engine.connect() as connection:
+                    found = [tuple(connection.execute(sqlalchemy.text(ask), study).one()) for ask in (count, later)]
+        except KeyError:
+            return Seen(stamp, (), 0)
+        except DiskError as error:
+            raise ValueError(str(error)) from None
+        return Seen(stamp, tuple(int(value or 0) for pair in found for value in pair), int(found[0][0]))
+
+    def _open_database(self) -> RDBStorage:
+        if self._database is None:
+            self._database = _open_url(self._manifest["storage"], to_read=True)
+        return self._database
+
+    def _rows_by_optuna(self) -> list[dict[str, Any]]:
+        storage: BaseStorage
+        try:
+            with _storage_errors(f"cannot read the study in {self.folder}"):
+                kept = self._manifest.get("storage")
+                storage = self._open_database() if kept else _read_foreign(self._journal.path)
+                try:
+                    study = optuna.load_study(study_name=self._manifest["study"], storage=storage)
+                except KeyError:  # no study of that name
+                    return []
+                return _rows(study)
+        except DiskError as error:
+            raise ValueError(str(error)) from None
+
+
 def read_trials(folder: Path) -> list[dict[str, Any]]:
-    """Every finished trial as a plain dict, in the order of their numbers; reads only, also while a search writes."""
-    manifest = read_manifest(folder)
-    storage: BaseStorage
-    if manifest.get("storage"):
-        storage = _open_url(manifest["storage"])
-    elif (folder / JOURNAL).is_file():
-        storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL), lock_obj=_HeldLock()))
-    else:
-        return []
+    """Every finished trial as a plain dict, in the order of their numbers; reads only, also while a search writes.
+
+    ValueError with a sentence if the ledger cannot be read or is damaged.
+    """
+    reader = StudyReader(folder)
+    return reader.rows(reader.look())
+
+
+def _read_foreign(path: Path) -> JournalStorage:
+    """Optuna's own reading of a journal; ValueError where it does not understand it either."""
     try:
-        with _storage_errors(f"cannot read the study in {folder}"):
-            study = optuna.load_study(study_name=manifest["study"], storage=storage)
-            return _rows(study)
-    except KeyError:
-        return []
+        return JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldLock()))
+    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from None
 
 
 def _rows(study: optuna.Study) -> list[dict[str, Any]]:
-    stages: dict[int, list[dict[str, Any]]] = {}
-    for key, stage in study.user_attrs.items():
-        if key.startswith(f"{STAGE} "):
-            stages.setdefault(int(key.split()[1]), []).append(stage)
-    rows = [
-        {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}
-        for trial in study.get_trials(deepcopy=False)
-    ]
-    final = study.user_attrs
-    return [
-        measured_again(merged(row, stages.get(row["number"], ())), final.get(f"{LATENCY} {row['number']}"))
-        for row in rows
-    ]
+    trials = study.get_trials(deepcopy=False)
+    rows = [{"number": trial.number, "params": dict(trial.params), **trial.user_attrs} for trial in trials]
+    return with_later(rows, study.user_attrs)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file does; ValueError if it is not there."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+    return status.st_ino, status.st_size, status.st_mtime_ns
