@@ -203,4 +203,6 @@ def _text_hint(value: Any) -> str:
         number = float(value)
     except ValueError:
         return ""
+    if not math.isfinite(number):
+        return ""
     return f" (YAML takes this for text: write {yaml.safe_dump(number).splitlines()[0]})"

@@ -1,0 +1,5 @@
+"""timm imports torchvision, which here may be built for another torch than the one that is installed."""
+
+from mfsearch.train.parts import import_torchvision
+
+import_torchvision()
