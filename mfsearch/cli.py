@@ -17,11 +17,13 @@ COMMANDS = {
     "calibrate": "calibrate:calibrate",
     "show": "study:show",
     "explore": "study:explore",
-    "export": "study:export",
+    "export": "export:export",
+    "verify": "verify:verify",
     "describe": "network:describe",
     "latency": "network:latency",
     "space": "network:space",
     "twins": "twins:twins",
+    "train": "train:train",
     "references": "references:references",
 }
 
@@ -167,13 +169,55 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--port", type=_whole, default=8501, help="on 127.0.0.1 (default: %(default)s)")
     _results(explore)
 
-    export = _command(commands, "export", "write a network's config, weights and ONNX")
-    export.add_argument("network", metavar="NETWORK", help="a study with --trial, STUDY:TRIAL, a preset or a YAML file")
-    export.add_argument("--trial", type=_whole, help="number of the trial")
+    train = _command(commands, "train", "train a bundle's network in full; the same command again goes on")
+    train.add_argument("bundle", metavar="BUNDLE", type=Path, help="a folder that `mfsearch export` wrote")
+    train.add_argument("--data", required=True, help="a folder of train/CLASS/*.jpg, cifar10, cifar100 or digits")
+    train.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    train.add_argument("--download", action="store_true", help="fetch CIFAR into --data-dir, and a teacher's weights")
+    train.add_argument("--samples", type=_whole, help="training images used (default: all)")
+    train.add_argument("--to", type=Path, help="folder of checkpoint, weights and logs (default: BUNDLE-training)")
+    train.add_argument("--replace", action="store_true", help="lose the weights of another full training in BUNDLE")
+    train.add_argument("--device", default="cpu", help="cpu or cuda; several by torchrun (default: %(default)s)")
+    train.add_argument("--amp", action="store_true", help="mixed precision, on cuda")
+    train.add_argument("--workers", type=_whole, default=0, help="processes that load images (default: %(default)s)")
+    train.add_argument("--checkpoint-minutes", type=float, default=10, help="within an epoch (default: %(default)g)")
+    train.add_argument("--tensorboard", action="store_true", help="also write TensorBoard's logs")
+    _json(train)
+    recipe = train.add_argument_group("the recipe (defaults: the bundle's train.yaml)")
+    recipe.add_argument("--epochs", type=_whole, help="passes over the images; another number fits the schedule to it")
+    recipe.add_argument("--size", type=_whole, help="input side in pixels")
+    recipe.add_argument("--batch", type=_whole, help="images a step, over all processes")
+    recipe.add_argument("--micro-batch", type=_whole, help="images at once in one process (default: up to 128)")
+    recipe.add_argument("--lr", type=float, help="peak learning rate, for the whole batch")
+    recipe.add_argument("--seed", type=_whole, help="of first weights, order and augmentation")
+    recipe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of train.yaml")
+    begin = train.add_argument_group("fine-tuning and distillation")
+    begin.add_argument("--weights", type=Path, help="file or bundle to begin from (default: first weights)")
+    begin.add_argument("--new-classifier", action="store_true", help="draw the classifier of --weights anew")
+    begin.add_argument("--teacher", metavar="NAME[:FILE]", help="a model of timm to learn from, and its weights")
+    begin.add_argument("--distill", type=float, help="share of the loss that is the teacher's (default: 0.5)")
+    begin.add_argument("--temperature", type=float, help="of the teacher's answers (default: 2)")
+
+    export = _command(commands, "export", "write a network as a bundle: config, code, weights, ONNX, training, card")
+    export.add_argument("network", metavar="NETWORK", help="a study, STUDY:TRIAL, a preset or a YAML file")
+    which = export.add_argument_group("which network of a study")
+    which.add_argument("--trial", type=_whole, help="the one of this number")
+    which.add_argument("--knee", action="store_true", help="the most balanced one of the front")
+    which.add_argument("--front", action="store_true", help="all of the front, a folder each")
     export.add_argument("--to", type=Path, required=True, help="a new or empty folder")
+    export.add_argument("--dynamic-batch", action="store_true", help="an ONNX file for any number of images (one)")
+    export.add_argument("--int8", action="store_true", help="also model.int8.onnx, by static quantisation")
+    export.add_argument("--data", help="the study's images: for --int8, and mean and std of old studies (the study's)")
+    export.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    export.add_argument("--latency", action="store_true", help="measure it here where its study has not, in ms")
     _deployment(export)
     _results(export)
     _json(export)
+
+    verify = _command(commands, "verify", "whether bundles are what they say")
+    verify.add_argument("folders", metavar="DIR", nargs="+", help="folder of a bundle")
+    verify.add_argument("--no-latency", action="store_true", help="do not measure, which takes up to a minute")
+    _json(verify)
     return parser
 
 

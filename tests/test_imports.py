@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # `cost`, because the width is solved with the closed-form count.
 LAYERS = [
     *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto"),
-    *("search", "analysis", "export", "explore", "commands", "cli", "__main__"),
+    *("search", "analysis", "export", "train", "explore", "commands", "cli", "__main__"),
 ]
 HOME = {"optuna": "mfsearch/search", "plotly": "mfsearch/analysis", "streamlit": "app"}
 

@@ -1,0 +1,94 @@
+"""Which images make up which batch, and the loaders that open and transform them."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mfsearch.train.draws import epoch_order, seed_draws
+from mfsearch.train.images import Split
+from mfsearch.train.parts import Transform
+
+EVAL_BATCH = 256
+
+Key = tuple[int, int]  # epoch, index of the image
+
+
+class _Drawn(Dataset[tuple[Tensor, int]]):
+    """Training images, transformed by draws that belong to (seed, epoch, index)."""
+
+    def __init__(self, split: Split, transform: Transform, seed: int) -> None:
+        self.split, self.transform, self.seed = split, transform, seed
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, int]:
+        epoch, index = key
+        seed_draws(self.seed, "image", epoch, index)
+        return self.transform(self.split.open(index)), int(self.split.labels[index])
+
+
+class _Plain(Dataset[tuple[Tensor, int]]):
+    """Validation images."""
+
+    def __init__(self, split: Split, transform: Transform) -> None:
+        self.split, self.transform = split, transform
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(self.split.open(index)), int(self.split.labels[index])
+
+
+class Order(Sampler[list[Key]]):
+    """The batches of one process, from step `first` of an epoch on; set epoch and first before iterating.
+
+    A step's images are cut into parts of micro_batch. Part k x size + rank is the k-th of process `rank`, so the parts
+    are the same however many processes share them. What is left of an epoch after its last whole step is left out.
+    """
+
+    def __init__(self, count: int, *, batch: int, micro_batch: int, rank: int, size: int, seed: int) -> None:
+        self.count, self.batch, self.micro_batch, self.seed = count, batch, micro_batch, seed
+        self.parts = range(rank, batch // micro_batch, size)
+        self.steps = count // batch
+        self.epoch, self.first = 0, 0
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = epoch_order(self.count, self.seed, self.epoch).tolist()
+        for step in range(self.first, self.steps):
+            for part in self.parts:
+                start = step * self.batch + part * self.micro_batch
+                yield [(self.epoch, index) for index in order[start : start + self.micro_batch]]
+
+    def __len__(self) -> int:
+        return (self.steps - self.first) * len(self.parts)
+
+
+def train_loader(
+    split: Split, transform: Transform, order: Order, *, workers: int, pinned: bool
+) -> DataLoader[tuple[Tensor, int]]:
+    return DataLoader(
+        _Drawn(split, transform, order.seed),
+        batch_sampler=order,
+        persistent_workers=workers > 0,
+        **_loading(workers, pinned),
+    )
+
+
+def eval_loader(
+    split: Split, transform: Transform, *, rank: int, size: int, workers: int, pinned: bool
+) -> DataLoader[tuple[Tensor, int]]:
+    """Every size-th image from `rank` on."""
+    mine = range(rank, len(split.labels), size)
+    batches = [list(mine[k : k + EVAL_BATCH]) for k in range(0, len(mine), EVAL_BATCH)]
+    return DataLoader(_Plain(split, transform), batch_sampler=batches, **_loading(workers, pinned))
+
+
+def _loading(workers: int, pinned: bool) -> dict[str, Any]:
+    return {"num_workers": workers, "pin_memory": pinned, "worker_init_fn": _begin_worker}
+
+
+def _begin_worker(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the training itself ends its loaders, after its checkpoint."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    torch.set_num_threads(1)

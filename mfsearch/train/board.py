@@ -1,0 +1,28 @@
+"""TensorBoard's files, where they are asked for."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from mfsearch.train.files import BOARD, EpochRow
+
+
+class Board:
+    """Writes one point an epoch into folder/tensorboard; ValueError where tensorboard is not installed."""
+
+    def __init__(self, folder: Path, rows: list[EpochRow]) -> None:
+        """rows: of the epochs that the training has already; later points of an earlier piece are dropped."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise ValueError("--tensorboard needs tensorboard: pip install 'mfsearch[train]'") from None
+        self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=len(rows) + 1)
+
+    def add(self, row: EpochRow) -> None:
+        for name, value in dataclasses.asdict(row).items():
+            if name != "epoch":
+                self.writer.add_scalar(name, value, row.epoch)
+        self.writer.flush()
+
+    def close(self) -> None:
+        self.writer.close()

@@ -1,0 +1,127 @@
+"""The folder of a training: everything in it is written whole or not at all."""
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mfsearch.search.study import DiskError
+
+CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
+SUMMARY, RESULT, LOCK, BOARD = "summary.csv", "result.json", "lock", "tensorboard"
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochRow:
+    """One line of summary.csv.
+
+    epoch: from 1. train_loss: mean over its steps. val_loss: mean cross-entropy; top1, top5: fractions right, on
+    the validation images, by the weights that are written. lr: of the epoch's last step. seconds: of the epoch, its
+    evaluation included.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    top1: float
+    top5: float
+    lr: float
+    seconds: float
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for writing; RuntimeError at once if another process does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise RuntimeError(f"{folder} is being written by another training; wait for it or stop it") from None
+    except OSError as error:
+        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write whole or not at all, to the disk and not only to its cache; DiskError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {path}: {error.strerror}; the same command goes on from what was kept") from None
+
+
+def write_json(path: Path, data: Any) -> None:
+    write_bytes(path, (json.dumps(data, indent=1) + "\n").encode())
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Tensors as safetensors; facts go into its header as JSON, each under its name."""
+    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    write_bytes(path, save(tensors, {name: json.dumps(value) for name, value in facts.items()}))
+
+
+def weights_facts(path: Path) -> dict[str, Any]:
+    """What `write_weights` put into the header; {} for other files."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        return {name: json.loads(text) for name, text in header.items()}
+    except Exception:  # not safetensors, or a header of somebody else's
+        return {}
+
+
+def write_summary(path: Path, rows: Sequence[EpochRow]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(EpochRow)], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in dataclasses.asdict(row).items()})
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The checkpoint of this very training, None where there is none; ValueError names what another one has else."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        kept = state["identity"]
+    except Exception as error:  # cut short or not ours: torch's readers raise whatever their parsers do
+        raise ValueError(
+            f"{path}: not a checkpoint of a training ({type(error).__name__}); delete it to begin anew, or say --to"
+        ) from None
+    for name in (*identity, *kept):
+        if kept.get(name) != identity.get(name):
+            raise ValueError(
+                f"{path} belongs to another training: its {name} is {kept.get(name)!r}, here {identity.get(name)!r}; "
+                "go on with its settings, or say --to another folder"
+            )
+    return state  # type: ignore[no-any-return]

@@ -1,0 +1,156 @@
+"""The parts of a training that timm has: transforms, Mixup, losses, optimizer, schedule, averaged weights, teachers.
+
+Only this file of the folder imports timm.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from mfsearch.train.settings import Settings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Transform = Callable[["Image.Image"], Tensor]
+
+
+def import_timm(module: str = "timm") -> Any:
+    """A module of timm; ValueError with the way to install it where it is missing."""
+    try:
+        import_torchvision()
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"a full training needs timm: pip install 'mfsearch[train]' ({error})") from None
+
+
+def train_transform(settings: Settings, *, flip: bool) -> Transform:
+    """Crop, flip, colour and erasing of an image, to a normalised tensor [3, S, S]; draws from global generators."""
+    return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
+        input_size=settings.size,
+        is_training=True,
+        scale=settings.scale,
+        ratio=settings.ratio,
+        hflip=settings.hflip if flip else 0.0,
+        vflip=settings.vflip if flip else 0.0,
+        color_jitter=settings.color_jitter or None,
+        auto_augment=settings.aa,
+        interpolation=settings.train_interpolation,
+        mean=settings.mean,
+        std=settings.std,
+        re_prob=settings.reprob,
+        re_mode=settings.remode,
+        re_count=settings.recount,
+    )
+
+
+def eval_transform(settings: Settings) -> Transform:
+    """The shorter side to size / crop_pct, then the centre, to a normalised tensor [3, S, S]."""
+    return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
+        input_size=settings.size,
+        is_training=False,
+        interpolation=settings.interpolation,
+        mean=settings.mean,
+        std=settings.std,
+        crop_pct=settings.crop_pct,
+    )
+
+
+def make_mixup(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Mixup and CutMix of a batch [B, 3, S, S] in place, and its labels as shares [B, K]; None where both are off."""
+    if not settings.mixes:
+        return None
+    return import_timm("timm.data").Mixup(  # type: ignore[no-any-return]
+        mixup_alpha=settings.mixup,
+        cutmix_alpha=settings.cutmix,
+        prob=settings.mixup_prob,
+        switch_prob=settings.mixup_switch_prob,
+        mode=settings.mixup_mode,
+        label_smoothing=settings.smoothing,
+        num_classes=classes,
+    )
+
+
+def make_losses(settings: Settings) -> tuple[nn.Module, nn.Module]:
+    """The loss of labels [B], smoothed, and that of shares [B, K]."""
+    losses = import_timm("timm.loss")
+    return losses.LabelSmoothingCrossEntropy(settings.smoothing), losses.SoftTargetCrossEntropy()
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """No weight decay on biases and norms, as timm does."""
+    given = {"eps": settings.opt_eps, "betas": settings.opt_betas}
+    return import_timm("timm.optim").create_optimizer_v2(  # type: ignore[no-any-return]
+        model,
+        opt=settings.opt,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+        **{key: value for key, value in given.items() if value is not None},
+    )
+
+
+def make_schedule(optimizer: torch.optim.Optimizer, settings: Settings, per_epoch: int) -> tuple[Any, int]:
+    """The scheduler, and how many epochs it lasts with its cooldown."""
+    schedule, epochs = import_timm("timm.scheduler").create_scheduler_v2(
+        optimizer,
+        sched=settings.sched,
+        num_epochs=settings.epochs,
+        warmup_epochs=settings.warmup_epochs,
+        warmup_lr=settings.warmup_lr,
+        warmup_prefix=settings.warmup_prefix,
+        min_lr=settings.min_lr,
+        cooldown_epochs=settings.cooldown_epochs,
+        step_on_epochs=not settings.sched_on_updates,
+        updates_per_epoch=per_epoch,
+    )
+    return schedule, round(epochs if settings.sched == "cosine" else settings.epochs + settings.cooldown_epochs)
+
+
+def make_average(model: nn.Module, settings: Settings) -> Any:
+    """timm's running average of parameters and buffers, or None where the settings have none."""
+    if not settings.model_ema:
+        return None
+    return import_timm("timm.utils").ModelEmaV3(
+        model, decay=settings.model_ema_decay, use_warmup=settings.model_ema_warmup
+    )
+
+
+def clip_gradients(model: nn.Module, settings: Settings) -> None:
+    if settings.clip_grad is not None:
+        import_timm("timm.utils").dispatch_clip_grad(
+            list(model.parameters()), value=settings.clip_grad, mode=settings.clip_mode
+        )
+
+
+def timm_version() -> str:
+    return str(import_timm().__version__)
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where its build and torch's do not belong together.
+
+    Beside a CPU build of torch, its build for CUDA cannot load its own operators and then fails as it describes them.
+    No training calls them, so declaring them is enough.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for schema in (
+            "nms(Tensor dets, Tensor scores, float iou_threshold)",
+            "qnms(Tensor dets, Tensor scores, float iou_threshold)",
+        ):
+            _DECLARED.define(f"{schema} -> Tensor")  # type: ignore[no-untyped-call]
+        importlib.import_module("torchvision")
+
+
+# declarations last as long as this does
+_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]

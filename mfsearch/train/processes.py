@@ -1,0 +1,73 @@
+"""One training in several processes: after every step all of them hold the same state."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+TIMEOUT = timedelta(minutes=30)  # a process that waits so long for another gives up
+
+
+class Processes(NamedTuple):
+    """This process among those that train together. rank: 0 to size - 1; rank 0 alone writes."""
+
+    rank: int
+    size: int
+    device: torch.device
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Every tensor becomes its mean over the processes, by one exchange of all of them.
+
+        The sums are formed alike in every run with this many processes, whatever happened before.
+        """
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().reshape(-1).float() for tensor in tensors])
+        dist.all_reduce(flat)
+        flat /= self.size
+        means = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.detach().copy_(mean.view_as(tensor))
+
+    def summed(self, values: Sequence[float]) -> list[float]:
+        """Each number's sum over the processes."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(total)
+        return total.tolist()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextlib.contextmanager
+def open_processes(device: str) -> Iterator[Processes]:
+    """The processes that torchrun started, or this one alone. device: cpu or cuda. ValueError where there is none."""
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch finds no CUDA device here; --device cpu trains on the processor")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield Processes(0, 1, torch.device(device))
+        return
+    place = torch.device(device)
+    if device == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= torch.cuda.device_count():
+            raise ValueError(f"process {local} of this machine has no GPU of its own: {torch.cuda.device_count()} here")
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield Processes(dist.get_rank(), size, place)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,71 @@
+"""The weights that a training begins with: first ones, or given ones with a classifier that fits the data."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.model import MobileFormer
+from mfsearch.train.files import weights_facts
+from mfsearch.train.teacher import read_weights
+
+CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
+
+
+class Start(NamedTuple):
+    """tensors: None for first weights. name: stands for them in checkpoints. note: a sentence for a person."""
+
+    tensors: dict[str, Tensor] | None
+    name: str
+    note: str
+
+
+def first_weights(seed: int) -> Start:
+    return Start(None, "first weights", f"first weights, drawn by seed {seed}")
+
+
+def given_weights(
+    path: Path,
+    config: MobileFormerConfig,
+    classes: Sequence[str],
+    *,
+    recorded: Sequence[str] | None = None,
+    seed: int,
+    new_classifier: bool = False,
+) -> Start:
+    """The weights in `path` to fine-tune; the classifier is drawn anew where it is for another number of classes.
+
+    recorded: the classes that the weights were trained on, where the file's own header does not say.
+
+    ValueError if they are of another network; if the file was trained on as many other classes, which may be a mistake,
+    unless `new_classifier` asks for it.
+    """
+    found = read_weights(path)
+    state = MobileFormer(config, seed=seed).state_dict()
+    missing = [name for name in state if name not in found and name not in CLASSIFIER]
+    unknown = [name for name in found if name not in state]
+    other = [n for n in found if n in state and n not in CLASSIFIER and found[n].shape != state[n].shape]
+    for names, what in ((missing, "has no"), (unknown, "has an unknown"), (other, "has another shape of")):
+        if names:
+            raise ValueError(
+                f"weights {path}: not of this network ({config.arch_id}): the file {what} {names[0]}"
+                + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+            )
+    fits = all(name in found and found[name].shape == state[name].shape for name in CLASSIFIER)
+    recorded = weights_facts(path).get("classes", recorded)
+    if fits and not new_classifier and recorded is not None and list(recorded) != list(classes):
+        own, theirs = next((a, b) for a, b in zip(classes, recorded, strict=True) if a != b)
+        raise ValueError(
+            f"weights {path}: trained on other classes, {theirs!r} where the data has {own!r}; --new-classifier draws "
+            "the classifier anew for those of the data"
+        )
+    anew = new_classifier or not fits
+    state.update({name: value for name, value in found.items() if not (anew and name in CLASSIFIER)})
+    name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{', new classifier' if anew else ''}"
+    note = f"fine-tuning from {path}"
+    if anew:
+        note += f", the classifier drawn anew for {len(classes)} classes"
+    return Start(state, name, note)

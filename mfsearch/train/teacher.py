@@ -1,0 +1,98 @@
+"""Knowledge distillation (arXiv:1503.02531) from any network that timm knows."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mfsearch.train.parts import import_timm
+
+
+class Teacher:
+    """A network in eval mode that sees the student's images, brought to its own normalisation and size."""
+
+    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
+        """mean, std: those that the student's images are normalised with."""
+        config = getattr(model, "pretrained_cfg", None) or {}
+        self.model = model.to(device).eval().requires_grad_(False)
+        self.side = config["input_size"][-1] if config.get("fixed_input_size") else None
+        of_student, own = (mean, std), (config.get("mean", mean), config.get("std", std))
+        values = [torch.tensor(value, device=device)[:, None, None] for pair in (of_student, own) for value in pair]
+        self.scale = values[1] / values[3]
+        self.shift = (values[0] - values[2]) / values[3]
+
+    @torch.no_grad()
+    def logits(self, x_BCHW: Tensor) -> Tensor:
+        x_BCHW = x_BCHW * self.scale + self.shift
+        if self.side is not None and x_BCHW.shape[-1] != self.side:
+            x_BCHW = F.interpolate(x_BCHW, size=(self.side, self.side), mode="bilinear", antialias=True)
+        return self.model(x_BCHW)  # type: ignore[no-any-return]
+
+
+def load_teacher(
+    spec: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, *, download: bool
+) -> Teacher:
+    """The teacher that NAME or NAME:FILE asks for; ValueError if it is unknown, has other classes, or must be fetched.
+
+    FILE holds its weights, as safetensors or by torch.save (read with weights_only). NAME alone takes timm's pretrained
+    ones, which needs `download`. The teacher must know the classes of the data, in their order.
+    """
+    timm = import_timm()
+    name, _, file = spec.partition(":")
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
+        hint = f"; near are {', '.join(near)}" if near else ""
+        raise ValueError(f"teacher {name!r} is not a model of timm{hint}")
+    if not file:
+        if not download:
+            raise ValueError(f"teacher {name}: give its weights as {name}:FILE, or --download to fetch timm's own")
+        if not timm.is_model_pretrained(name):
+            raise ValueError(f"teacher {name}: timm has no weights of it; give yours as {name}:FILE")
+        model = timm.create_model(name, pretrained=True)
+    else:
+        model = timm.create_model(name, num_classes=classes)
+        state = read_weights(Path(file))
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split()[:40])
+            raise ValueError(
+                f"teacher {file}: not the weights of {name} with {classes} classes, those of the data: {reason}"
+            ) from None
+    if model.num_classes != classes:
+        raise ValueError(
+            f"teacher {name} has {model.num_classes} classes, the data {classes}: give weights trained on them, "
+            f"{name}:FILE"
+        )
+    return Teacher(model, mean, std, device)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from safetensors or torch.save, without pickle's code; ValueError names the file."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise ValueError(f"weights {path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, EOFError) as error:
+        raise ValueError(f"weights {path}: cannot be read: {error}") from None
+    except Exception as error:  # torch's reader raises whatever its parsers do
+        raise ValueError(f"weights {path}: not a file of weights alone: {type(error).__name__}") from None
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]  # as timm's train.py writes it
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"weights {path}: holds no tensors by name")
+    return state
+
+
+def distilled(loss: Tensor, logits_BK: Tensor, teacher_BK: Tensor, *, share: float, temperature: float) -> Tensor:
+    """(1 - share) loss + share T^2 KL(teacher / T, student / T), the mean over the batch."""
+    student = F.log_softmax(logits_BK / temperature, dim=1)
+    target = F.log_softmax(teacher_BK.float() / temperature, dim=1)
+    divergence = F.kl_div(student, target, reduction="batchmean", log_target=True)
+    return (1 - share) * loss + share * temperature**2 * divergence
