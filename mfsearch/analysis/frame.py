@@ -1,7 +1,7 @@
 """A study as one table, read once: a row is a trial, every later analysis starts here."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -75,13 +75,20 @@ def study_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
             raise ValueError(f"a trial needs a number and an outcome out of {', '.join(OUTCOMES)}, got {dict(row)}")
     ordered = [{**row, **_longest(row)} for row in sorted(rows, key=lambda row: int(str(row["number"])))]
     settings = [params if isinstance(params := row.get("params"), Mapping) else {} for row in ordered]
-    others = {key: None for row in ordered for key in row if key not in COLUMNS and key != "params"}
-    knobs = {str(name): None for params in settings for name in params}
+    others = dict.fromkeys(key for row in ordered for key in row if key not in COLUMNS and key != "params")
+    knobs = dict.fromkeys(name for params in settings for name in params)
 
-    columns = {key: pd.Series([row.get(key) for row in ordered], dtype=dtype) for key, dtype in COLUMNS.items()}
-    columns |= {key: pd.Series([row.get(key) for row in ordered], dtype="object") for key in others}
-    columns |= {KNOB + name: pd.Series([params.get(name) for params in settings], dtype="object") for name in knobs}
+    columns = _columns(ordered, COLUMNS | dict.fromkeys(others, "object"))
+    columns |= {KNOB + str(name): knob for name, knob in _columns(settings, dict.fromkeys(knobs, "object")).items()}
     return pd.DataFrame(columns)
+
+
+def _columns(rows: Sequence[Mapping[str, object]], dtypes: Mapping[str, str]) -> dict[str, "pd.Series[Any]"]:
+    """One column a name; row by row, which with ten thousand of them is twice as fast as column by column."""
+    cells = zip(*[[row.get(name) for name in dtypes] for row in rows], strict=True) if rows else [()] * len(dtypes)
+    return {
+        name: pd.Series(list(column), dtype=dtype) for (name, dtype), column in zip(dtypes.items(), cells, strict=True)
+    }
 
 
 def _longest(row: Mapping[str, object]) -> dict[str, object]:

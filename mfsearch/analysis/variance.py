@@ -52,7 +52,10 @@ def shares_between(values: Floats, codes: Sequence[Codes]) -> list[float]:
 def group_codes(values: Sequence[object]) -> Codes:
     """The number of each value's group; True is not 1, and what cannot be hashed goes by its text."""
     numbers: dict[object, int] = {}
-    return np.array([numbers.setdefault(value_key(value), len(numbers)) for value in values], dtype=np.int64)
+    kinds = {type(value) for value in values}
+    plain = kinds <= {bool} or kinds <= {int, float} or kinds <= {str}  # the usual case, a hundred times a page
+    keys = values if plain else [value_key(value) for value in values]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
 
 
 def value_key(value: object) -> tuple[str, object]:
