@@ -1,6 +1,6 @@
 """Networks side by side, as text: their blocks with the rows aligned, and knobs and metrics where they differ."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 from mfsearch.analysis.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.confidence import shown_probability, shown_training
 from mfsearch.analysis.frame import METRICS, shown, shown_top1
+from mfsearch.analysis.summary import counted
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
 
@@ -44,7 +45,7 @@ def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 
 
 def metric_table(
-    rows: Mapping[str, Mapping[Hashable, Any]], predicted: Mapping[str, Prediction] | None = None
+    rows: Mapping[str, Mapping[Any, Any]], predicted: Mapping[str, Prediction] | None = None
 ) -> pd.DataFrame:
     """The metrics and other facts in which any two trials differ: a row a fact, a column a trial.
 
@@ -55,11 +56,17 @@ def metric_table(
         facts["predicted latency"] = [
             shown_prediction(predicted[name]) if name in predicted else ABSENT for name in rows
         ]
-    differing = [[name, *texts] for name, texts in facts.items() if len(set(texts)) > 1]
-    return pd.DataFrame(differing, columns=["metric", *rows])
+    kept = [[name, *texts] for name, texts in facts.items() if _differ(texts, list(rows.values()))]
+    return pd.DataFrame(kept, columns=["metric", *rows])
 
 
-def shown_latency(row: Mapping[Hashable, Any]) -> str:
+def _differ(texts: list[str], rows: list[Mapping[Any, Any]]) -> bool:
+    """Whether those differ that are trials or have the fact: a published network has no outcome that could."""
+    asked = [text for text, row in zip(texts, rows, strict=True) if "outcome" in row or text != ABSENT]
+    return len(set(asked)) > 1
+
+
+def shown_latency(row: Mapping[Any, Any]) -> str:
     """A trial's latency with its 95 % interval where it has one: "4.99 ms (4.73 to 5.15)"."""
     text = shown("latency_ms", _number(row.get("latency_ms")))
     ends = [_number(row.get(f"latency_{end}_ms")) for end in ("low", "high")]
@@ -74,24 +81,24 @@ def shown_prediction(predicted: Prediction) -> str:
 # --- cells
 
 
-def _text(name: str, row: Mapping[Hashable, Any]) -> str | None:
+def _text(name: str, row: Mapping[Any, Any]) -> str | None:
     value = row.get(name)
     return value if isinstance(value, str) else None
 
 
-def _share(row: Mapping[Hashable, Any]) -> str | None:
+def _share(row: Mapping[Any, Any]) -> str | None:
     share = _number(row.get("front_probability"))
     return None if np.isnan(share) else shown_probability(share)
 
 
-_OTHERS: dict[str, Callable[[Mapping[Hashable, Any]], str | None]] = {
+_OTHERS: dict[str, Callable[[Mapping[Any, Any]], str | None]] = {
     "trained": lambda row: shown_training(row) if row.get("outcome") == "trained" else None,
     "on the front": _share,
     **{name: partial(_text, name) for name in ("tied_with", "outcome", "reason", "origin")},
 }
 
 
-def _fact(row: Mapping[Hashable, Any], name: str) -> str:
+def _fact(row: Mapping[Any, Any], name: str) -> str:
     if name in _OTHERS:
         return _OTHERS[name](row) or ABSENT
     value = _number(row.get(name))
@@ -107,7 +114,7 @@ def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
     tokens, lite, source = config.tokens, config.lite, config.dyrelu.source
     lines: dict[str, _Cells] = {"tokens": {"count": "none"}}
     if tokens.count:
-        lines["tokens"] = {"count": f"{tokens.count} tokens", "dim": f"of {tokens.dim}"}
+        lines["tokens"] = {"count": counted(tokens.count, "token"), "dim": f"of {tokens.dim}"}
     act = {"none": "ReLU", "hswish": "h-swish"}.get(source, f"DyReLU {source}")
     lines["activation"] = {"source": act} | ({} if source == "none" else {"position": config.dyrelu.position})
     lines["stem"] = {"out": str(config.stem), "stride": "stride 2"}

@@ -55,7 +55,8 @@ def part_bars(costs: pd.DataFrame, metric: str, predicted: dict[str, Prediction]
     if metric != PREDICTED:
         axis, unit, scale = label(metric), METRICS[metric].unit, METRICS[metric].scale
     taken = costs[costs[metric] > 0]
-    table = taken.pivot_table(index="place", columns="part", values=metric, aggfunc="sum", fill_value=0.0) * scale
+    taken = taken.assign(cost=taken[metric].astype("float64") * scale)
+    table = taken.pivot_table(index="place", columns="part", values="cost", aggfunc="sum", fill_value=0.0)
     places = [place for place in dict.fromkeys(costs["place"]) if place in table.index]
     parts = []
     for part in (part for part in PARTS if part in table.columns):
@@ -68,7 +69,7 @@ def part_bars(costs: pd.DataFrame, metric: str, predicted: dict[str, Prediction]
 
 
 def draw_parts(bars: PartBars) -> go.Figure:
-    """Bars of the parts in all, the largest stack of nothing else, above bars of the places, stacked by part."""
+    """A bar for each part in all, with its share and interval, above one for each place, stacked by part."""
     rows = (len(bars.parts), len(bars.places))
     figure = make_subplots(rows=2, cols=1, row_heights=list(rows), vertical_spacing=90 / (24 * sum(rows) + 190))
     total = sum(bar.total for bar in bars.parts)
@@ -84,14 +85,17 @@ def draw_parts(bars: PartBars) -> go.Figure:
             "hovertemplate": f"{name}, %{{y}}: %{{x:.4~g}} {bars.unit}<extra></extra>",
         }
         share = f"{bar.total:.3g} {bars.unit}, {bar.total / total:.0%}".replace("%", " %")
-        summed = go.Bar(x=[bar.total], y=[name], text=[share], textposition="auto", showlegend=False, **look)
+        summed = go.Bar(x=[bar.total], y=[name], showlegend=False, **look)
         if not np.isnan(bar.low):
             ends = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": GREY}
             summed.update(error_x=ends | {"array": [bar.high - bar.total], "arrayminus": [bar.total - bar.low]})
         figure.add_trace(summed, row=1, col=1)
+        beside = {"text": share, "showarrow": False, "xanchor": "left", "xshift": 6}
+        figure.add_annotation(x=np.fmax(bar.total, bar.high), y=name, row=1, col=1, **beside)
         figure.add_trace(go.Bar(x=bar.values, y=bars.places, **look), row=2, col=1)
     figure.update_yaxes(autorange="reversed", type="category")
-    figure.update_xaxes(title=f"{bars.axis}, of each part", rangemode="tozero", row=1, col=1)
+    widest = max((float(np.fmax(bar.total, bar.high)) for bar in bars.parts), default=1.0)
+    figure.update_xaxes(title=f"{bars.axis}, of each part", range=[0, 1.2 * widest], row=1, col=1)
     figure.update_xaxes(title=f"{bars.axis}, of each block", rangemode="tozero", row=2, col=1)
     figure = finish(figure, height=24 * sum(rows) + 190)
-    return figure.update_layout(barmode="stack", bargap=0.25, margin={"l": 110, "b": 90})
+    return figure.update_layout(barmode="stack", bargap=0.25, margin={"l": 110, "r": 90, "b": 90})
