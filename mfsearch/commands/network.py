@@ -88,6 +88,8 @@ def latency(args: argparse.Namespace) -> int:
     """Measure networks, in ONNX Runtime beside the reference network or by a user's runner, and print milliseconds."""
     import torch
 
+    from mfsearch.analysis.kept_latency import BREAKDOWN, kept_line
+    from mfsearch.commands.keep import kept
     from mfsearch.cost.breakdown import measure_breakdown
     from mfsearch.cost.latency import LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
@@ -112,28 +114,30 @@ def latency(args: argparse.Namespace) -> int:
         print(_reference(meter, args.batch))
         print(f"{'network':<24}{'madds (M)':>11}{'ms':>9}{'interval':>19}{'x reference':>13}  note")
     rows = {}
-    for name, config in configs.items():
-        with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
-            path = Path(folder) / "model.onnx"
-            export_onnx(MobileFormer(config), config.resolution, path, batch=args.batch)
-            found = meter.measure(path)
-            if isinstance(found, RunnerLatency) and runner is not None:
-                meter = dataclasses.replace(runner, device=found.device)  # one table is of one device
-            costs = {"arch_id": config.arch_id, "madds": count_madds(config), "batch": args.batch}
-            row: dict[str, Any] = costs | found.as_dict()
-            if not args.json:
-                print(_latency_line(name, row), flush=True)
-            if args.breakdown:
-                row["breakdown"] = measure_breakdown(path).as_dict()
+    with kept(args.results, BREAKDOWN, quiet=args.json) as lines:
+        for name, config in configs.items():
+            with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+                path = Path(folder) / "model.onnx"
+                export_onnx(MobileFormer(config), config.resolution, path, batch=args.batch)
+                found = meter.measure(path)
+                if isinstance(found, RunnerLatency) and runner is not None:
+                    meter = dataclasses.replace(runner, device=found.device)  # one table is of one device
+                costs = {"arch_id": config.arch_id, "madds": count_madds(config), "batch": args.batch}
+                row: dict[str, Any] = costs | found.as_dict()
                 if not args.json:
-                    print(_breakdown_lines(row["breakdown"]), flush=True)
-            if args.int8:
-                from mfsearch.commands.int8 import int8_columns, shown_agreement
+                    print(_latency_line(name, row), flush=True)
+                if args.breakdown:
+                    row["breakdown"] = measure_breakdown(path).as_dict()
+                    lines.append(kept_line(name, config.resolution, row, row["passport"], threads=1))
+                    if not args.json:
+                        print(_breakdown_lines(row["breakdown"]), flush=True)
+                if args.int8:
+                    from mfsearch.commands.int8 import int8_columns, shown_agreement
 
-                row["int8"] = int8_columns(name, config, path, meter, args)
-                if not args.json:
-                    print(f"{_latency_line('  in int8', costs | row['int8'])}\n    {shown_agreement(row['int8'])}")
-        rows[name] = row
+                    row["int8"] = int8_columns(name, config, path, meter, args)
+                    if not args.json:
+                        print(f"{_latency_line('  in int8', costs | row['int8'])}\n    {shown_agreement(row['int8'])}")
+            rows[name] = row
     if args.json:
         print(json.dumps(rows, indent=1))
     return 0

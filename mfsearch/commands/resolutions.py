@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from mfsearch.analysis.kept_latency import BY_SIZE, kept_line
+from mfsearch.commands.keep import kept
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency import Latency, LatencyMeter
 from mfsearch.cost.madds import count_madds
@@ -18,6 +20,7 @@ from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
 from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.model import MobileFormer
+from mfsearch.search.settings import without_password
 
 BESIDE = "MobileNetV3-Large"
 FIGURE = "latency-by-size.html"
@@ -39,23 +42,25 @@ def print_resolutions(
     if not args.json:
         print(f"beside {BESIDE} at the same size, all with a batch of {args.batch}\n")
         print(f"{'px':>5}  {'network':<24}{'madds (M)':>11}{'ms':>10}{'interval':>21}{'x MobileNetV3':>15}  note")
-    for side in sides:
-        beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
-        found = _measured(mobilenet_v3_large(), side, meter, args.batch)
-        if isinstance(meter, Runner) and isinstance(found, RunnerLatency):
-            meter = dataclasses.replace(meter, device=found.device)  # one table is of one device
-        beside |= found.as_dict()
-        for name, config in configs.items():
-            at = dataclasses.replace(config, resolution=side)
-            row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
-            row |= _measured(MobileFormer(at), side, meter, args.batch).as_dict()
-            row["times_mobilenet_v3"] = row["latency_ms"] / beside["latency_ms"]
-            rows.append(row)
+    with kept(args.results, BY_SIZE, quiet=args.json) as lines:
+        for side in sides:
+            beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
+            found = _measured(mobilenet_v3_large(), side, meter, args.batch)
+            if isinstance(meter, Runner) and isinstance(found, RunnerLatency):
+                meter = dataclasses.replace(meter, device=found.device)  # one table is of one device
+            beside |= found.as_dict()
+            for name, config in configs.items():
+                at = dataclasses.replace(config, resolution=side)
+                row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
+                row |= _measured(MobileFormer(at), side, meter, args.batch).as_dict()
+                row["times_mobilenet_v3"] = row["latency_ms"] / beside["latency_ms"]
+                rows.append(row)
+                if not args.json:
+                    print(_line(row), flush=True)
+            rows.append(beside | {"times_mobilenet_v3": 1.0})
+            lines += [_kept(row, meter) for row in rows[-1 - len(configs) :]]
             if not args.json:
-                print(_line(row), flush=True)
-        rows.append(beside | {"times_mobilenet_v3": 1.0})
-        if not args.json:
-            print(_line(rows[-1]), flush=True)
+                print(_line(rows[-1]), flush=True)
     if args.json:
         print(json.dumps(rows, indent=1))
     figure = args.figure or Path(FIGURE)
@@ -86,6 +91,14 @@ def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: 
         path = Path(folder) / "model.onnx"
         export_onnx(model, side, path, batch=batch)
         return meter.measure(path)
+
+
+def _kept(row: dict[str, Any], meter: LatencyMeter | Runner) -> dict[str, object]:
+    """A row as it is kept; of a user's program that names no device, the command stands for it."""
+    if not isinstance(meter, Runner):
+        return kept_line(row["name"], row["resolution"], row, row["passport"], meter.passport.threads)
+    device = {"device": meter.device} if meter.device else {"latency_cmd": without_password(meter.command)}
+    return kept_line(row["name"], row["resolution"], row, device, threads=None)
 
 
 def _title(meter: LatencyMeter | Runner, batch: int) -> str:

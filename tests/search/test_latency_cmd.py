@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mfsearch.analysis.kept_latency import read_kept
 from mfsearch.cli import main
 from mfsearch.commands.resolutions import parse_sides
 from mfsearch.search.study import MANIFEST, read_manifest, read_trials
@@ -175,7 +176,7 @@ def test_first_weights_are_not_judged_in_int8(
 def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     figure = phone / "figure.html"
     argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--figure", str(figure)]
-    argv += ["--batch", "2"]
+    argv += ["--batch", "2", "--results", str(phone / "results")]
     assert main([*argv, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     names = ["mf-26m", "MobileNetV3-Large"]
@@ -188,6 +189,13 @@ def test_resolutions_are_measured_beside_mobilenet_and_drawn(phone: Path, capsys
     assert "phone, batch 2" in figure.read_text()
     assert main([*argv, "--resolutions", "32"]) == 0
     said = capsys.readouterr().out
+    kept = phone / "results" / "latency" / "by-size.jsonl"
+    assert f"kept      {kept}\n" in said
+    found = read_kept([kept])
+    sides = [(row.name, row.resolution, row.batch) for row in found.rows]
+    assert sides == [(name, side, 2) for side in (32, 64, 32) for name in names]
+    assert {(row.latency_ms, row.threads, row.passport["device"]) for row in found.rows} == {(2.0, None, "phone")}
+    assert found.unread == 0
     assert "beside MobileNetV3-Large at the same size, all with a batch of 2\n" in said
     assert "the reference's those of one" not in said
     assert said.count("1.00  phone\n") == 2
@@ -197,7 +205,8 @@ def test_resolutions_are_of_one_device(phone: Path, capsys: pytest.CaptureFixtur
     """It names itself after the file that it is given."""
     code = "import json, sys; print(json.dumps({'latency_ms': 7, 'device': str(len(sys.stdin.buffer.read()))}))"
     argv = ["latency", "mf-26m", "--resolutions", "32", "--latency-cmd", shlex.join([sys.executable, "-c", code])]
-    assert main([*argv, "--figure", str(phone / "figure.html")]) == 1
+    results = ["--results", str(phone / "results")]
+    assert main([*argv, *results, "--figure", str(phone / "figure.html")]) == 1
     assert "--latency-cmd must go on measuring on '" in capsys.readouterr().err
 
 
@@ -222,12 +231,23 @@ def test_rows_are_printed_before_the_figure_can_fail(
     def full(*_: object) -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr("mfsearch.analysis.figures.write_figure", full)
+    monkeypatch.setattr("mfsearch.analysis.figures.style.write_figure", full)
     argv = ["latency", "mf-26m", "--resolutions", "32", "--latency-cmd", command(phone), "--json"]
+    argv += ["--results", str(phone / "results")]
     assert main([*argv, "--figure", str(phone / "figure.html")]) == 1
     said = capsys.readouterr()
     assert len(json.loads(said.out)) == 2
     assert "no space left" in said.err
+
+
+def test_where_nothing_can_be_kept_one_line_says_so(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (phone / "results").write_text("a file, and no folder")
+    argv = ["latency", "mf-26m", "--resolutions", "32,64", "--latency-cmd", command(phone), "--json"]
+    assert main([*argv, "--results", str(phone / "results"), "--figure", str(phone / "figure.html")]) == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)) == 4
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"mfsearch: these figures are not kept, cannot write {phone / 'results' / 'latency'}")
 
 
 @pytest.mark.parametrize(

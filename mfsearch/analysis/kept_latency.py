@@ -1,0 +1,206 @@
+"""Measured latency that was kept, one JSON object a line, and read again by device.
+
+`mfsearch latency --breakdown` and `--resolutions` append what they measured to RESULTS/latency/. A figure belongs to
+the passport beside it, and figures of two passports are never put side by side.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FOLDER = "latency"  # under the results folder
+BREAKDOWN, BY_SIZE = "breakdown.jsonl", "by-size.jsonl"
+# Parts as a breakdown names them (mfsearch.cost.breakdown, which needs onnx), and what is left of a run: what the
+# runtime does between operators.
+PARTS = {
+    "mobile": "Mobile",
+    "dyrelu": "DyReLU",
+    "to_former": "Mobile->Former",
+    "former": "Former",
+    "to_mobile": "Mobile<-Former",
+    "head": "head",
+}
+REST = "rest"
+
+Passport = Mapping[str, object]
+
+
+class KeptRow(NamedTuple):
+    """One network measured at one image size. arch_id and madds: None of MobileNetV3-Large. parts_ms: by part, empty
+    where it was measured whole; whole_ms: a run of it beside the profiled ones, None likewise. threads: None where a
+    user's program decided. measured: when, UTC."""
+
+    name: str
+    arch_id: str | None
+    madds: int | None
+    resolution: int
+    batch: int
+    threads: int | None
+    latency_ms: float
+    latency_low_ms: float | None
+    latency_high_ms: float | None
+    disturbed: bool | None
+    parts_ms: dict[str, float]
+    whole_ms: float | None
+    passport: dict[str, object]
+    measured: str
+
+
+class Kept(NamedTuple):
+    """What was read: rows in the order of the files' lines, and how many lines were none of ours."""
+
+    rows: list[KeptRow]
+    unread: int
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def kept_line(
+    name: str, resolution: int, measured: Mapping[str, Any], passport: Passport, threads: int | None
+) -> dict[str, object]:
+    """A measurement as it is kept. measured: a row of `mfsearch latency --json`, where it has a breakdown with that."""
+    parts = measured.get("breakdown") or {}
+    columns = ("arch_id", "madds", "batch", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "disturbed")
+    return {
+        "name": name,
+        "resolution": resolution,
+        **{column: measured.get(column) for column in columns},
+        "threads": threads,
+        **{column: parts[column] for column in ("parts_ms", "sum_ms", "whole_ms", "nodes") if column in parts},
+        "passport": dict(passport),
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def append_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
+    """Append whole lines in one write, after a line that a kill cut short; OSError where the file takes none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            text = ("" if file.read(1) == b"\n" else "\n") + text
+        file.write(text.encode())
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def kept_folders(results: Path, study: Path) -> list[Path]:
+    """Where a study's explorer finds kept figures: `latency/` of the results folder and of its `reference/`, and
+    `latency/` beside the study where it lies elsewhere; those that are there, each once."""
+    places = [results / FOLDER, results / "reference" / FOLDER, study.parent / FOLDER]
+    return list({place.resolve(): place for place in places if place.is_dir()}.values())
+
+
+def read_kept(paths: Sequence[Path]) -> Kept:
+    """The lines of these files; a file that is not there has none. A last line that was cut short is passed over, as
+    its writer may be at it; any other that is none of ours counts as unread."""
+    rows: list[KeptRow] = []
+    unread = 0
+    for path in paths:
+        try:
+            text = path.read_bytes().decode("utf-8", errors="replace")
+        except OSError:
+            unread += path.exists()
+            continue
+        for line in text.split("\n")[:-1]:  # what follows the last line's end is empty, or cut
+            row = _row(line)
+            if row is not None:
+                rows.append(row)
+            elif line.strip():
+                unread += 1
+    return Kept(rows, unread)
+
+
+def _row(line: str) -> KeptRow | None:
+    try:
+        values = json.loads(line)
+        parts = {part: float(ms) for part, ms in (values.get("parts_ms") or {}).items()}
+        if not isinstance(values["passport"], dict) or not set(parts) <= set(PARTS):
+            return None
+        return KeptRow(
+            name=str(values["name"]),
+            arch_id=_maybe(str, values.get("arch_id")),
+            madds=_maybe(int, values.get("madds")),
+            resolution=int(values["resolution"]),
+            batch=int(values["batch"]),
+            threads=_maybe(int, values.get("threads")),
+            latency_ms=float(values["latency_ms"]),
+            latency_low_ms=_maybe(float, values.get("latency_low_ms")),
+            latency_high_ms=_maybe(float, values.get("latency_high_ms")),
+            disturbed=_maybe(bool, values.get("disturbed")),
+            parts_ms=parts,
+            whole_ms=_maybe(float, values.get("whole_ms")),
+            passport=values["passport"],
+            measured=str(values["measured"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _maybe(kind: Any, value: Any) -> Any:
+    return None if value is None else kind(value)
+
+
+def by_passport(rows: Sequence[KeptRow]) -> list[tuple[Passport, list[KeptRow]]]:
+    """The rows of each device, the one measured last first."""
+    groups: dict[str, list[KeptRow]] = {}
+    for row in rows:
+        groups.setdefault(json.dumps(row.passport, sort_keys=True), []).append(row)
+    ordered = sorted(groups.values(), key=lambda group: max(row.measured for row in group), reverse=True)
+    return [(group[0].passport, group) for group in ordered]
+
+
+def latest(rows: Sequence[KeptRow]) -> list[KeptRow]:
+    """Of each network at each size and batch the measurement that was made last, in the order of the first ones."""
+    found: dict[tuple[object, ...], KeptRow] = {}
+    for row in rows:
+        key = (row.arch_id or row.name, row.resolution, row.batch)
+        if key not in found or row.measured >= found[key].measured:
+            found[key] = row
+    return list(found.values())
+
+
+def parts_of(row: KeptRow) -> dict[str, float]:
+    """Milliseconds by part of a network that has a breakdown, in the order of PARTS, then the rest of a run: what the
+    runtime needs between operators. It is never below 0: where the parts sum to more than a run, they stay as they are.
+    """
+    parts = {part: row.parts_ms.get(part, 0.0) for part in PARTS}
+    return parts | {REST: max(0.0, (row.whole_ms or 0.0) - sum(parts.values()))}
+
+
+# --- passports -----------------------------------------------------------------------------------------------------
+
+
+def passport_text(passport: Passport | None) -> str:
+    """A device in one line: "AMD EPYC, 2 cores, governor unknown, 1 thread, onnxruntime 1.32.0, ..."."""
+    if not passport:
+        return "a device of which nothing is recorded"
+    if "cpu" not in passport:
+        return ", ".join(str(value) for value in passport.values() if value) or "a device without a name"
+    threads = passport.get("threads")
+    facts = [
+        passport["cpu"],
+        f"{passport.get('cores', '?')} cores",
+        f"governor {passport.get('governor', 'unknown')}",
+        f"{threads} thread{'' if threads == 1 else 's'}",
+        f"{passport.get('runtime', 'runtime')} {passport.get('runtime_version', 'unknown')}",
+        passport.get("provider"),
+        passport.get("system"),
+    ]
+    return ", ".join(str(fact) for fact in facts if fact)
+
+
+def passport_differences(passport: Passport, other: Passport, names: tuple[str, str]) -> list[str]:
+    """What two devices differ in: "runtime_version: 1.32.0 in the study, 1.31.0 in these figures"."""
+    fields = dict.fromkeys([*passport, *other])
+    return [
+        f"{field}: {passport.get(field, 'not recorded')} {names[0]}, {other.get(field, 'not recorded')} {names[1]}"
+        for field in fields
+        if passport.get(field) != other.get(field)
+    ]
