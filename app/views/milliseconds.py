@@ -1,15 +1,202 @@
 """Where do the milliseconds go?"""
 
+from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mfsearch.analysis.figures.latency import (
+    draw_against_madds,
+    draw_parts,
+    draw_predictions,
+    draw_resolutions,
+    draw_twice,
+    part_bar,
+    resolution_lines,
+)
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.kept_latency import (
+    BREAKDOWN,
+    BY_SIZE,
+    KeptRow,
+    Passport,
+    by_passport,
+    kept_folders,
+    latest,
+    passport_differences,
+    passport_text,
+    read_kept,
+)
+from mfsearch.analysis.milliseconds import (
+    Timed,
+    correlation_in_words,
+    disturbed_in_words,
+    prediction_accuracy,
+    screen_in_words,
+    timed_trials,
+    turned_down,
+    twice_in_words,
+)
+from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
+from mfsearch.analysis.summary import counted, study_limits, study_objectives, why_no_front
+
 if TYPE_CHECKING:
-    from app import load
+    from app import load, state
 else:
     import load
+    import state
+
+OPEN = "An open mark was measured on a disturbed machine."
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    passport = _passport(study)
+    st.text(f"Latencies of this study belong to {passport_text(passport)}." if passport else "It measured no latency.")
+    trials = timed_trials(study.frame)
+    if trials:
+        st.text(disturbed_in_words(trials))
+    chosen = _ask_trial(study)
+    folders = kept_folders(study.results, study.path)
+    parts, by_size = (read_kept([folder / name for folder in folders]) for name in (BREAKDOWN, BY_SIZE))
+    if unread := parts.unread + by_size.unread:
+        st.text(f"{counted(unread, 'line')} of kept figures could not be read.")
+    _show_parts(study, parts.rows, chosen)
+    _show_sizes(study, by_size.rows)
+    _show_trials(study, trials, chosen)
+
+
+def _ask_trial(study: load.Study) -> int | None:
+    """The trial whose milliseconds are asked for: the chosen one, else the best of the front; None without any."""
+    frame = study.frame
+    numbers = frame.loc[frame["madds"].notna(), "number"].tolist()
+    if not numbers:
+        st.container(border=True).text(why_no_front(frame))
+        return None
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    front = pareto_front(within(frame, study_limits(study.manifest)), objectives).sort_values("top1")["number"].tolist()
+    asked = state.trial(set(numbers))
+    start = asked if asked is not None else int(front[-1] if front else numbers[0])
+    names = dict(zip(frame["number"], frame["origin"], strict=True))
+    if st.session_state.get("milliseconds-trial") not in numbers or asked is not None:
+        st.session_state["milliseconds-trial"] = start
+    number: int = st.columns(2)[0].selectbox(
+        "Trial",
+        numbers,
+        format_func=lambda number: f"{number}: {names[number]}",
+        key="milliseconds-trial",
+        on_change=lambda: state.choose(st.session_state["milliseconds-trial"]),
+    )
+    return number
+
+
+def _show_parts(study: load.Study, rows: Sequence[KeptRow], chosen: int | None) -> None:
+    st.subheader("By part")
+    with_parts = [row for row in rows if row.parts_ms]
+    arch_ids = {} if chosen is None else dict(zip(study.frame["number"], study.frame["arch_id"], strict=True))
+    own = _ask_device(study, with_parts, "parts")
+    found = {row.arch_id: row for row in latest(own) if row.batch == 1}  # of two sizes of a network the ids differ
+    picked = [] if chosen is None else [chosen, *(pin for pin in state.pins(set(arch_ids)) if pin != chosen)]
+    first = {arch_ids[number]: f"trial {number}" for number in picked if arch_ids[number] in found}
+    names = first | {row.arch_id: _name(row, arch_ids) for row in found.values() if row.arch_id not in first}
+    rest = sorted((row for row in found.values() if row.arch_id not in first), key=lambda row: row.latency_ms)
+    bars = [part_bar(row, names[row.arch_id]) for row in [*(found[arch_id] for arch_id in first), *rest]]
+    if bars:
+        st.plotly_chart(draw_parts(bars), config=CONFIG, key="parts")
+        st.caption(
+            "ONNX Runtime's own profile, one image, one thread. The rest is what a run takes beyond its operators. "
+            "A star: the latency was measured on a disturbed machine."
+        )
+    else:
+        st.text("No network was measured by part yet.")
+    if chosen is not None and arch_ids[chosen] not in found:
+        st.text(f"Trial {chosen} was not measured by part on this device. This does it, and keeps it for this page:")
+        st.code(_latency_command(study, chosen, "--breakdown"), language="bash", wrap_lines=True)
+
+
+def _show_sizes(study: load.Study, rows: Sequence[KeptRow]) -> None:
+    st.subheader("Against the size of the image")
+    own = _ask_device(study, rows, "sizes")
+    batches = sorted({row.batch for row in own})
+    if not batches:
+        st.text("No network was measured at several sizes yet. This measures one beside MobileNetV3-Large:")
+        st.code("mfsearch latency mf-151m --resolutions 160..768", language="bash", wrap_lines=True)
+        return
+    batch = batches[0] if len(batches) == 1 else st.selectbox("Images at once", batches, key="batch")
+    shown = [row for row in latest(_by_name(own)) if row.batch == batch]
+    lines = resolution_lines([row._asdict() for row in shown])
+    st.plotly_chart(draw_resolutions(lines, f"batch {batch}"), config=CONFIG, key="sizes")
+    if disturbed := sum(bool(row.disturbed) for row in shown):
+        st.caption(f"{disturbed} of {counted(len(shown), 'measurement')} disturbed by other work.")
+
+
+def _show_trials(study: load.Study, trials: Sequence[Timed], chosen: int | None) -> None:
+    """What the study's own measurements say: against predictions, against multiply-adds, at the end of the run."""
+    limits = study_limits(study.manifest)
+    left, right = st.columns(2)
+    with left:
+        st.subheader("As predicted?")
+        st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
+        if any(one.predicted is not None for one in trials):
+            figure = draw_predictions(trials, limits.get("latency_ms"))
+            st.plotly_chart(figure, config=CONFIG, key="predictions")
+            st.caption(OPEN)
+    with right:
+        st.subheader("As multiply-adds say?")
+        st.text(correlation_in_words(trials, limits))
+        if len(trials) > 1:
+            st.plotly_chart(draw_against_madds(trials, chosen), config=CONFIG, key="against-madds")
+            st.caption(OPEN)
+    if words := twice_in_words(trials):
+        st.subheader("The same at the end?")
+        st.text(words)
+        st.plotly_chart(draw_twice(trials), config=CONFIG, key="twice")
+        st.caption(OPEN)
+
+
+def _ask_device(study: load.Study, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:
+    """The rows of one device: the study's where it has any, another on demand; how it differs from that is said."""
+    devices = by_passport(rows)
+    if not devices:
+        return []
+    passport = _passport(study)
+    own = next((at for at, (device, _) in enumerate(devices) if device == passport), 0)
+    at = own
+    if len(devices) > 1:
+        at = st.selectbox(
+            "Device",
+            range(len(devices)),
+            own,
+            format_func=lambda at: passport_text(devices[at][0]),
+            key=f"device-{key}",
+        )
+    device, found = devices[at]
+    if passport and (differing := passport_differences(passport, device, ("in the study", "here"))):
+        st.text(f"Measured on another device than the study's latencies: {'; '.join(differing)}.")
+    else:
+        st.text(f"Measured on {'the device of this study' if passport else passport_text(device)}.")
+    return found
+
+
+def _by_name(rows: Sequence[KeptRow]) -> list[KeptRow]:
+    """The rows with one name for one network at one size, the last it was measured under."""
+    names = {(row.arch_id, row.resolution): row.name for row in rows}
+    return [row._replace(name=names[row.arch_id, row.resolution]) for row in rows]
+
+
+def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
+    """What a bar is called: the trial of this study that the network is, else the name that it was measured under."""
+    number = next((number for number, arch_id in arch_ids.items() if arch_id == row.arch_id), None)
+    name = row.name if number is None or ":" not in row.name else f"trial {number}"
+    return name if row.resolution == 224 else f"{name}, {row.resolution} px"
+
+
+def _latency_command(study: load.Study, number: int, option: str) -> str:
+    results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
+    return f"mfsearch latency {quote(f'{study.command}:{number}')} {option}{results}"
+
+
+def _passport(study: load.Study) -> Passport | None:
+    passport = study.manifest.get("passport")
+    return passport if isinstance(passport, dict) else None

@@ -1,15 +1,195 @@
 """Was the search any good?"""
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from mfsearch.analysis.figures.history import (
+    AXES,
+    draw_history,
+    draw_proposers,
+    draw_reasons,
+    draw_speed,
+    draw_spent,
+    history_line,
+    median_line,
+    speed_points,
+)
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.history import (
+    CONTROL,
+    TRAINED,
+    comparison,
+    differences,
+    in_band,
+    is_control,
+    shared_box,
+    shared_objectives,
+    study_history,
+)
+from mfsearch.analysis.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
+from mfsearch.analysis.outcomes import (
+    asked_trainings,
+    clock,
+    grouped_reasons,
+    proposers,
+    spent_on_training,
+    time_in_words,
+)
+from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
+from mfsearch.analysis.summary import counted, study_limits, study_objectives, why_no_front
+from mfsearch.units import format_seconds
+
 if TYPE_CHECKING:
-    from app import load
+    from app import load, state
 else:
     import load
+    import state
+
+HOW = (
+    "Hypervolume is the room that the front dominates, from a reference point: the worst trained network of these "
+    "studies in each objective, moved out by a tenth of their range. The box reaches from there to the best of each "
+    "objective, and is the same for all that are shown. Networks count with the top1 of their short training, whoever "
+    "was trained longer."
+)
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    _show_status(study)
+    if study.frame.empty:
+        st.container(border=True).text(why_no_front(study.frame))
+        return
+    _show_history(study)
+    _show_outcomes(study)
+    _show_time(study)
+    st.subheader("Was predicted latency right?")
+    trials = timed_trials(study.frame)
+    st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
+
+
+@st.fragment(run_every=load.POLL_S)
+def _show_status(study: load.Study) -> None:
+    """Whether a search is at work, and how far it is: of the trials that the page shows, as the rest of it."""
+    from mfsearch.search.study import is_being_written
+
+    frame, asked = study.frame, asked_trainings(study.manifest)
+    trained = int(frame["outcome"].isin(TRAINED).sum())
+    words = [
+        {True: "A search is writing this study.", False: "No search is writing it.", None: ""}[
+            is_being_written(study.path)
+        ]
+    ]
+    of = "" if asked is None else f" of {asked:,} asked for when the study began"
+    words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
+    if (taken := clock(frame, study.manifest)) is not None:
+        ago = format_seconds(max(0.0, (datetime.now(UTC) - taken.last).total_seconds()))
+        words.append(f"The last result came {ago} ago, {taken.last.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+    st.text(" ".join(word for word in words if word))
+
+
+def _show_history(study: load.Study) -> None:
+    st.subheader("Better than chance?")
+    manifests = _other_manifests(study)
+    random = study.manifest.get("sampler") == CONTROL
+    fits = [
+        name
+        for name, (_, other) in manifests.items()
+        if (is_control(other, study.manifest) if random else is_control(study.manifest, other))
+    ]
+    if not fits:
+        st.text(
+            "This study draws at random itself; none beside it differs in the sampler alone."
+            if random
+            else "No random control is beside this study: one with the same settings and --sampler random."
+        )
+    chosen: list[str] = []
+    left, right = st.columns([2, 1], vertical_alignment="bottom")
+    if manifests:
+        asked = [name for name in st.query_params.get("beside", "").split(",") if name in manifests]
+        keep = partial(_keep_chosen, "beside")
+        chosen = left.multiselect(
+            "Beside", list(manifests), default=asked or fits, key="beside", on_change=keep, placeholder="another study"
+        )
+    axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
+    others = [load.load_study(manifests[name][0], study.results) for name in chosen]
+
+    frames = [in_band(one.frame, study.manifest) for one in (study, *others)]
+    objectives = shared_objectives(frames, study_objectives(study.manifest))
+    box = shared_box(frames, objectives)
+    if box is None or len(objectives) < 2:
+        st.container(border=True).text(why_no_front(study.frame))
+        return
+    left_out = int((study.frame["top1"].notna() & in_band(study.frame, study.manifest)["top1"].isna()).sum())
+    named = zip((study, *others), frames, strict=True)
+    own, *theirs = (study_history(one.name, frame, objectives, box) for one, frame in named)
+    if others:
+        st.text(comparison(own, theirs))
+    line = history_line(own, axis)
+    median = median_line(theirs, axis) if len(theirs) > 1 else None
+    figure = draw_history(line, [history_line(one, axis) for one in theirs], median, axis)
+    st.plotly_chart(figure, config=CONFIG, key="history")
+    for other in others:
+        found = differences(study.manifest, other.manifest)
+        sampler = f"{other.name}: sampler {other.manifest.get('sampler')}, here {study.manifest.get('sampler')}"
+        st.text(
+            f"{sampler}; " + ("; ".join(found) if found else "no other setting differs but the seed, if that") + "."
+        )
+    small = f" {counted(left_out, 'network')} below the budget's band left out, as no draw could be there."
+    st.caption(f"{HOW} Objectives: {', '.join(objectives)}.{small if left_out else ''}")
+
+
+def _show_outcomes(study: load.Study) -> None:
+    frame = study.frame
+    st.subheader("What became of the trials")
+    reasons = grouped_reasons(frame)
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    front = pareto_front(within(frame, study_limits(study.manifest)), objectives)["number"].tolist()
+    left, right = st.columns(2)
+    left.text("Who proposed them")
+    left.plotly_chart(draw_proposers(proposers(frame, front)), config=CONFIG, key="proposers")
+    right.text("Why they were not trained to the end")
+    if reasons:
+        right.plotly_chart(draw_reasons(reasons), config=CONFIG, key="reasons")
+        lost = frame.loc[frame["outcome"] != "trained", ["number", "outcome", "origin", "reason"]]
+        with st.expander(f"Each of the {len(lost):,} with its reason"):
+            st.dataframe(lost.rename(columns={"number": "trial"}), hide_index=True, key="reasons-list")
+    else:
+        right.text("All were.")
+
+
+def _show_time(study: load.Study) -> None:
+    st.subheader("Where the time went")
+    spent = spent_on_training(study.frame, study.manifest)
+    st.text(time_in_words(spent, clock(study.frame, study.manifest)))
+    if not spent:
+        return
+    left, right = st.columns(2)
+    if len(spent) > 1:  # of one length the sentence says it all
+        right.plotly_chart(draw_spent(spent), config=CONFIG, key="spent")
+    if points := speed_points(study.frame):
+        left.plotly_chart(draw_speed(points), config=CONFIG, key="speed")
+
+
+def _other_manifests(study: load.Study) -> Mapping[str, tuple[Path, Mapping[str, object]]]:
+    """The studies to compare with, by name: those of the results folder and those beside this one."""
+    from mfsearch.search.study import list_studies, read_manifest
+
+    found: dict[str, tuple[Path, Mapping[str, object]]] = {}
+    for folder in dict.fromkeys([study.path.parent, study.results]):
+        for name in list_studies(folder):
+            if (folder / name).resolve() == study.path.resolve() or name in found:
+                continue
+            with suppress(ValueError):  # no manifest of ours: not a study
+                found[name] = folder / name, read_manifest(folder / name)
+    return found
+
+
+def _keep_chosen(key: str) -> None:
+    names: Sequence[str] = st.session_state[key]
+    state.put(key, ",".join(names))

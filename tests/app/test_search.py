@@ -1,0 +1,172 @@
+import fcntl
+import sys
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from benchmarks.simulated_study import write_study
+from mfsearch.explore import app_path
+from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
+
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+class Explorer:
+    """The explorer, open at one page."""
+
+    def __init__(self, results: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.results, self.page, self.monkeypatch = results, page, monkeypatch
+        monkeypatch.setitem(
+            sys.modules, "__main__", sys.modules["__main__"]
+        )  # AppTest puts the page there, and leaves it
+
+    def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
+        folder = self.results / name
+        write_study(folder, manifest, rows)
+        return folder
+
+    def open(self, *args: str, **query: str) -> AppTest:
+        self.monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={self.results}", *args])
+        app = AppTest.from_file(app_path(), default_timeout=60)
+        app.query_params.update({"page": self.page} | query)
+        app.run()
+        assert not app.exception, app.exception[0].value
+        return app
+
+
+def texts(app: AppTest) -> str:
+    return "\n".join([element.value for element in (*app.text, *app.markdown, *app.caption)])
+
+
+@pytest.fixture
+def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    return Explorer(tmp_path / "results", "Search", monkeypatch)
+
+
+SEARCHED: dict[str, object] = MANIFEST | {"sampler": "gp", "budget": {"low": 60e6, "high": 150e6, "stated": True}}
+CHANCE: dict[str, object] = SEARCHED | {"sampler": "random", "seed": 3}
+
+
+def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Explorer(REFERENCE, "Search", monkeypatch).open("--study=fast151")
+    assert app.header[0].value == "Was the search any good?"
+    assert app.multiselect(key="beside").value == ["fast151-random"]
+    said = texts(app)
+    assert "After 13 trainings each, fast151 covers" in said
+    assert "one run of each" in said
+    assert "no other setting differs but the seed" in said
+    assert "2 networks below the budget's band left out" in said
+    assert "48 trials, 16 networks trained of 16 asked for" in said
+    assert "16 trainings took 12m 29s of one core." in said
+    assert "187 draws predicted to be too slow were turned down" in said
+    assert "latency \\u2026 ms is over the limit 5 ms" in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
+    assert len(app.dataframe[0].value) == 32
+
+
+def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Explorer(REFERENCE, "Search", monkeypatch).open("--study=cifar10-150M-10ms")
+    said = texts(app)
+    assert app.multiselect(key="beside").value == []
+    assert "No random control is beside this study" in said
+    assert "When trials finished was not recorded" in said
+    app.multiselect(key="beside").set_value(["fast151"]).run()
+    assert not app.exception
+    assert "fast151: sampler auto, here tpe; budget, low:" in texts(app)
+    assert "latency limit: 10 ms here, 5 ms there" in texts(app)
+    assert app.query_params["beside"] == "fast151"
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "The study holds no trials yet."),
+        (failed(3), "No trial was trained"),
+        ([row(0)], "1 trial, 1 network trained."),
+        ([row(0, None), row(1, float("nan"))], "none has every metric"),
+        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "2 networks trained"),
+        (
+            [row(0, float("nan")), *study()[1:], row(12, latency_ms=float("nan"), train_seconds=float("nan"))],
+            "13 trials",
+        ),
+        (longer_study(), "rung 1"),
+    ],
+    ids=["empty", "failed", "one", "no top1", "over the limit", "NaN", "longer"],
+)
+def test_a_study_of_any_kind_gets_a_sentence(explorer: Explorer, rows: list[dict[str, object]], sentence: str) -> None:
+    explorer.add("odd", rows)
+    app = explorer.open()
+    charts = "".join(chart.proto.spec for chart in app.get("plotly_chart"))
+    assert sentence in texts(app) + charts
+
+
+def test_failures_are_shown_with_their_reason(explorer: Explorer) -> None:
+    explorer.add("odd", failed(3))
+    app = explorer.open()
+    assert app.dataframe[0].value["reason"].tolist() == ["loss became NaN"] * 3
+    assert "0 on the front" in app.get("plotly_chart")[0].proto.spec
+    assert "nothing to say of where the time went" in texts(app)
+
+
+def test_several_controls_are_shown_with_their_median(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    for name in ("a", "b"):
+        explorer.add(name, study(8), CHANCE)
+    explorer.add("wide", study(8), CHANCE | {"latency_limit_ms": 9.0})
+    app = explorer.open("--study=mine")
+    assert sorted(app.multiselect(key="beside").value) == ["a", "b"]
+    assert "the median of 2 other studies" in texts(app)
+    assert '"median of 2"' in app.get("plotly_chart")[0].proto.spec
+    app.multiselect(key="beside").set_value(["wide"]).run()
+    assert "latency limit: 7.25 ms here, 9 ms there" in texts(app)
+    assert explorer.open("--study=mine", beside="wide,gone").multiselect(key="beside").value == ["wide"]
+
+
+def test_a_control_stands_beside_the_searches_it_is_of(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    explorer.add("chance", study(8), CHANCE)
+    app = explorer.open("--study=chance")
+    assert app.multiselect(key="beside").value == ["mine"]
+    explorer.add("alone", study(8), CHANCE | {"latency_limit_ms": 9.0})
+    assert "none beside it differs in the sampler alone" in texts(explorer.open("--study=alone"))
+
+
+def test_a_control_without_trials_is_compared_with_nothing(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    explorer.add("chance", [], CHANCE)
+    assert "There is nothing to compare yet" in texts(explorer.open("--study=mine"))
+
+
+def test_a_manifest_beside_it_that_is_none_is_passed_over(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    (explorer.results / "broken").mkdir()
+    (explorer.results / "broken" / "manifest.json").write_text("[]", encoding="utf-8")
+    assert not explorer.open("--study=mine").multiselect
+
+
+@pytest.mark.parametrize("axis", ["trainings", "core_seconds", "trials"])
+def test_the_history_may_be_drawn_against_each_axis(explorer: Explorer, axis: str) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    app = explorer.open()
+    app.selectbox(key="against").set_value(axis).run()
+    assert not app.exception
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
+def test_the_page_says_whether_a_search_is_writing_and_takes_no_lock(explorer: Explorer) -> None:
+    folder = explorer.add("mine", study(), SEARCHED | {"command": "mfsearch run --trials 30"})
+    assert "No search is writing it. 12 trials, 9 networks trained of 30 asked for" in texts(explorer.open())
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        assert "A search is writing this study." in texts(explorer.open())
+
+
+def test_texts_of_a_study_stay_text(explorer: Explorer) -> None:
+    rows = study()
+    for trial in rows:
+        trial["origin"] = MARKUP
+        trial["reason"] = MARKUP if trial["reason"] else None
+    explorer.add("mine", rows, SEARCHED | {"sampler": MARKUP})
+    app = explorer.open()
+    assert "<img" not in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
+    assert "<img" not in "\n".join(element.value for element in (*app.markdown, *app.caption))
