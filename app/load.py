@@ -1,21 +1,31 @@
 """Reads studies for the pages: the only caches of the explorer, and nothing here writes."""
 
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pandas as pd
 import streamlit as st
 
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.pareto import measured_objectives
+from mfsearch.analysis.parts import StudyRates, fit_study
 from mfsearch.analysis.summary import counted, study_objectives
 
+if TYPE_CHECKING:
+    from mfsearch.search.study import Seen, StudyReader
+
+T = TypeVar("T")
 POLL_S = 5.0  # how often a page asks whether a search has finished more trials
+KEPT = 8  # studies, and states of studies that some visitor looks at
 
 
 class Study(NamedTuple):
-    """What a page needs of a study. command: how a command line names it; results: the folder of studies."""
+    """What a page needs of a study. command: how a command line names it; results: the folder of studies; seen: how far
+    it had come, which with the path is the key of whatever is cached."""
 
     name: str
     command: str
@@ -23,6 +33,7 @@ class Study(NamedTuple):
     results: Path
     frame: pd.DataFrame
     manifest: dict[str, object]
+    seen: "Seen"
 
 
 def study_paths(results: Path, given: str | None) -> dict[str, Path]:
@@ -39,39 +50,108 @@ def study_paths(results: Path, given: str | None) -> dict[str, Path]:
 def load_study(path: Path, results: Path) -> Study:
     """The study as it was when this visitor first asked or last took new trials in; ValueError if it cannot be read."""
     seen = st.session_state.setdefault("seen", {})
-    stamp = seen.setdefault(str(path), _stamp(path))
-    frame, manifest = _read(path, stamp)
+    if str(path) not in seen:
+        seen[str(path)] = _look(path)
+    frame, manifest = _read(path, seen[str(path)])
     name = str(manifest.get("study", path.name))
-    return Study(name, path.name if path.parent == Path("results") else str(path), path, results, frame, manifest)
+    command = path.name if path.parent == Path("results") else str(path)
+    # A shallow copy: what one visitor's page assigns to the frame, no other sees.
+    return Study(name, command, path, results, frame.copy(deep=False), manifest, seen[str(path)])
+
+
+def latency_rates(study: Study) -> StudyRates | None:
+    """Rates fitted to the latencies that the study measured; None where too few were."""
+    return _rates(study.path, study.seen)
+
+
+def places(study: Study) -> list[Path]:
+    """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
+    near = [study.results, study.path.parent, study.results.resolve().parent, study.path.resolve().parent.parent]
+    return list({place.resolve(): place for place in near}.values())
+
+
+def is_being_written(study: Study) -> bool | None:
+    """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
+    from mfsearch.search import study as studies
+
+    return studies.is_being_written(study.path)
 
 
 @st.fragment(run_every=POLL_S)
 def offer_new_trials(study: Study) -> None:
     """A button where a search has finished trials since the study was read: the page moves only when it is pressed."""
-    stamp = _stamp(study.path)
-    if stamp == st.session_state["seen"][str(study.path)]:
+    seen = st.session_state["seen"][str(study.path)]
+    try:
+        now = _look(study.path)
+    except ValueError as error:
+        st.text(f"This is the study as it was; now it cannot be read: {error}")
         return
-    frame, _ = _read(study.path, stamp)
-    new = len(frame) - len(study.frame)
+    if now == seen:
+        return
+    new = now.trials - seen.trials if now.trials is not None and seen.trials is not None else 0
     text = f"{counted(new, 'new trial')}" if new > 0 else "The study has changed"
     if st.button(f"{text}: show", key="take-in", type="primary"):
-        st.session_state["seen"][str(study.path)] = stamp
+        st.session_state["seen"][str(study.path)] = now
         st.rerun()
 
 
-@st.cache_data(max_entries=8, show_spinner="Reading the study")
-def _read(path: Path, stamp_ns: int) -> tuple[pd.DataFrame, dict[str, object]]:  # the stamp is a part of the key
-    from mfsearch.search.study import read_manifest, read_trials
+class _Watched(NamedTuple):
+    """A study that some visitor looks at: its reader, which one thread at a time may use."""
 
-    manifest = read_manifest(path)
-    frame = study_frame(read_trials(path))
-    return with_confidence(frame, measured_objectives(frame, study_objectives(manifest))), manifest
+    reader: "StudyReader"
+    lock: Lock
 
 
-def _stamp(path: Path) -> int:
-    """When the study last changed, in ns: the newest of its manifest and ledger."""
-    stamps = [0]
-    for part in (path / "manifest.json", path / "journal.log"):
-        with suppress(FileNotFoundError):
-            stamps.append(part.stat().st_mtime_ns)
-    return max(stamps)
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _watch(path: Path) -> _Watched:
+    from mfsearch.search.study import StudyReader
+
+    return _Watched(StudyReader(path), Lock())
+
+
+def _look(path: Path) -> "Seen":
+    """How far the study has come; reads what was appended since anyone last looked. ValueError if it cannot be read."""
+    watched = _watch(path)
+    with watched.lock, _uncollected():
+        return watched.reader.look()
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Reading the study")  # cache_data would copy 10,000 trials a rerun
+def _read(path: Path, seen: "Seen") -> tuple[pd.DataFrame, dict[str, object]]:
+    watched = _watch(path)
+    with _uncollected():
+        with watched.lock:
+            rows, manifest = watched.reader.rows(seen), watched.reader.manifest
+        frame = study_frame(rows)
+        frame = with_confidence(frame, measured_objectives(frame, study_objectives(manifest)))
+        if len(frame) > 1000:
+            gc.freeze()  # nor in any later interaction
+    return frame, manifest
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """While millions of objects are made that stay: Python's collector would go through all of them, over and over."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner="Fitting the study's latencies")
+def _rates(path: Path, seen: "Seen") -> StudyRates | None:
+    return fit_study(_read(path, seen)[0])
+
+
+def once(study: Study, asked: tuple[object, ...], work: Callable[[], T]) -> T:
+    """What `work` gives, done once for the study as it is read. asked: names the work and all that decides it."""
+    kept: dict[tuple[object, ...], T] = _kept(study.path, st.session_state["seen"][str(study.path)])
+    if asked not in kept:
+        kept[asked] = work()
+    return kept[asked]
+
+
+@st.cache_resource(max_entries=KEPT, show_spinner=False)
+def _kept(path: Path, seen: "Seen") -> dict[tuple[object, ...], Any]:
+    return {}

@@ -1,12 +1,11 @@
-import json
 import sys
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.simulated_study import write_study
 from mfsearch.explore import app_path, explore_command
-from mfsearch.search import study as studies
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 
 
@@ -15,17 +14,13 @@ class Explorer:
 
     def __init__(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.results, self.monkeypatch = results, monkeypatch
-        self.rows: dict[str, list[dict[str, object]]] = {}
-        monkeypatch.setattr(studies, "read_trials", lambda path: self.rows[path.name])
         monkeypatch.setitem(
             sys.modules, "__main__", sys.modules["__main__"]
         )  # AppTest puts the page there and leaves it
 
     def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
-        self.rows[name] = rows
         folder = self.results / name
-        folder.mkdir(parents=True)
-        (folder / "manifest.json").write_text(json.dumps(manifest | {"study": name}), encoding="utf-8")
+        write_study(folder, manifest, rows)
         return folder
 
     def open(self, *args: str, **query: str) -> AppTest:
@@ -183,9 +178,8 @@ def test_another_study_starts_afresh(explorer: Explorer) -> None:
 
 def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer, tmp_path: Path) -> None:
     explorer.add("flowers", study())
-    explorer.rows["far"] = [row(0), row(1, 0.6)]
     explorer.results = tmp_path / "elsewhere"
-    path = explorer.add("far", explorer.rows["far"], {})
+    path = explorer.add("far", [row(0), row(1, 0.6)], {})
     explorer.results = tmp_path / "results"
     app = explorer.open(f"--study={path}")
     assert app.selectbox(key="study").value == "far"
@@ -199,10 +193,9 @@ def test_a_study_that_is_not_there_gets_a_sentence(explorer: Explorer) -> None:
 
 
 def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study())
+    explorer.add("flowers", study())
     app = explorer.open()
-    explorer.rows["flowers"] = [*study(), row(12, 0.9, 130_000_000, latency_ms=5.0)]
-    (folder / "journal.log").write_text("one more trial", encoding="utf-8")
+    explorer.add("flowers", [*study(), row(12, 0.9, 130_000_000, latency_ms=5.0)])
     app.run()
     assert chosen(app) == 9
     assert app.button(key="take-in").label == "1 new trial: show"
