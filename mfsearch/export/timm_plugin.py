@@ -158,7 +158,7 @@ class TimmMobileFormer(MobileFormer):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Which parameters lie how deep, for learning rates by layer."""
-        return {"stem": r"^(stem|lite|tokens)", "blocks": [(r"^blocks\.(\d+)", None), (r"^(final|head)", (99999,))]}
+        return {"stem": r"^(?:stem|lite|tokens)", "blocks": [(r"^blocks\.(\d+)", None), (r"^(?:final|head)", (99999,))]}
 
 
 def _check_pool(name: str) -> None:
@@ -236,7 +236,7 @@ def mobile_former(
     return _build("mobile_former", config, pretrained, kwargs)
 
 
-_REGISTERED = dataclasses.replace(_cfg(_ANY), architecture="mobile_former").to_dict()  # type: ignore[no-untyped-call]
+_REGISTERED = dataclasses.replace(_cfg(_ANY), architecture="mobile_former").to_dict()
 
 
 def _entry(name: str, config: MobileFormerConfig) -> Callable[..., nn.Module]:
