@@ -143,6 +143,7 @@ class JournalReader:
             and log["study_id"] == 0
             and self._begun
             and log["state"] in FINISHED
+            and "outcome" in log["user_attrs"]
         ):
             # the names of `choices`, so that all trials share them
             places = log["params"]

@@ -139,7 +139,7 @@ class Ledger:
 
     def rows(self) -> list[dict[str, Any]]:
         """All finished trials, as `read_trials` gives them."""
-        return _rows(self.study)
+        return with_later(_plain_rows(self.study), self.study.user_attrs)
 
     def add_stage(self, number: int, stage: dict[str, Any]) -> None:
         """Write one longer training of a finished trial; DiskError if the disk does not take it.
@@ -398,9 +398,12 @@ class StudyReader:
                     study = optuna.load_study(study_name=self._manifest["study"], storage=storage)
                 except KeyError:  # no study of that name
                     return []
-                return _rows(study)
+                rows = _plain_rows(study)
         except DiskError as error:
             raise ValueError(str(error)) from None
+        if strange := [row["number"] for row in rows if "outcome" not in row]:
+            raise ValueError(f"the study in {self.folder} holds trials that no search wrote: {strange[:5]}")
+        return with_later(rows, study.user_attrs)
 
 
 def read_trials(folder: Path) -> list[dict[str, Any]]:
@@ -420,10 +423,10 @@ def _read_foreign(path: Path) -> JournalStorage:
         raise ValueError(f"{path} is damaged: {error!r}") from None
 
 
-def _rows(study: optuna.Study) -> list[dict[str, Any]]:
+def _plain_rows(study: optuna.Study) -> list[dict[str, Any]]:
+    """The trials as they were added."""
     trials = study.get_trials(deepcopy=False)
-    rows = [{"number": trial.number, "params": dict(trial.params), **trial.user_attrs} for trial in trials]
-    return with_later(rows, study.user_attrs)
+    return [{"number": trial.number, "params": dict(trial.params), **trial.user_attrs} for trial in trials]
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

@@ -1,0 +1,249 @@
+"""What pages are given of a study that grows, is not there yet, breaks or vanishes, and that nothing is disturbed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import load
+from benchmarks.simulated_study import write_study
+from mfsearch.search.study import JOURNAL, LOCK, MANIFEST, Ledger, is_being_written, locked, write_json
+from tests.analysis.rows import row, stage, study
+from tests.app.test_explorer import Explorer, texts
+
+OBJECTIVES = ["top1", "madds"]
+CHOICES: dict[str, tuple[Any, ...]] = {"tokens.count": (3, 6), "dyrelu.source": ("pooled",)}
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def visit(results: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Opens the explorer as one more visitor."""
+    return Explorer(results, monkeypatch).open
+
+
+def begin(results: Path, count: int = 4, storage: str | None = None) -> Ledger:
+    """A study that a search has begun: its ledger, open for writing."""
+    folder = results / "live"
+    folder.mkdir(parents=True)
+    write_json(folder / MANIFEST, {"study": "live", "objectives": OBJECTIVES, "storage": storage})
+    ledger = Ledger(folder, "live", OBJECTIVES, storage)
+    for each in study(latency=False)[:count]:
+        ledger.add(each, CHOICES)
+    return ledger
+
+
+def finish(ledger: Ledger, number: int) -> None:
+    ledger.add(row(number, 0.6 + number / 100, 90_000_000 + number), CHOICES)
+
+
+def shown(app: AppTest) -> str:
+    """How many trials the page speaks of."""
+    return texts(app).partition(":")[0]
+
+
+def button(app: AppTest) -> str | None:
+    return next((each.label for each in app.button if each.key == "take-in"), None)
+
+
+@pytest.fixture(params=["journal", "database"])
+def ledger(request: pytest.FixtureRequest, results: Path, tmp_path: Path) -> Iterator[Ledger]:
+    made = begin(results, storage=None if request.param == "journal" else f"sqlite:///{tmp_path / 'trials.db'}")
+    yield made
+    if request.param == "database":
+        made.storage.engine.dispose()  # type: ignore[attr-defined]
+
+
+def test_new_trials_are_counted_and_taken_in_when_asked_for(ledger: Ledger, visit: Any) -> None:
+    app = visit()
+    assert shown(app) == "4 trials"
+    assert button(app.run()) is None
+    for number in (4, 5):
+        finish(ledger, number)
+    assert button(app.run()) == "2 new trials: show"
+    assert shown(app) == "4 trials"
+    app.button(key="take-in").click().run()
+    assert shown(app) == "6 trials"
+    assert button(app) is None
+
+
+def test_a_longer_training_is_a_change_without_new_trials(ledger: Ledger, visit: Any) -> None:
+    app = visit()
+    ledger.add_stage(3, {**stage(1, 0, 0.9), "score": 0.5})
+    assert button(app.run()) == "The study has changed: show"
+    app.button(key="take-in").click().run()
+    assert "90.0 %" in texts(app)
+
+
+def test_two_visitors_may_be_at_different_states(ledger: Ledger, visit: Any) -> None:
+    first = visit()
+    finish(ledger, 4)
+    second = visit()
+    finish(ledger, 5)
+    for app, trials, new in ((first, "4 trials", "2 new trials: show"), (second, "5 trials", "1 new trial: show")):
+        assert button(app.run()) == new
+        assert shown(app) == trials
+    second.button(key="take-in").click().run()
+    assert (shown(first.run()), shown(second)) == ("4 trials", "6 trials")
+
+
+def test_a_state_that_fell_out_of_the_cache_is_read_again(results: Path, visit: Any) -> None:
+    ledger = begin(results)
+    app = visit()
+    finish(ledger, 4)
+    load._read.clear()
+    assert shown(app.run()) == "4 trials"
+
+
+def test_a_line_that_is_being_written_is_not_there_yet(results: Path, visit: Any) -> None:
+    ledger = begin(results)
+    app = visit()
+    journal = results / "live" / JOURNAL
+    before = journal.read_bytes()
+    finish(ledger, 4)
+    after = journal.read_bytes()
+    journal.write_bytes(after[: len(before) + 100])
+    assert button(app.run()) is None
+    journal.write_bytes(after)
+    assert button(app.run()) == "1 new trial: show"
+
+
+def test_a_study_that_is_being_created_is_empty_and_fills(results: Path, visit: Any) -> None:
+    folder = results / "live"
+    folder.mkdir(parents=True)
+    assert "There is no study in" in texts(visit())
+    write_json(folder / MANIFEST, {"study": "live", "objectives": OBJECTIVES, "storage": None})
+    app = visit()
+    assert "The study holds no trials yet." in texts(app)
+    ledger = Ledger(folder, "live", OBJECTIVES, None)
+    finish(ledger, 0)
+    finish(ledger, 1)
+    assert button(app.run()) == "2 new trials: show"
+    assert not list(folder.glob("*.lock"))
+
+
+def test_a_study_that_vanishes_gets_a_sentence(results: Path, visit: Any) -> None:
+    begin(results)
+    app = visit("--study=live")
+    shutil.rmtree(results / "live")
+    app.run()
+    assert not app.exception
+    assert "no study 'live'" in texts(app)
+
+
+def test_the_ledger_alone_may_vanish(results: Path, visit: Any) -> None:
+    begin(results)
+    app = visit()
+    (results / "live" / JOURNAL).unlink()
+    assert button(app.run()) == "The study has changed: show"
+    (results / "live" / MANIFEST).write_text("{", encoding="utf-8")
+    app.run()
+    assert not app.exception
+    assert "now it cannot be read" in texts(app)
+    assert shown(app).startswith("This is the study as it was")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (JOURNAL, b'{"op_code":0,\n{"op_code":0}\n', "is damaged"),
+        (JOURNAL, b'{"op_code":77}\n', "is damaged"),
+        (JOURNAL, b"[]\n", "is damaged"),
+        (MANIFEST, b"[]", "is not the manifest of a study"),
+        (MANIFEST, b"{", "is not JSON"),
+        (MANIFEST, b'{"study":"live","storage":"sqlite:////nowhere/trials.db"}', "there is no file /nowhere/trials.db"),
+        (MANIFEST, b'{"study":"live","storage":"nonsense"}', "cannot open the storage"),
+    ],
+)
+def test_what_cannot_be_read_gets_a_sentence(
+    results: Path, visit: Any, name: str, content: bytes, sentence: str
+) -> None:
+    begin(results)
+    (results / "live" / name).write_bytes(content)
+    app = visit()
+    assert sentence in texts(app)
+
+
+def test_a_frame_is_shared_but_no_page_can_change_it_for_another(results: Path, visit: Any) -> None:
+    begin(results)
+    visit()
+    path = results / "live"
+    frame, _ = load._read(path, load._look(path))
+    copy = frame.copy(deep=False)
+    copy["top1"] = 0.0
+    copy.loc[0, "madds"] = 1.0
+    assert load._read(path, load._look(path))[0] is frame
+    assert frame["top1"].max() > 0.3
+    assert frame["madds"].min() > 1.0
+
+
+def test_looking_writes_nothing(results: Path, visit: Any) -> None:
+    begin(results)
+    folder = results / "live"
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+    visit().run()
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()} == before
+
+
+needs_locks = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this system has no table of locks")
+
+
+@needs_locks
+def test_whether_a_search_is_writing_is_read_off_its_lock(tmp_path: Path) -> None:
+    assert is_being_written(tmp_path / "none") is False
+    code = (
+        "import sys; from pathlib import Path; from mfsearch.search.study import locked\n"
+        f"with locked(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == "held\n"
+    assert is_being_written(tmp_path) is True
+    holder.stdin.close()
+    holder.wait()
+    holder.stdout.close()
+    assert is_being_written(tmp_path) is False
+
+
+@needs_locks
+def test_asking_turns_no_search_away(tmp_path: Path) -> None:
+    for _ in range(200):
+        is_being_written(tmp_path)
+        with locked(tmp_path):
+            assert is_being_written(tmp_path) is True
+    (tmp_path / LOCK).touch()
+    assert is_being_written(tmp_path) is False
+
+
+def test_where_locks_cannot_be_seen_nothing_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LOCK).touch()
+    read = Path.read_text
+
+    def missing(self: Path, *args: Any, **kwargs: Any) -> str:
+        if str(self) == "/proc/locks":
+            raise FileNotFoundError(self)
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "read_text", missing)
+    assert is_being_written(tmp_path) is None
+    (tmp_path / LOCK).unlink()
+    assert is_being_written(tmp_path) is False
+
+
+def test_a_study_with_an_odd_manifest_opens(results: Path, visit: Any) -> None:
+    folder = results / "odd"
+    write_study(folder, {}, study())
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    assert manifest == {"study": "odd"}
+    assert shown(visit()) == "12 trials"
