@@ -1,15 +1,258 @@
 """Which network?"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import streamlit as st
 
+from mfsearch.analysis.compare import CHEAPER, Cheaper, nearest_cheaper, nearest_published, read_network
+from mfsearch.analysis.figures.network import BAR_METRICS, PREDICTED, draw_parts, part_bars
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.training import curve_lines, draw_curves
+from mfsearch.analysis.frame import METRICS, label, shown
+from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
+from mfsearch.analysis.parts import StudyRates, part_costs, predicted_parts, rates_line
+from mfsearch.analysis.side_by_side import block_table, knob_table, metric_table, shown_prediction
+from mfsearch.analysis.summary import study_limits, study_objectives, why_no_front
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_costs
+from mfsearch.presets import PRESETS
+
 if TYPE_CHECKING:
-    from app import load
+    from app import load, parts, state
 else:
     import load
+    import parts
+    import state
+
+MOST = 6  # networks side by side
+NONE = "none"  # in the address: a person took all networks out of the comparison
+BAR_NAMES = {"madds": label("madds"), "num_params": label("num_params"), PREDICTED: "predicted latency (ms)"}
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    frame = study.frame
+    if frame.empty:
+        st.container(border=True).text(why_no_front(frame))
+        return
+    number = _chosen(study)
+    rates = load.latency_rates(study)
+
+    parts.ask_trial(frame, number)
+    parts.pin_and_note(number, frame["number"].tolist())
+    row = frame[frame["number"] == number].to_dict("records")[0]
+    parts.trial_card(study, row)
+    try:
+        config = read_network(row["config"])
+    except ValueError as error:
+        st.container(border=True).text(f"Its network cannot be shown: {error}")
+        config = None
+    left, right = st.columns([11, 9])
+    with left:
+        if config is not None:
+            st.subheader("The network")
+            st.code(config.table(), language=None)
+    with right:
+        st.subheader("Its training")
+        if lines := curve_lines(frame[frame["number"] == number]):
+            st.plotly_chart(draw_curves(lines), config=CONFIG, key="curve")
+        else:
+            st.text("No training curve was recorded.")
+    if config is not None:
+        _show_costs(config, row, rates, measured=int(frame["latency_ms"].notna().sum()))
+        _show_neighbours(frame, number, config)
+    _show_comparison(study, rates)
+
+
+def _chosen(study: load.Study) -> int:
+    """The number of the trial to show: that of the address, else the best on the front, else the first."""
+    frame = study.frame
+    asked = state.trial(set(frame["number"].tolist()))
+    if asked is not None:
+        return asked
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    best = pareto_front(within(frame, study_limits(study.manifest)), objectives).sort_values("top1")
+    return int(best["number"].iloc[-1] if len(best) else frame["number"].iloc[0])
+
+
+def _show_costs(config: MobileFormerConfig, row: Mapping[Any, Any], rates: StudyRates | None, measured: int) -> None:
+    """Bars by part and by block, of one cost at a time."""
+    st.subheader("Where its costs lie")
+    options = [metric for metric in BAR_METRICS if metric != PREDICTED or rates is not None]
+    metric = st.segmented_control(
+        "Cost",
+        options,
+        default="madds",
+        key="bars",
+        bind="query-params",
+        required=True,
+    )
+    costs = part_costs(config, None if rates is None else rates.rates)
+    predicted = predicted_parts(config, rates.rates) if rates is not None and metric == PREDICTED else None
+    figure = draw_parts(part_bars(costs, metric or "madds", predicted))
+    st.plotly_chart(figure, config=CONFIG, key=f"parts-{metric}")
+    if rates is None:
+        st.text(rates_line(None, measured))
+    elif metric == PREDICTED:
+        told = f"Predicted for the whole network: {shown_prediction(rates.predict(config))}. "
+        told += f"Measured: {shown('latency_ms', row['latency_ms'])}. " if row["latency_ms"] > 0 else "Not measured. "
+        st.text(told + rates_line(rates, measured))
+    with st.expander("As a table"):
+        names = [name for name in (*BAR_METRICS, "macs") if name in options or name == "macs"]
+        units = {name: METRICS[name].scale if name in METRICS else 1.0 for name in names}
+        heads = {name: BAR_NAMES.get(name, label("macs")) for name in names}
+        shown_costs = costs[["place", "part"]].assign(**{heads[name]: costs[name] * units[name] for name in names})
+        formats = {head: st.column_config.NumberColumn(format="%.3f") for head in heads.values()}
+        st.dataframe(shown_costs, hide_index=True, column_config=formats, key="costs")
+
+
+def _show_neighbours(frame: pd.DataFrame, number: int, config: MobileFormerConfig) -> None:
+    """What is special about the network beside the nearest published one, and the nearest that costs less."""
+    left, right = st.columns(2)
+    with left:
+        published = nearest_published(config)
+        st.subheader("Beside the published networks")
+        if not published.differences:
+            st.text(f"Built exactly as {published.name}.")
+        else:
+            st.text(f"The nearest is {published.name}; {len(published.differences)} knobs differ:")
+            knobs = knob_table({published.name: PRESETS[published.name], f"trial {number}": config})
+            st.dataframe(knobs, hide_index=True, key="published", height=_height(knobs))
+    with right:
+        found = nearest_cheaper(frame, number)
+        timed = bool(frame.loc[frame["number"] == number, "latency_ms"].notna().any())
+        saved = f"{CHEAPER:.0%}".replace("%", " %")
+        st.subheader(f"Nearest network {saved} faster" if timed else f"Nearest network with {saved} fewer madds")
+        if found is None:
+            st.text(f"No trained network saves {saved} or more.")
+            return
+        other = frame[frame["number"] == found.number].to_dict("records")[0]
+        st.text(_cheaper_in_words(found, other))
+        st.button(f"Choose trial {found.number}", key="cheaper", on_click=partial(state.choose, found.number))
+        knobs = knob_table({f"trial {number}": config, f"trial {found.number}": read_network(other["config"])})
+        st.dataframe(knobs, hide_index=True, key="changes", height=_height(knobs))
+
+
+def _cheaper_in_words(found: Cheaper, other: Mapping[Any, Any]) -> str:
+    change = f"{found.cost_change:+.0%}".replace("%", " %").replace("-", "\N{MINUS SIGN}")
+    cost = "latency" if found.cost == "latency_ms" else "multiply-adds"
+    told = f"Trial {found.number} ({other['origin']}): {shown(found.cost, other[found.cost])}, {change} {cost}"
+    if np.isnan(found.top1_change):
+        return f"{told}. It has {shown('top1', other['top1'])} top1; what this costs is not known, without a top1 here."
+    points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
+    after = " after the short training, which both had" if found.after_short else ""
+    return f"{told}, {points} points of top1{after}."
+
+
+def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
+    """Two networks or more side by side, and of all that is known only what differs."""
+    st.header("Compare")
+    frame = study.frame
+    numbers = set(frame["number"].tolist())
+    asked = _compared(numbers)
+    listed = parts.listed_trials(frame, [int(name) for name in asked if name.isdecimal()])
+    rows = {str(row["number"]): row for row in frame[frame["number"].isin(listed)].to_dict("records")}
+
+    def described(name: str) -> str:
+        return parts.describe_trial(rows[name]) if name in rows else f"{name}, as published"
+
+    st.session_state["compare"] = asked
+    st.multiselect(
+        "Networks",
+        [*(str(number) for number in listed), *PRESETS],
+        format_func=described,
+        key="compare",
+        max_selections=MOST,
+        on_change=_keep_compared,
+    )
+    if len(asked) < 2:
+        st.text("Choose two networks or more; pinned trials are taken at first.")
+        return
+    networks, unread = _networks(frame, {name: rows.get(name) for name in asked})
+    if unread:
+        st.text(f"Its network cannot be read, so only metrics are compared: {', '.join(unread)}.")
+    facts = {f"trial {name}" if name in rows else name: rows.get(name) for name in asked}
+    predicted = {} if rates is None else {name: rates.predict(config) for name, config in networks.items()}
+    metrics = metric_table({name: row or _costs(networks[name]) for name, row in facts.items()}, predicted)
+    st.subheader("Metrics that differ")
+    st.dataframe(metrics, hide_index=True, key="metrics", height=_height(metrics, 20))
+    if len(networks) > 1:
+        st.subheader("Knobs that differ")
+        knobs = knob_table(networks)
+        if knobs.empty:
+            st.text("They are the same network.")
+        else:
+            st.dataframe(knobs, hide_index=True, key="knobs", height=_height(knobs))
+        st.subheader("Block by block")
+        blocks = block_table(networks)
+        widths = {"mark": st.column_config.TextColumn(width=40), "row": st.column_config.TextColumn(width=80)}
+        widths |= {name: st.column_config.TextColumn(width=340) for name in networks}
+        st.dataframe(
+            blocks.style.apply(_marked, axis=1), hide_index=True, key="blocks", height="content", column_config=widths
+        )
+        st.text("\N{NOT EQUAL TO} rows that differ, with the fields that do in the last column; + only some have it.")
+    if lines := curve_lines(frame[frame["number"].isin([int(name) for name in asked if name in rows])]):
+        st.subheader("Training curves")
+        st.plotly_chart(draw_curves(lines), config=CONFIG, key="curves")
+
+
+def _compared(numbers: set[int]) -> list[str]:
+    """The networks of the address, trials by number and published ones by name; the pinned ones where it has none."""
+    asked = st.query_params.get("compare")
+    if asked is None:
+        return [str(number) for number in state.pins(numbers)][:MOST]
+    names = [name for name in asked.split(",") if name in PRESETS or (name.isdecimal() and int(name) in numbers)]
+    return list(dict.fromkeys(name if name in PRESETS else str(int(name)) for name in names))[:MOST]
+
+
+def _keep_compared() -> None:
+    state.put("compare", ",".join(st.session_state["compare"]) or NONE)
+
+
+def _networks(
+    frame: pd.DataFrame, rows: Mapping[str, Mapping[Any, Any] | None]
+) -> tuple[dict[str, MobileFormerConfig], list[str]]:
+    """The networks by the name of their column, and the trials whose config cannot be read.
+
+    A published network is taken at the image size and classes of the first trial that can be read.
+    """
+    found: dict[str, MobileFormerConfig] = {}
+    unread = []
+    for name, row in rows.items():
+        if row is None:
+            found[name] = PRESETS[name]
+            continue
+        try:
+            found[f"trial {name}"] = read_network(row["config"])
+        except ValueError:
+            unread.append(f"trial {name}")
+    trials = [config for name, config in found.items() if name not in PRESETS]
+    if trials:
+        side, classes = trials[0].resolution, trials[0].classes
+        presets = {name: config for name, config in found.items() if name in PRESETS}
+        found |= {name: replace(config, resolution=side, classes=classes) for name, config in presets.items()}
+    return found, unread
+
+
+def _costs(config: MobileFormerConfig) -> dict[Any, Any]:
+    """What is known of a network that is no trial: its exact costs."""
+    costs = count_costs(config)
+    known = ("madds", "macs", "num_params", "activation_bytes")
+    return {"origin": "published", **{name: getattr(costs, name) for name in known}}
+
+
+def _marked(row: "pd.Series[Any]") -> list[str]:
+    """The ground of a row's cells: those that differ from the first network's, and the mark."""
+    first = row.iloc[2]
+    differs = [bool(row["mark"]) and (name == "mark" or text != first) for name, text in row.items()]
+    differs[1] = differs[-1] = False
+    return ["background-color: rgba(230, 159, 0, 0.28)" if one else "" for one in differs]
+
+
+def _height(table: pd.DataFrame, most: int = 12) -> Any:
+    return "content" if len(table) <= most else "auto"

@@ -1,0 +1,129 @@
+"""Parts that pages share: the choice of a trial, its pin and note, its card."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from mfsearch.analysis.confidence import shown_noise, shown_probability, shown_training
+from mfsearch.analysis.frame import OUTCOMES, shown, shown_top1, trained_longer
+
+if TYPE_CHECKING:
+    from app import load, state
+else:
+    import load
+    import state
+
+OFFERED = 300  # trials in a list to choose from
+
+Row = Mapping[Hashable, Any]  # of a study's frame
+
+
+def ask_trial(frame: pd.DataFrame, number: int) -> None:
+    """A list of trials to choose from, at which `number` stands: the pinned ones first, then the best."""
+    pins = state.pins(set(frame["number"].tolist()))
+    listed = listed_trials(frame, [*pins, number])
+    rows = {int(row["number"]): row for row in frame[frame["number"].isin(listed)].to_dict("records")}
+    st.session_state["trial"] = number
+
+    def described(number: int) -> str:
+        return ("pinned " if number in pins else "") + describe_trial(rows[number])
+
+    text = "Trial" if len(listed) == len(frame) else f"Trial, the {len(listed)} best of {len(frame):,}"
+    st.selectbox(text, listed, format_func=described, key="trial", on_change=partial(state.keep_widget, "trial"))
+    if len(listed) < len(frame):
+        any_number = st.text_input("Another trial by its number", key="by-number", on_change=_choose_by_number)
+        if any_number and not (any_number.isdecimal() and int(any_number) in set(frame["number"].tolist())):
+            st.text(f"There is no trial {any_number!r} in this study.")
+
+
+def _choose_by_number() -> None:
+    asked = st.session_state["by-number"].strip()
+    if asked.isdecimal():
+        state.choose(int(asked))
+
+
+def listed_trials(frame: pd.DataFrame, first: Sequence[int]) -> list[int]:
+    """At most OFFERED trials by number, those of `first` before all: trained ones by falling top1, then the others."""
+    order = frame["outcome"].map({outcome: k for k, outcome in enumerate(OUTCOMES)})
+    ranked = frame.assign(order=order).sort_values(["order", "top1", "number"], ascending=[True, False, True])
+    return list(dict.fromkeys([*first, *ranked["number"].astype(int).tolist()]))[:OFFERED]
+
+
+def describe_trial(row: Row) -> str:
+    """A trial in a line: number, top1 or what became of it, costs, origin."""
+    found = [shown_top1(row["top1"], row["top1_std"]) if row["outcome"] == "trained" else str(row["outcome"])]
+    found += [shown(name, row[name]) for name in ("madds", "latency_ms") if not np.isnan(row[name])]
+    return f"{row['number']}: {', '.join(found)}, {row['origin']}"
+
+
+def pin_and_note(number: int, numbers: Sequence[int]) -> None:
+    """Pin a trial or take its pin away, and what a person writes on it. numbers: the study's."""
+    pins = state.pins(set(numbers))
+    pinned = number in pins
+    changed = [pin for pin in pins if pin != number] if pinned else [*pins, number]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.button("Unpin" if pinned else "Pin", key="pin", on_click=partial(state.set_pins, changed))
+        key = f"note-{number}"
+        st.text_input(
+            "Note", value=state.note(number), key=key, max_chars=500, on_change=partial(_keep_note, number, numbers)
+        )
+    st.caption("Pins and notes are kept in the address of this page: the link holds them. A note pins its trial.")
+
+
+def _keep_note(number: int, numbers: Sequence[int]) -> None:
+    text = st.session_state[f"note-{number}"]
+    pins = state.pins(set(numbers))
+    if text and number not in pins:
+        state.set_pins([*pins, number])
+    state.set_note(number, text)
+
+
+def trial_card(study: "load.Study", row: Row) -> None:
+    """The metrics of a trial with their intervals, how sure they are, and what is missing of it and why."""
+    outcome = row["outcome"]
+    with st.container(horizontal=True):
+        if not np.isnan(row["top1"]):
+            name = "top1 half way" if outcome == "stopped" else "top1"
+            st.metric(name, shown_top1(row["top1"], row["top1_std"]), width="content")
+        if outcome == "trained" and trained_longer(study.frame):
+            st.metric("trained", shown_training(row), width="content")
+        if not np.isnan(row["front_probability"]):
+            st.metric("on the front", shown_probability(row["front_probability"]), width="content")
+        if row["tied_with"]:
+            st.metric("tied with", row["tied_with"], width="content")
+        for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
+            if np.isnan(row[name]) and name != "latency_ms":
+                continue
+            interval = _interval(row) if name == "latency_ms" else None
+            value = shown(name, row[name])
+            st.metric(name, value, delta=interval, delta_color="off", delta_arrow="off", width="content")
+    for sentence in _remarks(study, row):
+        st.text(sentence)
+
+
+def _interval(row: Row) -> str | None:
+    low, high = row["latency_low_ms"], row["latency_high_ms"]
+    return None if np.isnan(low) or np.isnan(high) else f"{low:.2f} to {high:.2f}"
+
+
+def _remarks(study: "load.Study", row: Row) -> list[str]:
+    ends = {
+        "stopped": "It was given up half way through its training; its top1 is compared with no other",
+        "rejected": "It was never trained, so it has no top1 and no training curve",
+        "failed": "Its evaluation failed, so what came after is missing",
+    }
+    found = []
+    if row["outcome"] in ends:
+        reason = f" ({row['reason']})" if row["reason"] else ""
+        found.append(f"{str(row['outcome']).capitalize()}{reason}. {ends[row['outcome']]}.")
+    elif np.isnan(row["top1"]):
+        found.append("No top1 was recorded for this trial.")
+    if row["outcome"] == "trained" and (noise := shown_noise(study.frame.to_dict("records"))):
+        found.append(noise)
+    if row.get("latency_disturbed") is True:
+        found.append("The measurement of its latency was disturbed: it may be off by some percent.")
+    return found
