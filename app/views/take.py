@@ -2,11 +2,9 @@
 
 import math
 import shlex
-import tempfile
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -84,7 +82,8 @@ def _show_network(study: load.Study, row: Mapping[Hashable, Any]) -> None:
         name = f"{study.name}-{number}"
         with st.container(horizontal=True):
             _file("Config", config.to_yaml, f"{name}.yaml", f"config-{number}")
-            _file("ONNX", partial(_onnx, study, row, config), f"{name}.onnx", f"onnx-{number}")
+            _file("ONNX", partial(_bundled, study, number, onnx=True), f"{name}.onnx", f"onnx-{number}")
+            _file("Bundle", partial(_bundled, study, number), f"{name}.zip", f"bundle-{number}")
         data_options = _data_options(study)
         folder = shlex.quote(name)
         commands = [
@@ -100,19 +99,15 @@ def _file(label: str, data: Callable[[], str | bytes], name: str, key: str) -> N
     st.download_button(label, data, name, "application/octet-stream", key=key, on_click="ignore")
 
 
+def _bundled(study: load.Study, number: int, *, onnx: bool = False) -> bytes:
+    """All that `mfsearch export` writes as a zip archive, or its ONNX file alone."""
+    from mfsearch.export.bundle import trial_onnx, trial_zip
+
+    return (trial_onnx if onnx else trial_zip)(study.path, number)
+
+
 def _csv(label: str, data: str | Callable[[], str], name: str) -> None:
     st.download_button(label, data, name, "text/csv", key=name, on_click="ignore")
-
-
-def _onnx(study: load.Study, row: Mapping[Hashable, object], config: MobileFormerConfig) -> bytes:
-    """The graph with the weights of the search where they were kept, else with first weights."""
-    from mfsearch.export.export import export_network
-    from mfsearch.search.study import WEIGHTS
-
-    weights = study.path / WEIGHTS / f"{config.arch_id}.safetensors"
-    with tempfile.TemporaryDirectory() as place:
-        export_network(config, Path(place) / "network", weights=weights if weights.is_file() else None)
-        return (Path(place) / "network" / "model.onnx").read_bytes()
 
 
 def _data_options(study: load.Study) -> str:

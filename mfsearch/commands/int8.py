@@ -6,25 +6,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
-from mfsearch.cost.quantize import Agreement, Array, agreement, logits_of, write_int8
+from mfsearch.cost.quantize import Agreement, agreement, logits_of, write_int8
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
-from mfsearch.data.augment import normalize
-from mfsearch.data.image_data import Images
+from mfsearch.export.int8 import CALIBRATION_IMAGES, prepared
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.search.configs import find_trial
 from mfsearch.search.study import WEIGHTS, find_study, read_manifest
 
-CALIBRATION_IMAGES = 32
 JUDGING_IMAGES = 512
 ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
@@ -52,13 +47,13 @@ def int8_columns(
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         small, small8, deployed8 = (Path(folder) / f"{each}.onnx" for each in ("small", "small8", "deployed8"))
         count = max(CALIBRATION_IMAGES, args.batch)
-        write_int8(fp32, deployed8, _prepared(images, images.train_images[:count], config.resolution))
+        write_int8(fp32, deployed8, prepared(images, images.train_images[:count], config.resolution))
         found = meter.measure(deployed8)
         if model is None:
             return {**found.as_dict(), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
         export_onnx(model, side, small)
-        write_int8(small, small8, _prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
-        asked = _prepared(images, images.val_images[:JUDGING_IMAGES], side)
+        write_int8(small, small8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
+        asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
         fp32_NK, int8_NK = logits_of(small, asked), logits_of(small8, asked)
     labels = images.val_labels[:JUDGING_IMAGES]
     right = [float((logits_NK.argmax(axis=1) == labels).mean()) for logits_NK in (fp32_NK, int8_NK)]
@@ -100,13 +95,3 @@ def _judged(name: str, args: argparse.Namespace) -> Judged:
     model = MobileFormer(dataclasses.replace(trained, classes=len(images.classes)))
     model.load_state_dict(load_file(weights))
     return Judged(images, model, recipe.resolution)
-
-
-def _prepared(data: ImageData, images_NCHW: Images, side: int) -> Array:
-    """The images as a network takes them, at `side` pixels."""
-    pixels = torch.from_numpy(np.ascontiguousarray(images_NCHW))
-    if pixels.shape[-1] != side:
-        larger = F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True)
-        pixels = larger.round().clamp(0, 255).to(torch.uint8)
-    prepared: Array = normalize(pixels, data.mean, data.std).numpy()
-    return prepared

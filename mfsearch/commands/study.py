@@ -1,13 +1,11 @@
-"""show, explore and export: commands about a study."""
+"""show and explore: commands about a study."""
 
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from mfsearch.commands.network import deployed
 from mfsearch.units import Budget
 
 
@@ -103,48 +101,3 @@ def explore(args: argparse.Namespace) -> int:
         return subprocess.call(command)
     except KeyboardInterrupt:
         return 0
-
-
-def export(args: argparse.Namespace) -> int:
-    """Write a trial's (or a preset's) config, weights and ONNX into a new folder."""
-    from mfsearch.config import MobileFormerConfig
-    from mfsearch.export.export import export_network
-    from mfsearch.search.configs import find_config, find_trial
-    from mfsearch.search.front import front_numbers
-    from mfsearch.search.study import WEIGHTS, find_study, list_studies, read_manifest, read_trials
-
-    weights, seed, note = None, 0, "first weights, nothing trained"
-    study, trial = args.network, args.trial
-    if trial is None and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
-        study, _, trial = study.rpartition(":")
-    if trial is None and study in list_studies(args.results):
-        raise ValueError(f"{study} is a study: say which network with --trial")
-    if trial is None:
-        config = deployed(find_config(study, args.results), args)
-    else:
-        row = find_trial(study, str(trial), args.results)
-        config = deployed(MobileFormerConfig.from_dict(row["config"]), args)
-        folder = find_study(study, args.results)
-        seed = int(read_manifest(folder)["seed"])
-        kept = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
-        if kept.is_file():
-            weights = kept
-        else:
-            note = f"first weights: the training's are kept for the front only, trial {trial} is not on it"
-            if row["number"] in front_numbers(read_trials(folder), read_manifest(folder)["objectives"]):
-                note = f"first weights: trial {trial} is on the front, but the training's were not kept"
-    result = export_network(config, args.to, weights=weights, seed=seed)
-    if weights is not None:
-        note = f"{result.warm} tensors from the longest training it got"
-        if result.fresh:
-            note += f", {len(result.fresh)} drawn anew for {config.classes} classes ({', '.join(result.fresh)})"
-    if args.json:
-        names = {"folder": str(result.folder), "files": result.files, "weights": note}
-        print(json.dumps(names | {"arch_id": config.arch_id, "onnx_difference": result.onnx_difference}, indent=1))
-        return 0
-    print(f"{result.folder}: {', '.join(result.files)}  (arch_id {config.arch_id})")
-    print(f"weights: {note}")
-    print(f"ONNX Runtime differs from torch by at most {result.onnx_difference:.1e} of the largest logit")
-    if result.fresh or weights is None:
-        print("train it in full before use", file=sys.stderr)
-    return 0

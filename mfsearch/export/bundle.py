@@ -1,0 +1,297 @@
+"""A bundle: one network as a folder that says what it is and can be checked, rebuilt and trained without the search.
+
+arch.yaml           every number of the network
+model.py            the network in torch alone
+weights.safetensors its weights: of a training, or the first ones
+model.onnx          for ONNX Runtime; model.int8.onnx beside it where that was asked for
+train.yaml          the paper's training for this size, as keys of timm's train.py
+metrics.json        costs, latency, accuracy, each with what made it
+README.md           the model card
+manifest.json       SHA-256 of all others, versions, seeds, where it comes from; the last one written
+"""
+
+import datetime
+import importlib.metadata
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.data import ImageData
+from mfsearch.export.card import write_card
+from mfsearch.export.manifest import (
+    ARCH,
+    CARD,
+    FILES,
+    INT8,
+    MANIFEST,
+    METRICS,
+    MODEL,
+    ONNX,
+    SCHEMA,
+    TRAINING,
+    WEIGHTS,
+    changed,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+from mfsearch.export.network import (
+    check_fit,
+    costs_of,
+    measured_here,
+    onnx_metadata,
+    read_tensors,
+    take_weights,
+    told_normalisation,
+    write_int8,
+    write_network,
+)
+from mfsearch.export.origin import Origin, of_trial
+from mfsearch.export.standalone import GENERATOR
+from mfsearch.export.training import load_training, recommended_training, save_training
+from mfsearch.model import MobileFormer
+
+PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")
+
+
+class Bundle(NamedTuple):
+    """What a bundle says, read and checked; weights: its file, None where it holds none."""
+
+    folder: Path
+    config: MobileFormerConfig
+    manifest: dict[str, Any]
+    metrics: dict[str, Any]
+    training: dict[str, Any]
+    weights: Path | None
+
+
+class Written(NamedTuple):
+    """What was written. warm: tensors that come from a training; fresh: those drawn anew (the classifier); note: on the
+    weights, in a sentence; onnx_difference: of the largest logit."""
+
+    folder: Path
+    files: list[str]
+    warm: int
+    fresh: list[str]
+    note: str
+    onnx_difference: float
+
+
+def write_bundle(
+    origin: Origin,
+    folder: Path,
+    *,
+    command: str = "",
+    dynamic_batch: bool = False,
+    int8: ImageData | None = None,
+    measure: bool = False,
+) -> Written:
+    """Write a network into a new or empty folder, whole or not at all.
+
+    Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
+    training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. measure: time it here,
+    if its study has not. Raises ValueError if the folder holds anything, ExportError if ONNX Runtime disagrees with
+    torch, OSError if the files cannot be written.
+    """
+    check_new(folder)
+    config = origin.config
+    model = MobileFormer(config, seed=origin.seed)
+    warm, fresh = 0, list[str]()
+    if origin.weights is not None:
+        warm, fresh = take_weights(model, read_tensors(origin.weights))
+    note = origin.note if origin.weights is None else f"{warm} tensors from the longest training it got"
+    if fresh:
+        note += f", {len(fresh)} drawn anew for {config.classes} classes ({', '.join(fresh)})"
+    with _whole(folder) as part:
+        difference = write_network(model, part, origin.normalisation, None if dynamic_batch else 1)
+        config.save(part / ARCH)
+        header = f"The paper's training for this network ({config.arch_id}), as keys of timm's train.py."
+        save_training(recommended_training(config), part / TRAINING, header=header)
+        metrics = {
+            "schema": SCHEMA,
+            "arch_id": config.arch_id,
+            "costs": costs_of(model),
+            "latency": origin.latency or (measured_here(model) if measure else None),
+            "proxy": origin.proxy,
+            "weights": {"trained_tensors": warm, "fresh_tensors": fresh, "note": note},
+            "onnx": {"batch": "any" if dynamic_batch else 1, "largest_deviation": difference},
+            "int8": None,
+            "full_training": None,
+            "class_names": None if fresh or not warm else origin.class_names,
+        }
+        if int8 is not None:
+            metrics["int8"] = write_int8(model, part, origin.normalisation, int8, judge=warm > 0 and not fresh)
+        manifest = {
+            "schema": SCHEMA,
+            "bundle": origin.name,
+            "arch_id": config.arch_id,
+            "created": _now(),
+            "command": command or None,
+            "seed": origin.seed,
+            "normalisation": origin.normalisation and origin.normalisation._asdict(),
+            "study": origin.study,
+            "generator": GENERATOR,
+            "versions": _versions(),
+        }
+        write_json(part / METRICS, metrics)
+        (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+        write_manifest(part, manifest)
+    files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
+    return Written(folder, files, warm, fresh, note, difference)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in a folder, with the hashes of all that is read checked; ValueError names the file."""
+    manifest = read_manifest(folder)
+    there = manifest["files"]
+    for name in (ARCH, METRICS, TRAINING, WEIGHTS):
+        if name in there and (wrong := changed(folder, name, there[name])):
+            raise ValueError(f"{folder / name}: {wrong}")
+    config = load_config(folder / ARCH)
+    if config.arch_id != manifest["arch_id"]:
+        raise ValueError(f"{folder / ARCH}: is the network {config.arch_id}, {MANIFEST} says {manifest['arch_id']}")
+    metrics = read_json(folder / METRICS)
+    weights = folder / WEIGHTS if WEIGHTS in there else None
+    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
+
+
+def load_network(folder: Path) -> MobileFormer:
+    """The network of a bundle, with its weights, in eval mode; ValueError names the file that is wrong."""
+    bundle = read_bundle(folder)
+    model = MobileFormer(bundle.config, seed=int(bundle.manifest["seed"]))
+    if bundle.weights is not None:
+        check_fit(model, read_tensors(bundle.weights), bundle.weights)
+        model.load_state_dict(read_tensors(bundle.weights))
+    return model.eval()
+
+
+def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -> list[str]:
+    """Put the weights of a full training into a bundle and return the names of the files that changed.
+
+    result: plain data of the training, kept as full_training in metrics.json and told in the card. Three keys are read:
+    mean and std (what its pixels were normalised by, on the scale 0 to 1) and class_names, in the order of the logits.
+    ONNX file, model.py, card and manifest follow the weights; model.int8.onnx goes, it was made of the old ones.
+    Each file is replaced at once and the manifest last: what is cut short is a bundle that verify calls out. Raises
+    ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
+    """
+    bundle = read_bundle(folder)
+    config, metrics = bundle.config, dict(bundle.metrics)
+    model = MobileFormer(config)
+    tensors = read_tensors(weights)
+    check_fit(model, tensors, weights)
+    model.load_state_dict(tensors)
+    try:
+        trained = json.loads(json.dumps(dict(result), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the result of a training must be plain data for JSON: {error}") from None
+    normalisation = told_normalisation(bundle.manifest["normalisation"])
+    if "mean" in trained or "std" in trained:
+        normalisation = told_normalisation({"mean": trained.get("mean"), "std": trained.get("std")})
+    names = trained.pop("class_names", None)
+    if names is not None and (len(names) != config.classes or not all(isinstance(name, str) for name in names)):
+        raise ValueError(f"class_names must be {config.classes} names, as the network has classes, got {len(names)}")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.resolve().parent) as place:
+        part = Path(place)
+        batch = None if metrics["onnx"]["batch"] == "any" else 1
+        difference = write_network(model, part, normalisation, batch)
+        metrics |= {
+            "weights": {"trained_tensors": len(tensors), "fresh_tensors": [], "note": "weights of a full training"},
+            "onnx": {**metrics["onnx"], "largest_deviation": difference},
+            "int8": None,
+            "full_training": trained,
+            "class_names": names if names is not None else metrics["class_names"],
+        }
+        own = ("files", "sha256", "normalisation", "versions", "changed")
+        manifest = {key: value for key, value in bundle.manifest.items() if key not in own}
+        manifest |= {"normalisation": normalisation and normalisation._asdict(), "versions": _versions()}
+        manifest["changed"] = _now()
+        write_json(part / METRICS, metrics)
+        (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+        for name in (ARCH, TRAINING):
+            shutil.copyfile(folder / name, part / name)
+        write_manifest(part, manifest)
+        replaced = [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
+        for name in replaced[:-1]:
+            (part / name).replace(folder / name)
+        (folder / INT8).unlink(missing_ok=True)
+        (part / MANIFEST).replace(folder / MANIFEST)
+    return replaced
+
+
+def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:
+    """The files of a bundle as a zip archive, under one folder; the same bundle gives the same bytes."""
+    names = [*read_manifest(folder)["files"], MANIFEST]
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not get smaller
+        for name in names:
+            with (folder / name).open("rb") as source, archive.open(zipfile.ZipInfo(f"{root}/{name}"), "w") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+
+
+def bundle_zip(folder: Path) -> bytes:
+    """A bundle as one zip archive: as large as its files, 28 to 115 MB for the published networks."""
+    target = io.BytesIO()
+    write_zip(folder, target)
+    return target.getvalue()
+
+
+def trial_zip(study: Path, number: int) -> bytes:
+    """The bundle of a trial as a zip archive under trial-0007/; ValueError if there is no such trial."""
+    target = io.BytesIO()
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
+        folder = Path(place) / "bundle"
+        write_bundle(of_trial(study, number), folder)
+        write_zip(folder, target, root=f"trial-{number:04}")
+    return target.getvalue()
+
+
+def trial_onnx(study: Path, number: int) -> bytes:
+    """The ONNX file of a trial's bundle; ValueError if there is no such trial."""
+    origin = of_trial(study, number)
+    model = MobileFormer(origin.config, seed=origin.seed)
+    if origin.weights is not None:
+        take_weights(model, read_tensors(origin.weights))
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
+        path = Path(place) / ONNX
+        export_onnx(model, origin.config.resolution, path, metadata=onnx_metadata(origin.config, origin.normalisation))
+        return path.read_bytes()
+
+
+def check_new(folder: Path) -> None:
+    """ValueError if there is anything in the folder."""
+    if folder.is_symlink() and not folder.exists():
+        raise ValueError(f"{folder} must be a new or an empty folder, it is a link to nothing")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} must be a new or an empty folder")
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write into, which takes its place at the end: at once where it is new."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        part = Path(place) / "bundle"
+        part.mkdir()
+        yield part
+        if folder.exists():
+            for name in (*FILES, MANIFEST):
+                if (part / name).exists():
+                    (part / name).replace(folder / name)
+        else:
+            part.rename(folder)
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in PACKAGES}

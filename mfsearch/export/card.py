@@ -1,0 +1,219 @@
+"""README.md of a bundle: what the network is, its figures and what they mean, how to load it, what is not known."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mfsearch.config import MobileFormerConfig
+
+MAX_CLASSES = 200  # names that the card prints; metrics.json has them all
+LICENCE = (
+    "`model.py` and the other files that mfsearch wrote are under its licence, Apache-2.0. The weights, where they are "
+    "trained, belong to who trained them; what may be done with them also depends on the images."
+)
+
+
+def write_card(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    """The model card in Markdown. Names and commands come from studies and folders: they are printed as plain text."""
+    costs = metrics["costs"]
+    latency = f", {metrics['latency']['latency_ms']:.2f} ms" if metrics["latency"] else ""
+    parts = [
+        f"# {plain(manifest['bundle'])}",
+        (
+            f"A Mobile-Former ([arXiv:2108.05895](https://arxiv.org/abs/2108.05895)) for {config.resolution} px and "
+            f"{config.classes} classes: {costs['madds'] / 1e6:.1f}M multiply-adds, {costs['num_params'] / 1e6:.2f}M "
+            f"parameters{latency}. It is the network {config.arch_id} of mfsearch."
+        ),
+        _weights(config, metrics),
+        fenced(config.table()),
+        "## Figures",
+        _table(("what", "value", "how it was come by"), _figures(metrics)),
+        "## Load it",
+        _load(config, manifest, metrics),
+        "## Pixels",
+        _pixels(config, manifest),
+        "## Classes",
+        _classes(config, metrics),
+        "## What is not known",
+        _unknown(config, metrics),
+        "## Where it comes from",
+        _origin(manifest),
+        "## Licence",
+        LICENCE,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def plain(text: object) -> str:
+    """A text so that Markdown and HTML print it and do nothing else with it; in one line."""
+    line = " ".join(str(text).split())
+    line = "".join(letter for letter in line if letter.isprintable())
+    # what begins markup inside a line; ":/" and "www." begin links where a renderer makes them of bare addresses
+    return re.sub(r"([\\`*_\[\]|~@$]|:(?=/)|(?<=www)\.)", r"\\\1", html.escape(line, quote=False), flags=re.I)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """A text as a block of code, whatever it holds."""
+    text = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _weights(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
+    weights, full = metrics["weights"], metrics["full_training"]
+    if full is not None:
+        top1 = full.get("top1")
+        right = f": top1 {top1:.2%} on its validation images" if isinstance(top1, int | float) else ""
+        return f"**Trained in full**{right}."
+    if not weights["trained_tensors"]:
+        return f"**Not trained**: {plain(weights['note'])}. Train it before use: `mfsearch train` or `train.yaml`."
+    if weights["fresh_tensors"]:
+        return (
+            f"**Not ready for use**: {plain(weights['note'])}. The classifier for {config.classes} classes is drawn "
+            "anew; the rest is a start for a full training."
+        )
+    return f"**Trained shortly**, to be compared with others and not for use: {plain(weights['note'])}."
+
+
+def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    costs, latency, proxy, full = (metrics[name] for name in ("costs", "latency", "proxy", "full_training"))
+    size = f"at {costs['resolution']} px, {costs['classes']} classes"
+    counted = plain(f"{costs['counter']}; fvcore {costs['fvcore']} counts {costs['fvcore_madds'] / 1e6:.2f}M")
+    rows = [
+        ("multiply-adds", f"{costs['madds'] / 1e6:.2f}M", f"{size}; {counted}"),
+        ("of them products", f"{costs['macs'] / 1e6:.2f}M", "convolutions, linears, attention"),
+        ("parameters", f"{costs['num_params'] / 1e6:.3f}M", size),
+        ("activations at their peak", f"{costs['activation_bytes'] / 1e6:.2f} MB", "fp32, one image"),
+    ]
+    if latency:
+        interval = ""
+        if latency["latency_low_ms"] is not None:
+            interval = f" ({latency['latency_low_ms']:.2f} to {latency['latency_high_ms']:.2f})"
+        device = (latency["passport"] or {}).get("cpu") or (latency["passport"] or {}).get("device") or "unknown"
+        disturbed = "; the machine was disturbed: it may be off by some percent" if latency["latency_disturbed"] else ""
+        how = plain(f"{latency['protocol']}; on {device}{disturbed}")
+        rows.append(("latency", f"{latency['latency_ms']:.2f} ms{interval}", how))
+    if proxy:
+        data, recipe = proxy["data"], proxy["recipe"]
+        how = plain(
+            f"right of {data.get('val_images')} validation images of {data.get('name')} (digest {data.get('digest')}) "
+            f"at {recipe.get('resolution')} px after the longest training that the search gave it, seeds "
+            f"{', '.join(map(str, proxy['seeds']))}: it compares networks and is no promise"
+        )
+        rows.append(("top1 of the search", f"{proxy['top1']:.1%}", how))
+    if full is not None:
+        for name, value in full.items():
+            if isinstance(value, str | int | float | bool):
+                shown = f"{value:.2%}" if name in ("top1", "top5") and not isinstance(value, str) else str(value)
+                rows.append((plain(name), plain(shown), "full training"))
+    onnx, int8 = metrics["onnx"], metrics["int8"]
+    how = "largest difference of a logit, as a share of the largest"
+    rows.append(("ONNX Runtime against torch", f"{onnx['largest_deviation']:.1e}", how))
+    if int8 and int8["same_top1"] is not None:
+        how = plain(
+            f"same class as fp32 on {int8['images']} validation images of {int8['data'].get('name')}; logits differ by "
+            f"up to {int8['largest_deviation']:.1%} of the largest"
+        )
+        rows.append(("int8", f"{int8['same_top1']:.1%}", how))
+    elif int8:
+        rows.append(("int8", "not judged", plain(int8["why_not_judged"])))
+    return rows
+
+
+def _load(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    side = config.resolution
+    if manifest["normalisation"]:
+        mean, std = (tuple(manifest["normalisation"][name]) for name in ("mean", "std"))
+        pixels = f"(pixels - np.array({mean}, np.float32)) / np.array({std}, np.float32)"
+    else:
+        pixels = "pixels  # normalised as in the training"
+    batch = "B" if metrics["onnx"]["batch"] == "any" else "1"
+    return "\n\n".join(
+        [
+            "In torch, without mfsearch (`safetensors` reads the weights):",
+            fenced(
+                "import model  # model.py of this folder\n\n"
+                f"logits = model.load()(images)  # images [B, 3, {side}, {side}], normalised; logits "
+                f"[B, {config.classes}]",
+                "python",
+            ),
+            "In timm, with mfsearch installed (also `train.py -c train.yaml --data-dir DIR` of timm):",
+            fenced(
+                "import timm\n"
+                "import mfsearch.export.timm_plugin  # registers mobile_former\n\n"
+                'network = timm.create_model("mobile_former", bundle=".", checkpoint_path="weights.safetensors")',
+                "python",
+            ),
+            "In ONNX Runtime (opset 20: 1.17 or newer):",
+            fenced(
+                "import numpy as np\nimport onnxruntime\n\n"
+                'session = onnxruntime.InferenceSession("model.onnx", providers=["CPUExecutionProvider"])\n'
+                f"images = {pixels}\n"
+                "images = images.transpose(0, 3, 1, 2).astype(np.float32)  # pixels [B, H, W, 3], RGB from 0 to 1\n"
+                f'(logits,) = session.run(["logits"], {{"image": images}})  # [{batch}, {config.classes}]',
+                "python",
+            ),
+            "`mfsearch verify` checks this folder, `mfsearch train` trains the network in full.",
+        ]
+    )
+
+
+def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any]) -> str:
+    told = manifest["normalisation"]
+    size = f"RGB, {config.resolution} x {config.resolution}; other sizes work and were not judged."
+    if told is None:
+        return (
+            f"{size} The short training normalised by mean and deviation of its own training images, which the study "
+            "does not tell and which were not at hand when this was written."
+        )
+    mean, std = (", ".join(f"{value:.4g}" for value in told[name]) for name in ("mean", "std"))
+    return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B."
+
+
+def _classes(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
+    names = metrics["class_names"]
+    if not names:
+        return f"{config.classes} logits. Which class is which is not known."
+    rest = f", and {len(names) - MAX_CLASSES} more in `metrics.json`" if len(names) > MAX_CLASSES else ""
+    return f"{len(names)}, in the order of the logits: {', '.join(plain(name) for name in names[:MAX_CLASSES])}{rest}."
+
+
+def _unknown(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
+    lines = []
+    if metrics["full_training"] is None:
+        lines.append("What a full training reaches: this network has had none.")
+    lines.append("How it does on images of another kind, and whether it does equally well for all it may be shown.")
+    if metrics["latency"]:
+        lines.append("How long it takes on another device, with another runtime or size.")
+    else:
+        lines.append("How long it takes: it was not measured.")
+    if metrics["int8"] is None:
+        lines.append("What it is worth in int8.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _origin(manifest: Mapping[str, Any]) -> str:
+    study, versions = manifest["study"], manifest["versions"]
+    rows = [("written", plain(manifest["created"]))]
+    if manifest.get("changed"):
+        rows.append(("weights replaced", plain(manifest["changed"])))
+    rows.append(("seed of the first weights", plain(manifest["seed"])))
+    if study:
+        space, data = study["space"], study["data"]
+        rows += [
+            ("study", plain(study["name"])),
+            ("trial", plain(study["trial"])),
+            ("space", plain(f"{space['name']} ({space['digest']})")),
+            ("data", plain(f"{data.get('name')} ({data.get('digest')})")),
+            ("seed of the study", plain(study["seed"])),
+        ]
+    rows.append(("versions", plain(", ".join(f"{name} {version}" for name, version in versions.items()))))
+    commands = [told for told in ((study or {}).get("command"), manifest["command"]) if told]
+    return "\n\n".join([_table(("", ""), rows), *([fenced("\n".join(commands), "sh")] if commands else [])])

@@ -1,0 +1,54 @@
+"""A network in int8 beside its fp32 file, and how far its answers agree."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mfsearch.cost.quantize import Array, agreement, logits_of, write_int8
+from mfsearch.data import ImageData
+from mfsearch.data.augment import normalize
+from mfsearch.data.image_data import Images
+from mfsearch.export.standalone import Normalisation
+
+CALIBRATION_IMAGES = 32
+JUDGING_IMAGES = 256
+
+
+def quantised(
+    fp32: Path, int8: Path, images: ImageData, side: int, normalisation: Normalisation | None, *, judge: bool
+) -> dict[str, Any]:
+    """Write a network in int8, calibrated on training images at `side` pixels, and return what its answers are worth.
+
+    normalisation: of the network's pixels, None for that of the images. judge: compare the answers on validation
+    images; without trained weights they would agree with anything, and the figures are None. fp32: for batch 1.
+    """
+    known = normalisation or Normalisation(images.mean, images.std)
+    images = dataclasses.replace(images, mean=known.mean, std=known.std)
+    write_int8(fp32, int8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
+    found: dict[str, Any] = {"images": 0, "same_top1": None, "largest_deviation": None}
+    if judge:
+        asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
+        found = agreement(logits_of(fp32, asked), logits_of(int8, asked))._asdict()
+        if not math.isfinite(found["largest_deviation"]):
+            found["largest_deviation"] = None
+    return {
+        **found,
+        "why_not_judged": None if judge else "its weights are not trained: int8 would agree with anything",
+        "calibration_images": min(CALIBRATION_IMAGES, len(images.train_images)),
+        "data": images.facts(),
+    }
+
+
+def prepared(data: ImageData, images_NCHW: Images, side: int) -> Array:
+    """The images as a network takes them, at `side` pixels."""
+    pixels = torch.from_numpy(np.ascontiguousarray(images_NCHW))
+    if pixels.shape[-1] != side:
+        larger = F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True)
+        pixels = larger.round().clamp(0, 255).to(torch.uint8)
+    normalised: Array = normalize(pixels, data.mean, data.std).numpy()
+    return normalised
