@@ -13,7 +13,7 @@ from rich.text import Text
 
 from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
 from mfsearch.search.front import front_numbers, over_limit, without_weights
-from mfsearch.search.run import Progress
+from mfsearch.search.progress import Progress
 from mfsearch.search.rungs import Rungs, short_row
 from mfsearch.search.screen import screen_line
 from mfsearch.search.study import WEIGHTS

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
         print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
-    from mfsearch.search.run import Limits, run_search
+    from mfsearch.search.progress import Limits
+    from mfsearch.search.run import run_search
 
     _check_device(settings.device)
     seconds = None if args.time is None else parse_seconds(args.time)

@@ -13,28 +13,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
-from mfsearch.cost.onnx_export import ExportError
-from mfsearch.cost.runner import Runner, RunnerError
+from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
-from mfsearch.search.calibrate import find_calibration, trust_line
-from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter, latency_columns, measure_in_full
-from mfsearch.search.front import contenders, front_in_search, front_numbers, over_limit
+from mfsearch.search.calibrated import find_calibration, trust_line
+from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter
+from mfsearch.search.front import contenders
 from mfsearch.search.processes import interruptible
+from mfsearch.search.progress import TRAINED, Limits, Progress, Running, Watcher
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
+from mfsearch.search.remeasure import measure_front
 from mfsearch.search.rungs import (
     READINGS,
     Promotion,
-    Rungs,
-    Standing,
     Stop,
     finalists,
     measured_again,
@@ -45,7 +42,6 @@ from mfsearch.search.rungs import (
     ranking,
     score_at,
     short_row,
-    standing,
     stop_rule,
     told,
 )
@@ -64,7 +60,6 @@ from mfsearch.search.study import (
 )
 from mfsearch.search.workers import Event, WorkerPool
 
-TRAINED = ("trained", "stopped")  # outcomes with a top1
 TAUGHT = 64  # best trials of another study that are kept as its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows
 LONGER = ("top1", "reason", "epochs", "curve", "train_seconds", "weights_lost")  # what is kept of a longer training
@@ -73,112 +68,6 @@ RUNNING = "running.json"  # the proposals that are being tried
 FINAL_SHARE = 0.5  # of a time limit, at most, is left for the final
 MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
 MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained and no prediction gives hope
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: networks given a short training in the study as a whole, seconds of this run; workers."""
-
-    trials: int | None
-    seconds: float | None
-    workers: int
-
-    def __post_init__(self) -> None:
-        if self.trials is not None and self.trials < 1:
-            raise ValueError(f"--trials must be 1 or more, got {self.trials}")
-        if not 1 <= self.workers <= 256:
-            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
-
-
-@dataclass
-class Running:
-    """What a worker is doing: a new proposal, or a longer training of trial `number`."""
-
-    config: MobileFormerConfig
-    madds: int
-    origin: str
-    proposal: Proposal | None = None
-    stop: Stop | None = None
-    promotion: Promotion | None = None
-    stage: str = "waiting"
-    share: float = 0.0
-
-
-@dataclass
-class Progress:
-    """What a display shows, kept up to date by the run."""
-
-    study: str
-    limits: Limits
-    objectives: list[str]
-    rungs: Rungs
-    trust: str  # what a calibration says of the ranking
-    started: float = field(default_factory=time.monotonic)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    front: list[int] = field(default_factory=list)
-    standing: Standing = field(default_factory=Standing)
-    running: dict[int, Running] = field(default_factory=dict)  # by worker
-    screened: int = 0
-    before: int = 0  # trials that were there when this run began
-
-    def rank(self) -> None:
-        """Bring front and standing up to date with the rows."""
-        self.front = front_numbers(self.rows, self.objectives)
-        self.standing = standing(self.rows, self.objectives, self.rungs)
-
-    @property
-    def trained(self) -> int:
-        """Networks with a short training, those given up half way included."""
-        return sum(row["outcome"] in TRAINED for row in self.rows)
-
-    def seconds_left(self) -> float | None:
-        """Until the stop, by what trainings took so far and the time limit; None before there is a training."""
-        left = []
-        short = self.short_seconds()
-        if self.limits.trials is not None and short is not None:
-            networks = max(0, self.limits.trials - self.trained)
-            first = self.rungs.factors[1] - 1 if self.rungs.last > 1 else 0.0
-            left.append(
-                short * networks * (1 + first / self.rungs.keep) / self.limits.workers + (self.final_seconds() or 0.0)
-            )
-        if self.limits.seconds is not None:
-            left.append(self.limits.seconds - (time.monotonic() - self.started))
-        return max(0.0, min(left)) if left else None
-
-    def short_seconds(self) -> float | None:
-        """Mean seconds of a short training so far."""
-        found = [row["train_seconds"] for row in self.rows if row["outcome"] == "trained"]
-        return sum(found) / len(found) if found else None
-
-    def final_seconds(self) -> float | None:
-        """What the final would take from here."""
-        short = self.short_seconds()
-        if short is None:
-            return None
-        rungs = self.rungs
-        epochs = 0.0
-        for row in finalists(self.standing, rungs):
-            seeds = {stage["seed"] for stage in row.get("stages", ()) if stage["rung"] == rungs.last}
-            epochs += max(0, rungs.seeds - len(seeds)) * rungs.factors[-1]
-            epochs -= rungs.factors[row.get("rung", 0)] if not seeds else 0
-        return epochs * short / self.limits.workers
-
-
-class Watcher(Protocol):
-    """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second;
-    `measured_again` at the end for each member of the front, `not_measured_again` where that failed."""
-
-    def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
-
-    def finished(self, progress: Progress, row: dict[str, Any]) -> None: ...
-
-    def longer(self, progress: Progress, row: dict[str, Any], stage: dict[str, Any]) -> None: ...
-
-    def measured_again(self, row: dict[str, Any], left: int) -> None: ...
-
-    def not_measured_again(self, whose: str, reason: str) -> None: ...
-
-    def tick(self, progress: Progress) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -216,7 +105,11 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
     """The study's manifest: made if it is new, compared if it is not."""
     passport, baseline_ms = _latency_device(settings)
     facts = images.facts()
-    wanted = make_manifest(settings, facts, passport) | {"baseline_ms": baseline_ms}
+    wanted = make_manifest(settings, facts, passport) | {
+        "baseline_ms": baseline_ms,
+        "normalisation": {"mean": list(images.mean), "std": list(images.std)},
+        "class_names": list(images.classes),
+    }
     if (folder / MANIFEST).exists():
         manifest = read_manifest(folder)
         try:
@@ -331,7 +224,15 @@ class _Run:
             if not self._over() or self._next_promotion() is not None:
                 self._train()
             if self.settings.latency_limit_ms is not None and not self.interrupted():
-                self._measure_front(self.settings.latency_limit_ms)
+                measure_front(
+                    self.progress,
+                    self.settings.latency_limit_ms,
+                    ledger=self.ledger,
+                    watcher=self.watcher,
+                    open_meter=lambda: self._runner() or kept_meter(self.manifest["baseline_ms"]),
+                    interrupted=self.interrupted,
+                    seed=self.settings.seed,
+                )
             return self._result()
 
     def _train(self) -> None:
@@ -346,57 +247,6 @@ class _Run:
                 self.watcher.tick(self.progress)
         finally:
             pool.close()
-
-    def _measure_front(self, limit_ms: float) -> None:
-        """Measure all of the front again, in one go and with no training beside it, as `mfsearch latency` does.
-
-        Those are measured who are on the front by the search's figures, and who come on by the new ones. Where all were
-        and nothing was trained since, they are not measured again; where a run was interrupted, all are. Over the limit
-        is whose whole interval is; where that was measured on a disturbed machine, a later run measures again.
-        """
-        progress = self.progress
-        first = front_in_search(progress.rows, progress.objectives)
-        stages = sum(len(row.get("stages", ())) for row in progress.rows)
-        trained = f"after {len(progress.rows)} trials and {stages} longer trainings, from "
-        members = self._to_measure(first)
-        windows = {progress.rows[place].get("latency_final", {}).get("window") or "" for place in members}
-        if len(windows) == 1 and windows.pop().startswith(trained) and not any(map(self._in_doubt, progress.rows)):
-            return
-        window = trained + datetime.datetime.now(datetime.UTC).isoformat()
-        torch.set_num_threads(1)
-        meter = None
-        done: set[int] = set()
-        while left := [place for place in self._to_measure(first) if place not in done]:
-            for k, place in enumerate(left, 1):
-                if self.interrupted():
-                    return
-                done.add(place)
-                row = progress.rows[place]
-                try:
-                    meter = meter or self._runner() or kept_meter(self.manifest["baseline_ms"])
-                    found = measure_in_full(MobileFormerConfig.from_dict(row["config"]), meter, self.settings.seed)
-                except RunnerError as error:
-                    self.watcher.not_measured_again("the front's latencies are", str(error))
-                    return
-                except (ExportError, ValueError, OSError) as error:
-                    self.watcher.not_measured_again(f"trial {row['number']}'s latency is", str(error))
-                    continue
-                lowest = found.latency_ms if found.latency_low_ms is None else found.latency_low_ms
-                final = latency_columns(found) | {"window": window, "finished": _now(), "over_limit": lowest > limit_ms}
-                self.ledger.add_latency(row["number"], final)
-                progress.rows[place] = measured_again(row, final)
-                self.watcher.measured_again(progress.rows[place], len(left) - k)
-            progress.rank()
-
-    def _to_measure(self, first: list[int]) -> list[int]:
-        """Places of the rows that belong to the end: `first`, the front, and who may have been left out wrongly."""
-        numbers = {*first, *self.progress.front}
-        rows = enumerate(self.progress.rows)
-        return [place for place, row in rows if row["number"] in numbers or self._in_doubt(row)]
-
-    @staticmethod
-    def _in_doubt(row: dict[str, Any]) -> bool:
-        return over_limit(row) and bool(row["latency_disturbed"])
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
         """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""

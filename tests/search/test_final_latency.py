@@ -166,7 +166,7 @@ def test_a_network_that_cannot_be_measured_at_the_end_keeps_the_latency_of_the_s
 
     torch.set_num_threads(2)
     with monkeypatch.context() as patched:
-        patched.setattr("mfsearch.search.run.measure_in_full", fails_at_first)
+        patched.setattr("mfsearch.search.remeasure.measure_in_full", fails_at_first)
         rows = search(image_folder, phone, "5 4 3 2", "--trials", "2")  # faster and faster, so a front of two
     assert torch.get_num_threads() == 1  # as `mfsearch latency` measures
     said = capsys.readouterr().out
@@ -202,7 +202,7 @@ def test_over_the_limit_on_a_disturbed_machine_is_measured_once_more_in_the_next
 ) -> None:
     disturbed = {"latency_disturbed": True}
     with monkeypatch.context() as patched:
-        patched.setattr("mfsearch.search.run.latency_columns", lambda found: latency_columns(found) | disturbed)
+        patched.setattr("mfsearch.search.remeasure.latency_columns", lambda found: latency_columns(found) | disturbed)
         assert front_numbers(search(image_folder, phone, "5 2 9", "--trials", "1"), OBJECTIVES) == []
     rows = search(image_folder, phone, "5 6", "--trials", "1")
     assert front_numbers(rows, OBJECTIVES) == [0]
