@@ -2,8 +2,9 @@
 
 That script warns of a key that it does not know and trains on without it (older ones say nothing), so a misspelt `lr`
 would cost a training. The keys are the `dest` names of its arguments. The script is in no wheel: they were read from
-public copies of it since 1.0.20 and from the tests in the source distribution of 1.0.31; the test beside this table
-compares it with a train.py where TIMM_TRAIN_PY names one, and else with what timm's own factories read.
+the repository's copy between 1.0.30 and 1.0.31 (commit 3034f27b), and what came after it from the tests in the source
+distribution of 1.0.31. The test beside this table compares it with the train.py that TIMM_TRAIN_PY names, and without
+one with what timm's own factories read.
 """
 
 import difflib
@@ -90,7 +91,7 @@ KEYS: dict[str, Rule] = {
     "input_img_mode": _TEXT_OR_NULL,
     "input_key": _TEXT_OR_NULL,
     "target_key": _TEXT_OR_NULL,
-    "target_format": _TEXT_OR_NULL,
+    "target_format": _or_null(_text("indices", "multihot")),
     "dataset_trust_remote_code": _FLAG,
     # network
     "model": _TEXT,
@@ -176,7 +177,6 @@ KEYS: dict[str, Rule] = {
     # augmentation and regularisation
     "no_aug": _FLAG,
     "train_crop_mode": _TEXT_OR_NULL,
-    "train_size_schedule": _TEXT_OR_NULL,
     "scale": _list(_number(0, above=True), (2,)),
     "ratio": _list(_number(0, above=True), (2,)),
     "hflip": _SHARE,
@@ -216,6 +216,8 @@ KEYS: dict[str, Rule] = {
     "loss_pos_weight": _TEXT_OR_NULL,
     "loss_class_weight": _TEXT_OR_NULL,
     "loss_weight_power": _or_null(_number()),
+    "loss_weight_beta": _SHARE_OR_NULL,
+    "loss_weight_max": _or_null(_POSITIVE),
     "class_stats": _TEXT_OR_NULL,
     "poly_gamma": _or_null(_number()),
     "poly_epsilon": _or_null(_number()),
@@ -239,18 +241,28 @@ KEYS: dict[str, Rule] = {
     "recovery_interval": _whole(0),
     "checkpoint_hist": _whole(1),
     "workers": _whole(0),
+    "persistent_workers": _FLAG,
     "save_images": _FLAG,
     "pin_mem": _FLAG,
     "no_prefetcher": _FLAG,
     "output": _TEXT,
     "experiment": _TEXT,
-    "eval_metric": _TEXT,
+    "eval_metric": _TEXT_OR_NULL,
     "tta": _whole(0),
     "use_multi_epochs_loader": _FLAG,
     "log_wandb": _FLAG,
     "wandb_project": _TEXT_OR_NULL,
     "wandb_tags": Rule("a list of text", lambda value: isinstance(value, list) and all(map(_TEXT.accepts, value))),
     "wandb_resume_id": _TEXT,
+    # image sizes that change between batches
+    "train_img_sizes": _or_null(_list(_whole(1))),
+    "train_batch_sizes": _or_null(_list(_whole(1))),
+    "train_size_probs": _or_null(_list(_NOT_NEGATIVE)),
+    "train_size_schedule": _text("constant", "progressive"),
+    "train_size_schedule_spread": _POSITIVE,
+    "train_size_random_mix": _SHARE,
+    "train_batches_per_epoch": _COUNT_OR_NULL,
+    "variable_batch_loss_scale": _text("none", "sqrt", "linear"),
     # batches of one number of patches, for networks that take them
     "naflex_loader": _FLAG,
     "naflex_train_seq_lens": _list(_whole(1)),
@@ -258,6 +270,7 @@ KEYS: dict[str, Rule] = {
     "naflex_patch_sizes": _or_null(_list(_whole(1))),
     "naflex_patch_size_probs": _or_null(_list(_SHARE)),
     "naflex_loss_scale": _text("none", "sqrt", "linear"),
+    "naflex_patchify_channels_first": _FLAG,
     # distillation
     "kd_model_name": _TEXT_OR_NULL,
     "kd_distill_type": _text("logit", "feature", "token"),

@@ -28,15 +28,16 @@ NAMES = {name.replace("mf-", "mobile_former_"): name for name in PRESETS}
 class TimmMobileFormer(MobileFormer):
     """A Mobile-Former with the methods that timm asks of its networks.
 
-    `forward_features` gives the last map and the tokens: the head reads both. num_classes 0 leaves out the classifier.
-    in_chans can only be 3 and global_pool only avg (the first token joins what is pooled); ValueError for others.
+    `forward_features` gives the last map and the tokens: the head reads both. num_classes 0 leaves out the classifier,
+    None keeps the config's. in_chans can only be 3 and global_pool only avg (the first token joins what is pooled);
+    ValueError for others.
     """
 
     def __init__(
         self,
         config: MobileFormerConfig,
         *,
-        num_classes: int,
+        num_classes: int | None = None,
         in_chans: int = 3,
         global_pool: str = "avg",
         drop_rate: float = 0.0,
@@ -47,6 +48,8 @@ class TimmMobileFormer(MobileFormer):
         if not 0 <= drop_path_rate < 1:
             raise ValueError(f"drop_path_rate must be from 0 and below 1, got {drop_path_rate}")
         _check_pool(global_pool)
+        if num_classes is None:
+            num_classes = config.classes
         if num_classes >= 2:
             config = dataclasses.replace(config, classes=num_classes)
         super().__init__(config, dropout=drop_rate, drop_path=drop_path_rate)

@@ -189,6 +189,20 @@ def test_a_bundle_is_built_with_its_weights_or_without(tmp_path: Path) -> None:
         create("mobile_former_26m", pretrained=True)
 
 
+def test_timms_scripts_may_name_weights_and_sizes_of_their_own(tmp_path: Path) -> None:
+    """--pretrained-path and --img-size, as train.py hands them on."""
+    ours = small_bundle(tmp_path)
+    overlay = {"file": str(tmp_path / "weights.safetensors"), "num_classes": -1}
+    model = create(arch=SMALL.to_dict(), pretrained=True, pretrained_cfg_overlay=overlay)
+    assert torch.equal(model.state_dict()["head.hidden.weight"], ours.state_dict()["head.hidden.weight"])
+    assert model.num_classes == SMALL.classes
+
+    args = {"img_size": 48, "input_size": None, "in_chans": None}
+    model = timm.create_model(**resolve_model_input_args("mobile_former", args=args, arch=SMALL.to_dict()))
+    assert model.num_classes == SMALL.classes
+    assert resolve_data_config(args, model=model)["input_size"] == (3, 48, 48)
+
+
 def test_what_is_saved_for_the_hub_comes_back_without_the_bundle(tmp_path: Path) -> None:
     bundle, saved = tmp_path / "bundle", tmp_path / "saved"
     bundle.mkdir()
@@ -307,10 +321,21 @@ def few_photos(folder: Path, per_class: int) -> None:
 def train_as_timm_does(args: argparse.Namespace, data: Path) -> tuple[list[float], float, Any]:
     """An epoch by timm's parts alone, in the order of its train.py: losses of the updates, validation top1, network."""
     torch.manual_seed(args.seed)
-    model_args = resolve_model_input_args(
-        args.model, args=vars(args), num_classes=args.num_classes, **args.model_kwargs
+    model: Any = timm.create_model(
+        args.model,
+        pretrained=False,
+        in_chans=args.input_size[0],
+        num_classes=args.num_classes,
+        drop_rate=args.drop,
+        drop_path_rate=args.drop_path,
+        drop_block_rate=None,
+        global_pool=None,
+        bn_momentum=None,
+        bn_eps=None,
+        scriptable=False,
+        checkpoint_path="",
+        **args.model_kwargs,
     )
-    model: Any = timm.create_model(**model_args, drop_rate=args.drop, drop_path_rate=args.drop_path)
     data_config = resolve_data_config(vars(args), model=model)
     optimizer = create_optimizer_v2(model, **optimizer_kwargs(cfg=args))
     mixes = args.mixup > 0 or args.cutmix > 0
