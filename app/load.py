@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pandas as pd
 import streamlit as st
 
+from mfsearch.analysis import compare
+from mfsearch.analysis.compare import Cheaper
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.pareto import measured_objectives
 from mfsearch.analysis.parts import StudyRates, fit_study
@@ -68,6 +70,11 @@ def places(study: Study) -> list[Path]:
     """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
     near = [study.results, study.path.parent, study.results.resolve().parent, study.path.resolve().parent.parent]
     return list({place.resolve(): place for place in near}.values())
+
+
+def nearest_cheaper(study: Study, number: int) -> Cheaper | None:
+    """The nearest trial that costs less: see `mfsearch.analysis.compare`."""
+    return _cheaper(study.path, study.seen, number)
 
 
 def is_being_written(study: Study) -> bool | None:
@@ -155,3 +162,8 @@ def once(study: Study, asked: tuple[object, ...], work: Callable[[], T]) -> T:
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _kept(path: Path, seen: "Seen") -> dict[tuple[object, ...], Any]:
     return {}
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)  # reading 500 configs takes a quarter of a second
+def _cheaper(path: Path, seen: "Seen", number: int) -> Cheaper | None:
+    return compare.nearest_cheaper(_read(path, seen)[0], number)

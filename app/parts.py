@@ -122,8 +122,11 @@ def _remarks(study: "load.Study", row: Row) -> list[str]:
         found.append(f"{str(row['outcome']).capitalize()}{reason}. {ends[row['outcome']]}.")
     elif np.isnan(row["top1"]):
         found.append("No top1 was recorded for this trial.")
-    if row["outcome"] == "trained" and (noise := shown_noise(study.frame.to_dict("records"))):
-        found.append(noise)
+    if row["outcome"] == "trained":
+        frame = study.frame  # of each rung one trial will do, and all with several seeds
+        telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]
+        noise = shown_noise(telling.to_dict("records"))
+        found += [] if noise is None else [noise]
     if row.get("latency_disturbed") is True:
         found.append("The measurement of its latency was disturbed: it may be off by some percent.")
     return found

@@ -9,11 +9,21 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.compare import CHEAPER, Cheaper, nearest_cheaper, nearest_published, read_network
+from mfsearch.analysis.compare import CHEAPER, Cheaper, nearest_published, read_network
 from mfsearch.analysis.figures.network import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.figures.training import curve_lines, draw_curves
 from mfsearch.analysis.frame import METRICS, label, shown
+from mfsearch.analysis.kept_latency import (
+    BREAKDOWN,
+    PARTS,
+    by_passport,
+    kept_folders,
+    latest,
+    parts_of,
+    passport_text,
+    read_kept,
+)
 from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.parts import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.side_by_side import block_table, knob_table, metric_table, shown_prediction
@@ -65,7 +75,8 @@ def show(study: load.Study) -> None:
             st.text("No training curve was recorded.")
     if config is not None:
         _show_costs(config, row, rates, measured=int(frame["latency_ms"].notna().sum()))
-        _show_neighbours(frame, number, config)
+        _show_measured(study, config)
+        _show_neighbours(study, number, config)
     _show_comparison(study, rates)
 
 
@@ -111,8 +122,21 @@ def _show_costs(config: MobileFormerConfig, row: Mapping[Any, Any], rates: Study
         st.dataframe(shown_costs, hide_index=True, column_config=formats, key="costs")
 
 
-def _show_neighbours(frame: pd.DataFrame, number: int, config: MobileFormerConfig) -> None:
+def _show_measured(study: load.Study, config: MobileFormerConfig) -> None:
+    """Where `mfsearch latency --breakdown` measured this very network: the milliseconds of its parts, by device."""
+    files = [folder / BREAKDOWN for folder in kept_folders(study.results, study.path)]
+    own = [row for row in read_kept(files).rows if row.arch_id == config.arch_id and row.batch == 1 and row.parts_ms]
+    for passport, rows in by_passport(own):
+        st.text(f"Its parts as they were measured: {passport_text(passport)}.")
+        parts_ms = parts_of(latest(rows)[0])
+        told = [[PARTS.get(part, part), ms] for part, ms in parts_ms.items() if ms > 0]
+        formats = {"latency_ms": st.column_config.NumberColumn(format="%.2f")}
+        st.dataframe(pd.DataFrame(told, columns=["part", "latency_ms"]), hide_index=True, column_config=formats)
+
+
+def _show_neighbours(study: load.Study, number: int, config: MobileFormerConfig) -> None:
     """What is special about the network beside the nearest published one, and the nearest that costs less."""
+    frame = study.frame
     left, right = st.columns(2)
     with left:
         published = nearest_published(config)
@@ -124,7 +148,7 @@ def _show_neighbours(frame: pd.DataFrame, number: int, config: MobileFormerConfi
             knobs = knob_table({published.name: PRESETS[published.name], f"trial {number}": config})
             st.dataframe(knobs, hide_index=True, key="published", height=_height(knobs))
     with right:
-        found = nearest_cheaper(frame, number)
+        found = load.nearest_cheaper(study, number)
         timed = bool(frame.loc[frame["number"] == number, "latency_ms"].notna().any())
         saved = f"{CHEAPER:.0%}".replace("%", " %")
         st.subheader(f"Nearest network {saved} faster" if timed else f"Nearest network with {saved} fewer madds")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mfsearch.analysis.kept_latency import append_lines, kept_line
 from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
@@ -222,6 +223,22 @@ def test_large_studies_offer_the_best_and_any_by_its_number(explorer: Explorer) 
     assert address(app, "trial") == "7"
     app.text_input(key="by-number").input("4000").run()
     assert "There is no trial '4000' in this study." in texts(app)
+
+
+def test_parts_that_were_measured_are_shown_with_their_device(explorer: Explorer) -> None:
+    explorer.add("real", real_study())
+    measured = {
+        "arch_id": MF_151M.arch_id,
+        "batch": 1,
+        "latency_ms": 9.0,
+        "breakdown": {"parts_ms": {"mobile": 5.0, "head": 1.5}, "sum_ms": 6.5, "whole_ms": 7.0, "nodes": 300},
+    }
+    passport: dict[str, object] = {"cpu": "A slow CPU", "threads": 1, "cores": 2}
+    append_lines(explorer.results / "latency" / "breakdown.jsonl", [kept_line("mf-151m", 224, measured, passport, 1)])
+    app = explorer.open(trial="3")
+    assert "Its parts as they were measured: A slow CPU, 2 cores" in texts(app)
+    assert table(app, "part", "latency_ms") == [["Mobile", "5.0"], ["head", "1.5"], ["rest", "0.5"]]
+    assert "as they were measured" not in texts(explorer.open(trial="4"))
 
 
 def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> None:
