@@ -16,8 +16,10 @@ from tests.random_configs import SMALL
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def small_bundle(folder: Path, config: MobileFormerConfig = SMALL, **options: bool) -> Path:
-    write_bundle(of_config("small", config), folder, **options)
+def small_bundle(
+    folder: Path, config: MobileFormerConfig = SMALL, *, dynamic_batch: bool = False, measure: bool = False
+) -> Path:
+    write_bundle(of_config("small", config), folder, dynamic_batch=dynamic_batch, measure=measure)
     return folder
 
 
