@@ -6,7 +6,7 @@ same networks.
 
 import datetime
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,8 +22,10 @@ from mfsearch.analysis.agreement import (
     spread_between,
     top_recall,
 )
+from mfsearch.analysis.readings import READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
-from mfsearch.search.calibrate import GROUPS, SCHEMA, Calibration, Network, Trained, long_key, short_key
+from mfsearch.search.calibrate import Calibration, Network, Trained, long_key, short_key
+from mfsearch.search.calibrated import GROUPS, SCHEMA
 from mfsearch.search.settings import versions
 
 TARGETS = {"band": 0.45, "across": 0.75}
@@ -147,7 +149,7 @@ def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
     second: dict[str, list[float]] = {name: [] for name in READINGS}
     seconds = []
     for pair in pairs:
-        log = _at(pair.short["curve"], epochs)
+        log = at_epochs(pair.short["curve"], epochs)
         for name, read in READINGS.items():
             first[name].append(read(pair.short["curve"], epochs))
             second[name].append(read(pair.long["curve"], epochs))
@@ -157,31 +159,6 @@ def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
         each["mean_rank"] = list(mean_rank(each["top1"], each["loss"]))
     kept = list(range(len(pairs)))
     return [Column(name, epochs, first[name], second[name], float(np.mean(seconds)), kept) for name in first]
-
-
-def _at(curve: list[dict[str, float]], epochs: float) -> dict[str, float]:
-    """The point of a curve that is nearest: points fall on whole steps, and two of a very short training on one."""
-    return min(curve, key=lambda log: abs(log["epoch"] - epochs))
-
-
-def _mean_loss(curve: list[dict[str, float]], epochs: float) -> float:
-    """Mean training loss from the first step on (TSE of arXiv:2006.04492)."""
-    end = _at(curve, epochs)["epoch"]
-    before, total = 0.0, 0.0
-    for log in curve:
-        if log["epoch"] <= end:
-            total += log["loss"] * (log["epoch"] - before)
-            before = log["epoch"]
-    return total / before
-
-
-# how a curve is read at so many epochs, more is better
-READINGS: dict[str, Callable[[list[dict[str, float]], float], float]] = {
-    "top1": lambda curve, epochs: _at(curve, epochs)["top1"],
-    "val_loss": lambda curve, epochs: -_at(curve, epochs)["val_loss"],
-    "loss": lambda curve, epochs: -_at(curve, epochs)["loss"],
-    "mean_loss": lambda curve, epochs: -_mean_loss(curve, epochs),
-}
 
 
 def _zero_cost_columns(pairs: list[Pair]) -> list[Column]:

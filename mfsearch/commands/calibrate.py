@@ -8,29 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.analysis.calibration import TARGETS, calibration_figures
+from mfsearch.analysis.readings import NAMES
 from mfsearch.commands.network import deployed_space
 from mfsearch.commands.run import _check_device, _recipe
-from mfsearch.search.calibrate import (
-    CALIBRATION,
-    TRAININGS,
-    Calibration,
-    calibration_folder,
-    run_calibration,
-)
+from mfsearch.search.calibrate import TRAININGS, Calibration, calibration_folder, run_calibration
+from mfsearch.search.calibrated import CALIBRATION
 from mfsearch.search.study import write_json
 from mfsearch.search.trainings import Record, Task, read_trainings
 from mfsearch.space import find_space
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
-NAMES = {
-    "top1": "accuracy",
-    "val_loss": "validation loss",
-    "loss": "training loss",
-    "mean_loss": "mean training loss",
-    "mean_rank": "mean rank",
-    "madds": "MAdds",
-    "params": "params",
-}
 ENOUGH = 16  # networks
 
 

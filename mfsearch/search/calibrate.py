@@ -5,8 +5,6 @@ file and the same call goes on where it stopped. What the trainings say is worke
 """
 
 import dataclasses
-import json
-import math
 import random
 import re
 import time
@@ -23,6 +21,7 @@ from mfsearch.data import ImageData
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, short_train
 from mfsearch.proxy.zero_cost import ZERO_COST
+from mfsearch.search.calibrated import CALIBRATIONS, GROUPS
 from mfsearch.search.proposal import check_reachable
 from mfsearch.search.study import check_name
 from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer, run_tasks
@@ -30,8 +29,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.units import Budget, format_madds
 
-SCHEMA = 1
-CALIBRATIONS, TRAININGS, CALIBRATION = "calibrations", "trainings.jsonl", "calibration.json"
+TRAININGS = "trainings.jsonl"
 
 BAND = 0.9  # networks inside the band have at least this share of the budget
 REACH = 6.0  # networks across budgets go down to a sixth of it
@@ -39,7 +37,6 @@ SHARES = (0.25, 0.5, 1.0)  # of recipe.epochs: the lengths at which a training i
 MIN_NETWORKS = 6  # top-5 recall needs one that is left out; below 16 a tau proves nothing
 ATTEMPTS = 500  # draws a network, before the space counts as exhausted
 SCORE_IMAGES = 64  # the batch of the zero-cost scores
-GROUPS = ("band", "across")
 
 
 @dataclass(frozen=True)
@@ -260,62 +257,3 @@ def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) 
             continue
         found[name] = {"score": value, "core_seconds": time.process_time() - start}
     return found
-
-
-def find_calibration(
-    results: Path, space_digest: str, data_digest: str, recipe: Recipe, budget: Budget | None = None
-) -> dict[str, Any] | None:
-    """What calibration.json holds for this space, these images and this recipe; None if nobody calibrated them.
-
-    The short training may be any that the calibration read on its way: a curve's points do not depend on its end. Of
-    several it is that nearest to the budget, then the newest. Files of another version of mfsearch do not count.
-    """
-    found = []
-    for path in (results / CALIBRATIONS).glob(f"*/{CALIBRATION}"):
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ValueError(f"cannot read {path}: {error}; `mfsearch calibrate` writes it anew") from None
-        if not isinstance(kept, dict) or kept.get("schema") != SCHEMA:
-            continue
-        identity = kept["identity"]
-        theirs = identity["space"]["digest"], identity["data"]["digest"], _without_epochs(identity["recipe"])
-        ours = space_digest, data_digest, _without_epochs(recipe.as_dict())
-        if theirs == ours and any(_same_epochs(epochs, recipe.epochs) for epochs in kept["epochs"]["short"]):
-            found.append(kept)
-
-    def distance(kept: dict[str, Any]) -> float:
-        return 0.0 if budget is None else abs(math.log(kept["identity"]["budget"]["high"] / budget.high))
-
-    return min(sorted(found, key=lambda kept: str(kept["date"]), reverse=True), key=distance, default=None)
-
-
-def _without_epochs(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in recipe.items() if name != "epochs"}
-
-
-def _same_epochs(one: float | None, other: float) -> bool:
-    return one is not None and math.isclose(one, other, rel_tol=0.01)
-
-
-def trust_line(calibration: dict[str, Any] | None, *, epochs: float, reading: str) -> str:
-    """One sentence on how far the ranking by a reading (top1, val_loss, loss) after so many epochs can be trusted."""
-    if calibration is None:
-        return (
-            "ranking   never calibrated here: `mfsearch calibrate` with the same space, data, seed and\n"
-            "          short training says what it is worth"
-        )
-    words = []
-    for group, place in (("band", "inside the band"), ("across", "across budgets")):
-        rows = calibration["groups"][group]["proxies"]
-        proxy = next(row for row in rows if row["name"] == reading and _same_epochs(row["epochs"], epochs))
-        madds = next(row for row in rows if row["name"] == "madds")
-        if proxy["tau"] is None:
-            words.append(f"no tau {place}: all networks alike")
-            continue
-        beside = "none" if madds["tau"] is None else f"{madds['tau']:.2f}"
-        words.append(
-            f"tau {proxy['tau']:.2f} [{proxy['low']:.2f}, {proxy['high']:.2f}] {place} over {proxy['n']} networks "
-            f"(MAdds {beside})"
-        )
-    return f"ranking   by {reading}, {', '.join(words)}; calibrated {str(calibration['date'])[:10]}"

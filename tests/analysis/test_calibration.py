@@ -9,7 +9,8 @@ import pytest
 from mfsearch.analysis.calibration import TARGETS, calibration_figures
 from mfsearch.commands.calibrate import report_lines
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.calibrate import Calibration, Network, Trained, draw_networks, long_key, short_key, trust_line
+from mfsearch.search.calibrate import Calibration, Network, Trained, draw_networks, long_key, short_key
+from mfsearch.search.calibrated import trust_line
 from mfsearch.space import load_space
 from mfsearch.units import parse_budget
 

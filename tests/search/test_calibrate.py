@@ -12,18 +12,15 @@ from mfsearch.cli import main
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibrate import (
-    CALIBRATION,
-    CALIBRATIONS,
     TRAININGS,
     Calibration,
     calibration_folder,
     calibration_trainer,
     draw_networks,
-    find_calibration,
     list_tasks,
     run_calibration,
-    trust_line,
 )
+from mfsearch.search.calibrated import CALIBRATION, CALIBRATIONS, find_calibration, trust_line
 from mfsearch.search.trainings import Proxy, Record, Task, Trainer, read_trainings
 from mfsearch.space import find_space, load_space
 from mfsearch.units import parse_budget

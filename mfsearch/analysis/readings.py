@@ -1,0 +1,38 @@
+"""What the curve of a short training says of a network: the ways to read it that a calibration compares."""
+
+from collections.abc import Callable
+
+NAMES = {
+    "top1": "accuracy",
+    "val_loss": "validation loss",
+    "loss": "training loss",
+    "mean_loss": "mean training loss",
+    "mean_rank": "mean rank",
+    "madds": "MAdds",
+    "params": "params",
+}
+
+
+def at_epochs(curve: list[dict[str, float]], epochs: float) -> dict[str, float]:
+    """The point of a curve that is nearest: points fall on whole steps, and two of a very short training on one."""
+    return min(curve, key=lambda log: abs(log["epoch"] - epochs))
+
+
+def _mean_loss(curve: list[dict[str, float]], epochs: float) -> float:
+    """Mean training loss from the first step on (TSE of arXiv:2006.04492)."""
+    end = at_epochs(curve, epochs)["epoch"]
+    before, total = 0.0, 0.0
+    for log in curve:
+        if log["epoch"] <= end:
+            total += log["loss"] * (log["epoch"] - before)
+            before = log["epoch"]
+    return total / before
+
+
+# how a curve is read at so many epochs, more is better
+READINGS: dict[str, Callable[[list[dict[str, float]], float], float]] = {
+    "top1": lambda curve, epochs: at_epochs(curve, epochs)["top1"],
+    "val_loss": lambda curve, epochs: -at_epochs(curve, epochs)["val_loss"],
+    "loss": lambda curve, epochs: -at_epochs(curve, epochs)["loss"],
+    "mean_loss": lambda curve, epochs: -_mean_loss(curve, epochs),
+}
