@@ -51,6 +51,7 @@ else:
     import load
     import state
 
+WRITING = {True: "A search is writing this study.", False: "No search is writing it.", None: ""}
 HOW = (
     "Hypervolume is the room that the front dominates, from a reference point: the worst trained network of these "
     "studies in each objective, moved out by a tenth of their range. The box reaches from there to the best of each "
@@ -76,15 +77,9 @@ def show(study: load.Study) -> None:
 @st.fragment(run_every=load.POLL_S)
 def _show_status(study: load.Study) -> None:
     """Whether a search is at work, and how far it is: of the trials that the page shows, as the rest of it."""
-    from mfsearch.search.study import is_being_written
-
     frame, asked = study.frame, asked_trainings(study.manifest)
     trained = int(frame["outcome"].isin(TRAINED).sum())
-    words = [
-        {True: "A search is writing this study.", False: "No search is writing it.", None: ""}[
-            is_being_written(study.path)
-        ]
-    ]
+    words = [WRITING[load.is_being_written(study)]]
     of = "" if asked is None else f" of {asked:,} asked for when the study began"
     words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
     if (taken := clock(frame, study.manifest)) is not None:

@@ -56,7 +56,9 @@ def test_without_a_loss_there_is_no_reason(rows: list[dict[str, object]]) -> Non
 def test_reasons_are_text_in_the_figure() -> None:
     figure = draw_reasons(grouped_reasons(study_frame([lost(0, MARKUP), lost(1, "x" * 90)])))
     assert "<img" not in figure.to_json()
-    assert max(len(name) for name in figure.data[0].y) == 52
+    (name,) = [name for name in figure.layout.yaxis.ticktext if name.startswith("x")]
+    assert max(len(line) for line in name.split("<br>")) == 24
+    assert name.endswith("…")
 
 
 # --- proposers ---

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from textwrap import wrap
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from mfsearch.analysis.figures.style import BLUE, ORANGE, RED, SKY, finish
 from mfsearch.analysis.frame import METRICS, label
 from mfsearch.analysis.history import History
 from mfsearch.analysis.outcomes import Proposer, Reason, Spent
+from mfsearch.analysis.summary import counted
 
 # What hypervolume may be drawn against, with the title of the axis.
 AXES = {
@@ -21,7 +23,7 @@ AXES = {
     "trials": "trials (number)",
 }
 LOOKS = {"trained": (BLUE, ""), "stopped": (SKY, "/"), "rejected": (ORANGE, "x"), "failed": (RED, ".")}  # by outcome
-LETTERS = 52  # of a reason beside its bar
+LINE, LINES = 24, 3  # letters and lines of a name beside its bar: on a phone the bars need their room
 
 
 class HistoryLine(NamedTuple):
@@ -78,40 +80,32 @@ def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
     """How many trials were stopped, rejected or failed for each reason; a bar a reason, a pattern an outcome."""
     figure = go.Figure()
     for outcome in dict.fromkeys(reason.outcome for reason in reasons):
-        own = [reason for reason in reasons if reason.outcome == outcome]
-        colour, pattern = LOOKS[outcome]
-        hovers = [f"{len(one.numbers):,} {outcome}<br>{_wrapped(one.text)}" for one in own]
-        bar = go.Bar(x=[len(one.numbers) for one in own], y=[_short(one.text) for one in own], orientation="h")
-        bar.update(name=outcome, marker=_look(colour, pattern), hovertext=hovers)
-        figure.add_trace(bar.update(hoverinfo="text", texttemplate="%{x}", textposition="auto"))
-    figure.update_xaxes(title="trials (number)", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return _bars(finish(figure, height=130 + 36 * len(reasons)))
+        places = [at for at, reason in enumerate(reasons) if reason.outcome == outcome]
+        counts = [len(reasons[at].numbers) for at in places]
+        hovers = [f"{len(reasons[at].numbers):,} {outcome}<br>{_wrapped(reasons[at].text)}" for at in places]
+        bar = go.Bar(x=counts, y=places, orientation="h", name=outcome, marker=_look(outcome), hovertext=hovers)
+        figure.add_trace(bar.update(hoverinfo="text", texttemplate="%{x}", textposition="outside", cliponaxis=False))
+    return _bars(figure, [_name(one.text) for one in reasons], "trials (number)", 50)
 
 
 def draw_proposers(found: Sequence[Proposer]) -> go.Figure:
-    """What became of each proposer's networks, and how many of them are on the front (in the name of the bar)."""
+    """What became of each proposer's networks, and in the name of the bar how many of them are on the front."""
     figure = go.Figure()
-    names = [f"{escape(one.name[:40], quote=False)} · {one.front} on the front" for one in found]
-    for outcome, (colour, pattern) in LOOKS.items():
+    for outcome in LOOKS:
         counts = [one.counts[outcome] for one in found]
         if any(counts):
-            bar = go.Bar(x=counts, y=names, orientation="h", name=outcome, hovertemplate=f"%{{x}} {outcome}")
-            figure.add_trace(bar.update(marker=_look(colour, pattern)))
-    figure.update_layout(barmode="stack")
-    figure.update_xaxes(title="trials (number)", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return _bars(finish(figure, height=130 + 36 * len(found)))
+            bar = go.Bar(x=counts, y=list(range(len(found))), orientation="h", name=outcome, marker=_look(outcome))
+            figure.add_trace(bar.update(hovertemplate=f"%{{x}} {outcome}<extra></extra>"))
+    names = [f"{_name(one.name)}<br>{one.front} on the front" for one in found]
+    return _bars(figure.update_layout(barmode="stack"), names, "trials (number)", 40)
 
 
 def draw_spent(spent: Sequence[Spent]) -> go.Figure:
     """Core-seconds by length of training."""
-    names = [f"{one.what} · {one.trainings:,}" for one in spent]
-    bar = go.Bar(x=[one.core_seconds for one in spent], y=names, orientation="h", marker={"color": BLUE})
-    figure = go.Figure(bar.update(hovertemplate="%{y}: %{x:,.0f} core-seconds<extra></extra>"))
-    figure.update_xaxes(title="training (core-seconds)", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    return _bars(finish(figure, height=84 + 36 * len(spent)))
+    bar = go.Bar(x=[one.core_seconds for one in spent], y=list(range(len(spent))), orientation="h")
+    figure = go.Figure(bar.update(marker={"color": BLUE}, hovertemplate="%{x:,.0f} core-seconds<extra></extra>"))
+    names = [f"{_name(one.what)}<br>{counted(one.trainings, 'training')}" for one in spent]
+    return _bars(figure, names, "training (core-seconds)", 44)
 
 
 def speed_points(frame: pd.DataFrame) -> list[Speed]:
@@ -157,23 +151,27 @@ def _stairs(line: HistoryLine, style: Mapping[str, object], rank: int, opacity: 
     return trace.update(opacity=opacity, hovertemplate=f"{name}<br>%{{x:,.0f}}: %{{y:.1f}} %<extra></extra>")
 
 
-def _look(colour: str, pattern: str) -> dict[str, object]:
+def _look(outcome: str) -> dict[str, object]:
+    colour, pattern = LOOKS[outcome]
     return {"color": colour, "pattern": {"shape": pattern, "fillmode": "overlay", "solidity": 0.2, "size": 7}}
 
 
-def _bars(figure: go.Figure) -> go.Figure:
-    return figure.update_layout(bargap=0.35, margin={"l": 16}, legend={"traceorder": "normal"})
+def _bars(figure: go.Figure, names: Sequence[str], title: str, each: int) -> go.Figure:
+    """Lying bars at 0, 1, ... from above, `each` pixels apart; two of one name are two bars."""
+    figure.update_xaxes(title=title, rangemode="tozero")
+    ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
+    figure.update_yaxes(automargin=True, **ticks)
+    legend = {"traceorder": "normal"}
+    return finish(figure, height=130 + each * len(names)).update_layout(bargap=0.35, margin={"l": 16}, legend=legend)
 
 
-def _short(text: str) -> str:
-    return escape(text if len(text) <= LETTERS else f"{text[: LETTERS - 1]}…", quote=False)
+def _name(text: str) -> str:
+    """What stands beside a bar, as HTML: a few short lines, cut where there is more."""
+    lines = wrap(text, LINE)
+    cut = [*lines[: LINES - 1], f"{lines[LINES - 1][: LINE - 1]}…"] if len(lines) > LINES else lines
+    return "<br>".join(escape(line, quote=False) for line in cut)
 
 
 def _wrapped(text: str) -> str:
-    """HTML of a long text in lines of about 60 letters."""
-    lines = [""]
-    for word in text[:600].split():
-        if len(lines[-1]) + len(word) > 60:
-            lines.append("")
-        lines[-1] += f"{word} "
-    return "<br>".join(escape(line.strip(), quote=False) for line in lines)
+    """HTML of a long text in lines of 60 letters."""
+    return "<br>".join(escape(line, quote=False) for line in wrap(text[:600], 60))

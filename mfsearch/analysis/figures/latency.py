@@ -34,6 +34,7 @@ PART_LOOKS = {
     "head": (RED, ""),
     REST: (GREY, "x"),
 }
+NAME = 24  # letters of a network's name beside its bar
 
 
 class ResolutionLine(NamedTuple):
@@ -94,36 +95,30 @@ def part_bar(row: KeptRow, name: str) -> PartBar:
         f"latency_ms {row.latency_ms:.2f}{interval}{', disturbed' if row.disturbed else ''}",
         f"measured {row.measured[:10]}",
     ]
-    return PartBar(name + (" *" if row.disturbed else ""), parts_of(row), "\n".join(fact for fact in facts if fact))
+    return PartBar(
+        name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(fact for fact in facts if fact)
+    )
 
 
 def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
     """Milliseconds by part, a bar a network, in the order given from above."""
     figure = go.Figure()
-    names = [escape(bar.name, quote=False) for bar in bars]
     for part, (colour, pattern) in PART_LOOKS.items():
         ms = [bar.parts_ms[part] for bar in bars]
-        shares = [
-            one / sum(bar.parts_ms.values()) if sum(bar.parts_ms.values()) else 0.0
-            for one, bar in zip(ms, bars, strict=True)
-        ]
+        shares = [one / (sum(bar.parts_ms.values()) or 1.0) for one, bar in zip(ms, bars, strict=True)]
         word = escape(PARTS.get(part, "rest, between operators"), quote=False)
         hovers = [
             f"<b>{word} {one:.2f} ms</b>, {100 * share:.0f} %<br>{_html(bar.note)}"
             for one, share, bar in zip(ms, shares, bars, strict=True)
         ]
-        trace = go.Bar(x=ms, y=names, orientation="h", name=word, hovertext=hovers, hoverinfo="text")
-        figure.add_trace(
-            trace.update(
-                marker={
-                    "color": colour,
-                    "pattern": {"shape": pattern, "fillmode": "overlay", "solidity": 0.2, "size": 7},
-                }
-            )
-        )
+        trace = go.Bar(x=ms, y=list(range(len(bars))), orientation="h", name=word, hovertext=hovers, hoverinfo="text")
+        look = {"shape": pattern, "fillmode": "overlay", "solidity": 0.2, "size": 7}
+        figure.add_trace(trace.update(marker={"color": colour, "pattern": look}))
     figure.update_layout(barmode="stack", bargap=0.35)
     figure.update_xaxes(title="a typical run, by part (ms)", rangemode="tozero")
-    figure.update_yaxes(autorange="reversed", automargin=True)
+    names = [escape(bar.name, quote=False) for bar in bars]
+    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]}
+    figure.update_yaxes(automargin=True, **ticks)
     return finish(figure, 170 + 44 * len(bars)).update_layout(margin={"l": 16}, legend={"traceorder": "normal"})
 
 
