@@ -1,15 +1,196 @@
 """Which knobs matter?"""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
     from app import load
 else:
     import load
+from mfsearch.analysis.figures.knobs import (
+    draw_parallel,
+    draw_shares,
+    draw_slices,
+    draw_twins,
+    parallel_lines,
+    share_dots,
+    slice_groups,
+    twin_dots,
+)
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.importance import (
+    MEASURES,
+    Coded,
+    KnobShare,
+    can_choose_initial,
+    code_knobs,
+    in_band,
+    is_initial,
+    knob_shares,
+    measure_values,
+    sampling_note,
+    shares_note,
+    width_note,
+)
+from mfsearch.analysis.pareto import measured_objectives
+from mfsearch.analysis.summary import compared, counted, study_objectives, why_no_front
+from mfsearch.analysis.twins import TwinReport, read_twins, twin_folders, twins_note
+
+NAMES = {
+    "top1": "top1 after the short training",
+    "front": "reaching the front",
+    "latency_ms": "latency",
+    "num_params": "parameters",
+    "madds": "multiply-adds",
+}
+COSTS = ("latency_ms", "madds", "num_params", "activation_bytes")
+AXES, MOST_AXES = 6, 8  # knobs that the lines run through at first and at most
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    frame = in_band(study.frame, study.manifest)
+    if compared(frame, "madds").empty:
+        st.container(border=True).text(why_no_front(study.frame))
+        _show_twins(study)
+        return
+    initial = can_choose_initial(frame) and st.toggle("Random and initial proposals only", key="initial")
+    if initial:
+        frame = frame[is_initial(frame)]
+    coded = load.once(study, ("coded knobs", initial), lambda: code_knobs(frame, study.manifest))
+    if not coded.names:
+        st.text("The trials hold no knobs.")
+        return
+    st.text(" ".join(note for note in (sampling_note(frame), width_note(frame)) if note))
+    if left_out := len(study.frame) - len(in_band(study.frame, study.manifest)):
+        st.text(f"{counted(left_out, 'trial')} below the budget's band, such as small published networks, left out.")
+
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    shares = _show_shares(study, frame, coded, objectives, initial)
+    _show_slices(frame, coded, shares)
+    _show_lines(frame, coded, objectives, shares)
+    _show_twins(study)
+
+
+def _show_shares(
+    study: load.Study, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool
+) -> list[KnobShare]:
+    """How much goes with each knob; the shares of the measure that is chosen."""
+    known = [name for name in NAMES if name in MEASURES and pd.notna(measure_values(frame, name, objectives)).any()]
+    measure = st.segmented_control(
+        "What goes with a knob's value?",
+        known,
+        format_func=lambda name: NAMES[name],
+        default=known[0],
+        key="measure",
+        bind="query-params",
+        required=True,
+        wrap=True,
+    )
+    chosen = measure or known[0]
+    shares = load.once(study, ("knob shares", initial, chosen), lambda: knob_shares(frame, coded, chosen, objectives))
+    st.text(shares_note(shares, NAMES[chosen]))
+    if shares:
+        figure = draw_shares(share_dots(shares), NAMES[chosen])
+        st.plotly_chart(figure, config=CONFIG, key="shares", selection_mode="points", on_select=_choose_knob)
+        st.caption(
+            "Share of the variance that lies between a knob's values, one knob at a time, adjusted for how many values "
+            "it has; bars are 95 % intervals from resampled trials. A share above the grey bar is more than chance "
+            "gives. Of knobs that nothing in a network reads, that network does not count. A point chooses its knob."
+        )
+    return shares
+
+
+def _choose_knob() -> None:
+    """The knob of the point that was clicked."""
+    points = st.session_state["shares"]["selection"]["points"]
+    if points and isinstance(name := points[0].get("customdata"), str):
+        st.session_state["knob"] = name
+
+
+def _show_slices(frame: pd.DataFrame, coded: Coded, shares: list[KnobShare]) -> None:
+    st.subheader("One knob")
+    names = list(dict.fromkeys([*(each.knob for each in shares), *coded.names]))
+    knob = st.selectbox("Knob", names, key="knob", bind="query-params")
+    slices = {name: slice_groups(frame, coded, knob, name) for name in ("top1", *COSTS[:2])}
+    st.plotly_chart(draw_slices(slices, knob), config=CONFIG, key="slices")
+    st.caption("Boxes are quartiles, where a value has five trials or more. Costs are of all trials that have them.")
+
+
+def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], shares: list[KnobShare]) -> None:
+    st.subheader("All at once")
+    metrics = ["top1", *(name for name in COSTS if name in objectives)]
+    start = [each.knob for each in shares[:AXES]] or coded.names[:AXES]
+    if not set(st.session_state.get("axes", [])) <= set(coded.names):  # of another study
+        del st.session_state["axes"]
+    left, right = st.columns([3, 1])
+    knobs = left.multiselect(
+        "Knobs", coded.names, default=start, max_selections=MOST_AXES, key="axes", bind="query-params"
+    )
+    tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
+    tint = right.selectbox("Colour", tints, key="tint", bind="query-params")
+    points = parallel_lines(frame, coded, knobs, metrics, tint, objectives)
+    st.plotly_chart(draw_parallel(points), config=CONFIG, key="lines")
+    front = sum(line.on_front for line in points.lines)
+    drawn = f"All {points.of:,} trained trials"
+    if len(points.lines) < points.of:
+        drawn = f"{len(points.lines):,} of {points.of:,} trained trials, drawn by lot; the front is whole"
+    st.caption(f"{drawn}; {front:,} on the front, thick and marked. top1 is that of the longest training.")
+
+
+def _show_twins(study: load.Study) -> None:
+    st.subheader("Twins: one knob changed, all else held")
+    reports, unread = _read_all(twin_folders(load.places(study)))
+    for message in unread:
+        st.text(message)
+    if not reports:
+        st.text("No twins were trained here. This compares a network with twins that differ in one knob:")
+        st.code("mfsearch twins mf-151m --data DIR --seeds 3 --latency", language="bash", wrap_lines=True)
+        return
+
+    def apart(report: TwinReport) -> list[str]:
+        alike = {
+            "data": report.data == study.manifest.get("data"),
+            "recipe": report.recipe == study.manifest.get("recipe"),
+        }
+        return [f"other {name}" for name, same in alike.items() if not same]
+
+    def rank(report: TwinReport) -> tuple[int, bool]:
+        return len(apart(report)), report.parent_ms is None
+
+    by_name = {str(report.path): report for report in sorted(reports, key=rank)}
+
+    def described(name: str) -> str:
+        report = by_name[name]
+        words = ", ".join(apart(report)) or "this study's data and recipe"
+        return f"{Path(name).name}: {report.network}, {words}"
+
+    chosen = by_name[st.selectbox("Study of twins", list(by_name), format_func=described, key="twins")]
+    st.text(twins_note(chosen))
+    dots = twin_dots(chosen)
+    if dots.changes:
+        st.plotly_chart(draw_twins(dots), config=CONFIG, key="twin-dots")
+    timed = any(row.ms is not None for row in chosen.rows)
+    rows = [
+        {"change": row.change, "top1": row.verdict, "p, after Holm": row.p_holm} | ({"ms": row.ms} if timed else {})
+        for row in chosen.rows
+    ]
+    formats = {
+        "p, after Holm": st.column_config.NumberColumn(format="%.2g"),
+        "ms": st.column_config.NumberColumn(format="%+.2f"),
+    }
+    st.dataframe(pd.DataFrame(rows), key="twin-rows", hide_index=True, height="content", column_config=formats)
+
+
+def _read_all(folders: list[Path]) -> tuple[list[TwinReport], list[str]]:
+    """The reports, and why some could not be read."""
+    reports, unread = [], []
+    for folder in folders:
+        try:
+            reports.append(read_twins(folder))
+        except ValueError as error:
+            unread.append(str(error))
+    return reports, unread

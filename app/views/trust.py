@@ -1,15 +1,134 @@
 """Can I trust the ranking?"""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
     from app import load
 else:
     import load
+from mfsearch.analysis.confidence import shown_noise
+from mfsearch.analysis.figures.calibration import draw_forest, draw_short_long, forest, short_long
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.trust import (
+    PLACES,
+    Reading,
+    by_fit,
+    calibrate_command,
+    differences,
+    fitting_calibration,
+    noise_note,
+    read_calibrations,
+    readings,
+    row_of,
+    study_reading,
+    verdict,
+)
+from mfsearch.search.calibrated import GROUPS
 
 
 def show(study: load.Study) -> None:
     """The page."""
-    st.text(f"{study.name}: this page is being written.")
+    places = load.places(study)
+    kept, unread = read_calibrations(places)
+    for message in unread:
+        st.text(message)
+    if not kept:
+        st.text(
+            "No calibration was made here, so nothing says how well this study's short training ranks. This makes one:"
+        )
+        st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
+        _show_noise(study)
+        return
+    fits = fitting_calibration(places, study.manifest)
+    by_name = {str(each.path): each.figures for each in by_fit(kept, fits, study.manifest)}
+
+    def described(name: str) -> str:
+        return Path(name).name + (", fits this study" if by_name[name] == fits else ", of other settings")
+
+    figures = by_name[st.selectbox("Calibration", list(by_name), format_func=described, key="calibration")]
+    apart = differences(figures, study.manifest)
+    if figures == fits:
+        st.text(
+            "Made with this study's space, images and short training."
+            + (f" Not alike: {'; '.join(apart)}." if apart else "")
+        )
+    else:
+        st.text(f"Made with other settings than this study's: {'; '.join(apart)}. For its own:")
+        st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
+
+    reading = _ask_reading(figures, study)
+    for group in GROUPS:
+        st.text(verdict(figures, group, reading))
+    st.text(noise_note(figures))
+    _show_noise(study)
+    for column, group in zip(st.columns(2), GROUPS, strict=True):
+        with column:
+            _show_group(figures, group, reading)
+    for group in GROUPS:
+        st.text(f"All figures, {PLACES[group]}:")
+        _show_table(figures, group)
+
+
+def _ask_reading(figures: dict[str, Any], study: load.Study) -> Reading:
+    every = list(dict.fromkeys(each for group in GROUPS for each in readings(figures, group)))
+    own = study_reading(figures, study.manifest)
+    return st.selectbox(
+        "Ranked by",
+        every,
+        index=every.index(own),
+        format_func=lambda each: each.words + (", as this study does" if each == own else ""),
+        key=f"reading-{figures['date']}",
+    )
+
+
+def _show_group(figures: dict[str, Any], group: str, reading: Reading) -> None:
+    """One group of networks: the forest plot, and short against long."""
+    found = figures["groups"][group]
+    low, high = (count / 1e6 for count in found["madds"])
+    st.subheader(PLACES[group].capitalize())
+    st.text(f"{found['n']} networks of {low:.1f} to {high:.1f} M multiply-adds.")
+    st.plotly_chart(draw_forest(forest(found, reading)), config=CONFIG, key=f"forest-{group}")
+    points = short_long(found, reading, figures["long_noise"])
+    st.plotly_chart(draw_short_long(points, reading.epochs), config=CONFIG, key=f"short-long-{group}")
+
+
+def _show_table(figures: dict[str, Any], group: str) -> None:
+    rows = [row for each in readings(figures, group) if (row := row_of(figures, group, each))]
+    table = pd.DataFrame(
+        {
+            "ranked by": [each.words for each in readings(figures, group)],
+            "tau": [row["tau"] for row in rows],
+            "95 %": [_interval(row) for row in rows],
+            "top-5 recall": [row["top5_recall"] for row in rows],
+            "core-seconds": [row["core_seconds"] for row in rows],
+            "over MAdds": [_gain(row["over_madds"]) for row in rows],
+            "over params": [_gain(row["over_params"]) for row in rows],
+            "ceiling": [row["ceiling"] for row in rows],
+        }
+    )
+    two, one = st.column_config.NumberColumn(format="%.2f"), st.column_config.NumberColumn(format="%.1f")
+    formats = {"tau": two, "ceiling": two, "top-5 recall": two, "core-seconds": one}
+    st.dataframe(table, key=f"table-{group}", hide_index=True, height="content", column_config=formats)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    return "" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    """The difference of two taus with its interval."""
+    if gain["gain"] is None:
+        return ""
+    return f"{gain['gain']:+.2f}" + ("" if gain["low"] is None else f" ({gain['low']:+.2f} to {gain['high']:+.2f})")
+
+
+def _show_noise(study: load.Study) -> None:
+    """What the study's own repeated trainings say, where there are any."""
+    if noise := shown_noise(study.frame.to_dict("records")):
+        st.text(f"In this study: {noise}")
+    else:
+        st.text("In this study every network was trained once, so its own seed noise is not known.")

@@ -1,11 +1,14 @@
 """What a change buys: paired differences over seeds with t-intervals, corrected for how many are looked at."""
 
+import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 CONFIDENCE = 0.95
+FOLDER, REPORT = "twins", "twins.json"  # under a folder of results; the report of one study of twins
 
 
 class Effect(NamedTuple):
@@ -85,3 +88,106 @@ def t_quantile(freedom: int, inside: float = CONFIDENCE) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if t_inside(middle, freedom) < inside else (low, middle)
     return (low + high) / 2
+
+
+class TwinRow(NamedTuple):
+    """One change and what it did. effect: in top1, a fraction; p_holm: adjusted for all changes of the study.
+
+    ms, ms_low, ms_high: twin less network with its 95 % interval, None where it was not timed; disturbed: whether the
+    machine was busy then. reason: why there is no pair, "" if there is one.
+    """
+
+    change: str
+    effect: Effect
+    p_holm: float | None
+    ms: float | None
+    ms_low: float | None
+    ms_high: float | None
+    disturbed: bool
+    reason: str
+
+    @property
+    def verdict(self) -> str:
+        """What is shown of top1, in words."""
+        if self.effect.mean is None:
+            return f"not compared: {self.reason}" if self.reason else "not compared"
+        if self.effect.low is None:
+            return "one pair has no interval"
+        if not self.effect.shown:
+            return "no effect shown"
+        holds = self.p_holm is not None and self.p_holm < 1 - CONFIDENCE
+        word = "gain" if self.effect.mean > 0 else "loss"
+        return f"{word} shown" if holds else f"{word} shown alone, not after the correction for all"
+
+
+class TwinReport(NamedTuple):
+    """What a folder of `mfsearch twins` holds. data, recipe: as in a study's manifest; parent_ms: None if not timed."""
+
+    path: Path
+    network: str
+    madds: float
+    seeds: int
+    val_images: int
+    data: dict[str, Any]
+    recipe: dict[str, Any]
+    parent_ms: float | None
+    rows: list[TwinRow]
+
+
+def twin_folders(places: Iterable[Path]) -> list[Path]:
+    """The folders with a report of twins under each of the given folders of results, by name, each once."""
+    found = {path.parent.resolve(): path.parent for place in places for path in place.glob(f"{FOLDER}/*/{REPORT}")}
+    return sorted(found.values(), key=lambda path: path.name)
+
+
+def read_twins(folder: Path) -> TwinReport:
+    """The report of a folder of twins; ValueError where it cannot be read."""
+    path = folder / REPORT
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        parent = kept["parent"]
+        return TwinReport(
+            path=folder,
+            network=str(parent["name"]),
+            madds=float(parent["madds"]),
+            seeds=len(kept["seeds"]),
+            val_images=int(kept["data"]["val_images"]),
+            data=dict(kept["data"]),
+            recipe=dict(kept["recipe"]),
+            parent_ms=parent.get("latency_ms"),
+            rows=[_row(row) for row in kept["twins"]],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"cannot read {path}: {error}; `mfsearch twins` writes it anew") from None
+
+
+def _row(row: Mapping[str, Any]) -> TwinRow:
+    effect, latency = row["effect"], row.get("latency") or {}
+    failures = [str(reason) for reason in (row.get("failures") or {}).values()]
+    return TwinRow(
+        change=f"{row['knob']} {row['old']} -> {row['new']}" if row["new"] != "-" else str(row["knob"]),
+        effect=Effect(*(effect[name] for name in Effect._fields)),
+        p_holm=effect["p_holm"],
+        ms=latency.get("difference_ms"),
+        ms_low=latency.get("difference_low_ms"),
+        ms_high=latency.get("difference_high_ms"),
+        disturbed=bool(latency.get("disturbed")),
+        reason=str(row.get("reason") or next(iter(failures), "")),
+    )
+
+
+def twins_note(report: TwinReport) -> str:
+    """The report in sentences: what was compared, what is shown, and how much of it chance alone would show."""
+    compared = [row for row in report.rows if row.effect.low is not None]
+    shown = [row for row in compared if row.effect.shown]
+    strict = [row for row in shown if row.p_holm is not None and row.p_holm < 1 - CONFIDENCE]
+    chance = expected_by_chance([row.effect for row in report.rows])
+    said = f"{len(shown)} of {len(compared)} intervals leave out 0, {chance:.1f} would if nothing had any effect"
+    words = f"{said}; after Holm's correction for all of them {len(strict) or 'none'}."
+    if compared and not shown:
+        words = f"No effect on top1 is shown: all {len(compared)} intervals hold 0."
+    return (
+        f"{report.network} ({report.madds / 1e6:.1f} M multiply-adds) beside twins that differ in one knob and have "
+        f"the same multiply-adds, {report.seeds} seeds, the same {report.val_images:,} validation images. {words} "
+        "No effect shown is not no effect: read how wide the interval is."
+    )

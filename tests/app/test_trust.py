@@ -1,0 +1,101 @@
+"""The page "Can I trust the ranking?" with and without a calibration."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.analysis.rows import MANIFEST, failed, longer_study, row, study
+from tests.app.test_explorer import Explorer, texts
+
+RESULTS = Path(__file__).parents[2] / "results"
+PAGE = "Trust"
+
+
+@pytest.fixture
+def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
+    return Explorer(tmp_path / "results", monkeypatch)
+
+
+def real_manifest() -> dict[str, Any]:
+    path = RESULTS / "reference" / "fast151" / "manifest.json"
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def put_calibration(folder: Path, **changes: object) -> None:
+    there = folder / "calibrations" / "kept"
+    shutil.copytree(RESULTS / "calibrations" / "mobile_former-cifar10-50.0M", there)
+    figures = json.loads((there / "calibration.json").read_text(encoding="utf-8"))
+    (there / "calibration.json").write_text(json.dumps(figures | changes), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [[], failed(3), [row(0)], [row(0, float("nan")), row(1, None)], study()],
+    ids=["empty", "failed", "one", "NaN", "small"],
+)
+def test_without_a_calibration_there_is_the_command_that_makes_one(
+    explorer: Explorer, rows: list[dict[str, object]]
+) -> None:
+    explorer.add("flowers", rows, MANIFEST)
+    app = explorer.open(page=PAGE)
+    assert app.header[0].value == "Can I trust the ranking?"
+    assert "No calibration was made here" in texts(app)
+    assert app.code[0].value == "mfsearch calibrate --budget 150.0M --data digits"
+    assert "trained once" in texts(app)
+
+
+@pytest.mark.parametrize(
+    "rows", [[], failed(3), [row(0)], [row(0, float("nan"))]], ids=["empty", "failed", "one", "NaN"]
+)
+def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[dict[str, object]]) -> None:
+    folder = explorer.add("flowers", rows, MANIFEST)
+    put_calibration(folder.parent)
+    app = explorer.open(page=PAGE)
+    assert "Made with other settings than this study's: space: mobile_former, here None" in texts(app)
+    assert "mfsearch calibrate --budget 150.0M --data digits" in app.code[0].value
+    assert len(app.get("plotly_chart")) == 4
+
+
+def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer: Explorer) -> None:
+    explorer.results = RESULTS
+    app = explorer.open(f"--study={RESULTS / 'reference' / 'fast151'}", page=PAGE)
+    shown = texts(app)
+    assert app.selectbox(key="calibration").options == ["mobile_former-cifar10-50.0M, fits this study"]
+    assert "Not alike: budget: up to 50.0M multiply-adds, here 152.1M." in shown
+    assert (
+        "validation loss after 0.1 epochs ranks 16 networks like the long training with tau 0.57 [0.10, 0.87]" in shown
+    )
+    assert "own noise is 1.26 points" in shown
+    (reading,) = [box for box in app.selectbox if box.label == "Ranked by"]
+    assert "as this study does" in reading.options[reading.index or 0]
+    assert len(app.get("plotly_chart")) == 4
+    table = app.dataframe[0].value.set_index("ranked by")
+    assert table.loc["validation loss after 0.1 epochs", "top-5 recall"] == 0.8
+    reading.select_index(len(reading.options) - 1).run()
+    assert not app.exception
+    assert "zen ranks 16 networks" in texts(app)
+
+
+def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explorer: Explorer) -> None:
+    put_calibration(explorer.results)
+    top = explorer.results
+    explorer.results = top / "reference"
+    explorer.add("fast", study(), real_manifest())
+    assert "fits this study" in explorer.open(page=PAGE).selectbox(key="calibration").options[0]
+
+
+def test_a_calibration_that_cannot_be_read_is_named_and_the_page_goes_on(explorer: Explorer) -> None:
+    folder = explorer.add("flowers", study(), MANIFEST)
+    put_calibration(folder.parent, schema=99)
+    app = explorer.open(page=PAGE)
+    assert "of another version of mfsearch" in texts(app)
+    assert "No calibration was made here" in texts(app)
+
+
+def test_repeated_trainings_of_the_study_say_its_own_noise(explorer: Explorer) -> None:
+    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    assert "In this study: One 9x training varies by" in texts(explorer.open(page=PAGE))
