@@ -4,6 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from mfsearch.analysis import confidence as confidence_module
 from mfsearch.analysis.confidence import (
     Noise,
     confidence,
@@ -18,6 +19,7 @@ from mfsearch.analysis.confidence import (
     training_noise,
 )
 from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.pareto import pareto_mask
 from mfsearch.search.rungs import merged
 from tests.analysis.rows import failed, longer_study, row, stage, study
 
@@ -209,3 +211,58 @@ def test_a_longer_training_that_failed_does_not_count() -> None:
     found = longest(merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost]))
     assert (found.rung, found.seeds, found.epochs) == (2, 1, 9.0)
     assert training_noise([merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])]) == {}
+
+
+def drawn_in_full(rows: list[dict[str, object]], objectives: list[str], noise: dict[int, Noise]) -> list[float]:
+    """The probabilities by their definition: every draw of every trial, and the front of each draw."""
+    generator, draws = np.random.default_rng(0), 150
+    scales = {
+        rung: np.full(draws, each.std)
+        if math.isinf(each.degrees)
+        else each.std * np.sqrt(each.degrees / generator.chisquare(each.degrees, draws))
+        for rung, each in sorted(noise.items())
+    }
+    values = np.zeros((draws, len(rows), len(objectives)))
+    for at, trial in enumerate(rows):
+        found = longest(trial)
+        rung = found.rung if found.rung in noise else max(noise, key=lambda each: noise[each].std)
+        for k, name in enumerate(objectives):
+            mean = float(str(trial[name])) if trial[name] is not None else math.nan
+            values[:, at, k] = -mean if name == "top1" else mean
+            if name == "top1":
+                values[:, at, k] += scales[rung] / np.sqrt(found.seeds) * generator.standard_normal(draws)
+            elif name == "latency_ms":
+                ends = [float(str(trial[f"latency_{end}_ms"])) for end in ("high", "low") if trial[name] is not None]
+                half = (ends[0] - ends[1]) / (2 * 1.959964) if ends else 0.0
+                values[:, at, k] += half * generator.standard_normal(draws)
+    return [float(share) for share in np.mean([pareto_mask(draw) for draw in values], axis=0)]
+
+
+@pytest.mark.parametrize("objectives", [["top1", "madds", "latency_ms"], ["top1", "madds"], ["madds", "latency_ms"]])
+@pytest.mark.parametrize("degrees", [1.0, 4.0, math.inf])
+@pytest.mark.parametrize("count", [1, 2, 130])
+def test_the_probabilities_are_those_of_drawing_everything(objectives: list[str], degrees: float, count: int) -> None:
+    generator = np.random.default_rng(count)
+    rows: list[dict[str, object]] = []
+    for number in range(count):
+        madds = int(generator.integers(1, 30)) * 1_000_000  # with equals
+        ms = round(float(generator.uniform(1, 2)) + madds / 1e7, 1)
+        timed = {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + generator.choice([0.1, -0.1])}
+        lost = {"latency_ms": None, "latency_low_ms": None, "latency_high_ms": None}
+        made = row(number, round(float(generator.normal(0.5 + madds / 1e9, 0.02)), 2), madds, epochs=1.0)
+        made |= timed if generator.random() < 0.9 else lost
+        rungs = [stage(rung, seed, 0.6 + 0.01 * rung) for rung in (1, 2) for seed in range(rung) if number % 5 == rung]
+        rows.append(merged(made, rungs))
+    noise = {0: Noise(0.02, degrees), 2: Noise(0.01, degrees)}
+    found = front_probability(rows, objectives, noise, draws=150)
+    assert list(found.values()) == drawn_in_full(rows, objectives, noise)
+
+
+def test_large_studies_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(number, 0.5 + number / 1000, 100 + number) for number in range(20)]
+    monkeypatch.setattr(confidence_module, "MOST_DRAWN", 2000)
+    for fewest, draws in ((50, 100), (125, 125)):
+        monkeypatch.setattr(confidence_module, "FEWEST_DRAWS", fewest)
+        found = front_probability(rows, OBJECTIVES, KNOWN)
+        assert found == front_probability(rows, OBJECTIVES, KNOWN, draws=draws)
+        assert {round(share * draws, 6) % 1 for share in found.values()} == {0.0}

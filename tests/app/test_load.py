@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.storages import RDBStorage
 from streamlit.testing.v1 import AppTest
 
 from app import load
@@ -61,7 +62,8 @@ def ledger(request: pytest.FixtureRequest, results: Path, tmp_path: Path) -> Ite
     made = begin(results, storage=None if request.param == "journal" else f"sqlite:///{tmp_path / 'trials.db'}")
     yield made
     if request.param == "database":
-        made.storage.engine.dispose()  # type: ignore[attr-defined]
+        assert isinstance(made.storage, RDBStorage)
+        made.storage.engine.dispose()
 
 
 def test_new_trials_are_counted_and_taken_in_when_asked_for(ledger: Ledger, visit: Any) -> None:

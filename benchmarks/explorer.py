@@ -1,0 +1,241 @@
+"""How fast is the explorer on a large study? Reading, the first page in a real browser, an interaction; and beside it
+optuna-dashboard on the same journal.
+
+    python benchmarks/explorer.py [--trials 10000 100000] [--dashboard PATH/TO/optuna-dashboard] [--json]
+
+Studies are made up by `benchmarks/simulated_study.py` with seed 0, or taken from `--studies FOLDER` where they lie from
+an earlier run. First page: from the browser's request to the first figure drawn, the server started anew and no study
+read yet. Interaction: what the server does from the event to the last element, by AppTest in one process. CPU seconds
+stand beside the wall, as other work on the machine stretches only the latter. For the browser: `pip install playwright`
+and Chromium at /usr/bin/chromium, or its path in CHROMIUM.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from benchmarks.simulated_study import simulate
+from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.pareto import measured_objectives
+from mfsearch.analysis.summary import study_objectives
+from mfsearch.explore import app_path
+from mfsearch.search.study import JOURNAL, StudyReader, _read_foreign, read_manifest
+
+FIRST_PAGE_LIMIT_S, INTERACTION_LIMIT_S = 3.0, 0.5  # at LIMITED trials
+LIMITED = 10_000
+REPEATS = 3
+PATIENCE_S = 240.0
+FIGURE = ".js-plotly-plot .main-svg"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def timed(work: Callable[[], Any]) -> tuple[dict[str, float], Any]:
+    """Wall and CPU seconds of this process, and what came out."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    found = work()
+    return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}, found
+
+
+def measure_reading(folder: Path, through_optuna: bool) -> dict[str, Any]:
+    """Reading the trials, making the frame, judging the front; and reading on when nothing is new."""
+    reader = StudyReader(folder)
+    read, seen = timed(reader.look)
+    merged, rows = timed(lambda: reader.rows(seen))
+    again, _ = timed(reader.look)
+    frame_s, frame = timed(lambda: study_frame(rows))
+    objectives = measured_objectives(frame, study_objectives(reader.manifest))
+    confidence_s, _ = timed(lambda: with_confidence(frame, objectives))
+    found = {
+        "read": {key: read[key] + merged[key] for key in read},
+        "poll": again,
+        "frame": frame_s,
+        "confidence": confidence_s,
+    }
+    if through_optuna:
+        found["read_by_optuna"], _ = timed(lambda: _read_foreign(folder / JOURNAL).get_all_trials(0, deepcopy=False))
+    return found
+
+
+def measure_interactions(folder: Path) -> dict[str, Any]:
+    """Server time of a page that is there already: moving the slider of multiply-adds, and choosing a trial."""
+    given, sys.argv = sys.argv, ["explorer.py", f"--results={folder.parent}", f"--study={folder}"]
+    try:
+        app = AppTest.from_file(app_path(), default_timeout=PATIENCE_S)
+        first, _ = timed(app.run)
+        sliders, choices = [], []
+        low, high = app.slider(key="madds").min, app.slider(key="madds").max
+        for k in range(REPEATS):
+            value = round(low + (high - low) * (0.6 + 0.1 * k))
+            sliders.append(timed(lambda value=value: app.slider(key="madds").set_value(float(value)).run())[0])
+        app.slider(key="madds").set_value(high).run()
+        for k in range(REPEATS):
+            app.query_params["trial"] = str(10 + k)
+            choices.append(timed(app.run)[0])
+    finally:
+        sys.argv = given
+    assert not app.exception, app.exception[0].value
+    figures = [len(chart.proto.spec) for chart in app.get("plotly_chart")]
+    return {
+        "first": first,
+        "slider": median_of(sliders),
+        "choose": median_of(choices),
+        "figures_mb": sum(figures) / 1e6,
+    }
+
+
+def median_of(times: list[dict[str, float]]) -> dict[str, float]:
+    return {key: statistics.median(each[key] for each in times) for key in times[0]}
+
+
+@contextlib.contextmanager
+def served(command: list[str], health: str) -> Iterator[None]:
+    """A server as a process, from its first answer to `health` on until the end."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.perf_counter() + PATIENCE_S
+        while True:
+            try:
+                urllib.request.urlopen(health, timeout=5).close()
+                break
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                if process.poll() is not None or time.perf_counter() > until:
+                    raise RuntimeError(f"no answer at {health} from: {' '.join(command)}") from None
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return int(place.getsockname()[1])
+
+
+def measure_browser(url: str, visits: int) -> dict[str, float]:
+    """Seconds from the request to the first figure drawn, for the first visit and the median of the later ones."""
+    from playwright.sync_api import sync_playwright
+
+    seconds: list[float] = []
+    with sync_playwright() as playwright:
+        path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        for _ in range(visits):
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            start = time.perf_counter()
+            page.goto(url, wait_until="commit", timeout=1000 * PATIENCE_S)
+            page.wait_for_selector(FIGURE, timeout=1000 * PATIENCE_S)
+            seconds.append(time.perf_counter() - start)
+            page.close()
+        browser.close()
+    return {"first_s": seconds[0]} | ({"later_s": statistics.median(seconds[1:])} if visits > 1 else {})
+
+
+def measure_explorer_page(folder: Path) -> dict[str, float]:
+    port = free_port()
+    command = [*(sys.executable, "-m", "mfsearch", "explore", str(folder)), f"--port={port}"]
+    with served(command, f"http://127.0.0.1:{port}/_stcore/health"):
+        return measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS)
+
+
+def measure_dashboard(dashboard: Path, folder: Path) -> dict[str, Any]:
+    """The page of the study in optuna-dashboard, and the data that it asks for. Reading begins with its start."""
+    port = free_port()
+    start = time.perf_counter()
+    with served(
+        [str(dashboard), str(folder / JOURNAL), f"--port={port}", "--host=127.0.0.1"],
+        f"http://127.0.0.1:{port}/dashboard",
+    ):
+        ready = time.perf_counter() - start
+        browser = measure_browser(f"http://127.0.0.1:{port}/dashboard/studies/0", 2)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies/0?after=0", timeout=PATIENCE_S) as answer:
+            return {"start_s": ready, **browser, "json_mb": len(answer.read()) / 1e6}
+
+
+def measure(folder: Path, dashboard: Path | None) -> dict[str, Any]:
+    """All figures of one study."""
+    trials = sum(b'"op_code":4' in line for line in (folder / JOURNAL).open("rb"))
+    large = trials > LIMITED
+    found: dict[str, Any] = {"trials": trials, "journal_mb": (folder / JOURNAL).stat().st_size / 1e6}
+    found |= measure_reading(folder, through_optuna=not large)
+    found["page"] = measure_explorer_page(folder)
+    found |= measure_interactions(folder)
+    if dashboard is not None and not large:
+        found["dashboard"] = measure_dashboard(dashboard, folder)
+    if trials == LIMITED:
+        slowest = max(found["slider"]["wall_s"], found["choose"]["wall_s"])
+        found["passed"] = found["page"]["first_s"] <= FIRST_PAGE_LIMIT_S and slowest <= INTERACTION_LIMIT_S
+    return found
+
+
+def print_table(studies: list[dict[str, Any]], dashboard: Path | None) -> None:
+    names = {
+        "read": "reading the journal",
+        "read_by_optuna": "reading it by Optuna",
+        "poll": "asking whether there is more",
+        "frame": "frame",
+        "confidence": "probabilities and ties",
+        "slider": "interaction: slider of multiply-adds",
+        "choose": "interaction: choosing a trial",
+    }
+    for study in studies:
+        print(f"{study['trials']:,} trials, journal {study['journal_mb']:.0f} MB, figures {study['figures_mb']:.1f} MB")
+        for key, name in names.items():
+            if key in study:
+                print(f"  {name:<44} {study[key]['wall_s']:8.3f} s (CPU {study[key]['cpu_s']:.3f})")
+        page = study["page"]
+        print(f"  {'browser: request to first figure':<44} {page['first_s']:8.2f} s, then {page['later_s']:.2f}")
+        if "dashboard" in study:
+            other = study["dashboard"]
+            print(f"  {'optuna-dashboard: request to first figure':<44} {other['first_s']:8.2f} s", end="")
+            print(f", then {other['later_s']:.2f}; starts in {other['start_s']:.1f}, JSON {other['json_mb']:.0f} MB")
+        if "passed" in study:
+            limits = f"limits {FIRST_PAGE_LIMIT_S:g} s and {INTERACTION_LIMIT_S:g} s"
+            print(f"  {limits}: {'kept' if study['passed'] else 'NOT KEPT'}")
+    if dashboard is None:
+        print("optuna-dashboard was not measured: name its executable with --dashboard")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Time the explorer on large studies.")
+    parser.add_argument("--trials", type=int, nargs="+", default=[LIMITED, 100_000])
+    parser.add_argument("--studies", type=Path, help="folder that keeps the studies (default: one that goes again)")
+    parser.add_argument("--dashboard", type=Path, help="optuna-dashboard's executable, measured beside")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        place = args.studies or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        measured = []
+        for count in args.trials:
+            study = place / f"simulated-{count}"
+            if not study.exists():
+                simulate(study, count, seed=0)
+            assert read_manifest(study)["study"] == study.name
+            measured.append(measure(study, args.dashboard))
+        if args.json:
+            print(json.dumps(measured, indent=1))
+        else:
+            print_table(measured, args.dashboard)
+    raise SystemExit(0 if all(study.get("passed", True) for study in measured) else 1)
