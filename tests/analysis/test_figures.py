@@ -62,6 +62,41 @@ def test_trials_fall_into_front_dominated_beyond_and_rejected() -> None:
     assert points.limit == 150.0
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_feasible_sets_and_fronts_of_random_studies_equal_brute_force(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = ("madds", "latency_ms", "num_params", "activation_bytes")
+    rows = []
+    for number in range(int(rng.integers(1, 40))):
+        # few values, so that ties are common; some trials lack a latency or were never trained
+        costs = {name: int(value) for name, value in zip(names, rng.integers(1, 9, 4), strict=True)}
+        lost = {"outcome": "rejected", "top1": None} if rng.random() < 0.1 else {}
+        gap = {"latency_ms": None} if rng.random() < 0.1 else {}
+        rows.append(row(number, float(rng.integers(1, 9)) / 10) | costs | gap | lost)
+    limits = {name: float(rng.integers(3, 9)) for name in names if rng.random() < 0.7}
+    objectives = ["top1", "madds", "latency_ms"][: int(rng.integers(2, 4))]
+
+    def value(trial: dict[str, object], name: str) -> float:
+        return math.inf if trial[name] is None else float(str(trial[name])) * (-1 if name == "top1" else 1)
+
+    drawn = [trial for trial in rows if trial["top1"] is not None]
+    inside = [trial for trial in drawn if all(value(trial, name) <= limit for name, limit in limits.items())]
+    able = [trial for trial in inside if all(trial[name] is not None for name in objectives)]
+    front = {
+        trial["number"]
+        for trial in able
+        if not any(
+            all(value(other, name) <= value(trial, name) for name in objectives)
+            and any(value(other, name) < value(trial, name) for name in objectives)
+            for other in able
+        )
+    }
+    points = tradeoff_points(study_frame(rows), "madds", objectives, limits)
+    assert {point.number for point in points.front} == front
+    assert set(points.dominated.numbers.tolist()) == {trial["number"] for trial in inside} - front
+    assert set(points.beyond.numbers.tolist()) == {t["number"] for t in drawn} - {t["number"] for t in inside}
+
+
 def test_with_three_objectives_a_fast_trial_is_on_the_front_below_the_staircase() -> None:
     rows = [row(0, 0.6, 100, latency_ms=9.0), row(1, 0.5, 100, latency_ms=2.0), row(2, 0.4, 100, latency_ms=9.0)]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds", "latency_ms"])
