@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import pytest
@@ -6,6 +7,7 @@ from mfsearch.cli import main
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import PRESETS
 from mfsearch.references import PUBLISHED, Reference
+from mfsearch.train.parts import import_timm
 
 
 def named(family: str, model: str) -> Reference:
@@ -52,8 +54,9 @@ def test_what_was_verified_is_kept_apart_for_accuracy_and_each_cost() -> None:
     assert not named("DeiT", "Tiny").verified_top1
 
 
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 def test_timm_knows_the_names() -> None:
-    timm = pytest.importorskip("timm")
+    timm = import_timm()
     assert [row for row in PUBLISHED if row.timm is not None and not timm.is_model(row.timm)] == []
 
 

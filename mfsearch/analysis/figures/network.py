@@ -84,18 +84,19 @@ def draw_parts(bars: PartBars) -> go.Figure:
             "marker": {"color": colour, "pattern": hatch},
             "hovertemplate": f"{name}, %{{y}}: %{{x:.4~g}} {bars.unit}<extra></extra>",
         }
-        share = f"{bar.total:.3g} {bars.unit}, {bar.total / total:.0%}".replace("%", " %")
+        share = bar.total / total
+        text = f"{bar.total:.3g} {bars.unit}, " + (f"{100 * share:.0f} %" if share >= 0.01 else "&lt; 1 %")
         summed = go.Bar(x=[bar.total], y=[name], showlegend=False, **look)
         if not np.isnan(bar.low):
             ends = {"type": "data", "symmetric": False, "thickness": 1.5, "width": 4, "color": GREY}
             summed.update(error_x=ends | {"array": [bar.high - bar.total], "arrayminus": [bar.total - bar.low]})
         figure.add_trace(summed, row=1, col=1)
-        beside = {"text": share, "showarrow": False, "xanchor": "left", "xshift": 6}
+        beside = {"text": text, "showarrow": False, "xanchor": "left", "xshift": 6}
         figure.add_annotation(x=np.fmax(bar.total, bar.high), y=name, row=1, col=1, **beside)
         figure.add_trace(go.Bar(x=bar.values, y=bars.places, **look), row=2, col=1)
     figure.update_yaxes(autorange="reversed", type="category")
     widest = max((float(np.fmax(bar.total, bar.high)) for bar in bars.parts), default=1.0)
     figure.update_xaxes(title=f"{bars.axis}, of each part", range=[0, 1.2 * widest], row=1, col=1)
     figure.update_xaxes(title=f"{bars.axis}, of each block", rangemode="tozero", row=2, col=1)
-    figure = finish(figure, height=24 * sum(rows) + 190)
+    figure = finish(figure, height=24 * sum(rows) + 190).update_yaxes(showgrid=False)
     return figure.update_layout(barmode="stack", bargap=0.25, margin={"l": 110, "r": 90, "b": 90})
