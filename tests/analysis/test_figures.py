@@ -276,7 +276,8 @@ def test_in_three_dimensions_a_trial_has_both_costs() -> None:
     assert (traces["trial 9"].x[0], traces["trial 9"].y[0]) == (123.0, 6.25)
     for name, points in zip(("dominated", "front"), (both[0].dominated.numbers, both[0].front), strict=True):
         assert len(traces[name].x) == len(points)
-    draw_space(*[tradeoff_points(study_frame([]), cost, objectives) for cost in ("madds", "latency_ms")])
+    empty = tradeoff_points(study_frame([]), "madds", objectives)
+    assert len(draw_space(empty, empty).data) == 1
 
 
 def test_a_study_of_short_trainings_has_neither_bars_nor_lengths() -> None:
