@@ -274,8 +274,8 @@ def test_in_three_dimensions_a_trial_has_both_costs() -> None:
     figure = draw_space(both[0], both[1], chosen=9)
     traces = {trace.name: trace for trace in figure.data}
     assert (traces["trial 9"].x[0], traces["trial 9"].y[0]) == (123.0, 6.25)
-    for name, points in zip(("dominated", "front"), (both[0].dominated.numbers, both[0].front), strict=True):
-        assert len(traces[name].x) == len(points)
+    assert len(traces["dominated"].x) == len(both[0].dominated.numbers)
+    assert len(traces["front"].x) == len(both[0].front)
     empty = tradeoff_points(study_frame([]), "madds", objectives)
     assert len(draw_space(empty, empty).data) == 1
 
