@@ -103,8 +103,7 @@ def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFr
 
     Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
     """
-    read = ["number", "outcome", "latency_low_ms", "latency_high_ms", "epochs", "curve", "stages", "top1", *objectives]
-    found = confidence(frame[[name for name in dict.fromkeys(read) if name in frame]].to_dict("records"), objectives)
+    found = confidence(confidence_rows(frame, objectives), objectives)
     if not found:
         return frame
     known = [found.get(int(number)) for number in frame["number"]]
@@ -114,6 +113,20 @@ def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFr
         front_probability=pd.Series(shares, index=frame.index, dtype="float64"),
         tied_with=pd.Series(tied, index=frame.index, dtype="object"),
     )
+
+
+def confidence_rows(frame: pd.DataFrame, objectives: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What `analysis.confidence` reads of a study, a dict a trial: a tenth of the columns, in a tenth of the time."""
+    read = ["number", "outcome", "latency_low_ms", "latency_high_ms", "epochs", "curve", "stages", "top1", *objectives]
+    names = [name for name in dict.fromkeys(read) if name in frame]
+    cells = zip(*(frame[name].tolist() for name in names), strict=True)
+    return [dict(zip(names, row, strict=True)) for row in cells]
+
+
+def training_lengths(frame: pd.DataFrame) -> list[str]:
+    """How long each trial was trained, against the short training: "1x", "3x"; as `shown_training`, without seeds."""
+    longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
+    return [f"{round(length, 1):g}x" for length in longer.where(frame["epochs"] > 0).fillna(1.0).tolist()]
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from mfsearch.analysis.confidence import confidence, shown_training
 from mfsearch.analysis.frame import (
     COLUMNS,
     METRICS,
+    confidence_rows,
     knob_names,
     label,
     shown,
@@ -11,9 +13,10 @@ from mfsearch.analysis.frame import (
     shown_top1,
     study_frame,
     telling_knobs,
+    training_lengths,
 )
 from mfsearch.search.rungs import merged
-from tests.analysis.rows import failed, row, stage, study
+from tests.analysis.rows import failed, longer_study, row, stage, study
 
 
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0)], study()], ids=["empty", "failed", "one", "study"])
@@ -34,6 +37,13 @@ def test_what_is_missing_is_nan_or_none() -> None:
     assert np.isnan(frame["madds"][0])
     assert np.isnan(frame["top1"][0])
     assert frame["reason"][0] is None
+
+
+@pytest.mark.parametrize("rows", [[], failed(2), [row(0)], study(), longer_study()])
+def test_lengths_are_those_of_each_row(rows: list[dict[str, object]]) -> None:
+    frame = study_frame(rows)
+    assert training_lengths(frame) == [shown_training(each).partition(",")[0] for each in rows]
+    assert confidence(confidence_rows(frame, ["madds"]), ["top1", "madds"]) == confidence(rows, ["top1", "madds"])
 
 
 def test_knobs_are_columns_of_their_own_values() -> None:
