@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -22,7 +23,7 @@ from mfsearch.analysis.figures.knobs import (
 )
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.importance import (
-    MEASURES,
+    REACH,
     Coded,
     KnobShare,
     can_choose_initial,
@@ -30,7 +31,6 @@ from mfsearch.analysis.importance import (
     in_band,
     is_initial,
     knob_shares,
-    measure_values,
     sampling_note,
     shares_note,
     width_note,
@@ -63,23 +63,31 @@ def show(study: load.Study) -> None:
     coded = load.once(study, ("coded knobs", initial), lambda: code_knobs(frame, study.manifest))
     if not coded.names:
         st.text("The trials hold no knobs.")
+        _show_twins(study)
         return
     st.text(" ".join(note for note in (sampling_note(frame), width_note(frame)) if note))
     if left_out := len(study.frame) - len(in_band(study.frame, study.manifest)):
         st.text(f"{counted(left_out, 'trial')} below the budget's band, such as small published networks, left out.")
 
     objectives = measured_objectives(frame, study_objectives(study.manifest))
-    shares = _show_shares(study, frame, coded, objectives, initial)
-    _show_slices(frame, coded, shares)
-    _show_lines(frame, coded, objectives, shares)
+    _show_shares(study, frame, coded, objectives, initial)
+    telling = _shares(study, frame, coded, "top1", objectives, initial)
+    names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
+    _show_slices(frame, coded, names)
+    _show_lines(frame, coded, objectives, names)
     _show_twins(study)
 
 
-def _show_shares(
-    study: load.Study, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool
+def _shares(
+    study: load.Study, frame: pd.DataFrame, coded: Coded, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
-    """How much goes with each knob; the shares of the measure that is chosen."""
-    known = [name for name in NAMES if name in MEASURES and pd.notna(measure_values(frame, name, objectives)).any()]
+    return load.once(study, ("knob shares", initial, measure), lambda: knob_shares(frame, coded, measure, objectives))
+
+
+@st.fragment
+def _show_shares(study: load.Study, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool) -> None:
+    """How much of the chosen measure goes with each knob."""
+    known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
     measure = st.segmented_control(
         "What goes with a knob's value?",
         known,
@@ -91,7 +99,7 @@ def _show_shares(
         wrap=True,
     )
     chosen = measure or known[0]
-    shares = load.once(study, ("knob shares", initial, chosen), lambda: knob_shares(frame, coded, chosen, objectives))
+    shares = _shares(study, frame, coded, chosen, objectives, initial)
     st.text(shares_note(shares, NAMES[chosen]))
     if shares:
         figure = draw_shares(share_dots(shares), NAMES[chosen])
@@ -99,36 +107,38 @@ def _show_shares(
         st.caption(
             "Share of the variance that lies between a knob's values, one knob at a time, adjusted for how many values "
             "it has; bars are 95 % intervals from resampled trials. A share above the grey bar is more than chance "
-            "gives. Of knobs that nothing in a network reads, that network does not count. A point chooses its knob."
+            "gives. A trial does not count for a knob that has no say in its network. A point chooses its knob."
         )
-    return shares
+    if st.session_state.pop("knob-clicked", False):
+        st.rerun()
 
 
 def _choose_knob() -> None:
     """The knob of the point that was clicked."""
     points = st.session_state["shares"]["selection"]["points"]
-    if points and isinstance(name := points[0].get("customdata"), str):
-        st.session_state["knob"] = name
+    if points:
+        st.session_state["knob"] = str(np.ravel(points[0]["customdata"])[0])
+        st.session_state["knob-clicked"] = True
 
 
-def _show_slices(frame: pd.DataFrame, coded: Coded, shares: list[KnobShare]) -> None:
+@st.fragment
+def _show_slices(frame: pd.DataFrame, coded: Coded, names: list[str]) -> None:
     st.subheader("One knob")
-    names = list(dict.fromkeys([*(each.knob for each in shares), *coded.names]))
     knob = st.selectbox("Knob", names, key="knob", bind="query-params")
     slices = {name: slice_groups(frame, coded, knob, name) for name in ("top1", *COSTS[:2])}
     st.plotly_chart(draw_slices(slices, knob), config=CONFIG, key="slices")
     st.caption("Boxes are quartiles, where a value has five trials or more. Costs are of all trials that have them.")
 
 
-def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], shares: list[KnobShare]) -> None:
+@st.fragment
+def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], names: list[str]) -> None:
     st.subheader("All at once")
     metrics = ["top1", *(name for name in COSTS if name in objectives)]
-    start = [each.knob for each in shares[:AXES]] or coded.names[:AXES]
     if not set(st.session_state.get("axes", [])) <= set(coded.names):  # of another study
         del st.session_state["axes"]
     left, right = st.columns([3, 1])
     knobs = left.multiselect(
-        "Knobs", coded.names, default=start, max_selections=MOST_AXES, key="axes", bind="query-params"
+        "Knobs", coded.names, default=names[:AXES], max_selections=MOST_AXES, key="axes", bind="query-params"
     )
     tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
     tint = right.selectbox("Colour", tints, key="tint", bind="query-params")
@@ -141,6 +151,7 @@ def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], shares
     st.caption(f"{drawn}; {front:,} on the front, thick and marked. top1 is that of the longest training.")
 
 
+@st.fragment
 def _show_twins(study: load.Study) -> None:
     st.subheader("Twins: one knob changed, all else held")
     reports, unread = _read_all(twin_folders(load.places(study)))

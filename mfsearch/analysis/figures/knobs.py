@@ -128,7 +128,7 @@ def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Fig
     shown_metrics = [name for name, groups in slices.items() if groups]
     texts = list(dict.fromkeys(group.value for name in shown_metrics for group in slices[name]))
     texts = [text for text in texts if text != NOT_USED] + ([NOT_USED] if NOT_USED in texts else [])
-    figure = make_subplots(rows=max(1, len(shown_metrics)), cols=1, shared_xaxes=True, vertical_spacing=0.05)
+    figure = make_subplots(rows=max(1, len(shown_metrics)), cols=1, shared_xaxes=True, vertical_spacing=0.09)
     rng = np.random.default_rng(0)
     for at, name in enumerate(shown_metrics, start=1):
         every = sum(len(group.metric) for group in slices[name])
@@ -151,7 +151,7 @@ def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Fig
         figure.update_xaxes(range=[-0.5, len(texts) - 0.5], row=at, col=1)
     if shown_metrics:
         figure.update_xaxes(title=escape(knob, quote=False), row=len(shown_metrics), col=1)
-    return finish(figure, height=80 + 240 * max(1, len(shown_metrics)))
+    return finish(figure, height=80 + 250 * max(1, len(shown_metrics)))
 
 
 def parallel_lines(
@@ -246,7 +246,7 @@ def draw_parallel(points: ParallelLines) -> go.Figure:
             x = [place for line in some for place in (*line.places, None)]
             trace = go.Scatter(x=x, y=[*heights, None] * len(some), mode="lines", hoverinfo="skip", showlegend=False)
             style = {"color": _colour((shade + 0.5) / BINS), "width": 1}
-            figure.add_trace(trace.update(line=style, opacity=0.55 if len(rest) < 100 else 0.35))
+            figure.add_trace(trace.update(line=style, opacity=0.75 if len(rest) < 100 else 0.45))
     front = [line for line in points.lines if line.on_front]
     for at, line in enumerate(front):
         style = {"color": _colour(line.shade), "width": 3}
@@ -338,7 +338,7 @@ def _scaled(values: Floats, low: float, high: float) -> Floats:
 
 
 def _colour(shade: float) -> str:
-    """From blue to orange: two ends that any colour vision tells apart, and both read on white and on black."""
-    low, high = hex_to_rgb(BLUE), hex_to_rgb(ORANGE)
+    """From sky blue to orange: two ends that any colour vision tells apart, and both read on white and on black."""
+    low, high = hex_to_rgb(SKY), hex_to_rgb(ORANGE)
     mixed = [round(one + shade * (other - one)) for one, other in zip(low, high, strict=True)]
     return f"rgb({', '.join(map(str, mixed))})"
