@@ -75,7 +75,7 @@ def rates_line(found: StudyRates | None, measured: int) -> str:
     return (
         f"Predicted from {found.measured} networks that this study measured. {error.networks} of them, each predicted "
         f"from the others: median error {error.median_error:.1%}, {error.within:.0%} within {WITHIN:.0%} of the "
-        f"measurement. The model divides the total; no part was measured, so this is less sure than the total. "
+        f"measurement. It is fitted to whole networks: how a total divides is less sure than the total. "
         f"Whiskers are its 95% intervals."
     ).replace("%", " %")
 
