@@ -42,9 +42,10 @@ from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import counted, study_limits, study_objectives, why_no_front
 
 if TYPE_CHECKING:
-    from app import load, state
+    from app import load, parts, state
 else:
     import load
+    import parts
     import state
 
 OPEN = "An open mark was measured on a disturbed machine."
@@ -59,10 +60,10 @@ def show(study: load.Study) -> None:
         st.text(disturbed_in_words(trials))
     chosen = _ask_trial(study)
     folders = kept_folders(study.results, study.path)
-    parts, by_size = (read_kept([folder / name for folder in folders]) for name in (BREAKDOWN, BY_SIZE))
-    if unread := parts.unread + by_size.unread:
+    by_part, by_size = (read_kept([folder / name for folder in folders]) for name in (BREAKDOWN, BY_SIZE))
+    if unread := by_part.unread + by_size.unread:
         st.text(f"{counted(unread, 'line')} of kept figures could not be read.")
-    _show_parts(study, parts.rows, chosen)
+    _show_parts(study, by_part.rows, chosen)
     _show_sizes(study, by_size.rows)
     _show_trials(study, trials, chosen)
 
@@ -70,7 +71,7 @@ def show(study: load.Study) -> None:
 def _ask_trial(study: load.Study) -> int | None:
     """The trial whose milliseconds are asked for: the chosen one, else the best of the front; None without any."""
     frame = study.frame
-    numbers = frame.loc[frame["madds"].notna(), "number"].tolist()
+    numbers = frame["number"].tolist()
     if not numbers:
         st.container(border=True).text(why_no_front(frame))
         return None
@@ -78,17 +79,8 @@ def _ask_trial(study: load.Study) -> int | None:
     front = pareto_front(within(frame, study_limits(study.manifest)), objectives).sort_values("top1")["number"].tolist()
     asked = state.trial(set(numbers))
     start = asked if asked is not None else int(front[-1] if front else numbers[0])
-    names = dict(zip(frame["number"], frame["origin"], strict=True))
-    if st.session_state.get("milliseconds-trial") not in numbers or asked is not None:
-        st.session_state["milliseconds-trial"] = start
-    number: int = st.columns(2)[0].selectbox(
-        "Trial",
-        numbers,
-        format_func=lambda number: f"{number}: {names[number]}",
-        key="milliseconds-trial",
-        on_change=lambda: state.choose(st.session_state["milliseconds-trial"]),
-    )
-    return number
+    parts.ask_trial(frame, start)
+    return start
 
 
 def _show_parts(study: load.Study, rows: Sequence[KeptRow], chosen: int | None) -> None:

@@ -12,6 +12,7 @@ from mfsearch.analysis.summary import counted
 from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
 
 Z_95 = 1.959964
+TIMED = ("number", "outcome", "origin", "madds", "predicted_low_ms", "predicted_high_ms")
 
 
 class Measured(NamedTuple):
@@ -48,7 +49,8 @@ class Correlation(NamedTuple):
 def timed_trials(frame: pd.DataFrame) -> list[Timed]:
     """The trials with a measured latency, by number, whatever became of them."""
     found = []
-    for row in frame[frame["latency_ms"].notna()].to_dict("records"):
+    columns = [name for name in frame if name in TIMED or "latency" in str(name)]
+    for row in frame.loc[frame["latency_ms"].notna(), columns].to_dict("records"):
         again, predicted = _filled(row.get("latency_final")), _number(row.get("predicted_latency_ms"))
         ends = (_number(row.get("predicted_low_ms")), _number(row.get("predicted_high_ms")))
         found.append(

@@ -106,7 +106,7 @@ def test_the_chosen_trial_and_the_pinned_ones_come_first(explorer: Explorer) -> 
         "trial 2",
     ]
     assert "--breakdown" not in "".join(code.value for code in app.code)
-    app.selectbox(key="milliseconds-trial").set_value(6).run()
+    app.selectbox(key="trial").set_value(6).run()
     assert app.query_params["trial"] == "6"
     assert (
         app.code[0].value == f"mfsearch latency {explorer.results / 'mine'}:6 --breakdown --results {explorer.results}"

@@ -112,7 +112,8 @@ def speed_points(frame: pd.DataFrame) -> list[Speed]:
     """Images per second of the short trainings whose speed was recorded."""
     if "images_per_second" not in frame:
         return []
-    some = frame[frame["images_per_second"].notna() & frame["madds"].notna()]
+    told = frame["images_per_second"].notna() & frame["madds"].notna()
+    some = frame.loc[told, ["number", "origin", "madds", "images_per_second"]]
     return [
         Speed(
             int(row["number"]),
