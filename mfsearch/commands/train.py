@@ -90,7 +90,8 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         )
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:  # else it would print an empty line
+            self.bar.stop()
 
     def began(self, begun: "Begun") -> None:
         if self.quiet:

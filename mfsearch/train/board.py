@@ -15,7 +15,7 @@ class Board:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise ValueError("--tensorboard needs tensorboard: pip install 'mfsearch[train]'") from None
+            raise ValueError("--tensorboard needs its package: pip install tensorboard") from None
         self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=len(rows) + 1)
 
     def add(self, row: EpochRow) -> None:

@@ -104,7 +104,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
     elif request.new_classifier:
         raise ValueError("--new-classifier is for --weights, which is not given")
     stop = Stop()
-    with open_processes(request.device) as processes, generators_kept(), stop.listening():
+    with open_processes(request.device) as processes, generators_kept():
         first = processes.rank == 0
         teacher = None
         if request.teacher is not None:
@@ -140,7 +140,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
                     board.add(row)
 
             facts = {"arch_id": bundle.config.arch_id, "classes": list(images.classes), "size": settings.size}
-            with contextlib.closing(board) if board is not None else contextlib.nullcontext():
+            with stop.listening(), contextlib.closing(board) if board is not None else contextlib.nullcontext():
                 training.run(
                     folder,
                     stop,

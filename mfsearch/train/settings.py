@@ -71,12 +71,12 @@ class Settings:
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE:
             raise ValueError(f"size must be {MIN_SIZE} to {MAX_SIZE} pixels, got {self.size}")
-        if self.batch % self.micro_batch:
+        if self.micro_batch < 2:
+            raise ValueError(f"micro_batch must be 2 or more, as BatchNorm needs, got {self.micro_batch}")
+        if self.batch < 1 or self.batch % self.micro_batch:
             raise ValueError(f"batch must be a multiple of micro_batch, got {self.batch} and {self.micro_batch}")
         if self.mixes and self.micro_batch % 2:
             raise ValueError(f"micro_batch must be even, as Mixup pairs its images, got {self.micro_batch}")
-        if self.micro_batch < 2:
-            raise ValueError(f"micro_batch must be 2 or more, as BatchNorm needs, got {self.micro_batch}")
         if self.sched not in SCHEDULES:
             raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r}")
         if self.warmup_epochs > self.epochs:

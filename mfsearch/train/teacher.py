@@ -1,5 +1,6 @@
 """Knowledge distillation (arXiv:1503.02531) from any network that timm knows."""
 
+import difflib
 from pathlib import Path
 
 import torch
@@ -41,7 +42,7 @@ def load_teacher(
     timm = import_timm()
     name, _, file = spec.partition(":")
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
+        near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         hint = f"; near are {', '.join(near)}" if near else ""
         raise ValueError(f"teacher {name!r} is not a model of timm{hint}")
     if not file:
