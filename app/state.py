@@ -5,7 +5,7 @@ from collections.abc import Collection
 import streamlit as st
 
 LIMITED = ("madds", "latency_ms", "num_params", "activation_bytes")  # metrics with a slider, names in the address
-OF_A_STUDY = ("trial", "pins", "compare", "brush", *LIMITED)  # what another study has no use for; notes begin with NOTE
+OF_A_STUDY = ("trial", "pins", "compare", "brush", "beside", *LIMITED)  # no use to another study; notes begin with NOTE
 NOTE = "note."
 
 

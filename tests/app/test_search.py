@@ -170,3 +170,13 @@ def test_texts_of_a_study_stay_text(explorer: Explorer) -> None:
     app = explorer.open()
     assert "<img" not in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
     assert "<img" not in "\n".join(element.value for element in (*app.markdown, *app.caption))
+
+
+def test_another_study_starts_with_its_own_control(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    explorer.add("chance", study(8), CHANCE)
+    explorer.add("other", study(8), SEARCHED | {"latency_limit_ms": 9.0})
+    app = explorer.open("--study=mine", beside="other")
+    app.selectbox(key="study").set_value("chance").run()
+    assert not app.exception
+    assert app.multiselect(key="beside").value == ["mine"]
