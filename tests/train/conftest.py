@@ -65,6 +65,7 @@ def request_of(image_folder: Path) -> Callable[..., Request]:
     """A request for a short training on the fixture's images."""
 
     def make(folder: Path, **other: Any) -> Request:
-        return Request(**({"bundle": folder, "data": str(image_folder), "changes": CHANGES} | other))
+        asked: dict[str, Any] = {"bundle": folder, "data": str(image_folder), "changes": CHANGES} | other
+        return Request(**asked)
 
     return make

@@ -21,7 +21,7 @@ def test_draws_depend_on_their_place_alone() -> None:
         assert drawn() == first
         others = []
         for place in ((2, "image", 2, 3), (1, "step", 2, 3), (1, "image", 3, 2), (1, "image", 23)):
-            seed_draws(*place)  # type: ignore[arg-type]
+            seed_draws(*place)
             others.append(drawn())
         assert len({first, *others}) == 5
 
