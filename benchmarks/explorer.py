@@ -8,6 +8,10 @@ an earlier run. First page: from the browser's request to the first figure drawn
 read yet. Interaction: what the server does from the event to the last element, by AppTest in one process. CPU seconds
 stand beside the wall, as other work on the machine stretches only the latter. For the browser: `pip install playwright`
 and Chromium at /usr/bin/chromium, or its path in CHROMIUM.
+
+2026-11-23, AMD EPYC, two cores at load 5 to 12 of other work, so CPU seconds: 10,000 trials (93 MB) read in 1.1 (by
+Optuna 5.1), frame 0.5, probabilities 0.7 (before 28.7), asking for more 0.0002; an interaction 2.2 to 2.5, NOT KEPT.
+100,000: 12.2, 6.3 and 9.2. First page and optuna-dashboard: not measured on a quiet machine yet (docs/LOG.md).
 """
 
 import argparse
@@ -32,7 +36,7 @@ from benchmarks.simulated_study import simulate
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.pareto import measured_objectives
 from mfsearch.analysis.summary import study_objectives
-from mfsearch.explore import app_path
+from mfsearch.explore import app_path, explore_command
 from mfsearch.search.study import JOURNAL, StudyReader, _read_foreign, read_manifest
 
 FIRST_PAGE_LIMIT_S, INTERACTION_LIMIT_S = 3.0, 0.5  # at LIMITED trials
@@ -168,8 +172,7 @@ def measure_browser(url: str, visits: int, server: int) -> dict[str, float]:
 
 def measure_explorer_page(folder: Path) -> dict[str, float]:
     port = free_port()
-    command = [*(sys.executable, "-m", "mfsearch", "explore", str(folder)), f"--port={port}"]
-    with served(command, f"http://127.0.0.1:{port}/_stcore/health") as server:
+    with served(explore_command(folder, folder.parent, port), f"http://127.0.0.1:{port}/_stcore/health") as server:
         return measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS, server)
 
 
