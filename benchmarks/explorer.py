@@ -91,7 +91,8 @@ def measure_interactions(folder: Path) -> dict[str, Any]:
         low, high = app.slider(key="madds").min, app.slider(key="madds").max
         for k in range(REPEATS):
             value = round(low + (high - low) * (0.6 + 0.1 * k))
-            sliders.append(timed(lambda value=value: app.slider(key="madds").set_value(float(value)).run())[0])
+            app.slider(key="madds").set_value(float(value))
+            sliders.append(timed(app.run)[0])
         app.slider(key="madds").set_value(high).run()
         for k in range(REPEATS):
             app.query_params["trial"] = str(10 + k)
