@@ -1,21 +1,26 @@
 """TensorBoard's files, where they are asked for."""
 
 import dataclasses
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 from mfsearch.train.files import BOARD, EpochRow
 
 
+def check_tensorboard() -> None:
+    """ValueError where tensorboard is not installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ValueError("--tensorboard needs its package: pip install tensorboard")
+
+
 class Board:
-    """Writes one point an epoch into folder/tensorboard; ValueError where tensorboard is not installed."""
+    """Writes one point an epoch into folder/tensorboard."""
 
     def __init__(self, folder: Path, rows: list[EpochRow]) -> None:
         """rows: of the epochs that the training has already; later points of an earlier piece are dropped."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise ValueError("--tensorboard needs its package: pip install tensorboard") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=len(rows) + 1)
 
     def add(self, row: EpochRow) -> None:

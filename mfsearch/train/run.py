@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.manifest import MANIFEST, WEIGHTS, changed, read_json
 from mfsearch.search.study import DiskError
-from mfsearch.train.board import Board
+from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, BOARD, CHECKPOINT, LAST, LOCK, RESULT, SUMMARY, EpochRow, locked, write_json
 from mfsearch.train.images import TrainingImages, load_images
@@ -79,6 +79,8 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
     with a checkpoint written. Until the last step the bundle is as it was.
     """
     watcher = watcher or Watcher()
+    if request.tensorboard:
+        check_tensorboard()
     bundle = _read_whole(request.bundle)
     folder = request.to or bundle.folder.with_name(f"{bundle.folder.resolve().name}-training")
     _check_apart(folder, bundle.folder)

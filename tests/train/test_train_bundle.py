@@ -1,6 +1,8 @@
 """A bundle in, a trained bundle out; and everything that can be wrong before, in which case nothing is written."""
 
 import dataclasses
+import importlib
+import importlib.util
 import json
 import resource
 import shutil
@@ -184,6 +186,24 @@ def test_requests_that_cannot_be_done(bundle: Path, request_of: Ask, other: dict
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
 def test_a_gpu_that_is_not_there(bundle: Path, request_of: Ask) -> None:
     refused(request_of(bundle, device="cuda"), "torch finds no CUDA device here; --device cpu")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="needs tensorboard to be missing")
+def test_tensorboard_that_is_not_there(bundle: Path, request_of: Ask) -> None:
+    refused(request_of(bundle, tensorboard=True), "--tensorboard needs its package: pip install tensorboard")
+
+
+def test_tensorboard_has_a_point_an_epoch(bundle: Path, request_of: Ask, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
+    rows: list[EpochRow] = []
+    train_bundle(request_of(bundle, tensorboard=True), Watcher(epoch=rows.append))
+    events = reader.EventAccumulator(str(tmp_path / "tiny-training" / "tensorboard"))
+    events.Reload()
+    points = events.Scalars("train_loss")
+    assert [(point.step, point.value) for point in points] == [
+        (row.epoch, pytest.approx(row.train_loss, rel=1e-6)) for row in rows
+    ]
 
 
 def test_the_training_keeps_to_a_folder_of_its_own(bundle: Path, request_of: Ask, tmp_path: Path) -> None:

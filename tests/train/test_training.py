@@ -180,6 +180,16 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(make: Make, tmp_path: Pat
         assert math.isfinite(float(state["loss_sum"]))
 
 
+def test_mixed_precision_trains(images: TrainingImages, tmp_path: Path) -> None:
+    """bfloat16 on the processor, which the command refuses as slow, stands in for a GPU."""
+    settings = make_settings(recommended_training(TINY), 32, CHANGES | {"epochs": 1})
+    rows = run(Training(TINY, images, settings, ALONE, amp=True), tmp_path)
+    exact = run(Training(TINY, images, settings, ALONE), tmp_path / "fp32")
+    assert rows[0].train_loss != exact[0].train_loss
+    assert rows[0].train_loss == pytest.approx(exact[0].train_loss, rel=0.02)
+    assert all(value.dtype == torch.float32 for value in load_file(tmp_path / LAST).values() if value.ndim)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
