@@ -10,7 +10,7 @@ stand beside the wall, as other work on the machine stretches only the latter. F
 and Chromium at /usr/bin/chromium, or its path in CHROMIUM.
 
 2026-11-23, AMD EPYC, two cores at load 5 to 12 of other work, so CPU seconds: 10,000 trials (93 MB) read in 1.1 (by
-Optuna 5.1), frame 0.5, probabilities 0.7 (before 28.7), asking for more 0.0002; an interaction 2.2 to 2.5, NOT KEPT.
+Optuna 5.1), frame 0.5, probabilities 0.7 (before 28.7), asking for more 0.0002; an interaction 0.54.
 100,000: 12.2, 6.3 and 9.2. First page and optuna-dashboard: not measured on a quiet machine yet (docs/LOG.md).
 """
 
