@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.confidence import shown_noise, shown_probability, shown_training
-from mfsearch.analysis.frame import OUTCOMES, shown, shown_top1, trained_longer
+from mfsearch.analysis.confidence import shown_probability, shown_training
+from mfsearch.analysis.frame import OUTCOMES, noise_sentence, shown, shown_top1, trained_longer
 
 if TYPE_CHECKING:
     from app import load, state
@@ -123,9 +123,7 @@ def _remarks(study: "load.Study", row: Row) -> list[str]:
     elif np.isnan(row["top1"]):
         found.append("No top1 was recorded for this trial.")
     if row["outcome"] == "trained":
-        frame = study.frame  # of each rung one trial will do, and all with several seeds
-        telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]
-        noise = shown_noise(telling.to_dict("records"))
+        noise = noise_sentence(study.frame)
         found += [] if noise is None else [noise]
     if row.get("latency_disturbed") is True:
         found.append("The measurement of its latency was disturbed: it may be off by some percent.")

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.confidence import shown_noise
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs
+from mfsearch.analysis.frame import KNOB, METRICS, label, noise_sentence, shown, shown_top1, telling_knobs
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.summary import (
@@ -72,7 +71,7 @@ def show(study: load.Study) -> None:
     else:
         _show_figures(study, limits, objectives, number)
     if len(front):
-        _show_table(front, frame, objectives)
+        _show_table(front, study, objectives)
     _show_chosen(trained, number, in_limits=number in inside["number"].tolist())
 
 
@@ -139,10 +138,11 @@ def _show_figures(study: load.Study, limits: Mapping[str, float], objectives: li
     colours = ["the other cost", *[name for name in METRICS if name != "macs" and frame[name].notna().any()]]
     colour = right.selectbox("Colour of the front", colours, key="colour", bind="query-params")
     pins = state.pins(set(frame["number"].tolist()))
+    knobs = _knobs(study)
     points: list[TradeoffPoints] = []
     for cost, other in (costs, costs[::-1]):
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
-        points.append(tradeoff_points(frame, cost, objectives, limits, colour=of, pins=pins))
+        points.append(tradeoff_points(frame, cost, objectives, limits, colour=of, pins=pins, knobs=knobs))
     if "space" in on:
         st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
@@ -182,20 +182,24 @@ def _choose_in_figure(key: str, cost: str) -> None:
         state.choose(int(np.ravel(points[0]["customdata"])[0]))
 
 
-def _show_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]) -> None:
+def _knobs(study: load.Study) -> list[str]:
+    return load.once(study, ("telling knobs",), lambda: telling_knobs(study.frame, 8))
+
+
+def _show_table(front: pd.DataFrame, study: load.Study, objectives: list[str]) -> None:
     st.subheader("The front")
-    if noise := shown_noise(frame.to_dict("records")):
+    if noise := noise_sentence(study.frame):
         st.text(noise)
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
     balanced = knee(front, objectives) if len(front) > 2 else None
-    table = table.assign(**{"mark": ["knee" if number == balanced else "" for number in front["number"]]})
+    table = table.assign(mark=["knee" if number == balanced else "" for number in front["number"]])
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
     if front["top1_std"].notna().any():
         table = table.assign(**{"± over seeds": front["top1_std"] * METRICS["top1"].scale})
-    table = table.assign(**confidence_columns(front, frame))
+    table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
-    table = table.assign(**{name: front[KNOB + name].map(str) for name in telling_knobs(frame, 3)})
+    table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
     formats = {label(name): st.column_config.NumberColumn(format=f"%.{METRICS[name].digits}f") for name in metrics}
     formats["± over seeds"] = st.column_config.NumberColumn(format=f"%.{METRICS['top1'].digits}f")
     st.dataframe(

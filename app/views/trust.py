@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from app import load
 else:
     import load
-from mfsearch.analysis.confidence import shown_noise
 from mfsearch.analysis.figures.calibration import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.frame import noise_sentence
 from mfsearch.analysis.trust import (
     PLACES,
     Reading,
@@ -128,7 +128,7 @@ def _gain(gain: dict[str, Any]) -> str:
 
 def _show_noise(study: load.Study) -> None:
     """What the study's own repeated trainings say, where there are any."""
-    if noise := shown_noise(study.frame.to_dict("records")):
+    if noise := noise_sentence(study.frame):
         st.text(f"In this study: {noise}")
     else:
         st.text("In this study every network was trained once, so its own seed noise is not known.")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.confidence import confidence, longest
+from mfsearch.analysis.confidence import confidence, longest, shown_noise
 from mfsearch.analysis.variance import group_codes, shares_between
 
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
@@ -127,6 +127,12 @@ def training_lengths(frame: pd.DataFrame) -> list[str]:
     """How long each trial was trained, against the short training: "1x", "3x"; as `shown_training`, without seeds."""
     longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
     return [f"{round(length, 1):g}x" for length in longer.where(frame["epochs"] > 0).fillna(1.0).tolist()]
+
+
+def noise_sentence(frame: pd.DataFrame) -> str | None:
+    """A sentence on what a training of the study varies by between seeds, as `shown_noise`; None if all were short."""
+    telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]  # of each rung one will do, and all with seeds
+    return shown_noise(telling.to_dict("records"))
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":

@@ -11,11 +11,19 @@ from string import Template
 
 import pandas as pd
 
-from mfsearch.analysis.confidence import shown_noise
 from mfsearch.analysis.figures.style import figure_html, plotly_script
 from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
 from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown, shown_top1, telling_knobs, with_confidence
+from mfsearch.analysis.frame import (
+    KNOB,
+    METRICS,
+    label,
+    noise_sentence,
+    shown,
+    shown_top1,
+    telling_knobs,
+    with_confidence,
+)
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import (
     confidence_columns,
@@ -106,7 +114,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         if balanced is not None
         else ""
     )
-    noise = shown_noise(frame.to_dict("records"))
+    noise = noise_sentence(frame)
     about = "± is the standard deviation over seeds. " if front["top1_std"].notna().any() else ""
     about = f"<p>{about}{escape(noise)}</p>" if noise is not None else ""
     names = f"{', '.join(objectives[:-1])} and {objectives[-1]}" if len(objectives) > 1 else objectives[0]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,16 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import METRICS, label, shown_limit, telling_knobs, trained_longer
+from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer
 from mfsearch.analysis.pareto import knee, pareto_front, within
 from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")
 SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
-HOVERED = 2000  # points of one kind that carry a text of their own; of more, the hover tells the metrics alone
+HOVERED = 1000  # points of one kind that carry a text of their own; of more, the hover tells the metrics alone
+TIES = 100  # drawn at once; of more only those of the chosen trial
+HOVER = (*METRICS, "number", "origin", "outcome", "reason", "latency_low_ms", "latency_high_ms", "top1_std")
+HOVER += ("top1_short", "rung", "front_probability", "tied_with", "epochs", "stages", "curve")
 TOLD = ("madds", "latency_ms", "num_params")  # those metrics, beside top1
 
 
@@ -110,12 +113,14 @@ def tradeoff_points(
     *,
     colour: str | None = None,
     pins: Collection[int] = (),
+    knobs: Sequence[str] | None = None,
 ) -> TradeoffPoints:
     """Top1 against one cost: the trials, the front of all `objectives`, and the best top1 that each cost buys.
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. The staircase looks at this cost alone, so with three objectives a trial on the
     front may lie below it: it is there for its other cost. `colour`: a metric that the front's colours tell.
+    `knobs`: those that a hover tells, by default the most telling.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
@@ -124,7 +129,7 @@ def tradeoff_points(
     inside = within(trained, limits)
     front = pareto_front(inside, objectives)
     best = pareto_front(inside, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
-    knobs = telling_knobs(frame, 8)
+    knobs = telling_knobs(frame, 8) if knobs is None else knobs
     longer = trained_longer(frame)
 
     def points(some: pd.DataFrame) -> list[Point]:
@@ -143,9 +148,9 @@ def tradeoff_points(
         pinned=points(trained[trained["number"].isin(list(pins))]),
         knee=knee(front, objectives) if len(front) > 2 else None,
         ties=[
-            (int(row["number"]), other)
-            for row in front.to_dict("records")
-            for other in _tied(row["tied_with"])
+            (int(number), other)
+            for number, tied in zip(front["number"], front["tied_with"], strict=True)
+            for other in _tied(tied)
             if other in numbers
         ],
         rejected=_untrained(frame, "rejected", cost),
@@ -197,7 +202,7 @@ def draw_tradeoff(
                 symbol = SYMBOLS[at % len(SYMBOLS)] + "-open"
                 style = {"color": GREY, "size": 7, "symbol": symbol, "opacity": 0.75}
                 figure.add_trace(_cloud_trace(some, _name("dominated", length), 3, style))
-    _add_ties(figure, points)
+    _add_ties(figure, points, chosen)
     _add_front(figure, points, lengths)
     if points.published:
         style = {"color": GREEN, "size": 15, "symbol": "diamond-open", "line": {"width": 2}}
@@ -295,26 +300,36 @@ def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[s
             colour=np.nan if colour is None else row[colour] * METRICS[colour].scale,
             hover=hover_html(row, knobs),
         )
-        for row in some.to_dict("records")
+        for row in _records(some, knobs)
     ]
 
 
 def _cloud(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -> Cloud:
-    few = len(some) <= HOVERED
-    rows = some.to_dict("records") if few or longer else []
     told = [some[name].to_numpy(dtype=np.float64) * METRICS[name].scale for name in TOLD]
     return Cloud(
         numbers=some["number"].to_numpy(dtype=np.int64),
         cost=(some[cost].to_numpy(dtype=np.float64) * METRICS[cost].scale).astype(np.float32),
         top1=(some["top1"].to_numpy(dtype=np.float64) * 100).astype(np.float32),
-        lengths=[_length(row) for row in rows] if longer else [""] * len(some),
+        lengths=_lengths(some) if longer else [""] * len(some),
         told=np.column_stack(told).astype(np.float32),
-        hovers=[hover_html(row, knobs) for row in rows] if few else None,
+        hovers=[hover_html(row, knobs) for row in _records(some, knobs)] if len(some) <= HOVERED else None,
     )
+
+
+def _records(some: pd.DataFrame, knobs: Sequence[str]) -> list[dict[Hashable, Any]]:
+    """The rows with what a hover tells: of a hundred columns, most are of no use to it."""
+    return some[[name for name in (*HOVER, *(KNOB + name for name in knobs)) if name in some]].to_dict("records")
 
 
 def _length(row: Mapping[Hashable, object]) -> str:
     return shown_training(row).partition(",")[0]
+
+
+def _lengths(some: pd.DataFrame) -> list[str]:
+    """As `_length` says of each row, all at once."""
+    times = (some["epochs_trained"] / some["epochs"]).where(some["rung"] > 0).fillna(1.0).round(1)
+    names = {value: f"{value:g}x" for value in times.unique()}
+    return [names[value] for value in times]
 
 
 def _of_length(cloud: Cloud, length: str) -> Cloud:
@@ -354,7 +369,7 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
             row[cost] * METRICS[cost].scale,
             hover_html(row, []) + f"<br>{outcome}: {escape(str(row['reason']))}",
         )
-        for row in lost.head(HOVERED).to_dict("records")
+        for row in _records(lost.head(HOVERED), [])
     ]
 
 
@@ -402,15 +417,16 @@ def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]
         figure.add_trace(trace)
 
 
-def _add_ties(figure: go.Figure, points: TradeoffPoints) -> None:
+def _add_ties(figure: go.Figure, points: TradeoffPoints, chosen: int | None) -> None:
+    ties = points.ties if len(points.ties) <= TIES else [tie for tie in points.ties if chosen in tie]
     places = {point.number: (point.cost, point.top1) for point in points.front}
     cloud = points.dominated
-    wanted = {other for _, other in points.ties} - set(places)
+    wanted = {other for _, other in ties} - set(places)
     for at in np.flatnonzero(np.isin(cloud.numbers, list(wanted))):
         places[int(cloud.numbers[at])] = (float(cloud.cost[at]), float(cloud.top1[at]))
     x: list[float | None] = []
     y: list[float | None] = []
-    for one, other in points.ties:
+    for one, other in ties:
         if one in places and other in places:
             x += [places[one][0], places[other][0], None]
             y += [places[one][1], places[other][1], None]
