@@ -41,6 +41,9 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of studies (default: results)")
     parser.add_argument("--study", help="name or path of the study to open first (default: the newest)")
     args = parser.parse_args()
+    asked = st.query_params.get("page", "").lower()
+    if asked in PAGES:  # the widget takes its own spelling alone
+        st.query_params["page"] = PAGES[asked].name
     try:
         paths = load.study_paths(args.results, args.study)
         if not paths:

@@ -137,6 +137,17 @@ def test_look_closer_opens_the_page_of_the_network(explorer: Explorer) -> None:
     assert app.query_params["trial"] == "9"
 
 
+@pytest.mark.parametrize("name", ["Take", "take", "TAKE"])
+def test_a_page_opens_by_its_name_in_any_case(explorer: Explorer, name: str) -> None:
+    explorer.add("flowers", study())
+    assert explorer.open(page=name).header[0].value == "Take it with me"
+
+
+def test_an_unknown_page_is_the_first(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    assert explorer.open(page="nowhere").header[0].value == "What can I get for my budget?"
+
+
 def test_a_region_becomes_a_command(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     app = explorer.open(brush="madds:80:100:40:45")
