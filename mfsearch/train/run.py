@@ -82,7 +82,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
     if request.tensorboard:
         check_tensorboard()
     bundle = _read_whole(request.bundle)
-    folder = request.to or bundle.folder.with_name(f"{bundle.folder.resolve().name}-training")
+    folder = request.to or _beside(bundle.folder)
     _check_apart(folder, bundle.folder)
     settings = make_settings(
         bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
@@ -152,6 +152,12 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
                     on_epoch=on_epoch if first else lambda _: None,
                 )
             return _finish(Begun(bundle, images, settings, start, training, folder, processes), request)
+
+
+def _beside(bundle: Path) -> Path:
+    """BUNDLE-training, whatever the bundle is called by: "." too."""
+    whole = bundle.resolve()
+    return whole.with_name(f"{whole.name}-training")
 
 
 def _read_whole(folder: Path) -> Bundle:

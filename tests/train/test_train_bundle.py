@@ -83,6 +83,15 @@ def test_a_finished_training_is_not_done_again(trained: Path, request_of: Ask) -
     assert result["top1"] == read_bundle(trained).metrics["full_training"]["top1"]
 
 
+def test_a_bundle_may_be_named_by_a_dot(
+    bundle: Path, request_of: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
+    train_bundle(request_of(Path(), changes=CHANGES | {"epochs": 1}))
+    assert (tmp_path / "tiny-training" / "summary.csv").is_file()
+    assert read_bundle(bundle).metrics["full_training"]["epochs"] == 1
+
+
 def test_trained_weights_are_lost_only_on_request(trained: Path, request_of: Ask, tmp_path: Path) -> None:
     other = request_of(trained, to=tmp_path / "other", changes=CHANGES | {"epochs": 2})
     refused(other, "tiny holds the weights of another full training: export the network anew, or say --replace")
