@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--study", help="name or path of the study to open first (default: the newest)")
     args = parser.parse_args()
     asked = st.query_params.get("page", "").lower()
-    if asked in PAGES:  # the widget takes its own spelling alone
-        st.query_params["page"] = PAGES[asked].name
+    if "page" not in st.session_state:  # the widget takes its own spelling alone
+        st.session_state["page"] = asked if asked in PAGES else "front"
     try:
         paths = load.study_paths(args.results, args.study)
         if not paths:
@@ -56,7 +56,6 @@ def main() -> None:
             "Page",
             list(PAGES),
             format_func=lambda slug: PAGES[slug].name,
-            default="front",
             key="page",
             bind="query-params",
             required=True,
