@@ -65,6 +65,8 @@ def main() -> None:
     except ValueError as error:
         st.text(str(error))
         return
+    if not any(path.parent == args.results for path in paths.values()) and args.study is None:
+        st.caption(f"There is no study in {args.results} yet: these come with mfsearch. `mfsearch run` makes one.")
     load.offer_new_trials(study)
     page = PAGES[slug or "front"]
     st.header(page.question)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pandas as pd
 import streamlit as st
 
+from mfsearch import explore
 from mfsearch.analysis import compare
 from mfsearch.analysis.compare import Cheaper
 from mfsearch.analysis.frame import study_frame, with_confidence
@@ -39,14 +40,18 @@ class Study(NamedTuple):
 
 
 def study_paths(results: Path, given: str | None) -> dict[str, Path]:
-    """The studies to choose from, by name: the one given first, then those in the results folder, the newest first.
+    """The studies to choose from, by name: the one given first, then those in the results folder, the newest first,
+    then those that come with mfsearch.
 
     ValueError if there is no study of the given name or path.
     """
     from mfsearch.search.study import find_study, list_studies
 
-    first = {} if given is None else {(path := find_study(given, results)).resolve().name: path}
-    return first | {name: results / name for name in list_studies(results) if name not in first}
+    found = {} if given is None else {(path := find_study(given, results)).resolve().name: path}
+    committed = explore.committed_results()
+    for place in [results, *([] if committed is None else [committed])]:
+        found |= {name: place / name for name in list_studies(place) if name not in found}
+    return found
 
 
 def load_study(path: Path, results: Path) -> Study:

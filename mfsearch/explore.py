@@ -14,6 +14,14 @@ def app_path() -> Path:
     raise FileNotFoundError(f"the explorer's script must be at {places[0]} or {places[1]}; is the installation whole?")
 
 
+def committed_results() -> Path | None:
+    """The folder of studies that come with mfsearch: `mfsearch/_results/` of a wheel, `results/` of a checkout; None
+    where they were left out."""
+    package = Path(__file__).resolve().parent
+    places = [package / "_results" / "reference", package.parent / "results" / "reference"]
+    return next((place for place in places if place.is_dir()), None)
+
+
 def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
     """The arguments that serve the explorer on http://127.0.0.1:`port`, to this machine alone.
 

@@ -220,6 +220,8 @@ def test_an_installed_wheel_carries_spaces_and_app(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert (site / "mfsearch" / "_app" / "explorer.py").is_file()
+    assert (site / "mfsearch" / "_results" / "reference" / "fast151" / "manifest.json").is_file()
+    assert (site / "mfsearch" / "export" / "standalone.txt").is_file()
     code = (
         "import mfsearch, sys; from mfsearch.cli import COMMANDS, main; from mfsearch.explore import app_path\n"
         "print(mfsearch.__file__, app_path()); sys.exit(main(['space', 'paper', '--json']))"

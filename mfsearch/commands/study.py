@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,12 @@ def explore(args: argparse.Namespace) -> int:
     study = None if args.study is None else find_study(args.study, args.results)
     command = explore_command(study, args.results, args.port)
     print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
+    server = subprocess.Popen(command)
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
     try:
-        return subprocess.call(command)
+        return server.wait()
     except KeyboardInterrupt:
         return 0
+    finally:
+        server.terminate()
+        server.wait()
