@@ -34,18 +34,16 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 
+from benchmarks.busy import busy_processes
 from mfsearch.cost.latency import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
@@ -113,20 +111,6 @@ def main() -> None:
 def as_dict(row: Row) -> dict[str, Any]:
     """The row and what follows from it."""
     return {**row._asdict(), "over_limit": row.over_limit, "largest": row.largest}
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """So many processes that only count, while the block runs."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", "while True: sum(i * i for i in range(1000))"]) for _ in range(count)
-    ]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 def sequential_rows(machine: str, path: Path, repeats: int) -> list[Row]:

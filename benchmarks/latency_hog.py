@@ -23,15 +23,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.busy import busy_processes
 from mfsearch.cost.latency import Latency, LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.model import MobileFormer
@@ -112,20 +110,6 @@ def report_of(pairs: list[tuple[Latency, Latency]], hogs: list[Latency], seconds
 def outside(one: Latency, other: Latency) -> bool:
     """Whether the median of `one` lies outside the interval of `other`."""
     return not other.ratio_low <= one.ratio <= other.ratio_high
-
-
-@contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """So many processes that only count, while the block runs."""
-    processes = [
-        subprocess.Popen([sys.executable, "-c", "while True: sum(i * i for i in range(1000))"]) for _ in range(count)
-    ]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 if __name__ == "__main__":
