@@ -1,7 +1,6 @@
 """What became of a study's trials: outcomes with their reasons, who proposed what, and where the time went."""
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mfsearch.analysis.command import given_options
 from mfsearch.analysis.frame import OUTCOMES
 from mfsearch.analysis.summary import counted
 from mfsearch.units import format_seconds
 
 GAP = "…"  # stands for figures that differ
 FIGURE = re.compile(r"[-+]?(?:\d+(?:[.,]\d+)*(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)
-PUBLISHED = ("preset", "fitted", "from")  # origins that a name follows
 
 
 class Reason(NamedTuple):
@@ -187,13 +186,5 @@ def asked_trainings(manifest: Mapping[str, object]) -> int | None:
 
     The same command with a higher number goes on, so there may be more.
     """
-    try:
-        words = shlex.split(str(manifest.get("command") or ""))
-    except ValueError:
-        return None
-    for word, after in pairwise([*words, ""]):
-        name, equals, value = word.partition("=")
-        asked = value if equals else after
-        if name == "--trials" and asked.isdecimal():
-            return int(asked)
-    return None
+    asked = given_options(manifest).get("trials", "")
+    return int(asked) if asked.isdecimal() else None

@@ -1,12 +1,12 @@
 """What calibrations say of one study's ranking: which fits, how it differs, and its verdict in words."""
 
-import itertools
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mfsearch.analysis.command import given_options
 from mfsearch.analysis.readings import NAMES
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibrated import CALIBRATION, CALIBRATIONS, GROUPS, SCHEMA, find_calibration
@@ -202,7 +202,7 @@ def noise_note(figures: Mapping[str, Any]) -> str:
 
 def calibrate_command(manifest: Mapping[str, Any]) -> str:
     """The command that calibrates with the study's settings: those of its own command, else of its manifest."""
-    given = _options(str(manifest.get("command") or ""))
+    given = given_options(manifest)
     budget, data = _mapping(manifest, "budget"), _mapping(manifest, "data")
     words = ["mfsearch", "calibrate", "--budget", given.get("budget") or _budget(budget)]
     words += ["--data", given.get("data") or str(data.get("name") or "DIR")]
@@ -213,20 +213,6 @@ def calibrate_command(manifest: Mapping[str, Any]) -> str:
         if name in given:
             words += [f"--{name}", given[name]]
     return shlex.join(words)
-
-
-def _options(command: str) -> dict[str, str]:
-    """Options with their values of a command line; empty for one that is not to be read."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return {}
-    found = {}
-    for word, after in itertools.pairwise([*words, ""]):
-        name, equals, value = word.removeprefix("--").partition("=")
-        if word.startswith("--") and (equals or (after and not after.startswith("--"))):
-            found[name] = value if equals else after
-    return found
 
 
 def _budget(budget: Mapping[str, Any]) -> str:
