@@ -11,20 +11,24 @@ NOT_IN_A_TABLE = ("config", "curve")  # whole objects; the bundle holds them
 
 def trials_csv(frame: pd.DataFrame, notes: Mapping[int, str] | None = None, numbers: Sequence[int] = ()) -> str:
     """The rows of `frame`, or those with `numbers` in that order, as CSV: metrics in base units, then one column a knob
-    by its own name. notes: by number; with any, a column `note` comes second."""
+    by its own name, or with the prefix KNOB where a metric has that name. notes: by number; with any, a column `note`
+    comes second."""
     rows = frame if not numbers else frame.set_index("number", drop=False).loc[list(numbers)]
     names = [name for name in COLUMNS if name not in NOT_IN_A_TABLE]
     table = rows[[*names, *(KNOB + name for name in knob_names(frame))]]
-    table = table.rename(columns=lambda name: str(name).removeprefix(KNOB))
+    taken = {*names, "note"}
+    own = {KNOB + name: name for name in knob_names(frame) if name not in taken}
+    table = table.rename(columns=own)
     if notes:
         table.insert(1, "note", [notes.get(int(number), "") for number in rows["number"]])
     return _defused(table).to_csv(index=False)
 
 
 def _defused(table: pd.DataFrame) -> pd.DataFrame:
-    """Texts that a spreadsheet would take for a formula get an apostrophe before them."""
+    """Texts that a spreadsheet would take for a formula get an apostrophe before them, in the head, too."""
 
     def defuse(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
-    return table.assign(**{str(name): table[name].map(defuse) for name in table if table[name].dtype.kind not in "fi"})
+    texts = {name: table[name].map(defuse) for name in table if table[name].dtype.kind not in "fi"}
+    return table.assign(**{str(name): cells for name, cells in texts.items()}).rename(columns=defuse)

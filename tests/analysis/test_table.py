@@ -27,3 +27,11 @@ def test_numbers_choose_rows_in_their_order_and_notes_come_along() -> None:
 def test_an_empty_study_is_a_head() -> None:
     assert trials_csv(study_frame([])).startswith("number,outcome,reason,origin")
     assert read(trials_csv(study_frame([]))) == []
+
+
+def test_a_knob_with_the_name_of_a_metric_keeps_its_prefix_and_no_head_is_a_formula() -> None:
+    odd = row(0, params={"resolution": 160, "note": "x", "=cmd()": 1})
+    (line,) = read(trials_csv(study_frame([odd]), {0: "mine"}))
+    assert (line["resolution"], line["knob:resolution"]) == ("224.0", "160")
+    assert (line["note"], line["knob:note"]) == ("mine", "x")
+    assert line["'=cmd()"] == "1"
