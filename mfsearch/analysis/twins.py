@@ -188,6 +188,6 @@ def twins_note(report: TwinReport) -> str:
         words = f"No effect on top1 is shown: all {len(compared)} intervals hold 0."
     return (
         f"{report.network} ({report.madds / 1e6:.1f} M multiply-adds) beside twins that differ in one knob and have "
-        f"the same multiply-adds, {report.seeds} seeds, the same {report.val_images:,} validation images. {words} "
+        f"its multiply-adds to 2 %, {report.seeds} seeds, the same {report.val_images:,} validation images. {words} "
         "No effect shown is not no effect: read how wide the interval is."
     )
