@@ -20,8 +20,9 @@ from mfsearch.cli import main
 from mfsearch.explore import explore_command
 from mfsearch.presets import preset
 from tests.analysis.test_report import CHROMIUM, FLAGS
+from tests.app.explorer import REFERENCE
 
-STUDY = Path(__file__).resolve().parents[2] / "results" / "reference" / "fast151"
+STUDY = REFERENCE / "fast151"
 WRITTEN = 40  # lines of the journal that are there when the page opens
 # Where a trial's point is drawn on the screen.
 PLACE = """([key, number]) => {

@@ -4,41 +4,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.simulated_study import write_study
 from mfsearch.explore import app_path, explore_command
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-
-
-class Explorer:
-    """The explorer over made-up studies in a folder."""
-
-    def __init__(self, results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.results, self.monkeypatch = results, monkeypatch
-        monkeypatch.setitem(
-            sys.modules, "__main__", sys.modules["__main__"]
-        )  # AppTest puts the page there and leaves it
-
-    def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
-        folder = self.results / name
-        write_study(folder, manifest, rows)
-        return folder
-
-    def open(self, *args: str, **query: str) -> AppTest:
-        self.monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={self.results}", *args])
-        app = AppTest.from_file(app_path(), default_timeout=60)
-        app.query_params.update(query)
-        app.run()
-        assert not app.exception, app.exception[0].value
-        return app
+from tests.app.explorer import Explorer, texts
 
 
 @pytest.fixture
 def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch)
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join([element.value for element in (*app.text, *app.markdown)])
 
 
 def chosen(app: AppTest) -> int:

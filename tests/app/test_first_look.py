@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from mfsearch import explore
-from tests.app.test_explorer import Explorer
-
-REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+from tests.app.explorer import REFERENCE, Explorer
 
 
 def test_the_first_look_is_never_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

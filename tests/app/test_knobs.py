@@ -8,9 +8,9 @@ import pytest
 
 from mfsearch.explore import app_path
 from tests.analysis.rows import MARKUP, failed, row, study
-from tests.app.test_explorer import Explorer, texts
+from tests.app.explorer import REFERENCE, Explorer, texts
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = REFERENCE.parent
 PAGE = "Knobs"
 
 
@@ -91,7 +91,7 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
 
 def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(explorer: Explorer) -> None:
     explorer.results = RESULTS
-    app = explorer.open(f"--study={RESULTS / 'reference' / 'fast151'}", page=PAGE)
+    app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
     assert len(figures(app)) == 4
     assert "3 trials below the budget's band" in texts(app)
     twins = app.selectbox(key="twins")

@@ -16,7 +16,7 @@ from app import load
 from benchmarks.simulated_study import write_study
 from mfsearch.search.study import JOURNAL, LOCK, MANIFEST, Ledger, is_being_written, locked, write_json
 from tests.analysis.rows import row, stage, study
-from tests.app.test_explorer import Explorer, texts
+from tests.app.explorer import Explorer, texts
 
 OBJECTIVES = ["top1", "madds"]
 CHOICES: dict[str, tuple[Any, ...]] = {"tokens.count": (3, 6), "dyrelu.source": ("pooled",)}

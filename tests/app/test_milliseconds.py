@@ -8,12 +8,12 @@ from mfsearch.analysis.kept_latency import append_lines, read_kept
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.analysis.test_kept_latency import PASSPORT, line, with_parts
 from tests.analysis.test_milliseconds import again, predicted, timed
-from tests.app.test_search import REFERENCE, Explorer, texts
+from tests.app.explorer import REFERENCE, Explorer, texts
 
 
 @pytest.fixture
 def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
-    return Explorer(tmp_path / "results", "Milliseconds", monkeypatch)
+    return Explorer(tmp_path / "results", monkeypatch, "Milliseconds")
 
 
 HERE: dict[str, object] = MANIFEST | {"passport": PASSPORT}
@@ -29,7 +29,7 @@ def bars(app: AppTest) -> list[str]:
 
 
 def test_a_real_study_with_the_figures_kept_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Explorer(REFERENCE, "Milliseconds", monkeypatch).open("--study=fast151")
+    app = Explorer(REFERENCE, monkeypatch, "Milliseconds").open("--study=fast151")
     assert app.header[0].value == "Where do the milliseconds go?"
     said = texts(app)
     assert "47 of 48 measurements disturbed" in said
@@ -42,12 +42,12 @@ def test_a_real_study_with_the_figures_kept_beside_it(monkeypatch: pytest.Monkey
     assert "mf-294m" in charts(app)
     assert "MobileNetV3-Large" in charts(app)
     assert "--breakdown" not in "".join(code.value for code in app.code)  # the best of the front has been measured
-    other = Explorer(REFERENCE, "Milliseconds", monkeypatch).open("--study=fast151", trial="28")
+    other = Explorer(REFERENCE, monkeypatch, "Milliseconds").open("--study=fast151", trial="28")
     assert other.code[0].value == f"mfsearch latency {REFERENCE / 'fast151'}:28 --breakdown --results {REFERENCE}"
 
 
 def test_an_old_study_shows_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Explorer(REFERENCE, "Milliseconds", monkeypatch).open("--study=cifar10-150M-10ms")
+    app = Explorer(REFERENCE, monkeypatch, "Milliseconds").open("--study=cifar10-150M-10ms")
     assert "No latency was predicted in this study" in texts(app)
     assert "over 43 networks: a moderate relation" in texts(app)
 

@@ -11,16 +11,16 @@ from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
-from tests.app.test_search import Explorer, texts
+from tests.app.explorer import REFERENCE, Explorer, texts
 from tests.random_configs import random_config
 
-REFERENCE = Path(__file__).parents[2] / "results" / "reference" / "fast151"
+FAST151 = REFERENCE / "fast151"
 NAN = float("nan")
 
 
 @pytest.fixture
 def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
-    return Explorer(tmp_path / "results", "Network", monkeypatch)
+    return Explorer(tmp_path / "results", monkeypatch, "Network")
 
 
 def trial(number: int, config: MobileFormerConfig, top1: float | None = 0.5, **more: object) -> dict[str, object]:
@@ -242,7 +242,7 @@ def test_parts_that_were_measured_are_shown_with_their_device(explorer: Explorer
 
 
 def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> None:
-    app = explorer.open(f"--study={REFERENCE}", trial="22", bars="predicted_ms", compare="22,31,mf-151m")
+    app = explorer.open(f"--study={FAST151}", trial="22", bars="predicted_ms", compare="22,31,mf-151m")
     said = texts(app)
     assert "Predicted from 48 networks that this study measured." in said
     assert "Measured: 4.99 ms." in said
@@ -251,4 +251,4 @@ def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> 
     predicted = {cells[0]: cells[1:] for cells in table(app, "metric", "trial 22", "mf-151m")}["predicted latency"]
     assert all(" ms (" in text for text in predicted)
     for number in (0, 3, 47):  # published, rejected, found
-        assert not explorer.open(f"--study={REFERENCE}", trial=str(number)).exception
+        assert not explorer.open(f"--study={FAST151}", trial=str(number)).exception

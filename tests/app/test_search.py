@@ -1,47 +1,15 @@
 import fcntl
-import sys
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from benchmarks.simulated_study import write_study
-from mfsearch.explore import app_path
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-
-REFERENCE = Path(__file__).parents[2] / "results" / "reference"
-
-
-class Explorer:
-    """The explorer, open at one page."""
-
-    def __init__(self, results: Path, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.results, self.page, self.monkeypatch = results, page, monkeypatch
-        monkeypatch.setitem(
-            sys.modules, "__main__", sys.modules["__main__"]
-        )  # AppTest puts the page there, and leaves it
-
-    def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
-        folder = self.results / name
-        write_study(folder, manifest, rows)
-        return folder
-
-    def open(self, *args: str, **query: str) -> AppTest:
-        self.monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={self.results}", *args])
-        app = AppTest.from_file(app_path(), default_timeout=60)
-        app.query_params.update({"page": self.page} | query)
-        app.run()
-        assert not app.exception, app.exception[0].value
-        return app
-
-
-def texts(app: AppTest) -> str:
-    return "\n".join([element.value for element in (*app.text, *app.markdown, *app.caption)])
+from tests.app.explorer import REFERENCE, Explorer, texts
 
 
 @pytest.fixture
 def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
-    return Explorer(tmp_path / "results", "Search", monkeypatch)
+    return Explorer(tmp_path / "results", monkeypatch, "Search")
 
 
 SEARCHED: dict[str, object] = MANIFEST | {"sampler": "gp", "budget": {"low": 60e6, "high": 150e6, "stated": True}}
@@ -49,7 +17,7 @@ CHANCE: dict[str, object] = SEARCHED | {"sampler": "random", "seed": 3}
 
 
 def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Explorer(REFERENCE, "Search", monkeypatch).open("--study=fast151")
+    app = Explorer(REFERENCE, monkeypatch, "Search").open("--study=fast151")
     assert app.header[0].value == "Was the search any good?"
     assert app.multiselect(key="beside").value == ["fast151-random"]
     said = texts(app)
@@ -65,7 +33,7 @@ def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    app = Explorer(REFERENCE, "Search", monkeypatch).open("--study=cifar10-150M-10ms")
+    app = Explorer(REFERENCE, monkeypatch, "Search").open("--study=cifar10-150M-10ms")
     said = texts(app)
     assert app.multiselect(key="beside").value == []
     assert "No random control is beside this study" in said

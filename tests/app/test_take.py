@@ -4,9 +4,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.analysis.rows import failed, row
-from tests.app.test_explorer import Explorer, texts
-
-RESULTS = Path(__file__).resolve().parents[2] / "results" / "reference"
+from tests.app.explorer import REFERENCE, Explorer, texts
 
 
 @pytest.fixture
@@ -15,7 +13,7 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
 
 
 def real(explorer: Explorer, **query: str) -> AppTest:
-    explorer.results = RESULTS
+    explorer.results = REFERENCE
     return explorer.open("--study=fast151", page="Take", **query)
 
 
@@ -47,7 +45,7 @@ def test_pinned_networks_come_with_their_notes_commands_and_link(explorer: Explo
     assert "Note: the fast one" in texts(app)
     commands, _, again, link = [code.value for code in app.code]
     assert commands.splitlines() == [
-        f"mfsearch export {RESULTS / 'fast151'} --trial 28 --to fast151-28",
+        f"mfsearch export {REFERENCE / 'fast151'} --trial 28 --to fast151-28",
         "mfsearch verify fast151-28",
         "mfsearch train fast151-28 --data cifar10",
     ]

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.analysis.rows import MANIFEST, failed, longer_study, row, study
-from tests.app.test_explorer import Explorer, texts
+from tests.app.explorer import REFERENCE, Explorer, texts
 
-RESULTS = Path(__file__).parents[2] / "results"
+RESULTS = REFERENCE.parent
 PAGE = "Trust"
 
 
@@ -20,7 +20,7 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
 
 
 def real_manifest() -> dict[str, Any]:
-    path = RESULTS / "reference" / "fast151" / "manifest.json"
+    path = REFERENCE / "fast151" / "manifest.json"
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
@@ -62,7 +62,7 @@ def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[dic
 
 def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer: Explorer) -> None:
     explorer.results = RESULTS
-    app = explorer.open(f"--study={RESULTS / 'reference' / 'fast151'}", page=PAGE)
+    app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
     shown = texts(app)
     assert app.selectbox(key="calibration").options == ["mobile_former-cifar10-50.0M, fits this study"]
     assert "Not alike: budget: up to 50.0M multiply-adds, here 152.1M." in shown
