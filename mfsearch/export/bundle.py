@@ -30,7 +30,6 @@ from mfsearch.export.manifest import (
     ARCH,
     CARD,
     FILES,
-    INT8,
     MANIFEST,
     METRICS,
     MODEL,
@@ -56,6 +55,7 @@ from mfsearch.export.network import (
     write_network,
 )
 from mfsearch.export.origin import Origin, of_trial
+from mfsearch.export.replacing import finish_replacing, new_files
 from mfsearch.export.standalone import GENERATOR
 from mfsearch.export.training import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
@@ -95,7 +95,7 @@ def write_bundle(
     int8: ImageData | None = None,
     measure: bool = False,
 ) -> Written:
-    """Write a network into a new or empty folder, whole or not at all.
+    """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
 
     Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
     training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. measure: time it here,
@@ -151,6 +151,7 @@ def write_bundle(
 
 def read_bundle(folder: Path) -> Bundle:
     """The bundle in a folder, with the hashes of all that is read checked; ValueError names the file."""
+    finish_replacing(folder)
     manifest = read_manifest(folder)
     there = manifest["files"]
     for name in (ARCH, METRICS, TRAINING, WEIGHTS):
@@ -180,7 +181,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
     result: plain data of the training, kept as full_training in metrics.json and told in the card. Three keys are read:
     mean and std (what its pixels were normalised by, on the scale 0 to 1) and class_names, in the order of the logits.
     ONNX file, model.py, card and manifest follow the weights; model.int8.onnx goes, it was made of the old ones.
-    Each file is replaced at once and the manifest last: what is cut short is a bundle that verify calls out. Raises
+    What is cut short leaves the old bundle or, once all files are written, one that the next reader completes. Raises
     ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
     """
     bundle = read_bundle(folder)
@@ -199,8 +200,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
     names = trained.pop("class_names", None)
     if names is not None and (len(names) != config.classes or not all(isinstance(name, str) for name in names)):
         raise ValueError(f"class_names must be {config.classes} names, as the network has classes, got {len(names)}")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.resolve().parent) as place:
-        part = Path(place)
+    with new_files(folder) as part:
         batch = None if metrics["onnx"]["batch"] == "any" else 1
         difference = write_network(model, part, normalisation, batch)
         metrics |= {
@@ -219,12 +219,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
         write_manifest(part, manifest)
-        replaced = [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
-        for name in replaced[:-1]:
-            (part / name).replace(folder / name)
-        (folder / INT8).unlink(missing_ok=True)
-        (part / MANIFEST).replace(folder / MANIFEST)
-    return replaced
+    return [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
 
 
 def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:

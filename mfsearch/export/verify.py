@@ -41,6 +41,7 @@ from mfsearch.export.manifest import (
     read_manifest,
 )
 from mfsearch.export.network import check_fit, onnx_metadata, read_tensors, told_normalisation
+from mfsearch.export.replacing import finish_replacing
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.training import load_training
 from mfsearch.model import MobileFormer
@@ -89,8 +90,9 @@ def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
     if not folder.is_dir():
         raise ValueError(f"{folder} must be the folder of a bundle: there is none")
     try:
+        finish_replacing(folder)
         manifest = read_manifest(folder)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         return Report(folder, [Check("files", FAILED, str(error))])
     if wrong := wrong_files(folder, manifest):
         return Report(folder, [Check("files", FAILED, line) for line in wrong])

@@ -2,9 +2,11 @@ import dataclasses
 import io
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,10 @@ from mfsearch.export.bundle import (
     write_bundle,
 )
 from mfsearch.export.card import fenced, plain
+from mfsearch.export.manifest import FILES, write_manifest
+from mfsearch.export.manifest import read_manifest as read_bundle_manifest
 from mfsearch.export.origin import of_config, of_trial
-from mfsearch.export.verify import verify_bundle
+from mfsearch.export.verify import verify_bundle, wrong_files
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M
 from mfsearch.search.front import front_numbers
@@ -334,31 +338,61 @@ def test_weights_of_a_training_replace_the_old_ones_everywhere(tmp_path: Path) -
     assert replace_weights(folder, weights, result={}) == replaced  # once more
 
 
-@pytest.mark.parametrize("after", range(1, 6))
-def test_a_replacement_cut_short_is_the_old_bundle_or_called_out(
-    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_replacement_killed_at_any_point_is_the_old_bundle_or_becomes_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = small_bundle(tmp_path / "b")
+    fresh = small_bundle(tmp_path / "fresh")
+    (fresh / "model.int8.onnx").write_bytes(b"of the old weights")
+    manifest = json.loads((fresh / "manifest.json").read_text())
+    write_manifest(fresh, {key: value for key, value in manifest.items() if key not in ("files", "sha256")})
     weights = trained_weights(tmp_path / "w.safetensors")
-    done = 0
-    replace = Path.replace
+    left = []
+    for step in range(20):
+        folder = Path(shutil.copytree(fresh, tmp_path / f"killed{step}"))
+        killed = killed_at(step, folder, weights, monkeypatch)
+        left.append({path.name for path in folder.iterdir() if path.is_dir()})
+        copied = Path(shutil.copytree(folder, tmp_path / f"copied{step}"))
+        full = read_bundle(folder).metrics["full_training"]
+        assert full == (RESULT if ".new-files.part" not in left[-1] else None)
+        assert not wrong_files(folder, read_bundle_manifest(folder))
+        if full is not None and ".new-files" in left[-1] and step % 3 == 0:
+            assert verified(copied)  # verify completes it as well
+        if not killed:
+            break
+    assert left[0] == {".new-files.part"}
+    assert left.count({".new-files"}) == len(FILES) + 1  # before each file is moved, the manifest too
+    assert left[-1] == set()
 
-    def cut_short(self: Path, target: Path) -> Path:
-        nonlocal done
-        if Path(target).parent == folder:
-            done += 1
-            if done > after:
-                raise KeyboardInterrupt
-        return replace(self, target)
 
-    monkeypatch.setattr(Path, "replace", cut_short)
-    with pytest.raises(KeyboardInterrupt):
-        replace_weights(folder, weights, result=RESULT)
-    report = verify_bundle(folder, latency=False)
-    assert not report.verified
-    assert any("weights.safetensors" in check.said for check in report.checks)
-    with pytest.raises(ValueError, match=r"(weights.safetensors|metrics.json): changed since it was written"):
-        read_bundle(folder)
+def killed_at(step: int, folder: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Replace the weights as a process that is killed before its rename of this number; whether there were so many."""
+    moves = 0
+
+    def counted(move: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
+        def moved(self: Path, target: Path) -> Path:
+            nonlocal moves
+            if Path(target).parent == folder:
+                moves += 1
+                if moves > step:
+                    raise KeyboardInterrupt
+            return move(self, target)
+
+        return moved
+
+    def tidied(place: Path, **how: Any) -> None:
+        if moves <= step:  # who is killed tidies nothing up
+            remove(place, **how)
+
+    remove = shutil.rmtree
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", counted(Path.replace))
+        patch.setattr(Path, "rename", counted(Path.rename))
+        patch.setattr(shutil, "rmtree", tidied)
+        try:
+            replace_weights(folder, weights, result=RESULT)
+        except KeyboardInterrupt:
+            return True
+    return False
 
 
 def test_weights_that_do_not_belong_are_refused_and_nothing_is_changed(tmp_path: Path) -> None:
