@@ -105,6 +105,13 @@ def test_lines_keep_the_front_whole_and_draw_the_rest_by_seed() -> None:
     assert best.places[1] == 1
 
 
+def test_what_is_over_a_limit_is_not_on_the_front_of_the_lines() -> None:
+    frame = study_frame([row(k, 0.3 + k / 10, 100_000_000 + k, latency_ms=5.0 + k) for k in range(3)])
+    coded = code_knobs(frame, {})
+    limited = parallel_lines(frame, coded, [], ["top1"], "top1", ["top1", "latency_ms"], limits={"latency_ms": 6.5})
+    assert {line.number: line.on_front for line in limited.lines} == {0: True, 1: True, 2: False}
+
+
 def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
     frame = frame_of()
     points = parallel_lines(frame, code_knobs(frame, {}), ["blocks.s2.kernel"], ["top1"], "top1", OBJECTIVES)

@@ -14,7 +14,7 @@ from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
 from mfsearch.analysis.frame import METRICS, label, short_top1, shown
 from mfsearch.analysis.importance import Coded, KnobShare, shown_value
-from mfsearch.analysis.pareto import pareto_front
+from mfsearch.analysis.pareto import pareto_front, within
 from mfsearch.analysis.twins import TwinReport
 
 NOT_USED = "not used"
@@ -162,18 +162,20 @@ def parallel_lines(
     colour: str,
     objectives: Sequence[str],
     *,
+    limits: Mapping[str, float] | None = None,
     most: int = MOST_LINES,
     seed: int = 0,
 ) -> ParallelLines:
     """Trained trials that have all `metrics` and the `colour`, across the knobs and metrics.
 
-    At most `most` lines: the front, and of the rest a sample drawn by `seed`. top1 is that of the longest training.
+    At most `most` lines: the front within `limits` (upper ones, in base units by column), and of the rest a sample
+    drawn by `seed`. top1 is that of the longest training.
     Lines through one value of a knob are spread over its place, so that many look like many.
     """
     wanted = list(dict.fromkeys(["top1", colour, *metrics]))
     keep = (frame["outcome"] == "trained").to_numpy() & frame[wanted].notna().all(axis=1).to_numpy()
     there = np.flatnonzero(keep)
-    front = set(pareto_front(frame[keep], objectives)["number"].tolist())
+    front = set(pareto_front(within(frame[keep], limits or {}), objectives)["number"].tolist())
     numbers = frame["number"].to_numpy()
     others = np.array([k for k in there if numbers[k] not in front], dtype=np.int64)
     room = max(0, most - len(front))
