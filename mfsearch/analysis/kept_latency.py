@@ -5,6 +5,7 @@ the passport beside it, and figures of two passports are never put side by side.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -122,6 +123,8 @@ def _row(line: str) -> KeptRow | None:
         values = json.loads(line)
         parts = {part: float(ms) for part, ms in (values.get("parts_ms") or {}).items()}
         if not isinstance(values["passport"], dict) or not set(parts) <= set(PARTS):
+            return None
+        if not all(map(math.isfinite, [float(values["latency_ms"]), *parts.values()])):
             return None
         return KeptRow(
             name=str(values["name"]),

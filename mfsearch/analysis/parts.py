@@ -69,7 +69,8 @@ def rates_line(found: StudyRates | None, measured: int) -> str:
     if found is None:
         return (
             f"Milliseconds by part are predicted from the networks that a study measured: "
-            f"{MIN_MEASURED} are needed, this one has {measured}."
+            f"{MIN_MEASURED} are needed, this one has {measured}"
+            + (" whose networks cannot all be read." if measured >= MIN_MEASURED else ".")
         )
     error = found.accuracy
     return (

@@ -208,3 +208,11 @@ def test_a_measured_breakdown_is_kept_with_its_passport(
     assert (row.whole_ms, row.latency_ms) == (said["breakdown"]["whole_ms"], said["latency_ms"])
     assert row.passport == said["passport"]
     assert row.measured[:2] == "20"
+
+
+def test_figures_that_are_no_numbers_count_as_unread(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    nan, inf = float("nan"), float("inf")
+    append_lines(path, [line(), line(latency_ms=nan), line(latency_ms=inf), line(parts_ms={"mobile": nan})])
+    found = read_kept([path])
+    assert (len(found.rows), found.unread) == (1, 3)
