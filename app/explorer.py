@@ -1,6 +1,7 @@
 """The explorer's entry: which study, and which question? `mfsearch explore` starts it; it reads and never writes."""
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -35,12 +36,17 @@ PAGES = {
 }
 
 
-def main() -> None:
-    st.set_page_config(page_title="mfsearch", layout="wide")
+def options(arguments: list[str]) -> argparse.Namespace:
+    """What `mfsearch explore` tells this script."""
     parser = argparse.ArgumentParser(prog="explorer.py", description="Look at the studies of mfsearch.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of studies (default: results)")
     parser.add_argument("--study", help="name or path of the study to open first (default: the newest)")
-    args = parser.parse_args()
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    st.set_page_config(page_title="mfsearch", layout="wide")
+    args = options(sys.argv[1:])
     asked = st.query_params.get("page", "").lower()
     if "page" not in st.session_state:  # the widget takes its own spelling alone
         st.session_state["page"] = asked if asked in PAGES else "front"
@@ -73,4 +79,5 @@ def main() -> None:
     page.show(study)
 
 
-main()
+if __name__ == "__main__":  # serve.py imports it, to have the pages ready
+    main()

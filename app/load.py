@@ -89,6 +89,11 @@ def is_being_written(study: Study) -> bool | None:
     return studies.is_being_written(study.path)
 
 
+def prepare(path: Path) -> None:
+    """Read a study before anybody asks for it; ValueError if it cannot be read."""
+    _read(path, _look(path))
+
+
 @st.fragment(run_every=POLL_S)
 def offer_new_trials(study: Study) -> None:
     """A button where a search has finished trials since the study was read: the page moves only when it is pressed."""

@@ -28,7 +28,7 @@ def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
     `study` is the one that is open at first; None opens the newest in `results`.
     """
     return [
-        *(sys.executable, "-m", "streamlit", "run", str(app_path())),
+        *(sys.executable, str(app_path().with_name("serve.py"))),
         "--server.address=127.0.0.1",  # the default is every interface
         f"--server.port={port}",
         *(

@@ -154,7 +154,10 @@ def _show_figures(study: load.Study, limits: Mapping[str, float], objectives: li
         choose = partial(_choose_in_figure, key, drawn.cost)
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
-    with st.expander("Search on in this region", expanded=brush is not None):
+    region = st.expander("Search on in this region", expanded=brush is not None, key="region", on_change="rerun")
+    if not region.open:  # a command's highlighter is more than the rest of the page
+        return
+    with region:
         marked = "The limits above." if brush is None else f"Marked: {_region(brush)}, and the limits above."
         st.text(f"{marked} Mark another with the box of a figure's tools. This searches there, from the best so far:")
         st.code(search_command(study.manifest, study.command, brush, limits), language="bash", wrap_lines=True)
