@@ -38,8 +38,7 @@ from mfsearch.analysis.milliseconds import (
     turned_down,
     twice_in_words,
 )
-from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
-from mfsearch.analysis.summary import counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.summary import counted, study_front, study_limits, why_no_front
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -75,8 +74,7 @@ def _ask_trial(study: load.Study) -> int | None:
     if not numbers:
         st.container(border=True).text(why_no_front(frame))
         return None
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
-    front = pareto_front(within(frame, study_limits(study.manifest)), objectives).sort_values("top1")["number"].tolist()
+    front = study_front(frame, study.manifest).sort_values("top1")["number"].tolist()
     asked = state.trial(set(numbers))
     start = asked if asked is not None else int(front[-1] if front else numbers[0])
     parts.ask_trial(frame, start)

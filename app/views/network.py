@@ -24,10 +24,9 @@ from mfsearch.analysis.kept_latency import (
     passport_text,
     read_kept,
 )
-from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.parts import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.side_by_side import block_table, knob_table, metric_table, shown_prediction
-from mfsearch.analysis.summary import study_limits, study_objectives, why_no_front
+from mfsearch.analysis.summary import study_front, why_no_front
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import PRESETS
@@ -86,8 +85,7 @@ def _chosen(study: load.Study) -> int:
     asked = state.trial(set(frame["number"].tolist()))
     if asked is not None:
         return asked
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
-    best = pareto_front(within(frame, study_limits(study.manifest)), objectives).sort_values("top1")
+    best = study_front(frame, study.manifest).sort_values("top1")
     return int(best["number"].iloc[-1] if len(best) else frame["number"].iloc[0])
 
 

@@ -41,8 +41,7 @@ from mfsearch.analysis.outcomes import (
     spent_on_training,
     time_in_words,
 )
-from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
-from mfsearch.analysis.summary import counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.summary import counted, study_front, study_objectives, why_no_front
 from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -143,8 +142,7 @@ def _show_outcomes(study: load.Study) -> None:
     frame = study.frame
     st.subheader("What became of the trials")
     reasons = grouped_reasons(frame)
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
-    front = pareto_front(within(frame, study_limits(study.manifest)), objectives)["number"].tolist()
+    front = study_front(frame, study.manifest)["number"].tolist()
     left, right = st.columns(2)
     left.text("Who proposed them")
     left.plotly_chart(draw_proposers(proposers(frame, front)), config=CONFIG, key="proposers")

@@ -24,11 +24,12 @@ from mfsearch.analysis.frame import (
     telling_knobs,
     with_confidence,
 )
-from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
+from mfsearch.analysis.pareto import knee, measured_objectives
 from mfsearch.analysis.summary import (
     confidence_columns,
     counted,
     second_cost,
+    study_front,
     study_limits,
     study_objectives,
     summary,
@@ -46,7 +47,7 @@ def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path
     study = str(manifest.get("study", "study"))
     objectives = measured_objectives(frame, study_objectives(manifest))
     frame = with_confidence(frame, objectives)
-    front = pareto_front(within(frame, study_limits(manifest)), objectives)
+    front = study_front(frame, manifest)
     figures = _figures(frame, manifest, front)
     lacking = [] if len(front) else [why_no_front(frame)]
     lacking += [why] if len(front) and (why := why_no_figure(frame)) else []

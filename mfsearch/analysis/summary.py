@@ -6,7 +6,7 @@ import pandas as pd
 
 from mfsearch.analysis.confidence import shown_probability, shown_training
 from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit, shown_top1, trained_longer
-from mfsearch.analysis.pareto import within
+from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.search.front import over_limit
 
 
@@ -20,6 +20,13 @@ def study_objectives(manifest: Mapping[str, object]) -> list[str]:
     """What the study optimised; top1 and madds where the manifest does not say."""
     objectives = manifest.get("objectives")
     return [str(name) for name in objectives] if isinstance(objectives, list) and objectives else ["top1", "madds"]
+
+
+def study_front(frame: pd.DataFrame, manifest: Mapping[str, object]) -> pd.DataFrame:
+    """The front of a study by rising madds: the trained trials within its own limits that no other one beats in what it
+    optimised and measured. A trial over a limit hides none of those that keep it."""
+    objectives = measured_objectives(frame, study_objectives(manifest))
+    return pareto_front(within(frame, study_limits(manifest)), objectives)
 
 
 def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -5,7 +5,14 @@ import pytest
 
 from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.report import write_report
-from mfsearch.analysis.summary import study_limits, study_objectives, summary, why_no_figure, why_no_front
+from mfsearch.analysis.summary import (
+    study_front,
+    study_limits,
+    study_objectives,
+    summary,
+    why_no_figure,
+    why_no_front,
+)
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -101,6 +108,17 @@ def test_the_report_replaces_an_older_one_whole_or_not_at_all(tmp_path: Path, mo
             write_report(study_frame([]), {"study": "new"}, path)
     assert "old" in path.read_text(encoding="utf-8")
     assert os.listdir(path.parent) == ["report.html"]  # noqa: PTH208  # hidden files, too
+
+
+def test_the_front_of_a_study_keeps_its_limits_and_what_is_over_them_hides_nothing() -> None:
+    """At 7.25 ms: 3 is beaten by none, 4 is over the limit and would beat 3, 5 has no latency."""
+    rows = [row(3, 0.6, 140_000_000, latency_ms=7.0), row(4, 0.7, 130_000_000, latency_ms=7.3), row(5, 0.9)]
+    assert study_front(study_frame(rows), MANIFEST)["number"].tolist() == [3]
+    assert study_front(study_frame(rows), {})["number"].tolist() == [5]  # top1 and madds, no limit
+    untimed = [row(0, 0.6, 140_000_000), row(1, 0.5, 130_000_000), row(2, 0.5, 150_000_000)]
+    assert study_front(study_frame(untimed), MANIFEST | {"latency_limit_ms": None})["number"].tolist() == [1, 0]
+    assert study_front(study_frame([]), MANIFEST).empty
+    assert study_front(study_frame(failed(2)), MANIFEST).empty
 
 
 def test_summary_counts_and_names_limits_data_and_device() -> None:
