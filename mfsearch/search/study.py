@@ -353,7 +353,8 @@ class StudyReader:
     def rows(self, seen: Seen) -> list[dict[str, Any]]:
         """The trials as they were at that look, as `read_trials` gives them.
 
-        Where they are not in a journal of our own, what was written later of these trials is there, too.
+        Where they are not in a journal of our own, what was written later of these trials is there, too. ValueError
+        where the journal is not the one that was looked at: the study was deleted and begun anew.
         """
         if seen.ledger == self._journal.place and not self._manifest.get("storage"):
             return self._journal.rows()
@@ -366,6 +367,8 @@ class StudyReader:
             earlier.read_on(seen.ledger[-1])
         except OSError as error:
             raise ValueError(f"cannot read {earlier.path}: {error.strerror}") from None
+        if earlier.place != seen.ledger:
+            raise ValueError(f"the study in {self.folder} was begun anew since it was looked at: load the page again")
         return earlier.rows()
 
     def _look_into_database(self, stamp: tuple[int, int, int]) -> Seen:

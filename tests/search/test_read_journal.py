@@ -179,6 +179,19 @@ def test_a_study_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:
     assert reader.rows() == []
 
 
+@pytest.mark.parametrize("trials", [0, 2, 5, 20])
+def test_an_old_look_is_no_look_at_a_study_begun_anew(tmp_path: Path, trials: int) -> None:
+    random_ledger(tmp_path, 1, trials=5)
+    reader = StudyReader(tmp_path)
+    seen = reader.look()
+    (tmp_path / JOURNAL).unlink()
+    random_ledger(tmp_path, 2, trials=trials)
+    now = reader.look()
+    with pytest.raises(ValueError, match="was begun anew since it was looked at"):
+        reader.rows(seen)
+    assert len(reader.rows(now)) == trials
+
+
 def test_a_journal_of_another_study_holds_no_trials_of_this_one(tmp_path: Path) -> None:
     random_ledger(tmp_path, 1, trials=3)
     assert read(tmp_path / JOURNAL, "other") == []
