@@ -40,10 +40,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             f"{path}: has schema {schema}, this version of mfsearch reads {SCHEMA}: written by a newer one, update"
         )
     told = manifest.pop("sha256", None)
-    if told != _digest(manifest) or _text({**manifest, "sha256": told}) != path.read_text(encoding="utf-8"):
+    if told != _digest(manifest) or _text({**manifest, "sha256": told}).encode() != path.read_bytes():
         raise ValueError(f"{path}: changed since it was written: its own SHA-256 is another one")
     files = manifest.get("files")
-    if not isinstance(files, dict) or not set(NEEDED) <= set(files) <= set(FILES):
+    if (
+        not isinstance(files, dict)
+        or not set(NEEDED) <= set(files) <= set(FILES)
+        or not all(isinstance(told, dict) for told in files.values())
+    ):
         raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS} and {INT8}")
     if "bundle" not in manifest or not isinstance(manifest.get("arch_id"), str):
         raise ValueError(f"{path}: is not the manifest of a bundle")

@@ -96,8 +96,11 @@ def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
         return Report(folder, [Check("files", FAILED, str(error))])
     if wrong := wrong_files(folder, manifest):
         return Report(folder, [Check("files", FAILED, line) for line in wrong])
+    try:
+        looked = _Looked(folder, manifest)
+    except ValueError as error:
+        return Report(folder, [Check("files", FAILED, str(error))])
     checks = [Check("files", OK, f"{len(manifest['files'])}, each as {MANIFEST} says")]
-    looked = _Looked(folder, manifest)
     steps: list[tuple[str, Callable[[], str]]] = [
         ("network", looked.network),
         ("costs", looked.costs),
@@ -260,14 +263,16 @@ class _Looked:
             passport = DevicePassport.from_dict(told["passport"])
         except (ValueError, TypeError) as error:
             raise _Mismatch(f"{METRICS}: {error}") from None
+        low, high = told["latency_low_ms"], told["latency_high_ms"]
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in (low, high)):
+            raise _Mismatch(f"{METRICS}: the interval of the latency must be two numbers, got {low!r} and {high!r}")
+        if not low <= told["latency_ms"] <= high:
+            raise _Mismatch(f"{METRICS}: latency_ms is {told['latency_ms']!r:.20}, outside its own {low} to {high}")
         here = read_passport(passport.threads)
         if here != passport:
             pairs = zip(dataclasses.asdict(passport).items(), dataclasses.asdict(here).values(), strict=True)
             others = [f"{name} {ours} (there {theirs})" for (name, theirs), ours in pairs if ours != theirs]
             raise _Skipped(f"this is another device: {'; '.join(others)}")
-        low, high = told["latency_low_ms"], told["latency_high_ms"]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in (low, high)):
-            raise _Mismatch(f"{METRICS}: the interval of the latency must be two numbers, got {low!r} and {high!r}")
         found = self._measure(passport.threads)
         if not _inside(found, low, high):
             found = self._measure(passport.threads)

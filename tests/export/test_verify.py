@@ -107,6 +107,9 @@ def test_every_byte_of_the_manifest_counts(bundle: Path) -> None:
     for place in range(0, len(data), 7):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         assert str(path) in failures(bundle)[0], place
+    for end in (b"\r", b"\r\n"):  # which reading as text takes for the same
+        path.write_bytes(data.replace(b"\n", end, 1))
+        assert str(path) in failures(bundle)[0]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -152,10 +155,11 @@ def test_a_manifest_cannot_name_a_file_elsewhere(bundle: Path) -> None:
 
     told = json.loads((bundle / "manifest.json").read_text())
     told.pop("sha256")
-    told["files"]["../../etc/passwd"] = told["files"]["model.py"]
-    (bundle / "manifest.json").write_text(manifests._text({**told, "sha256": manifests._digest(told)}))
-    (said,) = failures(bundle)
-    assert "must list arch.yaml" in said
+    for change in ({"../../etc/passwd": told["files"]["model.py"]}, {"model.py": "mine"}):
+        made_up = {**told, "files": told["files"] | change}
+        (bundle / "manifest.json").write_text(manifests._text({**made_up, "sha256": manifests._digest(made_up)}))
+        (said,) = failures(bundle)
+        assert "must list arch.yaml" in said
 
 
 def evil(folder: Path) -> None:
@@ -222,6 +226,10 @@ def unknown_key(folder: Path) -> None:
     (folder / "train.yaml").write_text((folder / "train.yaml").read_text() + "epoch: 3\n")
 
 
+def no_metrics(folder: Path) -> None:
+    (folder / "metrics.json").write_text("[]")
+
+
 def pickled(folder: Path) -> None:
     (folder / "train.yaml").write_text(f"a: !!python/object/apply:os.mkdir ['{folder.parent / 'ran'}']\n")
 
@@ -252,6 +260,7 @@ def huge_network(folder: Path) -> None:
         (other_training, ["train.yaml trains another network than arch.yaml says"]),
         (unknown_key, ["epoch"]),
         (pickled, ["train.yaml"]),
+        (no_metrics, ["metrics.json: must be a mapping, got list"]),
         (other_network, ["the network differ: arch.yaml"]),
         (huge_network, ["weights.safetensors holds"]),
     ],
@@ -334,6 +343,12 @@ def test_a_latency_is_held_to_its_interval(
     assert outcomes(report)["latency"] == outcome
     assert report.verified == (outcome != "failed")
     assert meter.found == []
+
+
+def test_a_latency_outside_its_own_interval_is_caught_on_any_device(bundle: Path) -> None:
+    passport = {**read_passport().as_dict(), "cores": 999}
+    check = verify_bundle(with_latency(bundle, passport=passport, latency_ms=3.0)).checks[-1]
+    assert (check.outcome, check.said) == ("failed", "metrics.json: latency_ms is 3.0, outside its own 4.9 to 5.1")
 
 
 def test_a_latency_of_another_device_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
