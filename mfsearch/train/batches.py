@@ -1,5 +1,6 @@
 """Which images make up which batch, and the loaders that open and transform them."""
 
+import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -88,7 +89,9 @@ def _loading(workers: int, pinned: bool) -> dict[str, Any]:
 
 
 def _begin_worker(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the training itself ends its loaders, after its checkpoint."""
+    """What ends every process of a terminal or a group is not for the loaders: the training ends them itself, after its
+    checkpoint."""
+    os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)

@@ -20,6 +20,8 @@ from mfsearch.search.study import DiskError
 
 CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
 SUMMARY, RESULT, LOCK, BOARD = "summary.csv", "result.json", "lock", "tensorboard"
+FILES = {CHECKPOINT, BEST, LAST, SUMMARY, RESULT, LOCK, BOARD}
+PART = ".part"  # ends the name of a file that is being written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +61,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write whole or not at all, to the disk and not only to its cache; DiskError."""
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
             file.write(content)

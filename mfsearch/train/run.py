@@ -12,7 +12,7 @@ from mfsearch.export.manifest import MANIFEST, WEIGHTS, changed, read_json
 from mfsearch.search.study import DiskError
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.draws import generators_kept
-from mfsearch.train.files import BEST, BOARD, CHECKPOINT, LAST, LOCK, RESULT, SUMMARY, EpochRow, locked, write_json
+from mfsearch.train.files import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.parts import timm_version
 from mfsearch.train.processes import Processes, open_processes
@@ -174,9 +174,8 @@ def _check_apart(folder: Path, bundle: Path) -> None:
         raise ValueError(f"--to must be another folder than the bundle, got {folder}")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--to must be a folder, {folder} is a file")
-    ours = (CHECKPOINT, RESULT)
-    if folder.is_dir() and not any((folder / name).exists() for name in ours):
-        others = sorted(path.name for path in folder.iterdir() if path.name not in (LOCK, BOARD, BEST, LAST, SUMMARY))
+    if folder.is_dir() and not any((folder / name).exists() for name in (CHECKPOINT, RESULT)):
+        others = sorted({path.name.removesuffix(PART) for path in folder.iterdir()} - FILES)
         if others:
             raise ValueError(f"--to must be a new folder or that of a training; {folder} holds {others[0]}")
 

@@ -55,7 +55,9 @@ def given_weights(
                 + (f" and {len(names) - 1} more" if len(names) > 1 else "")
             )
     fits = all(name in found and found[name].shape == state[name].shape for name in CLASSIFIER)
-    recorded = weights_facts(path).get("classes", recorded)
+    told = weights_facts(path).get("classes")
+    if isinstance(told, list) and len(told) == len(classes):  # else the header is not ours
+        recorded = told
     if fits and not new_classifier and recorded is not None and list(recorded) != list(classes):
         own, theirs = next((a, b) for a, b in zip(classes, recorded, strict=True) if a != b)
         raise ValueError(

@@ -125,7 +125,9 @@ class Training:
         self.mixup = parts.make_mixup(settings, config.classes)
         self.of_labels, self.of_shares = parts.make_losses(settings)
         on_gpu = processes.device.type == "cuda"
-        precision = torch.bfloat16 if not on_gpu or torch.cuda.is_bf16_supported() else torch.float16
+        precision = torch.bfloat16
+        if on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):  # emulated it is slower than fp32
+            precision = torch.float16
         self.amp_enabled = amp
         self.amp = torch.autocast(processes.device.type, dtype=precision, enabled=amp)
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=amp and precision == torch.float16)

@@ -129,6 +129,9 @@ def test_fine_tuning_begins_with_the_given_weights_and_a_fitting_classifier(
     same = given_weights(path, dataclasses.replace(TINY, classes=7), tuple("abcdefg"), seed=4)
     assert same.tensors is not None
     assert all(torch.equal(value, seven[name]) for name, value in same.tensors.items())
+    for header in ("3", '["a", "b"]', '{"a": 1}'):  # of somebody else's
+        save_file({name: value.contiguous() for name, value in seven.items()}, path, {"classes": header})
+        assert given_weights(path, dataclasses.replace(TINY, classes=7), tuple("abcdefg"), seed=4).note == same.note
     wider = dataclasses.replace(TINY, classes=7, tokens=dataclasses.replace(TINY.tokens, count=3))
     with pytest.raises(ValueError, match=r"seven.safetensors: not of this network .* has another shape of tokens"):
         given_weights(path, wider, tuple("abcdefg"), seed=4)
@@ -226,6 +229,15 @@ def test_the_training_keeps_to_a_folder_of_its_own(bundle: Path, request_of: Ask
     with pytest.raises(ValueError, match="--to must be a folder, .*thesis.txt is a file"):
         train_bundle(request_of(bundle, to=own / "thesis.txt"))
     assert [path.name for path in own.iterdir()] == ["thesis.txt"]
+
+
+def test_a_kill_in_the_first_write_does_not_bar_the_way(bundle: Path, request_of: Ask, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("lock", "best.safetensors.part", "checkpoint.pt.part"):
+        (own / name).write_bytes(b"cut")
+    train_bundle(request_of(bundle, to=own, changes=CHANGES | {"epochs": 1}))
+    assert not [*own.glob("*.part")]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -233,20 +234,26 @@ def command(bundle: Path, images: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_killed_and_begun_again_it_ends_like_the_undisturbed_one(
     make: Make, bundle: Path, image_folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """SIGTERM goes to all of its processes, as torchrun sends it."""
     whole = run(make(), tmp_path / "whole")
     folder = tmp_path / "tiny-training"
-    words = [sys.executable, *command(bundle, image_folder)]
-    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, *command(bundle, image_folder, "--workers", "2" if number == signal.SIGTERM else "0")]
+    began: dict[str, Any] = {"cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}  # as many threads as here
+    began |= {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen(words, **began) as process:
         deadline = time.monotonic() + 120
         while not (folder / CHECKPOINT).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.send_signal(number)
+        if number == signal.SIGTERM:
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
         _, said = process.communicate(timeout=60)
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert (process.returncode, said) == (130, "interrupted\n")
     else:
         assert process.returncode == -signal.SIGKILL
