@@ -28,9 +28,22 @@ def import_timm(module: str = "timm") -> Any:
         raise ValueError(f"a full training needs timm: pip install 'mfsearch[train]' ({error})") from None
 
 
+def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:
+    """`create`, whose errors of any kind become a ValueError that says what was asked for."""
+
+    def made(*args: Any, **options: Any) -> Any:
+        try:
+            return create(*args, **options)
+        except Exception as error:  # timm asserts, and lets through what its parsers raise
+            raise ValueError(f"{what}, which timm {timm_version()} cannot make: {error}") from None
+
+    return made
+
+
 def train_transform(settings: Settings, *, flip: bool) -> Transform:
     """Crop, flip, colour and erasing of an image, to a normalised tensor [3, S, S]; draws from global generators."""
-    return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
+    create = import_timm("timm.data").create_transform
+    return _asked(f"aa is {settings.aa!r}", create)(  # type: ignore[no-any-return]
         input_size=settings.size,
         is_training=True,
         scale=settings.scale,
@@ -84,7 +97,9 @@ def make_losses(settings: Settings) -> tuple[nn.Module, nn.Module]:
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """No weight decay on biases and norms, as timm does."""
     given = {"eps": settings.opt_eps, "betas": settings.opt_betas}
-    return import_timm("timm.optim").create_optimizer_v2(  # type: ignore[no-any-return]
+    create = import_timm("timm.optim").create_optimizer_v2
+    what = f"opt is {settings.opt!r}, opt_betas {settings.opt_betas}"
+    return _asked(what, create)(  # type: ignore[no-any-return]
         model,
         opt=settings.opt,
         lr=settings.lr,

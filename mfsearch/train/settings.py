@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mfsearch.export.timm_keys import check_key
+from mfsearch.export.timm_keys import KEYS, check_key
 
 MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
@@ -81,10 +81,15 @@ class Settings:
             raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r}")
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs must be at most epochs, {self.epochs}, got {self.warmup_epochs}")
-        if not 0 <= self.distill <= 1:
-            raise ValueError(f"distill must be 0 to 1, the share of the loss, got {self.distill}")
-        if self.temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        for name in ("warmup_lr", "min_lr"):
+            used = self.warmup_epochs > 0 if name == "warmup_lr" else self.sched == "cosine"
+            if used and getattr(self, name) > self.lr:
+                raise ValueError(
+                    f"{name} must be at most lr, {self.lr:g}, which is the peak, got {getattr(self, name):g}: say "
+                    f"--set {name}=NUMBER"
+                )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be above 0, got {list(self.std)}")
 
     @property
     def mixes(self) -> bool:
@@ -96,6 +101,15 @@ class Settings:
 
 
 SCHEDULES = ("cosine", "constant")
+
+# What train.yaml has no key for, and the key whose values it takes.
+_OWN = {
+    "size": "batch_size",
+    "batch": "batch_size",
+    "micro_batch": "batch_size",
+    "distill": "mixup_prob",
+    "temperature": "kd_temperature",
+}
 
 # What timm's train.py takes where a file says nothing (timm 1.0.31).
 _DEFAULTS: dict[str, Any] = {
@@ -173,12 +187,13 @@ def make_settings(
     size, batch, micro_batch, distill and temperature. With other `epochs` than the file's the schedule is fitted: it
     moves with every step, warms up for at most a tenth of the epochs and does not cool down, unless the changes say so.
     """
-    own = {"size", "batch", "micro_batch", "distill", "temperature"}
     for key, value in changes.items():
-        if key not in own:
+        if key not in _OWN:
             check_key(key, value)
+        elif not KEYS[_OWN[key]].accepts(value):
+            raise ValueError(f"{key} must be {KEYS[_OWN[key]].allowed}, got {value!r}")
     _check_known(training, place)
-    _check_known({key: value for key, value in changes.items() if key not in own}, "--set")
+    _check_known({key: value for key, value in changes.items() if key not in _OWN}, "--set")
     values = _DEFAULTS | {key: value for key, value in training.items() if key in _DEFAULTS}
     if changes.get("epochs", values["epochs"]) != values["epochs"]:
         epochs = changes["epochs"]
@@ -194,6 +209,9 @@ def make_settings(
     size = changes.get("size", training.get("img_size") or (input_size[-1] if input_size else resolution))
     for key in ("mean", "std", "opt_betas", "scale", "ratio"):
         values[key] = None if values[key] is None else tuple(values[key])
+    for key in ("mean", "std"):
+        values[key] = values[key] or tuple(_DEFAULTS[key])
+        values[key] *= 3 // len(values[key])  # one value is for R, G and B
     for key, default in (("drop_path", 0.0), ("smoothing", 0.0), ("color_jitter", 0.0), ("crop_pct", 0.875)):
         values[key] = values[key] or default  # null in timm's words
     values["interpolation"] = values["interpolation"] or "bilinear"

@@ -1,11 +1,14 @@
 """train.yaml and the options become final numbers, or an error that names key, value and way out."""
 
+import functools
 from typing import Any
 
 import pytest
+import torch
 
 from mfsearch.export.training import recommended_training
 from mfsearch.presets import PRESETS
+from mfsearch.train import parts
 from mfsearch.train.settings import make_settings
 
 RECIPE = recommended_training(PRESETS["mf-294m"])
@@ -48,21 +51,52 @@ def test_a_small_batch_goes_through_at_once() -> None:
         ({"batch": 100, "micro_batch": 64}, "batch must be a multiple of micro_batch, got 100 and 64"),
         ({"batch": 9, "micro_batch": 3}, "micro_batch must be even, as Mixup pairs its images, got 3"),
         ({"batch": 1, "mixup": 0.0}, "micro_batch must be 2 or more"),
-        ({"batch": 0, "micro_batch": 8}, "batch must be a multiple of micro_batch, got 0 and 8"),
-        ({"micro_batch": 0}, "micro_batch must be 2 or more"),
+        ({"batch": 0, "micro_batch": 8}, "batch must be a whole number from 1 up, got 0"),
+        ({"micro_batch": 0}, "micro_batch must be a whole number from 1 up, got 0"),
+        ({"batch": 256.0}, "batch must be a whole number from 1 up, got 256.0"),
+        ({"size": "large"}, "size must be a whole number from 1 up, got 'large'"),
         ({"epochs": 0}, "epochs must be a whole number from 1 up, got 0"),
         ({"lr": -1.0}, "lr must be"),
         ({"lr": float("nan")}, "lr must be"),
         ({"size": 8}, "size must be 16 to 1024 pixels, got 8"),
         ({"sched": "poly"}, "sched must be cosine or constant, got 'poly'"),
         ({"epochs": 3, "warmup_epochs": 4}, "warmup_epochs must be at most epochs, 3, got 4"),
-        ({"distill": 1.5}, "distill must be 0 to 1"),
-        ({"temperature": 0.0}, "temperature must be above 0"),
+        (
+            {"lr": 5e-5},
+            "warmup_lr must be at most lr, 5e-05, which is the peak, got 0.0001: say --set",
+        ),
+        ({"lr": 5e-6, "warmup_lr": 1e-6}, "min_lr must be at most lr, 5e-06, which is the peak, got 1e-05"),
+        ({"std": [0.5, 0.0, 0.5]}, r"std must be above 0, got \[0.5, 0.0, 0.5\]"),
+        ({"distill": 1.5}, "distill must be a number from 0 to 1, got 1.5"),
+        ({"temperature": 0.0}, "temperature must be a number above 0, got 0.0"),
+        ({"temperature": float("nan")}, "temperature must be a number above 0, got nan"),
     ],
 )
 def test_what_cannot_be_trained_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="^" + message.replace("(", r"\(")):
         make_settings(RECIPE, 224, changes)
+
+
+def test_one_value_of_mean_and_std_is_for_all_three() -> None:
+    settings = make_settings(RECIPE, 224, {"mean": [0.5], "std": [0.25]})
+    assert (settings.mean, settings.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert make_settings(RECIPE | {"mean": None}, 224, {}).mean == (0.485, 0.456, 0.406)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"opt": "adamm"}, "opt is 'adamm', .* which timm .* cannot make: "),
+        ({"opt_betas": [0.9]}, r"opt is 'adamw', opt_betas \(0.9,\), which timm .* cannot make: "),
+        ({"aa": "much"}, "aa is 'much', which timm .* cannot make: Unknown AA policy"),
+    ],
+)
+def test_what_timm_cannot_make_is_named(changes: dict[str, Any], message: str) -> None:
+    settings = make_settings(RECIPE, 224, changes)
+    image = functools.partial(parts.train_transform, settings, flip=True)
+    optimizer = functools.partial(parts.make_optimizer, torch.nn.Linear(2, 2), settings)
+    with pytest.raises(ValueError, match=message):
+        (image if "aa" in changes else optimizer)()
 
 
 def test_a_key_of_the_file_that_is_not_done_here_is_refused() -> None:
