@@ -73,7 +73,8 @@ def latency_rates(study: Study) -> StudyRates | None:
 
 def places(study: Study) -> list[Path]:
     """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
-    near = [study.results, study.path.parent, study.results.resolve().parent, study.path.resolve().parent.parent]
+    near = [study.results, study.path.parent]
+    near += [place.resolve().parent for place in near if place.resolve().name == "reference"]
     return list({place.resolve(): place for place in near}.values())
 
 
@@ -136,13 +137,14 @@ def _look(path: Path) -> "Seen":
 @st.cache_resource(max_entries=KEPT, show_spinner="Reading the study")  # cache_data would copy 10,000 trials a rerun
 def _read(path: Path, seen: "Seen") -> tuple[pd.DataFrame, dict[str, object]]:
     watched = _watch(path)
+    with watched.lock, _uncollected():
+        rows, manifest = watched.reader.rows(seen), watched.reader.manifest
     with _uncollected():
-        with watched.lock:
-            rows, manifest = watched.reader.rows(seen), watched.reader.manifest
         frame = study_frame(rows)
         frame = with_confidence(frame, measured_objectives(frame, study_objectives(manifest)))
-        if len(frame) > 1000:
-            gc.freeze()  # nor in any later interaction
+    if len(frame) > 1000:
+        gc.collect()  # what is garbage by now would be frozen, too
+        gc.freeze()  # in no later interaction it goes through the trials
     return frame, manifest
 
 
@@ -163,7 +165,7 @@ def _rates(path: Path, seen: "Seen") -> StudyRates | None:
 
 def once(study: Study, asked: tuple[object, ...], work: Callable[[], T]) -> T:
     """What `work` gives, done once for the study as it is read. asked: names the work and all that decides it."""
-    kept: dict[tuple[object, ...], T] = _kept(study.path, st.session_state["seen"][str(study.path)])
+    kept: dict[tuple[object, ...], T] = _kept(study.path, study.seen)
     if asked not in kept:
         kept[asked] = work()
     return kept[asked]

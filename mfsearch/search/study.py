@@ -356,6 +356,8 @@ class StudyReader:
         Where they are not in a journal of our own, what was written later of these trials is there, too. ValueError
         where the journal is not the one that was looked at: the study was deleted and begun anew.
         """
+        if self._stamp is None:
+            self.look()  # it was another reader that looked
         if seen.ledger == self._journal.place and not self._manifest.get("storage"):
             return self._journal.rows()
         if seen.trials is None or self._manifest.get("storage"):

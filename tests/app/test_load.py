@@ -1,14 +1,17 @@
 """What pages are given of a study that grows, is not there yet, breaks or vanishes, and that nothing is disturbed."""
 
+import gc
 import json
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from optuna.storages import RDBStorage
 from streamlit.testing.v1 import AppTest
 
@@ -103,8 +106,47 @@ def test_a_state_that_fell_out_of_the_cache_is_read_again(results: Path, visit: 
     ledger = begin(results)
     app = visit()
     finish(ledger, 4)
-    load._read.clear()
+    st.cache_resource.clear()
     assert shown(app.run()) == "4 trials"
+
+
+def test_a_study_begun_anew_is_not_shown_as_the_old_one(results: Path, visit: Any) -> None:
+    begin(results)
+    app = visit()
+    shutil.rmtree(results / "live")
+    begin(results, 9)
+    assert shown(visit()) == "9 trials"
+    st.cache_resource.clear()
+    assert "was begun anew since it was looked at: load the page again" in texts(app.run())
+
+
+def test_what_is_worked_out_once_belongs_to_the_study_as_it_was_read(results: Path) -> None:
+    ledger = begin(results)
+    path = results / "live"
+    seen = load._look(path)
+    frame, manifest = load._read(path, seen)
+    study = load.Study("live", "live", path, results, frame, manifest, seen)
+    finish(ledger, 4)
+    later = study._replace(seen=load._look(path))
+    assert load.once(study, ("count",), lambda: 4) == 4
+    assert load.once(later, ("count",), lambda: 5) == 5
+    assert load.once(study, ("count",), lambda: 6) == 4
+
+
+def test_reading_a_large_study_keeps_no_garbage(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Thing:
+        me: "Thing"
+
+    write_study(results / "large", {}, [row(number) for number in range(1001)])
+    thing = Thing()
+    thing.me = thing
+    left = weakref.ref(thing)
+    del thing
+    alive = []
+    monkeypatch.setattr(gc, "freeze", lambda: alive.append(left()))
+    load.prepare(results / "large")
+    assert alive == [None]
+    assert gc.isenabled()
 
 
 def test_a_line_that_is_being_written_is_not_there_yet(results: Path, visit: Any) -> None:
