@@ -32,7 +32,7 @@ def write_card(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics:
         "## Load it",
         _load(config, manifest, metrics),
         "## Pixels",
-        _pixels(config, manifest),
+        _pixels(config, manifest, metrics),
         "## Classes",
         _classes(config, metrics),
         "## What is not known",
@@ -165,9 +165,17 @@ def _load(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapp
     )
 
 
-def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any]) -> str:
-    told = manifest["normalisation"]
-    size = f"RGB, {config.resolution} x {config.resolution}; other sizes work and were not judged."
+def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+    told, side, judged = manifest["normalisation"], config.resolution, _judged_at(metrics)
+    if judged is None:
+        size = f"RGB, {side} x {side}; other sizes work, none was judged."
+    elif judged == side:
+        size = f"RGB, {side} x {side}; other sizes work and were not judged."
+    else:
+        size = (
+            f"RGB. It was trained and judged at {judged} x {judged}. Costs, latency and `model.onnx` are for {side} x "
+            f"{side}, where it was not judged."
+        )
     if told is None:
         return (
             f"{size} The short training normalised by mean and deviation of its own training images, which the study "
@@ -175,6 +183,15 @@ def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any]) -> str:
         )
     mean, std = (", ".join(f"{value:.4g}" for value in told[name]) for name in ("mean", "std"))
     return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B."
+
+
+def _judged_at(metrics: Mapping[str, Any]) -> int | None:
+    """The side in pixels that the weights were trained and judged at; None for first weights, or if it is not told."""
+    full, proxy = metrics["full_training"], metrics["proxy"]
+    size = full.get("size") if full is not None else None
+    if full is None and proxy and metrics["weights"]["trained_tensors"]:
+        size = proxy["recipe"].get("resolution")
+    return size if isinstance(size, int) else None
 
 
 def _classes(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:

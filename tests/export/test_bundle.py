@@ -335,7 +335,16 @@ def test_weights_of_a_training_replace_the_old_ones_everywhere(tmp_path: Path) -
     assert "a cat, a dog, &lt;i&gt;, d" in card
     assert "MEAN = (0.1, 0.2, 0.3)" in (folder / "model.py").read_text()
     assert (folder / "weights.safetensors").stat().st_mode & 0o444 == 0o444
-    assert replace_weights(folder, weights, result={}) == replaced  # once more
+    assert "RGB, 32 x 32; other sizes work, none was judged." in card
+    for size, said in (
+        (32, "RGB, 32 x 32; other sizes work and were not judged."),
+        (
+            24,
+            "judged at 24 x 24. Costs, latency and `model.onnx` are for 32 x 32, where it was not judged.",
+        ),
+    ):
+        assert replace_weights(folder, weights, result={**RESULT, "size": size}) == replaced  # once more
+        assert said in (folder / "README.md").read_text()
 
 
 def test_a_replacement_killed_at_any_point_is_the_old_bundle_or_becomes_the_new_one(
