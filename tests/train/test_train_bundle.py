@@ -83,6 +83,18 @@ def test_a_finished_training_is_not_done_again(trained: Path, request_of: Ask) -
     assert result["top1"] == read_bundle(trained).metrics["full_training"]["top1"]
 
 
+def test_a_bundle_trained_from_its_own_weights_is_not_trained_again(
+    trained: Path, request_of: Ask, tmp_path: Path
+) -> None:
+    asked = request_of(trained, changes=CHANGES | {"epochs": 1}, weights=trained, to=tmp_path / "on", replace=True)
+    result = train_bundle(asked)
+    before = content(trained)
+    assert train_bundle(asked) == json.loads(json.dumps(result))
+    assert content(trained) == before
+    with pytest.raises(ValueError, match="checkpoint.pt belongs to another training: its weights is"):
+        train_bundle(dataclasses.replace(asked, changes=CHANGES | {"epochs": 2}))
+
+
 def test_a_bundle_may_be_named_by_a_dot(
     bundle: Path, request_of: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
