@@ -98,7 +98,7 @@ def test_first_weights_are_spread_as_those_of_the_package() -> None:
     theirs = dict(module_of(PRESETS["mf-26m"]).build().named_parameters())
     for name, value in MobileFormer(PRESETS["mf-26m"]).named_parameters():
         if value.numel() > 1000:
-            assert float(theirs[name].std()) == pytest.approx(float(value.std()), rel=0.1), name
+            assert theirs[name].std().item() == pytest.approx(value.std().item(), rel=0.1), name
         elif value.ndim == 1:
             assert torch.equal(theirs[name], value), name
 
