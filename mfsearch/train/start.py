@@ -54,6 +54,9 @@ def given_weights(
                 f"weights {path}: not of this network ({config.arch_id}): the file {what} {names[0]}"
                 + (f" and {len(names) - 1} more" if len(names) > 1 else "")
             )
+    for name, value in found.items():
+        if not value.isfinite().all():
+            raise ValueError(f"weights {path}: {name} holds numbers that are not finite")
     fits = all(name in found and found[name].shape == state[name].shape for name in CLASSIFIER)
     told = weights_facts(path).get("classes")
     if isinstance(told, list) and len(told) == len(classes):  # else the header is not ours

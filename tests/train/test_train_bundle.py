@@ -147,6 +147,12 @@ def test_fine_tuning_begins_with_the_given_weights_and_a_fitting_classifier(
     wider = dataclasses.replace(TINY, classes=7, tokens=dataclasses.replace(TINY.tokens, count=3))
     with pytest.raises(ValueError, match=r"seven.safetensors: not of this network .* has another shape of tokens"):
         given_weights(path, wider, tuple("abcdefg"), seed=4)
+    save_file({name: value * torch.nan for name, value in seven.items() if value.ndim}, path)
+    with pytest.raises(ValueError, match=r"seven.safetensors: not of this network .* has no "):
+        given_weights(path, config, ("a", "b", "c"), seed=4)
+    save_file({name: value * torch.nan if value.ndim else value for name, value in seven.items()}, path)
+    with pytest.raises(ValueError, match=r"seven.safetensors: \S+ holds numbers that are not finite"):
+        given_weights(path, config, ("a", "b", "c"), seed=4)
 
 
 def test_a_teacher_is_learned_from(bundle: Path, request_of: Ask, tmp_path: Path) -> None:
