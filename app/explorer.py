@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,20 +45,53 @@ def options(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _paths(args: argparse.Namespace) -> dict[str, Path]:
+    """The studies to choose from; where the one that was asked for is gone, a sentence and the others."""
+    try:
+        return load.study_paths(args.results, args.study)
+    except ValueError as error:
+        st.text(str(error))
+        return load.study_paths(args.results, None)
+
+
+def _open_link(names: list[str]) -> None:
+    """Study and page of the address at the first look; says so if the study is not here."""
+    asked, page = st.query_params.get("study"), st.query_params.get("page", "").lower()
+    if "study" not in st.session_state or st.session_state["study"] not in names:
+        st.session_state["study"] = asked if asked in names else names[0]
+        st.session_state["missing"] = asked if asked is not None and asked not in names else None
+        st.query_params["study"] = st.session_state["study"]
+    if "page" not in st.session_state:  # the widget takes its own spelling alone
+        st.session_state["page"] = page if page in PAGES else "front"
+        st.query_params["page"] = PAGES[st.session_state["page"]].name
+    if st.session_state["missing"] is not None:
+        st.text(f"This link is for the study {st.session_state['missing']}, which is not here.")
+
+
 def main() -> None:
     st.set_page_config(page_title="mfsearch", layout="wide")
     args = options(sys.argv[1:])
-    asked = st.query_params.get("page", "").lower()
-    if "page" not in st.session_state:  # the widget takes its own spelling alone
-        st.session_state["page"] = asked if asked in PAGES else "front"
+    st.html("<style>.stMainBlockContainer { padding-top: 2.5rem; }</style>")
     try:
-        paths = load.study_paths(args.results, args.study)
+        paths = _paths(args)
         if not paths:
             st.text(f"There is no study in {args.results} yet. This makes one:")
             st.code("mfsearch run --budget 150M", language="bash")
             return
+        _open_link(list(paths))
         left, right = st.columns([1, 2], vertical_alignment="bottom")
-        name = left.selectbox("Study", list(paths), key="study", bind="query-params", on_change=state.forget)
+        # Without a default of its own a widget's value is always in the address.
+        name = left.selectbox(
+            "Study",
+            list(paths),
+            index=None,
+            key="study",
+            bind="query-params",
+            on_change=partial(state.change_study, st.session_state["study"]),
+        )
+        if name is None:
+            st.text("Choose a study.")
+            return
         slug = right.segmented_control(
             "Page",
             list(PAGES),

@@ -5,14 +5,14 @@ from collections.abc import Collection
 import streamlit as st
 
 LIMITED = ("madds", "latency_ms", "num_params", "activation_bytes")  # metrics with a slider, names in the address
-OF_A_STUDY = ("trial", "pins", "compare", "brush", "beside", *LIMITED)  # no use to another study; notes begin with NOTE
+OF_A_STUDY = ("trial", "pins", "compare", "brush", "beside")  # of no use to another study, nor are notes
 NOTE = "note."
 
 
 def trial(numbers: Collection[int]) -> int | None:
     """The number of the chosen trial; None if none of `numbers` is in the address."""
-    asked = st.query_params.get("trial", "")
-    return int(asked) if asked.isdecimal() and int(asked) in numbers else None
+    asked = _number(st.query_params.get("trial", ""))
+    return asked if asked in numbers else None
 
 
 def choose(number: int) -> None:
@@ -22,8 +22,8 @@ def choose(number: int) -> None:
 
 def pins(numbers: Collection[int]) -> list[int]:
     """The pinned trials that are among `numbers`, in the order in which they were pinned."""
-    asked = [int(text) for text in st.query_params.get("pins", "").split(",") if text.isdecimal()]
-    return [number for number in dict.fromkeys(asked) if number in numbers]
+    asked = dict.fromkeys(_number(text) for text in st.query_params.get("pins", "").split(","))
+    return [number for number in asked if number is not None and number in numbers]
 
 
 def set_pins(numbers: Collection[int]) -> None:
@@ -49,13 +49,17 @@ def keep_widget(key: str) -> None:
     put(key, str(st.session_state[key]))
 
 
-def forget() -> None:
-    """Drop what was chosen in another study."""
-    for name in list(st.query_params):
-        if name in OF_A_STUDY or name.startswith(NOTE):
-            del st.query_params[name]
+def change_study(left: str) -> None:
+    """Put what was chosen in the study that is left by, and bring back what was chosen in the one that is opened."""
+    kept = st.session_state.setdefault("left", {})
+    chosen = {name: st.query_params[name] for name in st.query_params if name in OF_A_STUDY or name.startswith(NOTE)}
+    kept[left] = chosen
+    for name in chosen:
+        del st.query_params[name]
     for name in OF_A_STUDY:
         st.session_state.pop(name, None)
+    for name, value in kept.get(st.session_state["study"], {}).items():
+        st.query_params[name] = value
 
 
 def put(name: str, value: str) -> None:
@@ -64,3 +68,7 @@ def put(name: str, value: str) -> None:
         st.query_params[name] = value
     else:
         st.query_params.pop(name, None)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None

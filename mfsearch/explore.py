@@ -41,6 +41,7 @@ def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
         "--browser.gatherUsageStats=false",
         "--client.showErrorDetails=none",
         "--client.toolbarMode=minimal",
+        "--global.disableWidgetStateDuplicationWarning=true",  # a limit has a default, which may move
         *("--theme.light.primaryColor=#0072B2", "--theme.dark.primaryColor=#56B4E9"),  # the figures' blues
         "--",
         f"--results={results}",

@@ -65,6 +65,8 @@ def show(study: load.Study) -> None:
         st.container(border=True).text(why_no_front(frame))
     else:
         st.markdown(_answer(front, inside))
+        for caveat in _caveats(front, limits, manifest):
+            st.caption(caveat)
     number = _chosen(trained, front)
     if missing := why_no_figure(frame):
         st.container(border=True).text(missing)
@@ -72,7 +74,7 @@ def show(study: load.Study) -> None:
         _show_figures(study, limits, objectives, number)
     if len(front):
         _show_table(front, study, objectives)
-    _show_chosen(trained, number, in_limits=number in inside["number"].tolist())
+    _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
@@ -86,15 +88,15 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
     low, high = ceil(min(costs) * per_unit) / per_unit, ceil(max(costs) * per_unit) / per_unit
     if low >= high:
         return given
-    # Set only where it must be: the page would take a slider that is being dragged back to where the last run saw it.
-    if not low <= st.session_state.get(name, np.nan) <= high:
-        try:
-            start = float(st.query_params[name])
-        except (KeyError, ValueError):
-            start = high if given is None else given * scale
-        st.session_state[name] = min(high, max(low, start))  # in this order NaN gives low
-    keep = partial(state.keep_widget, name)
-    limit = st.slider(f"At most, {label(name)}", low, high, step=1 / per_unit, key=name, format="%g", on_change=keep)
+    start = high if given is None else min(high, max(low, given * scale))
+    # A slider that nobody moved follows its upper end when new trials, or another study, move that.
+    starts = st.session_state.setdefault("starts", {})
+    if starts.get(name, start) != start and st.session_state.get(name) == starts[name]:
+        st.session_state[name] = start
+    starts[name] = start
+    limit = st.slider(
+        f"At most, {label(name)}", low, high, start, step=1 / per_unit, key=name, format="%g", bind="query-params"
+    )
     return None if given is None and limit >= high else round(limit / scale, 6)
 
 
@@ -109,6 +111,18 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
         found += f" The best of the published networks, {_plain(rival['origin'])}, has {_top1(rival)}."
     if best["tied_with"]:
         found += f" No dearer, and top1 cannot tell it apart: {best['tied_with']}."
+    return found
+
+
+def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Mapping[str, object]) -> list[str]:
+    """What to bear in mind with the answer."""
+    found = []
+    budget = manifest.get("budget")
+    least = budget.get("low") if isinstance(budget, Mapping) else None
+    if isinstance(least, int | float) and limits.get("madds", np.inf) < least:
+        found.append(f"The search built nothing below {shown('madds', least)}: there are only published networks here.")
+    if front["front_probability"].isna().all():
+        found.append("Each network was trained with one seed: what top1 varies by between seeds is not known.")
     return found
 
 
@@ -221,7 +235,7 @@ def _choose_row(numbers: list[int]) -> None:
         state.choose(int(numbers[rows[0]]))
 
 
-def _show_chosen(trained: pd.DataFrame, number: int, in_limits: bool) -> None:
+def _show_chosen(study: load.Study, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
     """The chosen trial in a line, and the way to its page."""
     row = trained[trained["number"] == number].to_dict("records")[0]
     st.subheader(f"Trial {number}")
@@ -231,7 +245,7 @@ def _show_chosen(trained: pd.DataFrame, number: int, in_limits: bool) -> None:
         st.metric("top1", _top1(row), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
             st.metric(name, shown(name, row[name]), width="content")
-    pins = state.pins(set(trained["number"].tolist()))
+    pins = state.pins(set(study.frame["number"].tolist()))
     with st.container(horizontal=True):
         st.button("Look closer", key="closer", on_click=partial(_look_closer, number), type="primary")
         if number in pins:

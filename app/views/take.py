@@ -4,12 +4,12 @@ import math
 import shlex
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from mfsearch.analysis.command import given_options
 from mfsearch.analysis.frame import shown, shown_top1
 from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
 from mfsearch.analysis.summary import compared, counted, study_limits, study_objectives, why_no_front
@@ -84,12 +84,12 @@ def _show_network(study: load.Study, row: Mapping[Hashable, Any]) -> None:
             _file("Config", config.to_yaml, f"{name}.yaml", f"config-{number}")
             _file("ONNX", partial(_bundled, study, number, onnx=True), f"{name}.onnx", f"onnx-{number}")
             _file("Bundle", partial(_bundled, study, number), f"{name}.zip", f"bundle-{number}")
-        data_options = _data_options(study)
+        classes, options = _of_data(study)
         folder = shlex.quote(name)
         commands = [
-            f"mfsearch export {shlex.quote(study.command)} --trial {number} --to {folder}",
+            f"mfsearch export {shlex.quote(study.command)} --trial {number}{classes} --to {folder}",
             f"mfsearch verify {folder}",
-            f"mfsearch train {folder} {data_options}",
+            f"mfsearch train {folder} {options}",
         ]
         st.code("\n".join(commands), language="bash", wrap_lines=True)
 
@@ -110,10 +110,14 @@ def _csv(label: str, data: str | Callable[[], str], name: str) -> None:
     st.download_button(label, data, name, "text/csv", key=name, on_click="ignore")
 
 
-def _data_options(study: load.Study) -> str:
-    """--data and --data-dir as the search was given them."""
-    words = shlex.split(str(study.manifest.get("command") or ""))
-    given = dict(pairwise(words))
-    data = given.get("--data", "DIR")
-    folder = f" --data-dir {shlex.quote(given['--data-dir'])}" if "--data-dir" in given else ""
-    return f"--data {shlex.quote(data)}{folder}"
+def _of_data(study: load.Study) -> tuple[str, str]:
+    """What `export` needs to fit the images of the search, where it has other classes, and `train` to find them."""
+    given = given_options(study.manifest)
+    name = given.get("data", "digits")
+    options = f"--data {shlex.quote(name)}"
+    if "data-dir" in given or name.startswith("cifar"):
+        options += f" --data-dir {shlex.quote(given.get('data-dir', 'DIR'))}"
+    facts, deployment = (study.manifest.get(key) for key in ("data", "deployment"))
+    classes = facts.get("classes") if isinstance(facts, Mapping) else None
+    deployed = deployment.get("classes") if isinstance(deployment, Mapping) else None
+    return (f" --classes {classes}" if classes is not None and classes != deployed else ""), options

@@ -38,10 +38,16 @@ def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.floa
 
 
 def within(frame: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
-    """The rows that keep every upper limit, in base units; a row without a value for a limited column keeps it not."""
+    """The rows that keep every upper limit, in base units; a row without a value for a limited column keeps it not.
+
+    A latency is over its limit where its whole interval is, as at the end of a search.
+    """
     keep = np.ones(len(frame), dtype=np.bool_)
     for name, limit in limits.items():
-        keep &= frame[name].to_numpy(dtype=np.float64) <= limit
+        values = frame[name].to_numpy(dtype=np.float64)
+        if name == "latency_ms":
+            values = np.fmin(values, frame["latency_low_ms"].to_numpy(dtype=np.float64))
+        keep &= values <= limit
     return frame[keep]
 
 

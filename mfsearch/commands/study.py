@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -90,12 +91,20 @@ def _without_curves(row: dict[str, Any]) -> dict[str, Any]:
 
 def explore(args: argparse.Namespace) -> int:
     """Open the Streamlit explorer on 127.0.0.1 until Ctrl-C."""
-    from mfsearch.explore import explore_command
-    from mfsearch.search.study import find_study
+    from mfsearch.explore import committed_results, explore_command
+    from mfsearch.search.study import find_study, list_studies
 
     if not 1 <= args.port <= 65535:
         raise ValueError(f"--port must be 1 to 65535, got {args.port}")
-    study = None if args.study is None else find_study(args.study, args.results)
+    study = None
+    if args.study is not None:
+        come_along = committed_results()
+        own = args.study in list_studies(args.results)
+        use = args.results if own or come_along is None or args.study not in list_studies(come_along) else come_along
+        study = find_study(args.study, use)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", args.port)) == 0:
+            raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
     command = explore_command(study, args.results, args.port)
     print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(command)

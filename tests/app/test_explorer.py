@@ -97,8 +97,6 @@ def test_a_link_opens_the_page_in_the_same_state(explorer: Explorer) -> None:
     assert all('"pinned"' in spec and '"over a limit"' not in spec for spec in specs)
     again.button(key="pin").click().run()
     assert again.query_params["pins"] == "3"
-    again.slider(key="madds").set_value(120).run()
-    assert again.query_params["madds"] == "120.0"
 
 
 def test_look_closer_opens_the_page_of_the_network(explorer: Explorer) -> None:
@@ -136,10 +134,68 @@ def test_three_dimensions_on_demand(explorer: Explorer) -> None:
     assert "scatter3d" in chart.proto.spec
 
 
-def test_a_link_with_an_odd_limit_opens_at_an_end_of_the_slider(explorer: Explorer) -> None:
+@pytest.mark.parametrize("limit", ["nan", "1e9", "-3", "x", ""])
+def test_an_odd_limit_in_a_link_is_no_limit_of_ones_own(explorer: Explorer, limit: str) -> None:
     explorer.add("flowers", study())
-    assert explorer.open(madds="nan").slider(key="madds").value == 60
-    assert explorer.open(madds="1e9").slider(key="madds").value == 150
+    assert explorer.open(madds=limit).slider(key="madds").value == 150
+
+
+def test_a_slider_that_nobody_moved_follows_new_trials(explorer: Explorer) -> None:
+    folder = explorer.add("flowers", study(), {})
+    app = explorer.open()
+    assert app.slider(key="madds").value == 137
+    rows = [*study(), row(12, 0.9, 200_000_000, latency_ms=5.0)]
+    explorer.add("flowers", rows, {})
+    app.run()
+    app.button(key="take-in").click().run()
+    assert folder.is_dir()
+    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (200, 200)
+    assert chosen(app) == 12
+    app.slider(key="madds").set_value(100).run()
+    explorer.add("flowers", [*rows, row(13, 0.9, 250_000_000, latency_ms=5.0)], {})
+    app.run()
+    app.button(key="take-in").click().run()
+    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (100, 250)
+
+
+def test_pins_and_notes_wait_for_their_study(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4)], {})
+    app = explorer.open("--study=flowers", pins="8,3", **{"note.8": "mine"})
+    app.selectbox(key="study").set_value("birds").run()
+    assert "pins" not in app.query_params
+    app.selectbox(key="study").set_value("flowers").run()
+    assert app.query_params["pins"] == "8,3"
+    assert app.query_params["note.8"] == "mine"
+
+
+def test_a_link_to_a_study_that_is_not_here_says_so(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open(study="birds")
+    assert "This link is for the study birds, which is not here." in texts(app)
+    assert app.selectbox(key="study").value == "flowers"
+    assert "which is not here" not in texts(explorer.open(study="flowers"))
+
+
+def test_pinning_here_keeps_the_pin_of_a_rejected_trial(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open(pins="4", trial="9", **{"note.4": "almost"})
+    app.button(key="pin").click().run()
+    assert app.query_params["pins"] == "4,9"
+    assert app.query_params["note.4"] == "almost"
+
+
+def test_a_trial_of_thousands_of_digits_is_none(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    assert chosen(explorer.open(trial="9" * 5000, pins="1" * 5000)) == 9
+
+
+def test_a_limit_below_the_search_and_a_single_seed_are_said(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    app = explorer.open(madds="100")
+    said = [caption.value for caption in app.caption]
+    assert any("The search built nothing below 120.0 M" in text for text in said)
+    assert any("trained with one seed" in text for text in said)
 
 
 @pytest.mark.parametrize("link", [{"trial": "4"}, {"trial": "x"}, {"trial": "-1"}, {"madds": "x"}, {"study": "gone"}])
@@ -148,15 +204,19 @@ def test_a_link_to_what_is_not_there_opens_the_best(explorer: Explorer, link: di
     assert chosen(explorer.open(**link)) == 9
 
 
-def test_another_study_starts_afresh(explorer: Explorer) -> None:
+def test_another_study_is_asked_the_same_limits_of_other_trials(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], {})
     app = explorer.open("--study=flowers", trial="8", madds="110")
     app.selectbox(key="study").set_value("birds").run()
     assert not app.exception
-    assert chosen(app) == 1
-    assert app.slider(key="madds").value == 120
+    assert app.slider(key="madds").value == 110
+    assert chosen(app) == 0
     assert "trial" not in app.query_params
+    again = explorer.open("--study=flowers")
+    again.selectbox(key="study").set_value("birds").run()
+    assert again.slider(key="madds").value == 120
+    assert chosen(again) == 1
 
 
 def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer, tmp_path: Path) -> None:

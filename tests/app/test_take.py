@@ -45,9 +45,9 @@ def test_pinned_networks_come_with_their_notes_commands_and_link(explorer: Explo
     assert "Note: the fast one" in texts(app)
     commands, _, again, link = [code.value for code in app.code]
     assert commands.splitlines() == [
-        f"mfsearch export {REFERENCE / 'fast151'} --trial 28 --to fast151-28",
+        f"mfsearch export {REFERENCE / 'fast151'} --trial 28 --classes 10 --to fast151-28",
         "mfsearch verify fast151-28",
-        "mfsearch train fast151-28 --data cifar10",
+        "mfsearch train fast151-28 --data cifar10 --data-dir DIR",
     ]
     assert again.startswith("mfsearch run --budget 152.1M --latency 5ms")
     assert link.endswith("?study=fast151&page=Take&pins=28%2C47&note.28=the+fast+one")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
+from plotly.colors import sample_colorscale
 
 from mfsearch.analysis.confidence import shown_training
 from mfsearch.analysis.figures.style import (
@@ -30,6 +31,7 @@ from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")
 SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
+SCALE = sample_colorscale("Cividis", [0.3, 0.475, 0.65, 0.825, 1.0])  # its dark end is lost on a dark page
 HOVERED = 1000  # points of one kind that carry a text of their own; of more, the hover tells the metrics alone
 TIES = 100  # drawn at once; of more only those of the chosen trial
 HOVER = (*METRICS, "number", "origin", "outcome", "reason", "latency_low_ms", "latency_high_ms", "top1_std")
@@ -401,7 +403,7 @@ def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]
         style = {"size": 12, "symbol": SYMBOLS[at % len(SYMBOLS)], "line": {"width": 1.5, "color": RED}}
         style |= {"color": SKY}
         if scaled and points.colour is not None:
-            style |= {"color": [point.colour for point in some], "colorscale": "Cividis"}
+            style |= {"color": [point.colour for point in some], "colorscale": SCALE}
             style |= {"cmin": min(scaled), "cmax": max(scaled), "showscale": length == some[0].length}
             head = {"text": label(points.colour), "side": "top", "font": {"size": 12}}
             bar = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "ypad": 2}
