@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -204,11 +205,22 @@ def _amp(request: Request, bundle: Bundle) -> bool:
 
 def _check_classes(bundle: Bundle, images: TrainingImages, request: Request) -> None:
     if len(images.classes) != bundle.config.classes:
-        name = bundle.manifest["bundle"]
         raise ValueError(
             f"{bundle.folder} is for {bundle.config.classes} classes, {request.data} has {len(images.classes)}: export "
-            f"the network for them, `mfsearch export {name} --classes {len(images.classes)} --to DIR`"
+            f"the network for them, `{_export_for(bundle, len(images.classes))}`"
         )
+
+
+def _export_for(bundle: Bundle, classes: int) -> str:
+    """The command that wrote the bundle, for other classes; its arch.yaml where that is not kept or wrote several."""
+    words = shlex.split(str(bundle.manifest.get("command") or ""))
+    if words[:2] != ["mfsearch", "export"] or "--front" in words:
+        words = ["mfsearch", "export", str(bundle.folder / "arch.yaml")]
+    kept = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in ("--to", "--classes") and not word.startswith(("--to", "--classes")):
+            kept.append(word)
+    return f"{shlex.join(kept)} --classes {classes} --to DIR"
 
 
 def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, request: Request) -> None:

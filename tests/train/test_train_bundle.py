@@ -26,7 +26,7 @@ from mfsearch.search.study import DiskError
 from mfsearch.train.files import EpochRow
 from mfsearch.train.images import load_images
 from mfsearch.train.parts import eval_transform, import_timm
-from mfsearch.train.run import Request, Watcher, train_bundle
+from mfsearch.train.run import Request, Watcher, _export_for, train_bundle
 from mfsearch.train.settings import make_settings
 from mfsearch.train.start import given_weights
 from tests.train.conftest import CHANGES, TINY
@@ -192,7 +192,22 @@ def test_another_number_of_classes_says_how_to_export(
     made: Callable[[int], Path], request_of: Ask, tmp_path: Path
 ) -> None:
     five = Path(shutil.copytree(made(5), tmp_path / "tiny"))
-    refused(request_of(five), r"tiny is for 5 classes, .* has 2: export .* `mfsearch export tiny --classes 2 --to DIR`")
+    refused(request_of(five), r"tiny is for 5 classes, .* has 2: export .*tiny/arch.yaml --classes 2 --to DIR`")
+
+
+@pytest.mark.parametrize(
+    ("command", "wanted"),
+    [
+        ("mfsearch export results/a --trial 7 --to b --classes 9", "mfsearch export results/a --trial 7 --classes 4"),
+        ("mfsearch export 'my study' --knee --to=b", "mfsearch export 'my study' --knee --classes 4"),
+        ("mfsearch export results/a --front --to b", "mfsearch export b/arch.yaml --classes 4"),
+        (None, "mfsearch export b/arch.yaml --classes 4"),
+    ],
+)
+def test_the_way_to_other_classes_is_the_way_that_led_here(bundle: Path, command: str | None, wanted: str) -> None:
+    read = read_bundle(bundle)
+    told = read._replace(folder=Path("b"), manifest=read.manifest | {"command": command})
+    assert _export_for(told, 4) == f"{wanted} --to DIR"
 
 
 @pytest.mark.parametrize(
