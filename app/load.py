@@ -59,11 +59,20 @@ def load_study(path: Path, results: Path) -> Study:
     seen = st.session_state.setdefault("seen", {})
     if str(path) not in seen:
         seen[str(path)] = _look(path)
-    frame, manifest = _read(path, seen[str(path)])
+    return _study(path, results, seen[str(path)])
+
+
+def load_newest(path: Path, results: Path) -> Study:
+    """The study as it is now, such as one to compare with; ValueError if it cannot be read."""
+    return _study(path, results, _look(path))
+
+
+def _study(path: Path, results: Path, seen: "Seen") -> Study:
+    frame, manifest = _read(path, seen)
     name = str(manifest.get("study", path.name))
     command = path.name if path.parent == Path("results") else str(path)
     # A shallow copy: what one visitor's page assigns to the frame, no other sees.
-    return Study(name, command, path, results, frame.copy(deep=False), manifest, seen[str(path)])
+    return Study(name, command, path, results, frame.copy(deep=False), manifest, seen)
 
 
 def latency_rates(study: Study) -> StudyRates | None:

@@ -26,11 +26,11 @@ from mfsearch.analysis.history import (
     TRAINED,
     comparison,
     differences,
-    in_band,
     is_control,
     shared_box,
     shared_objectives,
     study_history,
+    without_top1_below_band,
 )
 from mfsearch.analysis.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
 from mfsearch.analysis.outcomes import (
@@ -50,11 +50,12 @@ else:
     import load
     import state
 
-WRITING = {True: "A search is writing this study.", False: "No search is writing it.", None: ""}
+WRITING = {True: "A search is writing this study.", False: "No search on this machine is writing it.", None: ""}
+NONE = "-"  # in the address, as no study's name: a person wants none beside this one
 HOW = (
-    "Hypervolume is the room that the front dominates, from a reference point: the worst trained network of these "
-    "studies in each objective, moved out by a tenth of their range. The box reaches from there to the best of each "
-    "objective, and is the same for all that are shown. Networks count with the top1 of their short training, whoever "
+    "Hypervolume is the room that the front dominates, from a reference point: the worst of all trained networks that "
+    "count here in each objective, moved out by a tenth of their range. The box, the same for all that are shown, "
+    "reaches from there to the best of each objective. Networks count with the top1 of their short training, whoever "
     "was trained longer."
 )
 
@@ -78,7 +79,10 @@ def _show_status(study: load.Study) -> None:
     """Whether a search is at work, and how far it is: of the trials that the page shows, as the rest of it."""
     frame, asked = study.frame, asked_trainings(study.manifest)
     trained = int(frame["outcome"].isin(TRAINED).sum())
-    words = [WRITING[load.is_being_written(study)]]
+    writing = load.is_being_written(study)
+    if not writing and study.manifest.get("storage"):
+        writing = None  # another machine may write into the database
+    words = [WRITING[writing]]
     of = "" if asked is None else f" of {asked:,} asked for when the study began"
     words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
     if (taken := clock(frame, study.manifest)) is not None:
@@ -105,21 +109,27 @@ def _show_history(study: load.Study) -> None:
     chosen: list[str] = []
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     if manifests:
-        asked = [name for name in st.query_params.get("beside", "").split(",") if name in manifests]
+        link = st.query_params.get("beside", "")
+        asked = [name for name in link.split(",") if name in manifests]
         keep = partial(_keep_chosen, "beside")
         chosen = left.multiselect(
-            "Beside", list(manifests), default=asked or fits, key="beside", on_change=keep, placeholder="another study"
+            "Beside",
+            list(manifests),
+            default=asked or ([] if link == NONE else fits),
+            key="beside",
+            on_change=keep,
+            placeholder="another study",
         )
     axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
-    others = [load.load_study(manifests[name][0], study.results) for name in chosen]
+    others = _read_others(study, [manifests[name][0] for name in chosen])
 
-    frames = [in_band(one.frame, study.manifest) for one in (study, *others)]
+    frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]
     objectives = shared_objectives(frames, study_objectives(study.manifest))
     box = shared_box(frames, objectives)
     if box is None or len(objectives) < 2:
         st.container(border=True).text(why_no_front(study.frame))
         return
-    left_out = int((study.frame["top1"].notna() & in_band(study.frame, study.manifest)["top1"].isna()).sum())
+    left_out = int((study.frame["top1"].notna() & frames[0]["top1"].isna()).sum())
     named = zip((study, *others), frames, strict=True)
     own, *theirs = (study_history(one.name, frame, objectives, box) for one, frame in named)
     if others:
@@ -136,6 +146,17 @@ def _show_history(study: load.Study) -> None:
         )
     small = f" {counted(left_out, 'network')} below the budget's band left out, as no draw could be there."
     st.caption(f"{HOW} Objectives: {', '.join(objectives)}.{small if left_out else ''}")
+
+
+def _read_others(study: load.Study, paths: Sequence[Path]) -> list[load.Study]:
+    """The studies to compare with as they are now; what one that cannot be read lacks is said."""
+    found = []
+    for path in paths:
+        try:
+            found.append(load.load_newest(path, study.results))
+        except ValueError as error:
+            st.text(f"{path.name} is not compared: {error}")
+    return found
 
 
 def _show_outcomes(study: load.Study) -> None:
@@ -185,4 +206,4 @@ def _other_manifests(study: load.Study) -> Mapping[str, tuple[Path, Mapping[str,
 
 def _keep_chosen(key: str) -> None:
     names: Sequence[str] = st.session_state[key]
-    state.put(key, ",".join(names))
+    state.put(key, ",".join(names) or NONE)

@@ -61,7 +61,7 @@ class History(NamedTuple):
     top1: Array
 
 
-def in_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+def without_top1_below_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The study with the figures of networks below the budget's band taken out; their trainings still count.
 
     A search begins with the published networks, small ones as they are: none of the draws could be one of them, and a

@@ -12,12 +12,12 @@ from mfsearch.analysis.history import (
     comparison,
     differences,
     hypervolume_history,
-    in_band,
     is_control,
     share_after,
     shared_box,
     shared_objectives,
     study_history,
+    without_top1_below_band,
 )
 from mfsearch.analysis.pareto import hypervolume
 from mfsearch.search.rungs import merged
@@ -123,13 +123,13 @@ def test_what_was_over_the_limit_at_the_end_does_not_count() -> None:
 
 def test_networks_below_the_band_take_their_training_and_cover_nothing() -> None:
     frame = study_frame([row(0, 0.4, 20_000_000), row(1, 0.5, 100_000_000)])
-    kept = in_band(frame, {"budget": {"low": 90_000_000, "high": 110_000_000}})
+    kept = without_top1_below_band(frame, {"budget": {"low": 90_000_000, "high": 110_000_000}})
     assert np.isnan(kept["top1"][0])
     assert kept["top1"][1] == 0.5
     found = study_history("s", kept, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200e6])))
     assert found.share == pytest.approx([0.0, 0.25])
     assert found.trainings.tolist() == [1, 2]
-    assert in_band(frame, {}) is frame
+    assert without_top1_below_band(frame, {}) is frame
 
 
 def test_an_objective_that_one_study_never_measured_is_left_out() -> None:

@@ -1,8 +1,12 @@
 import fcntl
+import json
 from pathlib import Path
 
 import pytest
+from optuna.storages import RDBStorage
+from streamlit.testing.v1 import AppTest
 
+from mfsearch.search.study import Ledger, write_json
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 
@@ -10,6 +14,13 @@ from tests.app.explorer import REFERENCE, Explorer, texts
 @pytest.fixture
 def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch, "Search")
+
+
+def lines(app: AppTest) -> list[str]:
+    """The names of the lines of hypervolume, by the alphabet, and that each has its name in the legend."""
+    spec = json.loads(app.get("plotly_chart")[0].proto.spec)
+    assert spec["layout"]["showlegend"] is True
+    return sorted(line["name"] for line in spec["data"] if line["y"][-1] > 0)
 
 
 SEARCHED: dict[str, object] = MANIFEST | {"sampler": "gp", "budget": {"low": 60e6, "high": 150e6, "stated": True}}
@@ -123,10 +134,68 @@ def test_the_history_may_be_drawn_against_each_axis(explorer: Explorer, axis: st
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
 def test_the_page_says_whether_a_search_is_writing_and_takes_no_lock(explorer: Explorer) -> None:
     folder = explorer.add("mine", study(), SEARCHED | {"command": "mfsearch run --trials 30"})
-    assert "No search is writing it. 12 trials, 9 networks trained of 30 asked for" in texts(explorer.open())
+    assert "No search on this machine is writing it. 12 trials, 9 networks trained of 30 asked for" in texts(
+        explorer.open()
+    )
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         assert "A search is writing this study." in texts(explorer.open())
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
+def test_of_a_database_that_other_machines_may_write_no_lock_is_said_to_be_missing(
+    explorer: Explorer, tmp_path: Path
+) -> None:
+    folder = explorer.results / "shared"
+    folder.mkdir(parents=True)
+    storage = f"sqlite:///{tmp_path / 'trials.db'}"
+    write_json(folder / "manifest.json", SEARCHED | {"study": "shared", "storage": storage})
+    ledger = Ledger(folder, "shared", ["top1", "madds"], storage)
+    for each in study(latency=False):
+        ledger.add(each, {"tokens.count": (3, 6), "dyrelu.source": ("pooled",)})
+    said = texts(explorer.open())
+    assert "12 trials, 9 networks trained." in said
+    assert "writing" not in said
+    assert isinstance(ledger.storage, RDBStorage)
+    ledger.storage.engine.dispose()
+
+
+def test_a_neighbour_that_cannot_be_read_is_named_and_the_page_goes_on(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    for name in ("broken", "chance"):
+        explorer.add(name, study(8), CHANCE)
+    (explorer.results / "broken" / "journal.log").write_bytes(b'{"op_code":0,\n{"op_code":0}\n')
+    app = explorer.open("--study=mine")
+    assert sorted(app.multiselect(key="beside").value) == ["broken", "chance"]
+    assert "broken is not compared: " in texts(app)
+    assert "is damaged" in texts(app)
+    assert "mine covers" in texts(app)
+    assert lines(app) == ["chance", "mine"]
+
+
+def test_a_neighbour_is_shown_as_it_is_now(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    explorer.add("chance", study(8), CHANCE)
+    app = explorer.open("--study=mine")
+    assert "After 5 trainings each" in texts(app)
+    explorer.add("chance", study(12), CHANCE)
+    app.run()
+    assert "After 9 trainings each" in texts(app)
+
+
+def test_a_study_stands_alone_where_nothing_is_beside_it(explorer: Explorer) -> None:
+    explorer.add("mine", study(), SEARCHED)
+    assert lines(explorer.open()) == ["mine"]
+    explorer.add("chance", study(8), CHANCE)
+    app = explorer.open("--study=mine")
+    assert lines(app) == ["chance", "mine"]
+    app.multiselect(key="beside").set_value([]).run()
+    assert not app.exception
+    assert lines(app) == ["mine"]
+    assert "covers" not in texts(app)
+    again = explorer.open("--study=mine", beside=app.query_params["beside"])
+    assert again.multiselect(key="beside").value == []
+    assert lines(explorer.open("--study=mine", beside="gone")) == ["chance", "mine"]
 
 
 def test_texts_of_a_study_stay_text(explorer: Explorer) -> None:

@@ -63,7 +63,7 @@ def median_line(histories: Sequence[History], axis: str) -> HistoryLine:
 
 
 def draw_history(own: HistoryLine, others: Sequence[HistoryLine], median: HistoryLine | None, axis: str) -> go.Figure:
-    """Hypervolume of a study beside others; several are thin, their median is thick."""
+    """Hypervolume of a study, alone or beside others; several are thin, their median is thick."""
     figure = go.Figure()
     for at, line in enumerate(others):
         style = {"color": ORANGE, "width": 1 if median else 2.5, "dash": "dot" if median else "dash"}
@@ -73,7 +73,7 @@ def draw_history(own: HistoryLine, others: Sequence[HistoryLine], median: Histor
     figure.add_trace(_stairs(own, {"color": BLUE, "width": 3}, 1))
     figure.update_xaxes(title=AXES[axis], rangemode="tozero")
     figure.update_yaxes(title="hypervolume (% of the box)", rangemode="tozero")
-    return finish(figure, height=400)
+    return finish(figure, height=400).update_layout(showlegend=True)  # one line, too, has its name
 
 
 def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
