@@ -108,11 +108,14 @@ def explore(args: argparse.Namespace) -> int:
     command = explore_command(study, args.results, args.port)
     print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(command)
-    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
-    try:
-        return server.wait()
-    except KeyboardInterrupt:
-        return 0
-    finally:
+    ended = False
+
+    def end(*_: object) -> None:
+        nonlocal ended
+        ended = True
         server.terminate()
-        server.wait()
+
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, end)
+    code = server.wait()
+    return 0 if ended else code

@@ -50,6 +50,9 @@ def test_the_server_ends_with_the_command(tmp_path: Path, end: signal.Signals) -
                     break
             time.sleep(0.1)
         process.send_signal(end)  # to the command alone, not to its group
-        process.wait(30)
+        try:
+            assert process.wait(30) == 0
+        finally:
+            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
