@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.analysis.frame import KNOB, knob_names, short_top1
-from mfsearch.analysis.pareto import minimised
+from mfsearch.analysis.pareto import minimised, within
 from mfsearch.analysis.variance import Codes, Floats, Share, judge_shares, value_key
 from mfsearch.search.rungs import nondominated_ranks
 from mfsearch.space import SearchSpace, find_space
@@ -91,16 +91,19 @@ def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
     return coded
 
 
-def measure_values(frame: pd.DataFrame, measure: str, objectives: Sequence[str]) -> Floats:
+def measure_values(
+    frame: pd.DataFrame, measure: str, objectives: Sequence[str], limits: Mapping[str, float] | None = None
+) -> Floats:
     """The measure of each trial, NaN where it is not known.
 
-    top1 is that of the short training, of trained trials alone, and `front` is 1 for the best quarter of them by
-    non-dominated rank, 0 for the rest; a cost is known of whatever was counted or timed, trained or not.
+    top1 is that of the short training, of trained trials alone, and `front` is 1 for the best quarter of those within
+    `limits` (upper ones, in base units by column) by non-dominated rank, 0 for the rest; a cost is known of whatever
+    was counted or timed, trained or not.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     if measure == REACH:
-        return best_quarter(frame, objectives)
+        return best_quarter(frame, objectives, limits)
     column = short_top1(frame) if measure == "top1" else frame[measure]
     values: Floats = np.array(column, dtype=np.float64)
     if measure == "top1":
@@ -108,15 +111,17 @@ def measure_values(frame: pd.DataFrame, measure: str, objectives: Sequence[str])
     return values
 
 
-def best_quarter(frame: pd.DataFrame, objectives: Sequence[str]) -> Floats:
-    """1 for trained trials of the best ranks, 0 for the others, NaN for what lacks an objective; top1 is the short one.
+def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping[str, float] | None = None) -> Floats:
+    """1 for trained trials of the best ranks, 0 for the others; top1 is the short one. NaN for what lacks an objective
+    or is over one of the upper limits: it could not have been on the front.
 
     Ranks are taken whole, as many as come nearest to a quarter of the trials, one at the least; all NaN where that is
     all of them.
     """
     short = frame.assign(top1=short_top1(frame))
     values = minimised(short, objectives)
-    there = np.logical_and((frame["outcome"] == "trained").to_numpy(), ~np.isnan(values).any(axis=1))
+    kept = frame.index.isin(within(frame, limits or {}).index)
+    there = (frame["outcome"] == "trained").to_numpy() & ~np.isnan(values).any(axis=1) & kept
     found = np.full(len(frame), np.nan)
     if not there.any():
         return found
@@ -129,7 +134,13 @@ def best_quarter(frame: pd.DataFrame, objectives: Sequence[str]) -> Floats:
 
 
 def knob_shares(
-    frame: pd.DataFrame, coded: Coded, measure: str, objectives: Sequence[str], *, seed: int = 0
+    frame: pd.DataFrame,
+    coded: Coded,
+    measure: str,
+    objectives: Sequence[str],
+    *,
+    limits: Mapping[str, float] | None = None,
+    seed: int = 0,
 ) -> list[KnobShare]:
     """The share of a measure's variance between the values of each knob that took several, the largest first.
 
@@ -138,7 +149,7 @@ def knob_shares(
     the chance to be among the best, between the knob's values. Here that is over the whole variance of being among
     them, adjusted as all shares are. Knobs whose share is not defined are left out.
     """
-    values = measure_values(frame, measure, objectives)
+    values = measure_values(frame, measure, objectives, limits)
     shares = judge_shares(values, coded.codes, seed=seed)
     found = [KnobShare(name, share) for name, share in zip(coded.names, shares, strict=True)]
     return sorted((each for each in found if not math.isnan(each.share.value)), key=lambda each: -each.share.value)

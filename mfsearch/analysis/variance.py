@@ -66,10 +66,12 @@ def value_key(value: object) -> tuple[str, object]:
 
 
 def judge_shares(values: Floats, codes: Sequence[Codes], *, seed: int) -> list[Share]:
-    """The adjusted share for each grouping with interval and chance level, all from the same draws.
+    """The adjusted share for each grouping with interval and chance level.
 
-    The bootstrap's own share is centred on the sample's unadjusted one, as its world has the sample's means for true
-    ones; its deviations from there are laid around the adjusted share.
+    Chance permutes the values of the trials that a grouping holds among these alone: those that it leaves out, such as
+    networks in which a knob has no say, may lie elsewhere. The bootstrap's own share is centred on the sample's
+    unadjusted one, as its world has the sample's means for true ones; its deviations from there are laid around the
+    adjusted share.
     """
     if not codes:
         return []
@@ -83,7 +85,7 @@ def judge_shares(values: Floats, codes: Sequence[Codes], *, seed: int) -> list[S
     picked = generator.integers(n, size=(draws, n)) + n * np.arange(draws)[:, None]
     counts = np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n).astype(np.float64)
     spread = table.shares(counts) - table.plain_shares()
-    chance = table.shares_of(generator.permuted(np.broadcast_to(table.values, (draws, n)), axis=1))
+    chance = table.permuted_shares(draws, generator)
     low, high = _quantiles(spread, (1 - LEVEL) / 2), _quantiles(spread, (1 + LEVEL) / 2)
     level = np.where(np.isnan(found), np.nan, _quantiles(chance, LEVEL))
     sizes = zip(*table.sizes(), strict=True)
@@ -125,10 +127,28 @@ class _Table(NamedTuple):
             weights @ self.member, weighted @ self.member, self._gather((weighted * self.values) @ self.member)
         )
 
-    def shares_of(self, values: Floats) -> Floats:
-        """[R, groupings] with other values [R, N] in the place of these."""
-        counts = np.broadcast_to(self.member.sum(axis=0), (len(values), self.member.shape[1]))
-        return self._adjusted(counts, values @ self.member, self._gather((values * values) @ self.member))
+    def permuted_shares(self, draws: int, generator: np.random.Generator) -> Floats:
+        """[draws, groupings] with the values of the trials that a grouping holds permuted among them.
+
+        All groupings take the same permutations, without what they leave out. A group takes as many values in a row as
+        it has trials, for their places are chance.
+        """
+        n = len(self.values)
+        order = generator.permuted(np.broadcast_to(np.arange(n), (draws, n)), axis=1)
+        values = self.values[order]
+        counts = self.member.sum(axis=0)
+        sums = np.zeros((draws, len(counts)))
+        for columns in np.split(np.arange(len(counts)), self.starts[1:]):
+            filled = columns[counts[columns] > 0]
+            if len(filled):
+                held: NDArray[np.bool_] = self.member[:, filled].sum(axis=1) > 0
+                own = values if held.all() else values[held[order]].reshape(draws, -1)
+                ends = np.cumsum(counts[filled]).astype(np.int64)
+                sums[:, filled] = np.add.reduceat(own, np.append(0, ends[:-1]), axis=1)
+        squares = self._gather((self.values**2) @ self.member)
+        return self._adjusted(
+            np.broadcast_to(counts, sums.shape), sums, np.broadcast_to(squares, (draws, len(squares)))
+        )
 
     def plain_shares(self) -> Floats:
         """The unadjusted share of each grouping."""
