@@ -1,8 +1,8 @@
 """Parts that pages share: the choice of a trial, its pin and note, its card."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ else:
 OFFERED = 300  # trials in a list to choose from
 
 Row = Mapping[Hashable, Any]  # of a study's frame
+T = TypeVar("T")
 
 
 def ask_trial(frame: pd.DataFrame, number: int) -> None:
@@ -32,18 +33,47 @@ def ask_trial(frame: pd.DataFrame, number: int) -> None:
     def described(number: int) -> str:
         return ("pinned " if number in pins else "") + describe_trial(rows[number])
 
-    text = "Trial" if len(listed) == len(frame) else f"Trial, the {len(listed)} best of {len(frame):,}"
-    st.selectbox(text, listed, format_func=described, key="trial", on_change=partial(state.keep_widget, "trial"))
+    title = "Trial" if len(listed) == len(frame) else f"Trial, the {len(listed)} best of {len(frame):,}"
+    st.selectbox(title, listed, format_func=described, key="trial", on_change=partial(state.keep_widget, "trial"))
     if len(listed) < len(frame):
-        any_number = st.text_input("Another trial by its number", key="by-number", on_change=_choose_by_number)
-        if any_number and not (any_number.isdecimal() and int(any_number) in set(frame["number"].tolist())):
-            st.text(f"There is no trial {any_number!r} in this study.")
+        text = st.text_input("Another trial by its number", key="by-number", on_change=_choose_by_number).strip()
+        if text and _number(text) not in set(frame["number"].tolist()):
+            st.text(f"There is no trial {text!r} in this study.")
 
 
 def _choose_by_number() -> None:
-    asked = st.session_state["by-number"].strip()
-    if asked.isdecimal():
-        state.choose(int(asked))
+    asked = _number(st.session_state["by-number"].strip())
+    if asked is not None:
+        state.choose(asked)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() and len(text) < 10 else None
+
+
+def ask_one(
+    text: str,
+    options: Sequence[T],
+    start: T,
+    key: str,
+    *,
+    told: Callable[[T], str] = str,
+    linked: Callable[[T], str] = str,
+) -> T:
+    """A list to choose one of `options` from, at first `start`; the choice is in the address under `key`.
+
+    told, linked: an option as the list shows it, and as the address holds it.
+    """
+    names = [linked(option) for option in options]
+    asked = st.query_params.get(key)
+    chosen = options[names.index(asked)] if asked in names else start
+    st.session_state[key] = chosen
+    st.selectbox(text, options, format_func=told, key=key, on_change=partial(_keep_one, key, linked))
+    return chosen
+
+
+def _keep_one(key: str, linked: Callable[[Any], str]) -> None:
+    state.put(key, linked(st.session_state[key]))
 
 
 def listed_trials(frame: pd.DataFrame, first: Sequence[int]) -> list[int]:

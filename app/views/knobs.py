@@ -8,9 +8,10 @@ import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
-    from app import load
+    from app import load, parts
 else:
     import load
+    import parts
 from mfsearch.analysis.figures.knobs import (
     draw_parallel,
     draw_shares,
@@ -35,8 +36,9 @@ from mfsearch.analysis.importance import (
     shares_note,
     width_note,
 )
+from mfsearch.analysis.kept_latency import passport_differences, passport_text
 from mfsearch.analysis.pareto import measured_objectives
-from mfsearch.analysis.summary import compared, counted, study_objectives, why_no_front
+from mfsearch.analysis.summary import compared, counted, study_limits, study_objectives, why_no_front
 from mfsearch.analysis.twins import TwinReport, read_twins, twin_folders, twins_note
 
 NAMES = {
@@ -57,7 +59,9 @@ def show(study: load.Study) -> None:
         st.container(border=True).text(why_no_front(study.frame))
         _show_twins(study)
         return
-    initial = can_choose_initial(frame) and st.toggle("Random and initial proposals only", key="initial")
+    initial = can_choose_initial(frame) and st.toggle(
+        "Random and initial proposals only", key="initial", bind="query-params"
+    )
     if initial:
         frame = frame[is_initial(frame)]
     coded = load.once(study, ("coded knobs", initial), lambda: code_knobs(frame, study.manifest))
@@ -74,14 +78,19 @@ def show(study: load.Study) -> None:
     telling = _shares(study, frame, coded, "top1", objectives, initial)
     names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
     _show_slices(frame, coded, names)
-    _show_lines(frame, coded, objectives, names)
+    _show_lines(frame, coded, objectives, study_limits(study.manifest), names)
     _show_twins(study)
 
 
 def _shares(
     study: load.Study, frame: pd.DataFrame, coded: Coded, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
-    return load.once(study, ("knob shares", initial, measure), lambda: knob_shares(frame, coded, measure, objectives))
+    limits = study_limits(study.manifest)
+    return load.once(
+        study,
+        ("knob shares", initial, measure),
+        lambda: knob_shares(frame, coded, measure, objectives, limits=limits),
+    )
 
 
 @st.fragment
@@ -131,7 +140,9 @@ def _show_slices(frame: pd.DataFrame, coded: Coded, names: list[str]) -> None:
 
 
 @st.fragment
-def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], names: list[str]) -> None:
+def _show_lines(
+    frame: pd.DataFrame, coded: Coded, objectives: list[str], limits: dict[str, float], names: list[str]
+) -> None:
     st.subheader("All at once")
     metrics = ["top1", *(name for name in COSTS if name in objectives)]
     if not set(st.session_state.get("axes", [])) <= set(coded.names):  # of another study
@@ -142,7 +153,7 @@ def _show_lines(frame: pd.DataFrame, coded: Coded, objectives: list[str], names:
     )
     tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
     tint = right.selectbox("Colour", tints, key="tint", bind="query-params")
-    points = parallel_lines(frame, coded, knobs, metrics, tint, objectives)
+    points = parallel_lines(frame, coded, knobs, metrics, tint, objectives, limits=limits)
     st.plotly_chart(draw_parallel(points), config=CONFIG, key="lines")
     front = sum(line.on_front for line in points.lines)
     drawn = f"All {points.of:,} trained trials"
@@ -179,12 +190,19 @@ def _show_twins(study: load.Study) -> None:
         words = ", ".join(apart(report)) or "this study's data and recipe"
         return f"{Path(name).name}: {report.network}, {words}"
 
-    chosen = by_name[st.selectbox("Study of twins", list(by_name), format_func=described, key="twins")]
+    names = list(by_name)
+    chosen = by_name[
+        parts.ask_one(
+            "Study of twins", names, names[0], "twins", told=described, linked=lambda name: by_name[name].path.name
+        )
+    ]
     st.text(twins_note(chosen))
     dots = twin_dots(chosen)
     if dots.changes:
         st.plotly_chart(draw_twins(dots), config=CONFIG, key="twin-dots")
     timed = any(row.ms is not None for row in chosen.rows)
+    if timed:
+        st.text(_device_of(chosen, study))
     rows = [
         {"change": row.change, "top1": row.verdict, "p, after Holm": row.p_holm} | ({"ms": row.ms} if timed else {})
         for row in chosen.rows
@@ -194,6 +212,16 @@ def _show_twins(study: load.Study) -> None:
         "ms": st.column_config.NumberColumn(format="%+.2f"),
     }
     st.dataframe(pd.DataFrame(rows), key="twin-rows", hide_index=True, height="content", column_config=formats)
+
+
+def _device_of(report: TwinReport, study: load.Study) -> str:
+    """Whose the milliseconds of these twins are, and whether the study's were measured on the same device."""
+    passport = study.manifest.get("passport")
+    told = f"Milliseconds are twin less network, measured on {passport_text(report.passport)}."
+    if not isinstance(passport, dict) or not report.passport:
+        return told
+    apart = passport_differences(passport, report.passport, ("in the study", "here"))
+    return f"{told} " + (f"Not the device of this study: {'; '.join(apart)}." if apart else "It is that of this study.")
 
 
 def _read_all(folders: list[Path]) -> tuple[list[TwinReport], list[str]]:

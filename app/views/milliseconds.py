@@ -25,8 +25,10 @@ from mfsearch.analysis.kept_latency import (
     kept_folders,
     latest,
     passport_differences,
+    passport_id,
     passport_text,
     read_kept,
+    setting_in_words,
 )
 from mfsearch.analysis.milliseconds import (
     Timed,
@@ -95,8 +97,9 @@ def _show_parts(study: load.Study, rows: Sequence[KeptRow], chosen: int | None) 
     if bars:
         st.plotly_chart(draw_parts(bars), config=CONFIG, key="parts")
         st.caption(
-            "ONNX Runtime's own profile, one image, one thread. The rest is what a run takes beyond its operators. "
-            "A star: the latency was measured on a disturbed machine."
+            f"A bar is the latency measured in turns, of {setting_in_words(list(found.values()))}. Its parts are their "
+            "shares of a typical run while ONNX Runtime profiled it, scaled to that. The rest is what a run takes "
+            "beyond its operators. A star: the latency was measured on a disturbed machine."
         )
     else:
         st.text("No network was measured by part yet.")
@@ -113,10 +116,10 @@ def _show_sizes(study: load.Study, rows: Sequence[KeptRow]) -> None:
         st.text("No network was measured at several sizes yet. This measures one beside MobileNetV3-Large:")
         st.code("mfsearch latency mf-151m --resolutions 160..768", language="bash", wrap_lines=True)
         return
-    batch = batches[0] if len(batches) == 1 else st.selectbox("Images at once", batches, key="batch")
+    batch = batches[0] if len(batches) == 1 else parts.ask_one("Images at once", batches, batches[0], "batch")
     shown = [row for row in latest(_by_name(own)) if row.batch == batch]
     lines = resolution_lines([row._asdict() for row in shown])
-    st.plotly_chart(draw_resolutions(lines, f"batch {batch}"), config=CONFIG, key="sizes")
+    st.plotly_chart(draw_resolutions(lines, setting_in_words(shown)), config=CONFIG, key="sizes")
     if disturbed := sum(bool(row.disturbed) for row in shown):
         st.caption(f"{disturbed} of {counted(len(shown), 'measurement')} disturbed by other work.")
 
@@ -151,15 +154,15 @@ def _ask_device(study: load.Study, rows: Sequence[KeptRow], key: str) -> list[Ke
     if not devices:
         return []
     passport = _passport(study)
-    own = next((at for at, (device, _) in enumerate(devices) if device == passport), 0)
-    at = own
+    at = next((at for at, (device, _) in enumerate(devices) if device == passport), 0)
     if len(devices) > 1:
-        at = st.selectbox(
+        at = parts.ask_one(
             "Device",
             range(len(devices)),
-            own,
-            format_func=lambda at: passport_text(devices[at][0]),
-            key=f"device-{key}",
+            at,
+            f"device-{key}",
+            told=lambda at: passport_text(devices[at][0]),
+            linked=lambda at: passport_id(devices[at][0]),
         )
     device, found = devices[at]
     if passport and (differing := passport_differences(passport, device, ("in the study", "here"))):

@@ -23,6 +23,7 @@ from mfsearch.analysis.kept_latency import (
     parts_of,
     passport_text,
     read_kept,
+    scaled_in_words,
 )
 from mfsearch.analysis.parts import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.side_by_side import block_table, knob_table, metric_table, shown_prediction
@@ -125,8 +126,9 @@ def _show_measured(study: load.Study, config: MobileFormerConfig) -> None:
     files = [folder / BREAKDOWN for folder in kept_folders(study.results, study.path)]
     own = [row for row in read_kept(files).rows if row.arch_id == config.arch_id and row.batch == 1 and row.parts_ms]
     for passport, rows in by_passport(own):
-        st.text(f"Its parts as they were measured: {passport_text(passport)}.")
-        parts_ms = parts_of(latest(rows)[0])
+        row = latest(rows)[0]
+        st.text(f"Its parts as they were measured: {passport_text(passport)}. {scaled_in_words(row)}")
+        parts_ms = parts_of(row)
         told = [[PARTS.get(part, part), ms] for part, ms in parts_ms.items() if ms > 0]
         formats = {"latency_ms": st.column_config.NumberColumn(format="%.2f")}
         st.dataframe(pd.DataFrame(told, columns=["part", "latency_ms"]), hide_index=True, column_config=formats)
@@ -176,7 +178,10 @@ def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
     st.header("Compare")
     frame = study.frame
     numbers = set(frame["number"].tolist())
-    asked = _compared(numbers)
+    named = _compared(numbers)
+    asked = named[:MOST]
+    if len(named) > MOST:
+        st.text(f"{MOST} of {len(named)} {'pinned' if 'compare' not in st.query_params else 'named'} are compared.")
     listed = parts.listed_trials(frame, [int(name) for name in asked if name.isdecimal()])
     rows = {str(row["number"]): row for row in frame[frame["number"].isin(listed)].to_dict("records")}
 
@@ -224,12 +229,13 @@ def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
 
 
 def _compared(numbers: set[int]) -> list[str]:
-    """The networks of the address, trials by number and published ones by name; the pinned ones where it has none."""
+    """The networks of the address, trials by number and published ones by name; where it has none the pinned ones, in
+    the order of pinning."""
     asked = st.query_params.get("compare")
     if asked is None:
-        return [str(number) for number in state.pins(numbers)][:MOST]
+        return [str(number) for number in state.pins(numbers)]
     names = [name for name in asked.split(",") if name in PRESETS or (name.isdecimal() and int(name) in numbers)]
-    return list(dict.fromkeys(name if name in PRESETS else str(int(name)) for name in names))[:MOST]
+    return list(dict.fromkeys(name if name in PRESETS else str(int(name)) for name in names))
 
 
 def _keep_compared() -> None:

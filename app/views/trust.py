@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
-    from app import load
+    from app import load, parts
 else:
     import load
+    import parts
 from mfsearch.analysis.figures.calibration import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.frame import noise_sentence
@@ -49,7 +50,12 @@ def show(study: load.Study) -> None:
     def described(name: str) -> str:
         return Path(name).name + (", fits this study" if by_name[name] == fits else ", of other settings")
 
-    figures = by_name[st.selectbox("Calibration", list(by_name), format_func=described, key="calibration")]
+    names = list(by_name)
+    figures = by_name[
+        parts.ask_one(
+            "Calibration", names, names[0], "calibration", told=described, linked=lambda name: Path(name).name
+        )
+    ]
     apart = differences(figures, study.manifest)
     if figures == fits:
         st.text(
@@ -76,12 +82,13 @@ def show(study: load.Study) -> None:
 def _ask_reading(figures: dict[str, Any], study: load.Study) -> Reading:
     every = list(dict.fromkeys(each for group in GROUPS for each in readings(figures, group)))
     own = study_reading(figures, study.manifest)
-    return st.selectbox(
+    return parts.ask_one(
         "Ranked by",
         every,
-        index=every.index(own),
-        format_func=lambda each: each.words + (", as this study does" if each == own else ""),
-        key=f"reading-{figures['date']}",
+        own,
+        "reading",
+        told=lambda each: each.words + (", as this study does" if each == own else ""),
+        linked=lambda each: each.name if each.epochs is None else f"{each.name} {each.epochs:g}",
     )
 
 

@@ -7,6 +7,7 @@ the passport beside it, and figures of two passports are never put side by side.
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,12 +170,42 @@ def latest(rows: Sequence[KeptRow]) -> list[KeptRow]:
     return list(found.values())
 
 
+def profiled_ms(row: KeptRow) -> float:
+    """A run of a network while it was profiled: as it was timed beside, or the sum of its parts where that is more."""
+    return max(row.whole_ms or 0.0, sum(row.parts_ms.values()))
+
+
 def parts_of(row: KeptRow) -> dict[str, float]:
-    """Milliseconds by part of a network that has a breakdown, in the order of PARTS, then the rest of a run: what the
-    runtime needs between operators. It is never below 0: where the parts sum to more than a run, they stay as they are.
+    """latency_ms by part of a network that has a breakdown, in the order of PARTS, then the rest of a run: what the
+    runtime needs between operators.
+
+    A breakdown gives shares: it is taken from typical runs in a row, which on a busy machine take longer than those
+    that latency_ms is measured by, in turns with a reference. So parts are scaled to latency_ms, and sum to it.
     """
+    run = profiled_ms(row)
+    scale = row.latency_ms / run if run > 0 and row.latency_ms > 0 else 1.0
     parts = {part: row.parts_ms.get(part, 0.0) for part in PARTS}
-    return parts | {REST: max(0.0, (row.whole_ms or 0.0) - sum(parts.values()))}
+    scaled = {part: ms * scale for part, ms in parts.items()}
+    return scaled | {REST: max(0.0, run - sum(parts.values())) * scale}
+
+
+def scaled_in_words(row: KeptRow) -> str:
+    """What the milliseconds of `parts_of` are."""
+    return (
+        f"Shares of a typical run of {profiled_ms(row):.1f} ms while it was profiled, scaled to the "
+        f"{row.latency_ms:.1f} ms measured in turns."
+    )
+
+
+def setting_in_words(rows: Sequence[KeptRow]) -> str:
+    """What figures were measured with: "1 image at once, 1 thread"; threads are left out where a program decided."""
+    found = []
+    for word, values in (("image", {row.batch for row in rows}), ("thread", {row.threads for row in rows})):
+        counts = sorted(value for value in values if value is not None)
+        if counts:
+            plural = "" if counts == [1] else "s"
+            found.append(f"{' or '.join(map(str, counts))} {word}{plural}{' at once' if word == 'image' else ''}")
+    return ", ".join(found)
 
 
 # --- passports -----------------------------------------------------------------------------------------------------
@@ -197,6 +228,11 @@ def passport_text(passport: Passport | None) -> str:
         passport.get("system"),
     ]
     return ", ".join(str(fact) for fact in facts if fact)
+
+
+def passport_id(passport: Passport) -> str:
+    """Eight hex digits that stand for a device, such as in an address."""
+    return f"{zlib.crc32(json.dumps(passport, sort_keys=True).encode()):08x}"
 
 
 def passport_differences(passport: Passport, other: Passport, names: tuple[str, str]) -> list[str]:

@@ -114,10 +114,10 @@ def differences(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> list
         if name != "epochs" and theirs.get(name) != ours.get(name)
     ]
     epochs = ours.get("epochs")
-    read = figures["epochs"]["short"]
+    read = [each for each in figures["epochs"]["short"] if each is not None]
     if isinstance(epochs, int | float) and not any(abs(each - epochs) <= 0.01 * epochs for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
-        words.append(f"its short training was read after {shown} epochs, here it takes {epochs:.3g}")
+        words.append(f"its short training was read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
     for name in ("resolution", "classes"):
         one, other = (_mapping(each, "deployment").get(name) for each in (identity, manifest))
         if one != other:

@@ -121,7 +121,8 @@ class TwinRow(NamedTuple):
 
 
 class TwinReport(NamedTuple):
-    """What a folder of `mfsearch twins` holds. data, recipe: as in a study's manifest; parent_ms: None if not timed."""
+    """What a folder of `mfsearch twins` holds. data, recipe: as in a study's manifest; parent_ms: None if not timed;
+    passport: the device of the milliseconds, None if it is not recorded."""
 
     path: Path
     network: str
@@ -131,6 +132,7 @@ class TwinReport(NamedTuple):
     data: dict[str, Any]
     recipe: dict[str, Any]
     parent_ms: float | None
+    passport: dict[str, Any] | None
     rows: list[TwinRow]
 
 
@@ -155,6 +157,7 @@ def read_twins(folder: Path) -> TwinReport:
             data=dict(kept["data"]),
             recipe=dict(kept["recipe"]),
             parent_ms=parent.get("latency_ms"),
+            passport=dict(passport) if isinstance(passport := parent.get("passport"), Mapping) else None,
             rows=[_row(row) for row in kept["twins"]],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

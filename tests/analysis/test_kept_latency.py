@@ -17,6 +17,8 @@ from mfsearch.analysis.kept_latency import (
     passport_differences,
     passport_text,
     read_kept,
+    scaled_in_words,
+    setting_in_words,
 )
 from mfsearch.cli import main
 from mfsearch.presets import MF_26M
@@ -145,12 +147,60 @@ def test_the_latest_measurement_of_a_network_at_a_size_stands(tmp_path: Path) ->
 
 def test_the_rest_is_what_a_run_takes_beyond_its_parts_and_never_less_than_nothing(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
-    append_lines(path, [with_parts(), with_parts(whole_ms=4.0), with_parts(whole_ms=None, parts_ms={"mobile": 1.0})])
+    append_lines(
+        path,
+        [
+            with_parts(latency_ms=5.25),
+            with_parts(latency_ms=5.0, whole_ms=4.0),
+            with_parts(latency_ms=1.0, whole_ms=None, parts_ms={"mobile": 1.0}),
+        ],
+    )
     whole, short, bare = (parts_of(row) for row in read_kept([path]).rows)
     assert list(whole) == [*PARTS, REST]
     assert whole == PARTS_MS | {REST: 0.25}
-    assert short[REST] == 0.0
+    assert short == PARTS_MS | {REST: 0.0}
     assert bare == dict.fromkeys(PARTS, 0.0) | {"mobile": 1.0, REST: 0.0}
+
+
+def test_parts_are_scaled_to_the_latency_of_their_line(tmp_path: Path) -> None:
+    """A profiled run of 6 ms, 4.5 of them in two parts, and 4 ms in turns: two thirds of each."""
+    path = tmp_path / "kept.jsonl"
+    two = {"mobile": 3.0, "head": 1.5}
+    append_lines(
+        path,
+        [
+            with_parts(latency_ms=4.0, whole_ms=6.0, parts_ms=two),
+            with_parts(latency_ms=0.0, whole_ms=6.0, parts_ms=two),
+        ],
+    )
+    row, broken = read_kept([path]).rows
+    parts = parts_of(row)
+    assert (parts["mobile"], parts["head"], parts[REST]) == pytest.approx((2.0, 1.0, 1.0))
+    assert sum(parts.values()) == pytest.approx(4.0)
+    assert (
+        scaled_in_words(row)
+        == "Shares of a typical run of 6.0 ms while it was profiled, scaled to the 4.0 ms measured in turns."
+    )
+    assert parts_of(broken)["mobile"] == 3.0
+
+
+def test_the_committed_parts_add_up_to_the_latency_beside_them() -> None:
+    folder = Path(__file__).resolve().parents[2] / "results" / "reference" / "latency"
+    rows = read_kept([folder / "breakdown.jsonl"]).rows
+    assert rows
+    for row in rows:
+        assert sum(parts_of(row).values()) == pytest.approx(row.latency_ms)
+
+
+def test_what_figures_were_measured_with_is_read_off_them(tmp_path: Path) -> None:
+    path = tmp_path / "kept.jsonl"
+    append_lines(path, [line(), line(threads=2), line(batch=8, threads=None)])
+    one, two, program = read_kept([path]).rows
+    assert setting_in_words([one]) == "1 image at once, 1 thread"
+    assert setting_in_words([two]) == "1 image at once, 2 threads"
+    assert setting_in_words([two, program, one]) == "1 or 8 images at once, 1 or 2 threads"
+    assert setting_in_words([program]) == "8 images at once"
+    assert setting_in_words([]) == ""
 
 
 def test_bars_are_stacked_by_part_and_names_are_text(tmp_path: Path) -> None:
@@ -166,7 +216,7 @@ def test_bars_are_stacked_by_part_and_names_are_text(tmp_path: Path) -> None:
         "head",
         "rest, between operators",
     ]
-    assert sum(trace.x[0] for trace in figure.data) == pytest.approx(5.25)
+    assert sum(trace.x[0] for trace in figure.data) == pytest.approx(5.5)
     assert figure.layout.yaxis.ticktext == ("mf-26m", "&lt;img src=x onerror=alert *")
     assert "<img" not in figure.to_json()
 

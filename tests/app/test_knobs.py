@@ -87,6 +87,7 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
     assert not app.exception
     assert "no result had a part in them" in texts(app)
     assert "20 trials" in texts(app)
+    assert "20 trials" in texts(explorer.open(page=PAGE, initial="true"))
 
 
 def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(explorer: Explorer) -> None:
@@ -101,6 +102,12 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     for measure in ("front", "latency_ms", "madds"):
         app.segmented_control(key="measure").set_value(measure).run()
         assert not app.exception
+    assert "Milliseconds are twin less network, measured on AMD EPYC" in texts(app)
+    twins.select_index(1).run()
+    assert "measured on AMD EPYC" not in texts(app)  # these were not timed
+    assert app.query_params["twins"] == "mf-151m-cifar10"
+    again = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE, twins="mf-151m-cifar10")
+    assert again.selectbox(key="twins").index == 1
     app.selectbox(key="knob").set_value("dyrelu.source").run()
     assert "dyrelu.source" in figures(app)[1]
     app.multiselect(key="axes").set_value([]).run()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mfsearch.analysis.kept_latency import append_lines, read_kept
+from mfsearch.analysis.kept_latency import append_lines, passport_id, read_kept
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.analysis.test_kept_latency import PASSPORT, line, with_parts
 from tests.analysis.test_milliseconds import again, predicted, timed
@@ -89,6 +89,10 @@ def test_kept_figures_of_the_study_s_device_come_first_and_others_on_demand(expl
     app.selectbox(key="device-parts").set_value(0).run()
     assert not app.exception
     assert bars(app) == ["mf-96m"]
+    link = {"device-parts": passport_id(other)}
+    assert app.query_params["device-parts"] == link["device-parts"]
+    assert bars(explorer.open(**link)) == ["mf-96m"]
+    assert bars(explorer.open(**{"device-parts": "gone"})) == ["trial 9", "mf-52m"]
     assert "another device than the study's latencies: runtime_version: 1.32.0 in the study, 1.33.0 here." in texts(app)
 
 
@@ -119,10 +123,23 @@ def test_latency_by_size_is_of_one_device_and_one_batch(explorer: Explorer) -> N
     append_lines(explorer.results / "latency" / "by-size.jsonl", lines)
     app = explorer.open()
     assert app.selectbox(key="batch").options == ["1", "8"]
-    assert "batch 1" in charts(app)
+    assert "1 image at once, 1 thread" in charts(app)
     app.selectbox(key="batch").set_value(8).run()
     assert not app.exception
-    assert "batch 8" in charts(app)
+    assert "8 images at once, 1 thread" in charts(app)
+    assert "8 images at once" in charts(explorer.open(batch="8"))
+    assert "1 image at once" in charts(explorer.open(batch="x"))
+
+
+def test_what_was_measured_with_two_threads_says_so(explorer: Explorer) -> None:
+    two = PASSPORT | {"threads": 2}
+    explorer.add("mine", study(), HERE | {"passport": two})
+    folder = explorer.results / "latency"
+    append_lines(folder / "by-size.jsonl", [line("mf-52m", passport=two, threads=2)])
+    append_lines(folder / "breakdown.jsonl", [with_parts("mf-52m", passport=two, threads=2)])
+    app = explorer.open()
+    assert "1 image at once, 2 threads" in charts(app)
+    assert "measured in turns, of 1 image at once, 2 threads." in texts(app)
 
 
 def test_kept_figures_that_cannot_be_read_are_counted(explorer: Explorer) -> None:

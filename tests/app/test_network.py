@@ -186,6 +186,16 @@ def test_pinned_networks_are_compared_and_only_what_differs_is_shown(explorer: E
     assert {cells[0] for name, cells in blocks.items() if name != "tokens"} == {""}
 
 
+def test_of_many_pinned_networks_the_first_six_are_compared_and_it_is_said(explorer: Explorer) -> None:
+    explorer.add("real", [trial(k, MF_151M, 0.5 + k / 100) for k in range(9)])
+    app = explorer.open(pins="8,0,7,1,6,2,5")
+    assert app.multiselect(key="compare").value == ["8", "0", "7", "1", "6", "2"]
+    assert "6 of 7 pinned are compared." in texts(app)
+    assert "are compared" not in texts(explorer.open(pins="8,0,7,1,6,2"))
+    linked = explorer.open(pins="8", compare="0,1,2,3,4,5,6,7")
+    assert "6 of 8 named are compared." in texts(linked)
+
+
 def test_a_link_compares_trials_and_published_networks(explorer: Explorer) -> None:
     explorer.add("real", real_study())
     app = explorer.open(compare=f"3,mf-52m,99,{MARKUP},3")
@@ -221,6 +231,12 @@ def test_large_studies_offer_the_best_and_any_by_its_number(explorer: Explorer) 
     assert box(app)[:2] == ["5: 20.5 %, 100.0 M, tpe", "399: 59.9 %, 100.0 M, tpe"]
     app.text_input(key="by-number").input("7").run()
     assert address(app, "trial") == "7"
+    app.text_input(key="by-number").input(" 12 ").run()
+    assert address(app, "trial") == "12"
+    assert "There is no trial" not in texts(app)
+    app.text_input(key="by-number").input("9" * 5000).run()
+    assert not app.exception
+    assert address(app, "trial") == "12"
     app.text_input(key="by-number").input("4000").run()
     assert "There is no trial '4000' in this study." in texts(app)
 
@@ -237,7 +253,15 @@ def test_parts_that_were_measured_are_shown_with_their_device(explorer: Explorer
     append_lines(explorer.results / "latency" / "breakdown.jsonl", [kept_line("mf-151m", 224, measured, passport, 1)])
     app = explorer.open(trial="3")
     assert "Its parts as they were measured: A slow CPU, 2 cores" in texts(app)
-    assert table(app, "part", "latency_ms") == [["Mobile", "5.0"], ["head", "1.5"], ["rest", "0.5"]]
+    assert "Shares of a typical run of 7.0 ms while it was profiled, scaled to the 9.0 ms measured in turns." in texts(
+        app
+    )
+    shown = [[part, float(ms)] for part, ms in table(app, "part", "latency_ms")]
+    assert shown == [
+        ["Mobile", pytest.approx(45 / 7)],
+        ["head", pytest.approx(13.5 / 7)],
+        ["rest", pytest.approx(4.5 / 7)],
+    ]
     assert "as they were measured" not in texts(explorer.open(trial="4"))
 
 

@@ -78,6 +78,34 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
     reading.select_index(len(reading.options) - 1).run()
     assert not app.exception
     assert "zen ranks 16 networks" in texts(app)
+    link = {name: app.query_params[name] for name in ("reading",)}
+    assert link == {"reading": "zen"}
+    again = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE, **link)
+    assert "zen ranks 16 networks" in texts(again)
+    assert "val_loss" not in texts(explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE, reading="gone"))
+
+
+def test_the_chosen_calibration_is_in_the_address(explorer: Explorer) -> None:
+    folder = explorer.add("flowers", study(), MANIFEST)
+    put_calibration(folder.parent)
+    shutil.copytree(folder.parent / "calibrations" / "kept", folder.parent / "calibrations" / "other")
+    app = explorer.open(page=PAGE)
+    box = app.selectbox(key="calibration")
+    assert box.options == ["kept, of other settings", "other, of other settings"]
+    box.select_index(1).run()
+    assert not app.exception
+    assert app.query_params["calibration"] == "other"
+    opened = explorer.open(page=PAGE, calibration="other").selectbox(key="calibration")
+    assert opened.index == 1
+    assert explorer.open(page=PAGE, calibration="gone").selectbox(key="calibration").index == 0
+
+
+@pytest.mark.parametrize("short", [[None], [None, 0.3]])
+def test_a_calibration_with_readings_that_were_never_made_is_shown(explorer: Explorer, short: list[float]) -> None:
+    explorer.add("fast", study(), real_manifest())
+    put_calibration(explorer.results, epochs={"short": short, "long": 3.0})
+    shown = "0.3" if short[-1] else "no"
+    assert f"its short training was read after {shown} epochs, here it takes 0.1" in texts(explorer.open(page=PAGE))
 
 
 def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explorer: Explorer) -> None:

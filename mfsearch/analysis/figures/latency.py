@@ -20,7 +20,7 @@ from mfsearch.analysis.figures.style import (
     number,
 )
 from mfsearch.analysis.frame import label
-from mfsearch.analysis.kept_latency import PARTS, REST, KeptRow, parts_of
+from mfsearch.analysis.kept_latency import PARTS, REST, KeptRow, parts_of, scaled_in_words
 from mfsearch.analysis.milliseconds import Measured, Timed, hover_text
 from mfsearch.cost.latency_model import WITHIN
 
@@ -91,13 +91,11 @@ def part_bar(row: KeptRow, name: str) -> PartBar:
     interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
     facts = [
         f"{name}, {row.resolution} px, batch {row.batch}",
-        f"a typical run {row.whole_ms:.2f} ms" if row.whole_ms else "",
+        scaled_in_words(row),
         f"latency_ms {row.latency_ms:.2f}{interval}{', disturbed' if row.disturbed else ''}",
         f"measured {row.measured[:10]}",
     ]
-    return PartBar(
-        name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(fact for fact in facts if fact)
-    )
+    return PartBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
 
 
 def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
@@ -115,7 +113,7 @@ def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
         look = {"shape": pattern, "fillmode": "overlay", "solidity": 0.2, "size": 7}
         figure.add_trace(trace.update(marker={"color": colour, "pattern": look}))
     figure.update_layout(barmode="stack", bargap=0.35)
-    figure.update_xaxes(title="a typical run, by part (ms)", rangemode="tozero")
+    figure.update_xaxes(title="latency_ms, by part", rangemode="tozero")
     names = [escape(bar.name, quote=False) for bar in bars]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]}
     figure.update_yaxes(automargin=True, **ticks)
