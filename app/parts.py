@@ -62,18 +62,30 @@ def ask_one(
 ) -> T:
     """A list to choose one of `options` from, at first `start`; the choice is in the address under `key`.
 
-    told, linked: an option as the list shows it, and as the address holds it.
+    told, linked: an option as the list shows it, and as the address holds it; a second one of the same name has "~2".
     """
-    names = [linked(option) for option in options]
+    names, shown = (_distinct([words(option) for option in options]) for words in (linked, told))
     asked = st.query_params.get(key)
     chosen = options[names.index(asked)] if asked in names else start
     st.session_state[key] = chosen
-    st.selectbox(text, options, format_func=told, key=key, on_change=partial(_keep_one, key, linked))
+    st.selectbox(
+        text,
+        options,
+        format_func=lambda one: shown[options.index(one)],
+        key=key,
+        on_change=partial(_keep_one, key, options, names),
+    )
     return chosen
 
 
-def _keep_one(key: str, linked: Callable[[Any], str]) -> None:
-    state.put(key, linked(st.session_state[key]))
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Streamlit takes two options of one name for one."""
+    counts = [names[:at].count(name) + 1 for at, name in enumerate(names)]
+    return [name if count == 1 else f"{name}~{count}" for name, count in zip(names, counts, strict=True)]
+
+
+def _keep_one(key: str, options: Sequence[Any], names: Sequence[str]) -> None:
+    state.put(key, names[options.index(st.session_state[key])])
 
 
 def listed_trials(frame: pd.DataFrame, first: Sequence[int]) -> list[int]:

@@ -125,6 +125,30 @@ def test_twins_of_another_recipe_come_later_and_say_so(explorer: Explorer) -> No
     assert "cannot read" in texts(app)
 
 
+def test_of_two_studies_of_twins_of_one_name_either_can_be_chosen(explorer: Explorer) -> None:
+    top = explorer.results
+    explorer.results = top / "reference"
+    explorer.add("flowers", study())
+    for folder in (top, explorer.results):
+        shutil.copytree(RESULTS / "twins" / "mf-151m-time", folder / "twins" / "same")
+    app = explorer.open("--study=flowers", page=PAGE)
+    app.selectbox(key="twins").select_index(1).run()
+    assert not app.exception
+    assert app.selectbox(key="twins").index == 1
+    assert app.query_params["twins"] == "same~2"
+
+
+def test_the_lines_show_the_front_within_the_limit(explorer: Explorer) -> None:
+    """Trial 0 is over the limit and beats the two others, of which neither beats the other."""
+    rows = [
+        row(0, 0.9, 90_000_000, latency_ms=9.0),
+        row(1, 0.5, latency_ms=5.0),
+        row(2, 0.6, 110_000_000, latency_ms=5.0),
+    ]
+    explorer.add("flowers", rows, {"objectives": ["top1", "madds"], "latency_limit_ms": 6.0})
+    assert "; 2 on the front" in texts(explorer.open(page=PAGE))
+
+
 @pytest.mark.parametrize("link", [{"knob": "gone"}, {"measure": "x"}, {"axes": "gone"}, {"tint": "x"}])
 def test_a_link_to_what_is_not_there_opens_the_page_as_it_begins(explorer: Explorer, link: dict[str, str]) -> None:
     explorer.add("flowers", study())
