@@ -11,8 +11,7 @@ import streamlit as st
 
 from mfsearch.analysis.command import given_options
 from mfsearch.analysis.frame import shown, shown_top1
-from mfsearch.analysis.pareto import measured_objectives, pareto_front, within
-from mfsearch.analysis.summary import compared, counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.summary import compared, counted, study_front, why_no_front
 from mfsearch.analysis.table import trials_csv
 from mfsearch.config import MobileFormerConfig
 
@@ -30,8 +29,7 @@ def show(study: load.Study) -> None:
     if trained.empty:
         st.container(border=True).text(why_no_front(frame))
         return
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
-    front = pareto_front(within(frame, study_limits(study.manifest)), objectives)
+    front = study_front(frame, study.manifest)
     known = set(trained["number"].tolist())
     pins, asked = state.pins(known), state.trial(known)
     best = (front if len(front) else trained).sort_values("top1")["number"].tolist()[-1]
