@@ -45,12 +45,16 @@ def study_paths(results: Path, given: str | None) -> dict[str, Path]:
 
     ValueError if there is no study of the given name or path.
     """
-    from mfsearch.search.study import find_study, list_studies
+    from mfsearch.search.study import find_study, list_studies, read_manifest
 
     found = {} if given is None else {(path := find_study(given, results)).resolve().name: path}
+    found |= {name: results / name for name in list_studies(results) if name not in found}
     committed = explore.committed_results()
-    for place in [results, *([] if committed is None else [committed])]:
-        found |= {name: place / name for name in list_studies(place) if name not in found}
+    if committed is not None:
+        manifests = {name: read_manifest(committed / name) for name in sorted(list_studies(committed))}
+        by_date = sorted(manifests, key=lambda name: str(manifests[name].get("created")), reverse=True)
+        in_order = sorted(by_date, key=lambda name: manifests[name].get("sampler") == "random")  # controls last
+        found |= {name: committed / name for name in in_order if name not in found}
     return found
 
 
