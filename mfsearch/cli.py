@@ -207,6 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--to", type=Path, required=True, help="a new or empty folder")
     export.add_argument("--dynamic-batch", action="store_true", help="an ONNX file for any number of images (one)")
     export.add_argument("--int8", action="store_true", help="also model.int8.onnx, by static quantisation")
+    export.add_argument("--executorch", action="store_true", help="also model.pte for ExecuTorch (minutes; its extra)")
     export.add_argument("--data", help="the study's images: for --int8, and mean and std of old studies (the study's)")
     export.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
     export.add_argument("--latency", action="store_true", help="measure it here where its study has not, in ms")

@@ -24,7 +24,13 @@ def export(args: argparse.Namespace) -> int:
     rows = []
     for folder, origin in folders.items():
         written = write_bundle(
-            origin, folder, command=command, dynamic_batch=args.dynamic_batch, int8=images, measure=args.latency
+            origin,
+            folder,
+            command=command,
+            dynamic_batch=args.dynamic_batch,
+            int8=images,
+            executorch=args.executorch,
+            measure=args.latency,
         )
         rows.append(_row(written, origin))
         if not args.json:

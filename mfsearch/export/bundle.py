@@ -4,6 +4,7 @@ arch.yaml           every number of the network
 model.py            the network in torch alone
 weights.safetensors its weights: of a training, or the first ones
 model.onnx          for ONNX Runtime; model.int8.onnx beside it where that was asked for
+model.pte           for ExecuTorch, where that was asked for
 train.yaml          the paper's training for this size, as keys of timm's train.py
 metrics.json        costs, latency, accuracy, each with what made it
 README.md           the model card
@@ -26,6 +27,7 @@ from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data import ImageData
 from mfsearch.export.card import write_card
+from mfsearch.export.executorch import check_installed, write_pte
 from mfsearch.export.manifest import (
     ARCH,
     CARD,
@@ -34,6 +36,7 @@ from mfsearch.export.manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PTE,
     SCHEMA,
     TRAINING,
     WEIGHTS,
@@ -93,16 +96,20 @@ def write_bundle(
     command: str = "",
     dynamic_batch: bool = False,
     int8: ImageData | None = None,
+    executorch: bool = False,
     measure: bool = False,
 ) -> Written:
     """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
 
     Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
-    training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. measure: time it here,
-    if its study has not. Raises ValueError if the folder holds anything, ExportError if ONNX Runtime disagrees with
-    torch, OSError if the files cannot be written.
+    training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. executorch: write
+    model.pte too. measure: time it here, if its study has not. Raises ValueError if the folder holds anything or
+    executorch is missing, ExportError if ONNX Runtime or ExecuTorch disagrees with torch, OSError if the files cannot
+    be written.
     """
     check_new(folder)
+    if executorch:
+        check_installed()
     config = origin.config
     model = MobileFormer(config, seed=origin.seed)
     warm, fresh = 0, list[str]()
@@ -125,6 +132,7 @@ def write_bundle(
             "weights": {"trained_tensors": warm, "fresh_tensors": fresh, "note": note},
             "onnx": {"batch": "any" if dynamic_batch else 1, "largest_deviation": difference},
             "int8": None,
+            "executorch": write_pte(model, part / PTE) if executorch else None,
             "full_training": None,
             "class_names": None if fresh or not warm else origin.class_names,
         }
@@ -180,7 +188,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
 
     result: plain data of the training, kept as full_training in metrics.json and told in the card. Three keys are read:
     mean and std (what its pixels were normalised by, on the scale 0 to 1) and class_names, in the order of the logits.
-    ONNX file, model.py, card and manifest follow the weights; model.int8.onnx goes, it was made of the old ones.
+    ONNX file, model.py, card and manifest follow the weights; model.int8.onnx and model.pte go, made of the old ones.
     What is cut short leaves the old bundle or, once all files are written, one that the next reader completes. Raises
     ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
     """
@@ -207,6 +215,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
             "weights": {"trained_tensors": len(tensors), "fresh_tensors": [], "note": "weights of a full training"},
             "onnx": {**metrics["onnx"], "largest_deviation": difference},
             "int8": None,
+            "executorch": None,
             "full_training": trained,
             "class_names": names if names is not None else metrics["class_names"],
         }

@@ -124,6 +124,12 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("int8", f"{int8['same_top1']:.1%}", how))
     elif int8:
         rows.append(("int8", "not judged", plain(int8["why_not_judged"])))
+    if program := metrics.get("executorch"):
+        how = plain(
+            f"the same for model.pte on {program['images']} images of noise; ExecuTorch {program['version']}, "
+            f"{program['backend']}"
+        )
+        rows.append(("ExecuTorch against torch", f"{program['largest_deviation']:.1e}", how))
     return rows
 
 

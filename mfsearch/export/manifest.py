@@ -9,9 +9,10 @@ from typing import Any
 SCHEMA = 1
 MANIFEST = "manifest.json"
 ARCH, MODEL, WEIGHTS, ONNX, INT8 = "arch.yaml", "model.py", "weights.safetensors", "model.onnx", "model.int8.onnx"
+PTE = "model.pte"
 TRAINING, METRICS, CARD = "train.yaml", "metrics.json", "README.md"
 NEEDED = (ARCH, MODEL, ONNX, TRAINING, METRICS, CARD)
-FILES = (*NEEDED, WEIGHTS, INT8)
+FILES = (*NEEDED, WEIGHTS, INT8, PTE)
 MAX_JSON_BYTES = 4 << 20  # a training curve is a hundredth of it
 
 
@@ -48,7 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         or not set(NEEDED) <= set(files) <= set(FILES)
         or not all(isinstance(told, dict) for told in files.values())
     ):
-        raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS} and {INT8}")
+        raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS}, {INT8} and {PTE}")
     if "bundle" not in manifest or not isinstance(manifest.get("arch_id"), str):
         raise ValueError(f"{path}: is not the manifest of a bundle")
     return manifest

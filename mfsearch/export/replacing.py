@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from mfsearch.export.manifest import FILES, INT8, MANIFEST
+from mfsearch.export.manifest import FILES, INT8, MANIFEST, PTE
 
 UNFINISHED, WHOLE = ".new-files.part", ".new-files"
 
@@ -35,7 +35,8 @@ def finish_replacing(folder: Path) -> None:
     whole = folder / WHOLE
     if whole.is_symlink() or not whole.is_dir():
         return
-    (folder / INT8).unlink(missing_ok=True)  # it was made of the old weights
+    for name in (INT8, PTE):  # made of the old weights
+        (folder / name).unlink(missing_ok=True)
     for name in (*FILES, MANIFEST):
         with contextlib.suppress(FileNotFoundError):  # moved already
             (whole / name).replace(folder / name)

@@ -27,6 +27,7 @@ from mfsearch.cost.latency import Latency, LatencyMeter
 from mfsearch.cost.madds import count_costs
 from mfsearch.cost.onnx_export import TOLERANCE, export_onnx
 from mfsearch.cost.passport import DevicePassport, read_passport
+from mfsearch.export.executorch import check_installed, run_pte
 from mfsearch.export.manifest import (
     ARCH,
     INT8,
@@ -34,6 +35,7 @@ from mfsearch.export.manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PTE,
     TRAINING,
     WEIGHTS,
     changed,
@@ -110,6 +112,8 @@ def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
     ]
     if INT8 in manifest["files"]:
         steps.append((INT8, looked.int8))
+    if PTE in manifest["files"]:
+        steps.append((PTE, looked.executorch))
     steps.append(("latency", looked.latency if latency else _not_asked))
     for name, step in steps:
         checks.append(_done(name, step))
@@ -238,6 +242,15 @@ class _Looked:
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         return "runs; its agreement with fp32 needs the images and is not judged again"
+
+    def executorch(self) -> str:
+        """ExecuTorch computes what torch does, where it is installed."""
+        try:
+            check_installed()
+        except ValueError as error:
+            raise _Skipped(f"not run: {error}") from None
+        logits = run_pte(self.folder / PTE, self.images)
+        return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
 
     def _metadata(self, path: Path) -> None:
         told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}

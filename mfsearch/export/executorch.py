@@ -1,0 +1,68 @@
+"""A network as a program of ExecuTorch for XNNPACK, the runtime of PyTorch for phones, run and compared here.
+
+Only this file imports executorch, and only inside its functions: it takes seconds, and is an extra.
+"""
+
+import copy
+import importlib.metadata
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mfsearch.cost.onnx_export import TOLERANCE, ExportError
+from mfsearch.model import MobileFormer
+
+IMAGES = 2  # that a program is compared on
+
+
+def check_installed() -> None:
+    """ValueError with the way to install executorch where it is missing."""
+    if importlib.util.find_spec("executorch") is None:
+        raise ValueError("model.pte needs executorch: pip install 'mfsearch[executorch]'")
+
+
+def write_pte(model: MobileFormer, path: Path) -> dict[str, Any]:
+    """Write a network for one image of its size, run it in ExecuTorch and return what it was compared with and how.
+
+    largest_deviation: of a logit from torch's, as a share of the largest. Lowering takes minutes. Raises ValueError
+    where executorch is missing, ExportError where it deviates by more than TOLERANCE.
+    """
+    check_installed()
+    copied = copy.deepcopy(model).eval()
+    side = model.config.resolution
+    images = torch.randn(IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch's own, of what executorch calls
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        exported = torch.export.export(copied, (images[:1],))
+        program = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
+        path.write_bytes(program.buffer)
+        expected = copied(images)
+    deviation = float((run_pte(path, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
+    if not deviation <= TOLERANCE:
+        raise ExportError(f"{path.name} differs from torch by {deviation:.1e} of the largest logit")
+    return {
+        "version": importlib.metadata.version("executorch"),
+        "backend": "XNNPACK",
+        "batch": 1,
+        "images": IMAGES,
+        "largest_deviation": deviation,
+    }
+
+
+def run_pte(path: Path, images_BCHW: Tensor) -> Tensor:
+    """The logits [B, K] that ExecuTorch computes, one image after the other; ValueError where it is missing."""
+    check_installed()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.runtime import Runtime
+
+        program = Runtime.get().load_program(path)
+        method = program.load_method("forward")
+        return torch.cat([method.execute([image_CHW[None]])[0] for image_CHW in images_BCHW])
