@@ -9,7 +9,8 @@ from typing import Any
 
 from mfsearch.commands.network import deployed
 from mfsearch.data import ImageData
-from mfsearch.export.bundle import Written, check_new, write_bundle
+from mfsearch.export.bundle import Written, check_new, of_bundle, write_bundle
+from mfsearch.export.manifest import ARCH, MANIFEST
 from mfsearch.export.origin import Origin, of_config, of_trial
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.search.settings import without_password
@@ -48,6 +49,8 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
     ways = [name for name in ("trial", "knee", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
         raise ValueError(f"--{ways[0]} goes without --{ways[1]}: say which network in one way")
+    if not ways and (Path(args.network) / MANIFEST).is_file() and (Path(args.network) / ARCH).is_file():
+        return {".": of_bundle(Path(args.network), resolution=args.resolution, classes=args.classes)}
     study, trial = args.network, args.trial
     if not ways and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
         study, _, number = study.rpartition(":")

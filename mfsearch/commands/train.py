@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def train(args: argparse.Namespace) -> int:
     """Train a bundle's network in full and put the weights into it; the same command again goes on."""
+    from mfsearch.export.manifest import INT8, PTE
     from mfsearch.train.run import Request, Watcher, train_bundle
 
     if not math.isfinite(args.checkpoint_minutes) or args.checkpoint_minutes <= 0:
@@ -44,6 +45,7 @@ def train(args: argparse.Namespace) -> int:
         to=args.to,
         replace=args.replace,
     )
+    others = [name for name in (INT8, PTE) if (args.bundle / name).is_file()]
     with _Display(quiet=args.json) as display:
         result = train_bundle(request, Watcher(display.began, display.step, display.epoch))
     if int(os.environ.get("RANK", "0")):
@@ -54,6 +56,10 @@ def train(args: argparse.Namespace) -> int:
     print(
         f"{args.bundle} holds the weights of epoch {result['epoch']} of {result['epochs']}: top1 {result['top1']:.2%}"
     )
+    if gone := [name for name in others if not (args.bundle / name).is_file()]:
+        print(
+            f"gone, as made of the weights before: {', '.join(gone)}; `mfsearch export {args.bundle}` makes them anew"
+        )
     return 0
 
 

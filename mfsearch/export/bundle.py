@@ -20,6 +20,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -115,7 +116,10 @@ def write_bundle(
     warm, fresh = 0, list[str]()
     if origin.weights is not None:
         warm, fresh = take_weights(model, read_tensors(origin.weights))
+    full = origin.full_training if warm and not fresh else None
     note = origin.note if origin.weights is None else f"{warm} tensors from the longest training it got"
+    if full is not None:
+        note = "weights of a full training"
     if fresh:
         note += f", {len(fresh)} drawn anew for {config.classes} classes ({', '.join(fresh)})"
     with _whole(folder) as part:
@@ -133,7 +137,7 @@ def write_bundle(
             "onnx": {"batch": "any" if dynamic_batch else 1, "largest_deviation": difference},
             "int8": None,
             "executorch": write_pte(model, part / PTE) if executorch else None,
-            "full_training": None,
+            "full_training": full,
             "class_names": None if fresh or not warm else origin.class_names,
         }
         if int8 is not None:
@@ -155,6 +159,34 @@ def write_bundle(
         write_manifest(part, manifest)
     files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
     return Written(folder, files, warm, fresh, note, difference)
+
+
+def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | None = None) -> Origin:
+    """A bundle's network with its weights, to be written anew: at another size, for any number of images, in int8.
+
+    Its train.yaml is the recommended one again. Raises ValueError as `read_bundle`.
+    """
+    bundle = read_bundle(folder)
+    told = bundle.metrics
+    config = replace(
+        bundle.config,
+        resolution=bundle.config.resolution if resolution is None else resolution,
+        classes=bundle.config.classes if classes is None else classes,
+    )
+    trained = told["weights"]["trained_tensors"] > 0
+    return Origin(
+        name=str(bundle.manifest["bundle"]),
+        config=config,
+        weights=bundle.weights if trained else None,
+        note=str(told["weights"]["note"]),
+        seed=int(bundle.manifest["seed"]),
+        normalisation=told_normalisation(bundle.manifest["normalisation"]),
+        study=bundle.manifest["study"],
+        latency=told["latency"] if config == bundle.config else None,
+        proxy=told["proxy"],
+        class_names=told["class_names"],
+        full_training=told["full_training"],
+    )
 
 
 def read_bundle(folder: Path) -> Bundle:

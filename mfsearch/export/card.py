@@ -70,8 +70,8 @@ def _weights(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
     weights, full = metrics["weights"], metrics["full_training"]
     if full is not None:
         top1 = full.get("top1")
-        right = f": top1 {top1:.2%} on its validation images" if isinstance(top1, int | float) else ""
-        return f"**Trained in full**{right}."
+        right = f": top1 {top1:.2%} of its validation images" if isinstance(top1, int | float) else ""
+        return f"**Trained**{_length(full)}{right}."
     if not weights["trained_tensors"]:
         return f"**Not trained**: {plain(weights['note'])}. Train it before use: `mfsearch train` or `train.yaml`."
     if weights["fresh_tensors"]:
@@ -109,10 +109,7 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         )
         rows.append(("top1 of the search", f"{proxy['top1']:.1%}", how))
     if full is not None:
-        for name, value in full.items():
-            if isinstance(value, str | int | float | bool):
-                shown = f"{value:.2%}" if name in ("top1", "top5") and not isinstance(value, str) else str(value)
-                rows.append((plain(name), plain(shown), "full training"))
+        rows += _training_figures(full)
     onnx, int8 = metrics["onnx"], metrics["int8"]
     how = "largest difference of a logit, as a share of the largest"
     rows.append(("ONNX Runtime against torch", f"{onnx['largest_deviation']:.1e}", how))
@@ -130,6 +127,26 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             f"{program['backend']}"
         )
         rows.append(("ExecuTorch against torch", f"{program['largest_deviation']:.1e}", how))
+    return rows
+
+
+def _length(full: Mapping[str, Any]) -> str:
+    """How long a training was and on what, as far as it says."""
+    words = [(" for {} epochs", "epochs"), (" at {} px", "size"), (" on {} images", "train_images"), (" of {}", "data")]
+    return "".join(text.format(plain(full[name])) for text, name in words if full.get(name) is not None)
+
+
+def _training_figures(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    rows = []
+    images = f"{full.get('val_images', 'its')} validation images, {full.get('val_from', 'wherever from')}"
+    best = f"after epoch {full.get('epoch', '?')}, the best of {full.get('epochs', '?')}"
+    judged = plain(f"{best} by these very {images}")
+    for name, form in (("top1", ".2%"), ("top5", ".2%"), ("val_loss", ".3f")):
+        if isinstance(value := full.get(name), int | float):
+            rows.append((name, format(value, form), judged))
+    known = ("start", "teacher", "seconds", "processes", "device", "amp", "timm", "finished")
+    facts = [f"{name} {full[name]}" for name in known if full.get(name) is not None]
+    rows.append(("training", plain(_length(full).strip() or "not said"), plain("; ".join(facts) or "not said")))
     return rows
 
 
@@ -188,6 +205,10 @@ def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Ma
             "does not tell and which were not at hand when this was written."
         )
     mean, std = (", ".join(f"{value:.4g}" for value in told[name]) for name in ("mean", "std"))
+    settings = (metrics["full_training"] or {}).get("settings") or {}
+    if {"size", "crop_pct", "interpolation"} <= set(settings):
+        short = round(settings["size"] / settings["crop_pct"])
+        size += f" Its short side was brought to {short} px ({plain(settings['interpolation'])}) and the middle taken."
     return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B."
 
 

@@ -39,6 +39,7 @@ class Origin:
     latency: dict[str, Any] | None = None
     proxy: dict[str, Any] | None = None
     class_names: list[str] | None = None
+    full_training: dict[str, Any] | None = None  # what is told of it, where the weights are its own
 
 
 def of_config(name: str, config: MobileFormerConfig) -> Origin:

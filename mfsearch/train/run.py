@@ -4,13 +4,14 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
-from mfsearch.export.manifest import MANIFEST, WEIGHTS, changed, read_json
+from mfsearch.export.manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
 from mfsearch.search.study import DiskError
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.draws import generators_kept
@@ -170,7 +171,7 @@ def _beside(bundle: Path) -> Path:
 
 def _read_whole(folder: Path) -> Bundle:
     """The bundle, all of its files as they were written."""
-    bundle = read_bundle(folder)
+    bundle = _bundle_to_train(folder)
     for name, told in bundle.manifest["files"].items():
         if wrong := changed(folder, name, told):
             raise ValueError(f"{folder / name}: {wrong}")
@@ -209,6 +210,18 @@ def _check_classes(bundle: Bundle, images: TrainingImages, request: Request) -> 
             f"{bundle.folder} is for {bundle.config.classes} classes, {request.data} has {len(images.classes)}: export "
             f"the network for them, `{_export_for(bundle, len(images.classes))}`"
         )
+
+
+def _bundle_to_train(folder: Path) -> Bundle:
+    """The bundle; ValueError where it was altered or its weights could not be replaced at the end."""
+    try:
+        bundle = read_bundle(folder)
+    except ValueError as error:
+        way = "; one training's settings change with --set KEY=VALUE" if f"{TRAINING}: changed" in str(error) else ""
+        raise ValueError(f"{error}{way}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: must be a folder that can be written: it gets the weights at the end")
+    return bundle
 
 
 def _export_for(bundle: Bundle, classes: int) -> str:

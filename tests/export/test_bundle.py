@@ -331,11 +331,18 @@ def test_weights_of_a_training_replace_the_old_ones_everywhere(tmp_path: Path) -
     assert metrics["full_training"] == RESULT
     assert metrics["class_names"] == names
     card = (folder / "README.md").read_text()
-    assert "**Trained in full**: top1 75.00%" in card
+    assert "**Trained** for 10 epochs: top1 75.00% of its validation images." in card
     assert "a cat, a dog, &lt;i&gt;, d" in card
     assert "MEAN = (0.1, 0.2, 0.3)" in (folder / "model.py").read_text()
     assert (folder / "weights.safetensors").stat().st_mode & 0o444 == 0o444
     assert "RGB, 32 x 32; other sizes work, none was judged." in card
+    told = {"size": 24, "train_images": 600, "data": "b*d", "epoch": 2, "val_images": 60, "val_from": "val/"}
+    settings = {"size": 24, "crop_pct": 0.875, "interpolation": "bilinear"}
+    replace_weights(folder, weights, result={**RESULT, **told, "settings": settings})
+    card = (folder / "README.md").read_text()
+    assert "**Trained** for 10 epochs at 24 px on 600 images of b\\*d: top1 75.00% of its validation images." in card
+    assert "after epoch 2, the best of 10 by these very 60 validation images, val/" in card
+    assert "Its short side was brought to 27 px (bilinear) and the middle taken." in card
     for size, said in (
         (32, "RGB, 32 x 32; other sizes work and were not judged."),
         (
@@ -504,3 +511,24 @@ def test_the_costs_are_those_of_the_closed_form(tmp_path: Path) -> None:
     costs = count_costs(SMALL)
     for name in ("madds", "macs", "num_params", "activation_bytes"):
         assert told[name] == getattr(costs, name)
+
+
+def test_a_trained_bundle_is_exported_again_with_its_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = dataclasses.replace(random_config(7), classes=5)
+    folder = small_bundle(tmp_path / "b", config)
+    replace_weights(folder, trained_weights(tmp_path / "w", config, 3), result=RESULT)
+    assert main(["export", str(folder), "--to", str(tmp_path / "any"), "--dynamic-batch"]) == 0
+    assert verified(tmp_path / "any")
+    again = read_bundle(tmp_path / "any")
+    assert again.metrics["full_training"] == RESULT
+    assert again.metrics["onnx"]["batch"] == "any"
+    assert again.manifest["normalisation"] == read_bundle(folder).manifest["normalisation"]
+    before, after = (load_network(each).state_dict() for each in (folder, tmp_path / "any"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert "weights of a full training" in capsys.readouterr().out
+    other = ["export", str(folder), "--to", str(tmp_path / "other"), "--classes", str(config.classes + 1)]
+    assert main(other) == 0
+    assert read_bundle(tmp_path / "other").metrics["full_training"] is None
+    assert "train it in full before use" in capsys.readouterr().err
