@@ -9,10 +9,11 @@ read yet. Interaction: what the server does from the event to the last element, 
 stand beside the wall, as other work on the machine stretches only the latter. For the browser: `pip install playwright`
 and Chromium at /usr/bin/chromium, or its path in CHROMIUM.
 
-2026-11-23, AMD EPYC, two cores, nothing else running, 10,000 trials (93 MB): read in 0.87 s (by Optuna 4.36), frame 0.43,
-probabilities 0.73, asking for more 0.0002; an interaction 0.50 to 0.60 and 0.47 to 0.49 (limit 0.5); first figure 6.6 s
-after the request where the server had just been started, 5.0 on a later visit (limit 3, not kept: the browser, without a
-GPU, takes most of it), optuna-dashboard 2.0 and 2.7 after 201 MB of JSON. 100,000 trials: CPU seconds 12.2, 6.3 and 9.2.
+2026-11-23, AMD EPYC, two cores, nothing else running, 10,000 trials (93 MB): read in 0.87 s (by Optuna 4.36), frame
+0.43, probabilities 0.73, asking for more 0.0002; an interaction 0.50 to 0.60 and 0.47 to 0.49 (limit 0.5); first figure
+6.6 s after the request where the server had just been started, 5.0 on a later visit (limit 3, not kept: the browser,
+without a GPU, takes most of it), optuna-dashboard 2.0 and 2.7 after 201 MB of JSON. 100,000 trials: CPU seconds 12.2,
+6.3 and 9.2.
 """
 
 import argparse

@@ -198,8 +198,9 @@ def draw_tradeoff(
         figure.add_trace(staircase(ends, "best top1", 5, RED))
     lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front)])
     if dominated:
-        for at, length in enumerate(lengths):
-            some = _of_length(points.dominated, length)
+        apart = points.dominated.hovers is not None  # on a canvas every further symbol costs
+        for at, length in enumerate(lengths if apart else [""]):
+            some = _of_length(points.dominated, length) if apart else points.dominated
             if len(some.numbers):
                 symbol = SYMBOLS[at % len(SYMBOLS)] + "-open"
                 style = {"color": GREY, "size": 7, "symbol": symbol, "opacity": 0.75}
