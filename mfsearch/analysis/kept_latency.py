@@ -13,19 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mfsearch.cost.madds import PART_NAMES
+
 FOLDER = "latency"  # under the results folder
 BREAKDOWN, BY_SIZE = "breakdown.jsonl", "by-size.jsonl"
-# Parts as a breakdown names them (mfsearch.cost.breakdown, which needs onnx), and what is left of a run: what the
-# runtime does between operators.
-PARTS = {
-    "mobile": "Mobile",
-    "dyrelu": "DyReLU",
-    "to_former": "Mobile->Former",
-    "former": "Former",
-    "to_mobile": "Mobile<-Former",
-    "head": "head",
-}
-REST = "rest"
+PARTS = PART_NAMES
+REST = "rest"  # what is left of a run: what the runtime does between operators
 
 Passport = Mapping[str, object]
 

@@ -23,18 +23,10 @@ from mfsearch.cost.latency_model import (
     split_work,
     unmeasured,
 )
-from mfsearch.cost.madds import count_costs
+from mfsearch.cost.madds import PART_NAMES, count_costs
 from mfsearch.search.screen import FITTED, LATEST
 
-PARTS = {
-    "mobile": "Mobile",
-    "dyrelu": "DyReLU",
-    "to_former": "Mobile->Former",
-    "former": "Former",
-    "to_mobile": "Mobile<-Former",
-    "head": "head",
-    "run": "each run",
-}
+PARTS = PART_NAMES | {"run": "each run"}
 
 
 class StudyRates(NamedTuple):

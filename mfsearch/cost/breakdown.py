@@ -20,16 +20,10 @@ import numpy as np
 import onnx
 
 from mfsearch.cost.latency import open_session, pinned
+from mfsearch.cost.madds import PART_NAMES
 from mfsearch.cost.onnx_writer import OnnxWriter
 
-PARTS = {
-    "mobile": "Mobile",
-    "dyrelu": "DyReLU",
-    "to_former": "Mobile->Former",
-    "former": "Former",
-    "to_mobile": "Mobile<-Former",
-    "head": "head",
-}
+PARTS = PART_NAMES
 RUNS = 60
 CHAIN = 200  # operators
 

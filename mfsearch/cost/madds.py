@@ -12,6 +12,14 @@ from mfsearch.config import BlockConfig, DyReLUConfig, MobileFormerConfig
 from mfsearch.cost.memory import peak_activation_bytes
 
 PARTS = ("mobile", "former", "to_former", "to_mobile", "dyrelu", "head")
+PART_NAMES = {
+    "mobile": "Mobile",
+    "dyrelu": "DyReLU",
+    "to_former": "Mobile->Former",
+    "former": "Former",
+    "to_mobile": "Mobile<-Former",
+    "head": "head",
+}
 
 _Count = tuple[int, int, int]  # macs, other multiply-adds (norms and pooling), parameters
 
