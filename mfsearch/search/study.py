@@ -205,17 +205,23 @@ def _open_url(url: str, *, to_read: bool = False) -> RDBStorage:
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from None
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the study's folder for writing; StudyBusyError at once if another process does."""
+    return held(
+        folder,
+        StudyBusyError(f"study {folder.name!r} is being written by another process; wait for it or stop it"),
+    )
+
+
+@contextlib.contextmanager
+def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
+    """Hold a folder for writing, made if it is missing; `busy` at once if another process does, DiskError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except filelock.Timeout:
-        raise StudyBusyError(
-            f"study {folder.name!r} is being written by another process; wait for it or stop it"
-        ) from None
+        raise busy from None
     except OSError as error:
         raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
     try:

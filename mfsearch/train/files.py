@@ -6,20 +6,19 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import filelock
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mfsearch.search.study import DiskError
+from mfsearch.search.study import LOCK, DiskError, held
 
 CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
-SUMMARY, RESULT, LOCK, BOARD = "summary.csv", "result.json", "lock", "tensorboard"
+SUMMARY, RESULT, BOARD = "summary.csv", "result.json", "tensorboard"
 FILES = {CHECKPOINT, BEST, LAST, SUMMARY, RESULT, LOCK, BOARD}
 PART = ".part"  # ends the name of a file that is being written
 
@@ -42,21 +41,9 @@ class EpochRow:
     seconds: float
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
     """Hold the folder for writing; RuntimeError at once if another process does."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise RuntimeError(f"{folder} is being written by another training; wait for it or stop it") from None
-    except OSError as error:
-        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return held(folder, RuntimeError(f"{folder} is being written by another training; wait for it or stop it"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
