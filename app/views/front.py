@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.frame import KNOB, METRICS, label, noise_sentence, shown, shown_top1, telling_knobs
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
@@ -105,7 +105,7 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     costs = [shown(name, best[name]) for name in ("madds", "latency_ms") if not np.isnan(best[name])]
     answer = f"**{_top1(best)} top1** for {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
-    published = inside[inside["origin"].astype(str).str.startswith(("preset", "fitted"))]
+    published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
         found += f" The best of the published networks, {_plain(rival['origin'])}, has {_top1(rival)}."

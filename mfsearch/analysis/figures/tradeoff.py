@@ -25,7 +25,7 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer
+from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer, training_lengths
 from mfsearch.analysis.pareto import knee, pareto_front, within
 from mfsearch.references import PUBLISHED, Reference
 
@@ -220,13 +220,12 @@ def draw_tradeoff(
         style = {"color": ORANGE, "size": 19, "symbol": "square-open", "line": {"width": 2}}
         figure.add_trace(_markers(points.pinned, "pinned", 7, style))
     at_hand = {point.number: (point.cost, point.top1) for point in named}
-    for cloud in shown:
-        for number, x, y in zip(cloud.numbers, cloud.cost, cloud.top1, strict=True) if chosen not in at_hand else ():
-            if number == chosen:
-                at_hand[int(number)] = (float(x), float(y))
+    for cloud in shown if chosen not in at_hand else ():
+        for place in np.flatnonzero(cloud.numbers == chosen):
+            at_hand[int(cloud.numbers[place])] = (float(cloud.cost[place]), float(cloud.top1[place]))
     if chosen in at_hand:
-        x, y = at_hand[chosen]
-        ring = go.Scatter(x=[x], y=[y], customdata=[chosen], mode="markers", hoverinfo="skip")
+        middle = at_hand[chosen]
+        ring = go.Scatter(x=[middle[0]], y=[middle[1]], customdata=[chosen], mode="markers", hoverinfo="skip")
         style = {"color": PURPLE, "size": 24, "symbol": "circle-open", "line": {"width": 3}}
         figure.add_trace(ring.update(marker=style, name=f"trial {chosen}", legendrank=8))
     for name, lost in (("rejected", points.rejected), ("stopped half way", points.stopped)):
@@ -313,7 +312,7 @@ def _cloud(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) ->
         numbers=some["number"].to_numpy(dtype=np.int64),
         cost=(some[cost].to_numpy(dtype=np.float64) * METRICS[cost].scale).astype(np.float32),
         top1=(some["top1"].to_numpy(dtype=np.float64) * 100).astype(np.float32),
-        lengths=_lengths(some) if longer else [""] * len(some),
+        lengths=training_lengths(some) if longer else [""] * len(some),
         told=np.column_stack(told).astype(np.float32),
         hovers=[hover_html(row, knobs) for row in _records(some, knobs)] if len(some) <= HOVERED else None,
     )
@@ -326,13 +325,6 @@ def _records(some: pd.DataFrame, knobs: Sequence[str]) -> list[dict[Hashable, An
 
 def _length(row: Mapping[Hashable, object]) -> str:
     return shown_training(row).partition(",")[0]
-
-
-def _lengths(some: pd.DataFrame) -> list[str]:
-    """As `_length` says of each row, all at once."""
-    times = (some["epochs_trained"] / some["epochs"]).where(some["rung"] > 0).fillna(1.0).round(1)
-    names = {value: f"{value:g}x" for value in times.unique()}
-    return [names[value] for value in times]
 
 
 def _of_length(cloud: Cloud, length: str) -> Cloud:
