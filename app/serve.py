@@ -1,8 +1,9 @@
 """Starts the explorer's server and reads the first study meanwhile, so that the first visitor need not wait for it.
 
-Its arguments are those of `streamlit run explorer.py`; `mfsearch explore` gives them.
+Its arguments are the port and those of `explorer.py`; `mfsearch explore` gives them.
 """
 
+import argparse
 import contextlib
 import logging
 import sys
@@ -10,7 +11,16 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-HERE = Path(__file__).resolve().parent
+import streamlit as st
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from mfsearch.explore import CONFIG, HOSTS
+
+if TYPE_CHECKING:
+    from app.early import EarlyPlotly
+else:
+    from early import EarlyPlotly
 
 
 def prepare(arguments: list[str]) -> None:
@@ -30,14 +40,15 @@ def prepare(arguments: list[str]) -> None:
 
 
 def main() -> None:
-    sys.path.insert(0, str(HERE))
-    given = sys.argv[1:]
-    own = given[given.index("--") + 1 :] if "--" in given else []
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    given, own = parser.parse_known_args()
+    sys.argv[1:] = own  # the page reads them
     threading.Thread(target=prepare, args=(own,), daemon=True).start()
-    from streamlit.web import cli
-
-    sys.argv = ["streamlit", "run", str(HERE / "explorer.py"), *given]
-    cli.main()
+    # Streamlit checks hosts where it sends data; the page without data is for these hosts alone, too.
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(EarlyPlotly)]
+    app = st.App(Path(__file__).resolve().with_name("explorer.py"), middleware=middleware)
+    app.run(config=CONFIG | {"server.port": given.port})
 
 
 if __name__ == "__main__":

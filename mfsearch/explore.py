@@ -1,7 +1,22 @@
-"""How the explorer is started: the command, and where its entry script lies."""
+"""How the explorer is started: the command, the server's settings, and where its entry script lies."""
 
 import sys
 from pathlib import Path
+
+HOSTS = ["127.0.0.1", "localhost"]  # others are refused, against DNS rebinding
+CONFIG = {  # of Streamlit's server
+    "server.address": "127.0.0.1",  # the default is every interface
+    "server.allowedHosts": HOSTS,
+    "server.headless": True,
+    "server.fileWatcherType": "none",
+    "server.showEmailPrompt": False,
+    "browser.gatherUsageStats": False,
+    "client.showErrorDetails": "none",
+    "client.toolbarMode": "minimal",
+    "global.disableWidgetStateDuplicationWarning": True,  # a limit has a default, which may move
+    "theme.light.primaryColor": "#0072B2",  # the figures' blues
+    "theme.dark.primaryColor": "#56B4E9",
+}
 
 
 def app_path() -> Path:
@@ -28,22 +43,6 @@ def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
     `study` is the one that is open at first; None opens the newest in `results`.
     """
     return [
-        *(sys.executable, str(app_path().with_name("serve.py"))),
-        "--server.address=127.0.0.1",  # the default is every interface
-        f"--server.port={port}",
-        *(
-            "--server.allowedHosts=127.0.0.1",
-            "--server.allowedHosts=localhost",
-        ),  # against DNS rebinding
-        "--server.headless=true",
-        "--server.fileWatcherType=none",
-        "--server.showEmailPrompt=false",
-        "--browser.gatherUsageStats=false",
-        "--client.showErrorDetails=none",
-        "--client.toolbarMode=minimal",
-        "--global.disableWidgetStateDuplicationWarning=true",  # a limit has a default, which may move
-        *("--theme.light.primaryColor=#0072B2", "--theme.dark.primaryColor=#56B4E9"),  # the figures' blues
-        "--",
-        f"--results={results}",
+        *(sys.executable, str(app_path().with_name("serve.py")), f"--port={port}", f"--results={results}"),
         *([] if study is None else [f"--study={study}"]),
     ]

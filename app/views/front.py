@@ -12,7 +12,7 @@ import streamlit as st
 
 from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import KNOB, METRICS, label, noise_sentence, shown, shown_top1, telling_knobs
+from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, noise_sentence, shown, shown_top1, telling_knobs
 from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.summary import (
@@ -44,9 +44,9 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 def show(study: load.Study) -> None:
     """The page."""
-    frame, manifest = study.frame, study.manifest
-    st.text(summary(frame, manifest))
-    trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
+    frame, told, trained, objectives = load.once(study, ("what no limit changes",), lambda: _unlimited(study))
+    study, manifest = study._replace(frame=frame), study.manifest
+    st.text(told)
     if trained.empty:
         st.container(border=True).text(why_no_front(frame))
         return
@@ -58,7 +58,6 @@ def show(study: load.Study) -> None:
             limit = _ask_limit(trained[name].dropna(), name, given.get(name))
         limits |= {} if limit is None else {name: limit}
 
-    objectives = measured_objectives(frame, study_objectives(manifest))
     inside = within(trained, limits)
     front = pareto_front(inside, objectives)
     if front.empty:
@@ -71,10 +70,23 @@ def show(study: load.Study) -> None:
     if missing := why_no_figure(frame):
         st.container(border=True).text(missing)
     else:
-        _show_figures(study, limits, objectives, number)
+        _show_figures(study, limits, objectives, front, number)
     if len(front):
         _show_table(front, study, objectives)
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
+
+
+def _unlimited(study: load.Study) -> tuple[pd.DataFrame, str, pd.DataFrame, list[str]]:
+    """The study with the telling knobs alone, the study in words, its trained trials by falling top1, its objectives.
+
+    Of 10,000 trials with fifty knobs each row that is kept or left out costs time.
+    """
+    telling = _knobs(study)
+    dropped = [KNOB + name for name in knob_names(study.frame) if name not in telling]
+    frame = study.frame.drop(columns=dropped).copy()  # the copy lies in one piece
+    trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
+    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    return frame, summary(frame, study.manifest), trained, objectives
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
@@ -134,7 +146,9 @@ def _chosen(trained: pd.DataFrame, front: pd.DataFrame) -> int:
     return asked if asked is not None else int(best[-1] if best else numbers[0])
 
 
-def _show_figures(study: load.Study, limits: Mapping[str, float], objectives: list[str], number: int) -> None:
+def _show_figures(
+    study: load.Study, limits: Mapping[str, float], objectives: list[str], front: pd.DataFrame, number: int
+) -> None:
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
     costs = ("madds", second_cost(frame))
@@ -156,7 +170,8 @@ def _show_figures(study: load.Study, limits: Mapping[str, float], objectives: li
     points: list[TradeoffPoints] = []
     for cost, other in (costs, costs[::-1]):
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
-        points.append(tradeoff_points(frame, cost, objectives, limits, colour=of, pins=pins, knobs=knobs))
+        with_front = partial(tradeoff_points, frame, cost, objectives, limits, front=front)
+        points.append(with_front(colour=of, pins=pins, knobs=knobs))
     if "space" in on:
         st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
@@ -196,7 +211,8 @@ def _choose_in_figure(key: str, cost: str) -> None:
             return
     # Published systems stand in the figure too, and are no trials.
     if points := [point for point in selection["points"] if point.get("customdata") is not None]:
-        state.choose(int(np.ravel(points[0]["customdata"])[0]))
+        told = points[0]["customdata"]  # of thousands of trials a number and metrics, which come back by index
+        state.choose(int(told["0"] if isinstance(told, dict) else told))
 
 
 def _knobs(study: load.Study) -> list[str]:

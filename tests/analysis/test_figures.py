@@ -5,7 +5,7 @@ import pytest
 
 from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import figure_html, hover_html
-from mfsearch.analysis.figures.tradeoff import COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import study_frame, with_confidence
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
@@ -175,12 +175,22 @@ def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
     assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["top1 (%)", "training loss (nats)"]
 
 
-def test_thousands_of_trials_are_drawn_on_a_canvas_and_tell_their_metrics() -> None:
-    frame = study_frame([row(number, 0.9 - number / 1e5, 100_000_000 + number) for number in range(3000)])
+def test_of_thousands_of_trials_the_density_is_drawn_and_each_tells_its_metrics() -> None:
+    rows = [row(number, 0.9 - number / 1e5, 100_000_000 + number) for number in range(3000)]
+    rows[2000] = row(2000, 0.9 - 1999 / 1e5, 100_000_000 + 1999)  # two in one place
+    frame = study_frame(rows)
     points = tradeoff_points(frame, "madds", ["top1", "madds"])
     assert points.dominated.hovers is None
-    (cloud,) = [trace for trace in draw_tradeoff(points).data if trace.name == "dominated"]
-    assert cloud.type == "scattergl"
+    density, cloud = [trace for trace in draw_tradeoff(points).data if trace.name == "dominated"]
+    assert (density.type, cloud.type, cloud.marker.maxdisplayed) == ("heatmap", "scatter", 1)
+    assert density.legendgroup == cloud.legendgroup
+    at = (points.dominated.cost.astype(np.float64), points.dominated.top1.astype(np.float64))
+    counts, x, y = np.histogram2d(*at, bins=CELLS)
+    assert np.array_equal(density.z > 0, counts.T > 0)
+    assert density.z[counts.max() == counts.T].tolist() == [255] * int((counts == counts.max()).sum())
+    assert density.x0 - density.dx / 2 == pytest.approx(x[0])
+    assert density.y0 + (len(density.z) - 0.5) * density.dy == pytest.approx(y[-1])
+    assert density.colorscale[0][1].endswith(" 0.00)")  # where there is no trial, nothing is drawn
     assert cloud.customdata[5][0] == points.dominated.numbers[5] == 6
     assert cloud.customdata[5][1] == pytest.approx(100.000006)
     assert np.isnan(cloud.customdata[5][2])

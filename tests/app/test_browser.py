@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from benchmarks.simulated_study import simulate
 from mfsearch.cli import main
 from mfsearch.explore import explore_command
 from mfsearch.presets import preset
@@ -29,7 +30,7 @@ PLACE = """([key, number]) => {
   const plot = document.querySelector(`.st-key-${key} .js-plotly-plot`);
   for (const trace of plot._fullData) {
     const numbers = Array.from(trace.customdata || []);
-    const at = numbers.findIndex(each => (Array.isArray(each) ? each[0] : each) === number);
+    const at = numbers.findIndex(each => (typeof each === "object" ? each[0] : each) === number);
     if (at < 0 || trace.hoverinfo === "skip") continue;
     const {xaxis, yaxis} = plot._fullLayout, box = plot.getBoundingClientRect();
     return [box.left + xaxis._offset + xaxis.d2p(trace.x[at]), box.top + yaxis._offset + yaxis.d2p(trace.y[at])];
@@ -167,6 +168,31 @@ def test_a_person_finds_compares_and_takes_a_network_while_a_search_writes(
     assert requests == {address.split("/")[2]}
 
 
+def test_of_thousands_of_trials_any_is_chosen_by_a_click(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    simulate(tmp_path / "results" / "many", 2500, seed=0)
+    with serving(tmp_path / "results") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1600})
+        page.goto(address)
+        page.wait_for_selector(".js-plotly-plot .heatmaplayer image", timeout=60_000)
+        settle(page)
+        # The one furthest to the lower right stands alone.
+        number = page.evaluate("""() => {
+          const {x, y, customdata} = document.querySelector(".st-key-figure-madds .js-plotly-plot")._fullData
+            .find(trace => trace.type === "scatter" && trace.name === "dominated");
+          const span = values => Math.max(...values) - Math.min(...values);
+          const away = Array.from(x, (_, at) => x[at] / span(x) - y[at] / span(y));
+          return customdata[away.indexOf(Math.max(...away))][0];
+        }""")
+        page.mouse.click(*page.evaluate(PLACE, ["figure-madds", number]))
+        settle(page)
+        page.get_by_role("heading", name=f"Trial {number}", exact=True).wait_for()
+        assert f"trial={number}" in page.url
+        browser.close()
+
+
 def test_names_that_are_markup_stay_text_on_every_page(tmp_path: Path) -> None:
     from playwright.sync_api import sync_playwright
 
@@ -214,6 +240,8 @@ def test_nobody_else_gets_in(growing: tuple[Path, list[bytes]]) -> None:
         assert upgraded(f"127.0.0.1:{port}", f"http://127.0.0.1:{port}")
         assert not upgraded(f"127.0.0.1:{port}", "http://evil.example")
         assert not upgraded(f"evil.example:{port}", f"http://evil.example:{port}")  # DNS rebinding
+        with pytest.raises(urllib.error.HTTPError, match="400"):
+            urllib.request.urlopen(urllib.request.Request(address, headers={"Host": f"evil.example:{port}"}))
         with Path("/proc/net/tcp").open() as table:
             bound = [line.split()[1] for line in table if line.split()[1].endswith(f":{port:04X}")]
         assert {place.split(":")[0] for place in bound} == {"0100007F"}

@@ -1,10 +1,13 @@
+import re
 import sys
 from pathlib import Path
 
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from mfsearch.explore import app_path, explore_command
+from app.early import page_with_plotly
+from mfsearch.explore import CONFIG, app_path, explore_command
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.app.explorer import Explorer, texts
 
@@ -261,18 +264,37 @@ def test_the_command_serves_this_machine_alone_and_passes_the_study_on() -> None
     command = explore_command(Path("results/flowers"), Path("results"), 8600)
     assert command[0] == sys.executable
     assert Path(command[1]).is_file()
-    for option in ("--server.address=127.0.0.1", "--server.port=8600", "--browser.gatherUsageStats=false"):
-        assert option in command
-    assert command[command.index("--") + 1 :] == ["--results=results", "--study=results/flowers"]
+    assert command[2:] == ["--port=8600", "--results=results", "--study=results/flowers"]
     assert explore_command(None, Path("results"), 8600)[-1] == "--results=results"
+    assert CONFIG["server.address"] == "127.0.0.1"
+    assert CONFIG["server.allowedHosts"] == ["127.0.0.1", "localhost"]
+    assert CONFIG["browser.gatherUsageStats"] is False
 
 
-def test_every_option_of_the_command_is_known_to_streamlit() -> None:
+def test_every_setting_is_known_to_streamlit() -> None:
     from streamlit import config
 
-    command = explore_command(None, Path("results"), 8600)
-    options = [option[2:].partition("=")[0] for option in command[2 : command.index("--")]]
-    assert set(options) <= set(config.get_config_options())
+    assert set(CONFIG) <= set(config.get_config_options())
+
+
+def test_the_page_has_plotly_code_run_early_where_streamlit_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = page_with_plotly()
+    assert page is not None
+    folder = Path(st.__file__).parent / "static"
+    (code,) = re.findall(r'import\("\./(static/js/PlotlyChart\.[\w-]+\.js)"\)', page)
+    assert (folder / code).is_file()
+    early = re.findall(r'<link rel="modulepreload" crossorigin href="\./([^"]+)">', page)
+    assert code in early
+    assert all((folder / name).is_file() for name in early)
+    # What it imports is all there before it runs: nothing is asked for one after the other.
+    assert {f"static/js/{name}" for name in re.findall(r'from"\./([^"]+)"', (folder / code).read_text())} <= {
+        *early,
+        *re.findall(r'src="\./([^"]+)"', page),
+    }
+    monkeypatch.setattr("streamlit.__file__", str(tmp_path / "__init__.py"))
+    assert page_with_plotly() is None
 
 
 def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,8 @@ def _hover_top1(row: Mapping[Hashable, object]) -> str:
 
 
 def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
-    return some["origin"].map(lambda origin: str(origin).startswith(("preset", "fitted"))).astype(bool)
+    published = [str(origin).startswith(("preset", "fitted")) for origin in some["origin"].tolist()]
+    return pd.Series(published, index=some.index, dtype=bool)
 
 
 def published_name(row: Mapping[Hashable, object]) -> str:
@@ -76,28 +77,34 @@ def number(value: object) -> float:
 
 def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colour: str) -> go.Scatter:
     x, y = zip(*corners, strict=True)
-    line = go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line={"color": colour, "shape": "hv"})
-    return line.update(name=name, legendrank=rank)
+    line = {"color": colour, "shape": "hv"}
+    return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line=line, name=name, legendrank=rank)
 
 
-def finish(figure: go.Figure, height: int) -> go.Figure:
-    """The look that all figures share: no ground of their own, so that they read on a light page and on a dark one."""
-    figure.update_xaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, title_standoff=8)
-    figure.update_yaxes(gridcolor=GRID, zeroline=False, linecolor=GREY, title_standoff=8)
-    # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
-    look = {
+AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8}
+# A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
+TEMPLATE = go.layout.Template(
+    layout={
         "font": {"color": GREY, "size": 13, "family": "system-ui, sans-serif"},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
     }
-    legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "yref": "container"}
-    margin = {"l": 56, "r": 16, "t": 16, "b": 48}
-    hover = {"align": "left", "font": {"size": 12}}
-    # No drag: on a phone it would hold the page fast; zooming has its button.
-    bars = {"dragmode": False, "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE}}
-    return figure.update_layout(
-        template={"layout": look}, height=height, legend=legend, margin=margin, hoverlabel=hover, **bars
-    )
+)
+LAYOUT = {
+    "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yanchor": "bottom", "yref": "container"},
+    "margin": {"l": 56, "r": 16, "t": 16, "b": 48},
+    "hoverlabel": {"align": "left", "font": {"size": 12}},
+    "dragmode": False,  # on a phone it would hold the page fast; zooming has its button
+    "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": GREY, "activecolor": BLUE},
+    "template": TEMPLATE,
+}
+
+
+def finish(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share: no ground of their own, so that they read on a light page and on a dark one."""
+    figure.update_xaxes(**AXES)
+    figure.update_yaxes(**AXES)
+    return figure.update_layout(LAYOUT, height=height)
 
 
 def write_figure(figure: go.Figure, path: Path) -> None:

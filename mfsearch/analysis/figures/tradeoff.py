@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
-from plotly.colors import sample_colorscale
+from plotly.colors import hex_to_rgb, sample_colorscale
 
 from mfsearch.analysis.confidence import shown_training
 from mfsearch.analysis.figures.style import (
@@ -32,7 +32,8 @@ from mfsearch.references import PUBLISHED, Reference
 COSTS = ("madds", "latency_ms", "num_params")
 SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
 SCALE = sample_colorscale("Cividis", [0.3, 0.475, 0.65, 0.825, 1.0])  # its dark end is lost on a dark page
-HOVERED = 1000  # points of one kind that carry a text of their own; of more, the hover tells the metrics alone
+HOVERED = 1000  # points of one kind that are drawn and carry a text each; of more, their density, the hover metrics
+CELLS = (200, 130)  # of a figure's density, across and up: about 3 by 3 pixels each on a laptop's screen
 TIES = 100  # drawn at once; of more only those of the chosen trial
 HOVER = (*METRICS, "number", "origin", "outcome", "reason", "latency_low_ms", "latency_high_ms", "top1_std")
 HOVER += ("top1_short", "rung", "front_probability", "tied_with", "epochs", "stages", "curve")
@@ -113,6 +114,7 @@ def tradeoff_points(
     objectives: Sequence[str],
     limits: Mapping[str, float] | None = None,
     *,
+    front: pd.DataFrame | None = None,
     colour: str | None = None,
     pins: Collection[int] = (),
     knobs: Sequence[str] | None = None,
@@ -121,15 +123,15 @@ def tradeoff_points(
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. The staircase looks at this cost alone, so with three objectives a trial on the
-    front may lie below it: it is there for its other cost. `colour`: a metric that the front's colours tell.
-    `knobs`: those that a hover tells, by default the most telling.
+    front may lie below it: it is there for its other cost. `front`: where the caller has it already. `colour`: a metric
+    that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
     trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()]
     inside = within(trained, limits)
-    front = pareto_front(inside, objectives)
+    front = pareto_front(inside, objectives) if front is None else front[front[cost].notna()]
     best = pareto_front(inside, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
     knobs = telling_knobs(frame, 8) if knobs is None else knobs
     longer = trained_longer(frame)
@@ -140,6 +142,7 @@ def tradeoff_points(
     scale = METRICS[cost].scale
     published = trained[is_published(trained)].sort_values("top1", ascending=False)
     numbers = set(inside["number"].tolist())
+    step = zip((best[cost] * scale).tolist(), (best["top1"] * 100).tolist(), strict=True)
     return TradeoffPoints(
         cost=cost,
         colour=colour,
@@ -157,7 +160,7 @@ def tradeoff_points(
         ],
         rejected=_untrained(frame, "rejected", cost),
         stopped=_untrained(frame, "stopped", cost),
-        step=[(row[cost] * scale, row["top1"] * 100) for row in best.to_dict("records")],
+        step=list(step),
         limit=limits[cost] * scale if cost in limits else None,
         elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
         baseline=_baseline_ms(trained) if cost == "latency_ms" else None,
@@ -192,26 +195,26 @@ def draw_tradeoff(
     figure = go.Figure()
     if beyond and len(points.beyond.numbers):
         style = {"color": GREY, "size": 6, "symbol": "x-thin-open", "opacity": 0.6}
-        figure.add_trace(_cloud_trace(points.beyond, "over a limit", 6, style))
+        figure.add_traces(_cloud_traces(points.beyond, "over a limit", 6, style))
     if points.step:
         ends = [*points.step, (right if points.limit is None else points.limit, points.step[-1][1])]
         figure.add_trace(staircase(ends, "best top1", 5, RED))
     lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front)])
     if dominated:
-        apart = points.dominated.hovers is not None  # on a canvas every further symbol costs
+        apart = points.dominated.hovers is not None
         for at, length in enumerate(lengths if apart else [""]):
             some = _of_length(points.dominated, length) if apart else points.dominated
             if len(some.numbers):
                 symbol = SYMBOLS[at % len(SYMBOLS)] + "-open"
                 style = {"color": GREY, "size": 7, "symbol": symbol, "opacity": 0.75}
-                figure.add_trace(_cloud_trace(some, _name("dominated", length), 3, style))
+                figure.add_traces(_cloud_traces(some, _name("dominated", length), 3, style))
     _add_ties(figure, points, chosen)
     _add_front(figure, points, lengths)
     if points.published:
         style = {"color": GREEN, "size": 15, "symbol": "diamond-open", "line": {"width": 2}}
-        trace = _markers(points.published, "published, trained here", 2, style)
         names, sides = _place_names(points.published, left - pad, right + pad)
-        figure.add_trace(trace.update(mode="markers+text", text=names, textposition=sides, textfont={"size": 11}))
+        named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
+        figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
     for point in points.front:
         if point.number == points.knee:
             note = {"x": point.cost, "y": point.top1, "text": "knee", "ax": 0, "ay": -26, "arrowcolor": ORANGE}
@@ -221,20 +224,20 @@ def draw_tradeoff(
         figure.add_trace(_markers(points.pinned, "pinned", 7, style))
     at_hand = {point.number: (point.cost, point.top1) for point in named}
     for cloud in shown if chosen not in at_hand else ():
-        for place in np.flatnonzero(cloud.numbers == chosen):
-            at_hand[int(cloud.numbers[place])] = (float(cloud.cost[place]), float(cloud.top1[place]))
+        for row in np.flatnonzero(cloud.numbers == chosen):
+            at_hand[int(cloud.numbers[row])] = (float(cloud.cost[row]), float(cloud.top1[row]))
     if chosen in at_hand:
         middle = at_hand[chosen]
-        ring = go.Scatter(x=[middle[0]], y=[middle[1]], customdata=[chosen], mode="markers", hoverinfo="skip")
+        place = {"x": [middle[0]], "y": [middle[1]], "customdata": [chosen], "name": f"trial {chosen}"}
         style = {"color": PURPLE, "size": 24, "symbol": "circle-open", "line": {"width": 3}}
-        figure.add_trace(ring.update(marker=style, name=f"trial {chosen}", legendrank=8))
+        figure.add_trace(go.Scatter(**place, mode="markers", marker=style, hoverinfo="skip", legendrank=8))
     for name, lost in (("rejected", points.rejected), ("stopped half way", points.stopped)):
         if lost and len(tops):
             numbers, x, hovers = zip(*lost, strict=True)
             style = {"color": GREY, "size": 10, "symbol": "line-ns-open"}
-            rug = go.Scatter(x=x, y=[float(tops.min())] * len(x), customdata=numbers, hovertext=hovers, marker=style)
-            rug.update(name=name, legendrank=9, mode="markers", hoverinfo="text")
-            figure.add_trace(rug.update(visible=True if untrained else "legendonly"))
+            rug = {"x": x, "y": [float(tops.min())] * len(x), "customdata": numbers, "mode": "markers", "marker": style}
+            seen = {"name": name, "legendrank": 9, "visible": True if untrained else "legendonly"}
+            figure.add_trace(go.Scatter(**rug, **seen, hovertext=hovers, hoverinfo="text"))
     if elsewhere:
         _add_elsewhere(figure, [mark for mark in points.elsewhere if left - pad <= mark.cost <= right + pad])
     if points.baseline is not None and points.baseline <= right + pad:
@@ -320,7 +323,9 @@ def _cloud(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) ->
 
 def _records(some: pd.DataFrame, knobs: Sequence[str]) -> list[dict[Hashable, Any]]:
     """The rows with what a hover tells: of a hundred columns, most are of no use to it."""
-    return some[[name for name in (*HOVER, *(KNOB + name for name in knobs)) if name in some]].to_dict("records")
+    names = [name for name in (*HOVER, *(KNOB + name for name in knobs)) if name in some]
+    cells = zip(*(some[name].tolist() for name in names), strict=True)  # a third of to_dict's time
+    return [dict(zip(names, row, strict=True)) for row in cells]
 
 
 def _length(row: Mapping[Hashable, object]) -> str:
@@ -401,15 +406,16 @@ def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]
             head = {"text": label(points.colour), "side": "top", "font": {"size": 12}}
             bar = {"orientation": "h", "x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "ypad": 2}
             style |= {"colorbar": {"title": head, "thickness": 8, "len": 0.5, "outlinewidth": 0, **bar}}
-        trace = _markers(some, _name("front", length), 1, style)
+        bars: dict[str, object] = {}
+        look = {"color": RED, "thickness": 1, "width": 3}
         if points.cost == "latency_ms":
             more = [point.cost_high - point.cost for point in some]
             less = [point.cost - point.cost_low for point in some]
-            trace.update(error_x={"array": more, "arrayminus": less, "color": RED, "thickness": 1, "width": 3})
+            bars["error_x"] = look | {"array": more, "arrayminus": less}
         if any(point.top1_std >= 0 for point in some):
             spread = [None if np.isnan(point.top1_std) else point.top1_std for point in some]
-            trace.update(error_y={"array": spread, "color": RED, "thickness": 1, "width": 3})
-        figure.add_trace(trace)
+            bars["error_y"] = look | {"array": spread}
+        figure.add_trace(_markers(some, _name("front", length), 1, style, **bars))
 
 
 def _add_ties(figure: go.Figure, points: TradeoffPoints, chosen: int | None) -> None:
@@ -441,9 +447,9 @@ def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
             x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
             style = {"color": GREEN if own else BLUE, "size": 9}
             style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
-            trace = go.Scatter(x=x, y=y, text=texts, yaxis="y2", name=title, hovertext=hovers, hoverinfo="text")
-            trace.update(mode="markers+text", marker=style, legendrank=10, textposition="top center")
-            figure.add_trace(trace.update(textfont={"size": 10, "color": GREY}))
+            trace = {"x": x, "y": y, "yaxis": "y2", "name": title, "hovertext": hovers, "hoverinfo": "text"}
+            written = {"text": texts, "textposition": "top center", "textfont": {"size": 10, "color": GREY}}
+            figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style, legendrank=10))
     axis = {"title": {"text": "ImageNet top1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
     figure.update_layout(yaxis2=axis | {"tickmode": "auto", "tickformat": ".0f"}, margin={"r": 56})
 
@@ -460,24 +466,44 @@ def _clear_names(places: Sequence[tuple[float, float, str]]) -> list[str]:
     return names
 
 
-def _markers(points: Sequence[Point], name: str, rank: int, style: Mapping[str, object]) -> go.Scatter:
+def _markers(
+    points: Sequence[Point], name: str, rank: int, style: Mapping[str, object], **further: object
+) -> go.Scatter:
     x, y, numbers, hovers = zip(*((p.cost, p.top1, p.number, p.hover) for p in points), strict=True)
-    trace = go.Scatter(x=x, y=y, customdata=numbers, hovertext=hovers, hoverinfo="text")
-    return trace.update(mode="markers", marker=style, name=name, legendrank=rank)
+    trace = {"x": x, "y": y, "customdata": numbers, "hovertext": hovers, "hoverinfo": "text", "mode": "markers"}
+    return go.Scatter(**(trace | further), marker=style, name=name, legendrank=rank)
 
 
-def _cloud_trace(cloud: Cloud, name: str, rank: int, style: Mapping[str, object]) -> go.Scatter | go.Scattergl:
-    # SVG for a usual study; a canvas where thousands of elements would make the page slow
+def _cloud_traces(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> list[go.Scatter | go.Heatmap]:
+    """The points; of thousands their density, and the points themselves unseen, there to be hovered over and clicked.
+
+    A point that is drawn is an element of the page, and without a graphics card a canvas is slow, too: two figures of
+    10,000 points took either way a second, with densities a fifth of it (docs/LOG.md, 2026-11-23).
+    """
+    points = {"x": cloud.cost, "y": cloud.top1, "mode": "markers", "name": name}
     if cloud.hovers is not None:
-        trace = go.Scatter(x=cloud.cost, y=cloud.top1, customdata=cloud.numbers, hovertext=cloud.hovers)
-        trace.update(hoverinfo="text")
-    else:
-        told = np.column_stack([cloud.numbers, cloud.told]).astype(np.float32)  # numbers are exact below 2**24
-        lines = [f"<b>trial %{{customdata[0]:d}}</b><br>{label('top1')} %{{y:.1f}}"]
-        lines += [f"{label(each)} %{{customdata[{at}]:.2f}}" for at, each in enumerate(TOLD, start=1)]
-        trace = go.Scattergl(x=cloud.cost, y=cloud.top1, customdata=told)
-        trace.update(hovertemplate="<br>".join(lines) + "<extra></extra>")
-    return trace.update(mode="markers", marker=style, name=name, legendrank=rank)
+        told = {"customdata": cloud.numbers, "hovertext": cloud.hovers, "hoverinfo": "text"}
+        return [go.Scatter(**points, **told, marker=style, legendrank=rank)]
+    lines = [f"<b>trial %{{customdata[0]:d}}</b><br>{label('top1')} %{{y:.1f}}"]
+    lines += [f"{label(each)} %{{customdata[{at}]:.2f}}" for at, each in enumerate(TOLD, start=1)]
+    customdata = np.column_stack([cloud.numbers, cloud.told]).astype(np.float32)  # numbers are exact below 2**24
+    told = {"customdata": customdata, "hovertemplate": "<br>".join(lines) + "<extra></extra>"}
+    unseen = dict(style) | {"maxdisplayed": 1}
+    together = {"legendgroup": name, "showlegend": False}
+    return [_density(cloud, name, rank, style), go.Scatter(**points, **told, **together, marker=unseen)]
+
+
+def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go.Heatmap:
+    """How many of the points lie in each cell, the shade by the logarithm; a cell without any stays clear."""
+    counts, x, y = np.histogram2d(cloud.cost.astype(np.float64), cloud.top1.astype(np.float64), bins=CELLS)
+    shades = np.ceil(254.5 * np.log1p(counts) / np.log1p(max(counts.max(), 1.0))).T.astype(np.uint8)  # 0 to 255
+    red, green, blue = hex_to_rgb(style["color"])
+    clear, light, dark = (f"rgba({red}, {green}, {blue}, {style['opacity'] * share:.2f})" for share in (0, 0.5, 1))
+    first = 0.5 / 255
+    cells = {"x0": (x[0] + x[1]) / 2, "dx": x[1] - x[0], "y0": (y[0] + y[1]) / 2, "dy": y[1] - y[0], "z": shades}
+    look = {"colorscale": [[0, clear], [first, clear], [first, light], [1, dark]], "zmin": 0, "zmax": 255}
+    entry = {"name": name, "legendgroup": name, "legendrank": rank, "showlegend": True}
+    return go.Heatmap(**cells, **look, **entry, showscale=False, hoverinfo="skip")
 
 
 def _place_names(points: Sequence[Point], left: float, right: float) -> tuple[list[str], list[str]]:
