@@ -44,7 +44,7 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 def show(study: load.Study) -> None:
     """The page."""
-    frame, told, trained, objectives = load.once(study, ("what no limit changes",), lambda: _unlimited(study))
+    frame, told, trained, objectives, missing = load.once(study, ("what no limit changes",), lambda: _unlimited(study))
     study, manifest = study._replace(frame=frame), study.manifest
     st.text(told)
     if trained.empty:
@@ -67,7 +67,7 @@ def show(study: load.Study) -> None:
         for caveat in _caveats(front, limits, manifest):
             st.caption(caveat)
     number = _chosen(trained, front)
-    if missing := why_no_figure(frame):
+    if missing is not None:
         st.container(border=True).text(missing)
     else:
         _show_figures(study, limits, objectives, front, number)
@@ -76,17 +76,19 @@ def show(study: load.Study) -> None:
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
-def _unlimited(study: load.Study) -> tuple[pd.DataFrame, str, pd.DataFrame, list[str]]:
-    """The study with the telling knobs alone, the study in words, its trained trials by falling top1, its objectives.
+def _unlimited(study: load.Study) -> tuple[pd.DataFrame, str, pd.DataFrame, list[str], str | None]:
+    """The study with the telling knobs alone, the study in words, its trained trials by falling top1, its objectives,
+    and why there is no figure if there is none.
 
     Of 10,000 trials with fifty knobs each row that is kept or left out costs time.
     """
     telling = _knobs(study)
     dropped = [KNOB + name for name in knob_names(study.frame) if name not in telling]
-    frame = study.frame.drop(columns=dropped).copy()  # the copy lies in one piece
+    frame = study.frame.drop(columns=dropped)
+    frame = frame.astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     objectives = measured_objectives(frame, study_objectives(study.manifest))
-    return frame, summary(frame, study.manifest), trained, objectives
+    return frame, summary(frame, study.manifest), trained, objectives, why_no_figure(frame)
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:

@@ -42,20 +42,25 @@ def within(frame: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
 
     A latency is over its limit where its whole interval is, as at the end of a search.
     """
+    return frame[keeps(frame, limits)]
+
+
+def keeps(frame: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_]:
+    """Which rows `within` gives."""
     keep = np.ones(len(frame), dtype=np.bool_)
     for name, limit in limits.items():
         values = frame[name].to_numpy(dtype=np.float64)
         if name == "latency_ms":
             values = np.fmin(values, frame["latency_low_ms"].to_numpy(dtype=np.float64))
         keep &= values <= limit
-    return frame[keep]
+    return keep
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
     """The trained trials that no other one beats, by rising madds; those lacking an objective are left out."""
-    trained = frame[frame["outcome"] == "trained"]
-    front = trained[pareto_mask(minimised(trained, objectives))]
-    return front.sort_values(["madds", "number"])
+    values = minimised(frame, objectives)
+    values[frame["outcome"].to_numpy() != "trained"] = np.nan
+    return frame[pareto_mask(values)].sort_values(["madds", "number"])
 
 
 def measured_objectives(frame: pd.DataFrame, objectives: Sequence[str]) -> list[str]:

@@ -61,8 +61,8 @@ def _hover_top1(row: Mapping[Hashable, object]) -> str:
 
 
 def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
-    published = [str(origin).startswith(("preset", "fitted")) for origin in some["origin"].tolist()]
-    return pd.Series(published, index=some.index, dtype=bool)
+    origins = some["origin"]
+    return origins.isin([origin for origin in origins.unique() if str(origin).startswith(("preset", "fitted"))])
 
 
 def published_name(row: Mapping[Hashable, object]) -> str:

@@ -26,7 +26,7 @@ from mfsearch.analysis.figures.style import (
     staircase,
 )
 from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer, training_lengths
-from mfsearch.analysis.pareto import knee, pareto_front, within
+from mfsearch.analysis.pareto import keeps, knee, pareto_front
 from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")
@@ -129,10 +129,15 @@ def tradeoff_points(
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
-    trained = frame[(frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()]
-    inside = within(trained, limits)
-    front = pareto_front(inside, objectives) if front is None else front[front[cost].notna()]
-    best = pareto_front(inside, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
+    # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
+    trained = ((frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()).to_numpy()
+    inside = trained & keeps(frame, limits)
+    judged = frame[["number", "outcome", "madds", *{"top1", cost, *objectives} - {"madds"}]][inside]
+    best = pareto_front(judged, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
+    if front is None:
+        front = frame.loc[pareto_front(judged, objectives).index]
+    front = front[front[cost].notna()]
+    off_front = ~frame.index.isin(front.index)
     knobs = telling_knobs(frame, 8) if knobs is None else knobs
     longer = trained_longer(frame)
 
@@ -140,17 +145,17 @@ def tradeoff_points(
         return _points(some, cost, colour, knobs, longer)
 
     scale = METRICS[cost].scale
-    published = trained[is_published(trained)].sort_values("top1", ascending=False)
-    numbers = set(inside["number"].tolist())
+    published = frame[trained & is_published(frame).to_numpy()].sort_values("top1", ascending=False)
+    numbers = set(judged["number"].tolist())
     step = zip((best[cost] * scale).tolist(), (best["top1"] * 100).tolist(), strict=True)
     return TradeoffPoints(
         cost=cost,
         colour=colour,
         front=points(front.sort_values(["rung", "madds", "number"])),
-        dominated=_cloud(inside[~inside.index.isin(front.index)], cost, knobs, longer),
-        beyond=_cloud(trained[~trained.index.isin(inside.index)], cost, knobs, longer),
+        dominated=_cloud(frame, inside & off_front, cost, knobs, longer),
+        beyond=_cloud(frame, trained & ~inside, cost, knobs, longer),
         published=points(published),
-        pinned=points(trained[trained["number"].isin(list(pins))]),
+        pinned=points(frame[trained & frame["number"].isin(list(pins)).to_numpy()]),
         knee=knee(front, objectives) if len(front) > 2 else None,
         ties=[
             (int(number), other)
@@ -163,7 +168,7 @@ def tradeoff_points(
         step=list(step),
         limit=limits[cost] * scale if cost in limits else None,
         elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
-        baseline=_baseline_ms(trained) if cost == "latency_ms" else None,
+        baseline=_baseline_ms(frame, trained) if cost == "latency_ms" else None,
     )
 
 
@@ -309,15 +314,18 @@ def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[s
     ]
 
 
-def _cloud(some: pd.DataFrame, cost: str, knobs: Sequence[str], longer: bool) -> Cloud:
-    told = [some[name].to_numpy(dtype=np.float64) * METRICS[name].scale for name in TOLD]
+def _cloud(frame: pd.DataFrame, rows: NDArray[np.bool_], cost: str, knobs: Sequence[str], longer: bool) -> Cloud:
+    def shown_values(name: str) -> NDArray[np.float64]:
+        return frame[name].to_numpy(dtype=np.float64)[rows] * METRICS[name].scale
+
+    count = int(rows.sum())
     return Cloud(
-        numbers=some["number"].to_numpy(dtype=np.int64),
-        cost=(some[cost].to_numpy(dtype=np.float64) * METRICS[cost].scale).astype(np.float32),
-        top1=(some["top1"].to_numpy(dtype=np.float64) * 100).astype(np.float32),
-        lengths=training_lengths(some) if longer else [""] * len(some),
-        told=np.column_stack(told).astype(np.float32),
-        hovers=[hover_html(row, knobs) for row in _records(some, knobs)] if len(some) <= HOVERED else None,
+        numbers=frame["number"].to_numpy(dtype=np.int64)[rows],
+        cost=shown_values(cost).astype(np.float32),
+        top1=shown_values("top1").astype(np.float32),
+        lengths=training_lengths(frame[["epochs_trained", "epochs", "rung"]][rows]) if longer else [""] * count,
+        told=np.column_stack([shown_values(name) for name in TOLD]).astype(np.float32),
+        hovers=[hover_html(row, knobs) for row in _records(frame[rows], knobs)] if count <= HOVERED else None,
     )
 
 
@@ -373,12 +381,12 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
     ]
 
 
-def _baseline_ms(trained: pd.DataFrame) -> float | None:
+def _baseline_ms(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> float | None:
     """What MobileNetV3-Large took, from the ratios that the trials were measured by; None where there are none."""
-    if "latency_ratio" not in trained:
+    if "latency_ratio" not in frame:
         return None
-    ratios = pd.to_numeric(trained["latency_ratio"], errors="coerce")
-    quotients = (trained["latency_ms"] / ratios).dropna()
+    ratios = pd.to_numeric(frame["latency_ratio"][rows], errors="coerce")
+    quotients = (frame["latency_ms"][rows] / ratios).dropna()
     return float(quotients.median()) if len(quotients) else None
 
 
