@@ -43,7 +43,7 @@ from mfsearch.search.study import JOURNAL, StudyReader, _read_foreign, read_mani
 
 FIRST_PAGE_LIMIT_S, INTERACTION_LIMIT_S = 3.0, 0.5  # at LIMITED trials
 LIMITED = 10_000
-REPEATS = 3
+REPEATS = 5
 PATIENCE_S = 240.0
 FIGURE = ".js-plotly-plot .main-svg"
 FLAGS = [
@@ -179,6 +179,19 @@ def measure_explorer_page(folder: Path) -> dict[str, float]:
         return measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS, server)
 
 
+def measure_bare_page() -> dict[str, float]:
+    """A page of Streamlit that holds nothing but a figure of three points: what no page of it can be faster than."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "bare.py"
+        script.write_text("import plotly.express as px, streamlit as st\nst.plotly_chart(px.scatter(x=[1, 2, 3]))\n")
+        options = [f"--server.port={port}", "--server.address=127.0.0.1", "--server.headless=true"]
+        options += ["--server.fileWatcherType=none", "--browser.gatherUsageStats=false"]
+        command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+        with served(command, f"http://127.0.0.1:{port}/_stcore/health") as server:
+            return measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS, server)
+
+
 def measure_dashboard(dashboard: Path, folder: Path) -> dict[str, Any]:
     """The page of the study in optuna-dashboard, and the data that it asks for. Reading begins with its start."""
     port = free_port()
@@ -200,6 +213,7 @@ def measure(folder: Path, dashboard: Path | None) -> dict[str, Any]:
     found: dict[str, Any] = {"trials": trials, "journal_mb": (folder / JOURNAL).stat().st_size / 1e6}
     found |= measure_reading(folder, through_optuna=not large)
     found["page"] = measure_explorer_page(folder)
+    found["bare_page"] = measure_bare_page()
     found |= measure_interactions(folder)
     if dashboard is not None and not large:
         found["dashboard"] = measure_dashboard(dashboard, folder)
@@ -227,6 +241,9 @@ def print_table(studies: list[dict[str, Any]], dashboard: Path | None) -> None:
         page = study["page"]
         print(f"  {'browser: request to first figure':<44} {page['first_s']:8.2f} s ", end="")
         print(f"(server's CPU {page['first_server_cpu_s']:.2f}), then {page['later_s']:.2f}")
+        bare = study["bare_page"]["later_s"]
+        print(f"  {'browser: a bare page of Streamlit':<44} {bare:8.2f} s, the explorer's later visits ", end="")
+        print(f"{page['later_s'] / bare:.2f} times that")
         if "dashboard" in study:
             other = study["dashboard"]
             print(f"  {'optuna-dashboard: request to first figure':<44} {other['first_s']:8.2f} s ", end="")
