@@ -1,7 +1,7 @@
 """Has the browser fetch and run plotly's code, a second of its time, while the server works on the first figure.
 
-Streamlit's page asks for that code when the first figure has arrived. Where a later Streamlit names its files or states
-otherwise, its page is served as it is.
+Streamlit's page asks for that code when the first figure has arrived. Where a later Streamlit names its files or its
+states otherwise, its page is served as it is.
 """
 
 import re
@@ -14,27 +14,32 @@ from starlette.responses import HTMLResponse
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+STATE = "data-test-connection-state"  # of the page's outermost element
 # Not before the page has asked for its content: the browser has one thread for both.
 BEGIN = """<script type="module">
-  const begin = () => document.querySelector('[data-test-connection-state="CONNECTED"]')
-    ? import("./static/js/{name}") : setTimeout(begin, 20)
-  begin()
+  const begin = tries => document.querySelector('[STATE="CONNECTED"]')
+    ? import("./static/js/NAME") : tries && setTimeout(begin, 20, tries - 1)
+  begin(500)
 </script>
 """
 
 
 def page_with_plotly() -> str | None:
-    """Streamlit's page with what has plotly's code run early; None where that code is not found."""
+    """Streamlit's page with what has plotly's code run early; None where what that takes is not found."""
     folder = Path(st.__file__).parent / "static"
-    index, found = folder / "index.html", sorted(folder.glob("static/js/PlotlyChart.*.js"))
-    if not index.is_file() or not found:
+    if not (folder / "index.html").is_file():
         return None
-    page, code = index.read_text(encoding="utf-8"), found[0]
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    scripts = [folder / name for name in re.findall(r'src="\./([^"]+\.js)"', page)]
+    code = next(folder.glob("static/js/PlotlyChart.*.js"), None)
+    if code is None or not any(STATE in script.read_text(encoding="utf-8") for script in scripts):
+        return None
     needed = [code.name, *re.findall(r'from"\./([\w.-]+\.js)"', code.read_text(encoding="utf-8"))]
-    early = [
-        f'<link rel="modulepreload" crossorigin href="./static/js/{name}">\n' for name in needed if name not in page
-    ]
-    return page.replace("</head>", "".join(early) + BEGIN.replace("{name}", code.name) + "</head>")
+    link = '<link rel="modulepreload" crossorigin href="./static/js/{}">\n'
+    early = [link.format(name) for name in needed if name not in page]
+    return page.replace(
+        "</head>", "".join(early) + BEGIN.replace("STATE", STATE).replace("NAME", code.name) + "</head>"
+    )
 
 
 class EarlyPlotly:

@@ -17,6 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from mfsearch.explore import CONFIG, HOSTS
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
 if TYPE_CHECKING:
     from app.early import EarlyPlotly
 else:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,11 +42,23 @@ SHOWN = {
 BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a region
 
 
+class Fixed(NamedTuple):
+    """What no limit changes, made once for all visitors: nobody may assign to the frames. frame: with the telling
+    knobs alone; trained: by falling top1."""
+
+    frame: pd.DataFrame
+    trained: pd.DataFrame
+    objectives: list[str]
+    summary: str
+    why_no_figure: str | None
+
+
 def show(study: load.Study) -> None:
     """The page."""
-    frame, told, trained, objectives, missing = load.once(study, ("what no limit changes",), lambda: _unlimited(study))
+    fixed = load.once(study, ("what no limit changes",), lambda: _fixed(study))
+    frame, trained, objectives = fixed.frame, fixed.trained, fixed.objectives
     study, manifest = study._replace(frame=frame), study.manifest
-    st.text(told)
+    st.text(fixed.summary)
     if trained.empty:
         st.container(border=True).text(why_no_front(frame))
         return
@@ -67,8 +79,8 @@ def show(study: load.Study) -> None:
         for caveat in _caveats(front, limits, manifest):
             st.caption(caveat)
     number = _chosen(trained, front)
-    if missing is not None:
-        st.container(border=True).text(missing)
+    if fixed.why_no_figure is not None:
+        st.container(border=True).text(fixed.why_no_figure)
     else:
         _show_figures(study, limits, objectives, front, number)
     if len(front):
@@ -76,19 +88,14 @@ def show(study: load.Study) -> None:
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
-def _unlimited(study: load.Study) -> tuple[pd.DataFrame, str, pd.DataFrame, list[str], str | None]:
-    """The study with the telling knobs alone, the study in words, its trained trials by falling top1, its objectives,
-    and why there is no figure if there is none.
-
-    Of 10,000 trials with fifty knobs each row that is kept or left out costs time.
-    """
+def _fixed(study: load.Study) -> Fixed:
     telling = _knobs(study)
+    # Rows are copied with all their columns, and texts are compared one by one: with 10,000 trials both cost.
     dropped = [KNOB + name for name in knob_names(study.frame) if name not in telling]
-    frame = study.frame.drop(columns=dropped)
-    frame = frame.astype({"outcome": "category"})
+    frame = study.frame.drop(columns=dropped).astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     objectives = measured_objectives(frame, study_objectives(study.manifest))
-    return frame, summary(frame, study.manifest), trained, objectives, why_no_figure(frame)
+    return Fixed(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
@@ -172,8 +179,7 @@ def _show_figures(
     points: list[TradeoffPoints] = []
     for cost, other in (costs, costs[::-1]):
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
-        with_front = partial(tradeoff_points, frame, cost, objectives, limits, front=front)
-        points.append(with_front(colour=of, pins=pins, knobs=knobs))
+        points.append(tradeoff_points(frame, cost, objectives, limits, front=front, colour=of, pins=pins, knobs=knobs))
     if "space" in on:
         st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
@@ -214,7 +220,7 @@ def _choose_in_figure(key: str, cost: str) -> None:
     # Published systems stand in the figure too, and are no trials.
     if points := [point for point in selection["points"] if point.get("customdata") is not None]:
         told = points[0]["customdata"]  # of thousands of trials a number and metrics, which come back by index
-        state.choose(int(told["0"] if isinstance(told, dict) else told))
+        state.choose(int(told["0"] if isinstance(told, dict) else np.ravel(told)[0]))
 
 
 def _knobs(study: load.Study) -> list[str]:

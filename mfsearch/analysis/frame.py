@@ -126,8 +126,8 @@ def confidence_rows(frame: pd.DataFrame, objectives: Sequence[str] = ()) -> list
 def training_lengths(frame: pd.DataFrame) -> list[str]:
     """How long each trial was trained, against the short training: "1x", "3x"; as `shown_training`, without seeds."""
     longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
-    lengths = longer.where(frame["epochs"] > 0).fillna(1.0).round(1).tolist()
-    names = {length: f"{length:g}x" for length in set(lengths)}
+    lengths = longer.where(frame["epochs"] > 0).fillna(1.0).tolist()
+    names = {length: f"{round(length, 1):g}x" for length in set(lengths)}
     return [names[length] for length in lengths]
 
 

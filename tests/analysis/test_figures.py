@@ -1,13 +1,15 @@
 import math
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 
 from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
-from mfsearch.analysis.figures.style import figure_html, hover_html
+from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.pareto import pareto_front
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
@@ -194,6 +196,38 @@ def test_of_thousands_of_trials_the_density_is_drawn_and_each_tells_its_metrics(
     assert cloud.customdata[5][0] == points.dominated.numbers[5] == 6
     assert cloud.customdata[5][1] == pytest.approx(100.000006)
     assert np.isnan(cloud.customdata[5][2])
+
+
+def test_the_density_stays_within_bounds_where_all_lie_in_one_place_or_one_lies_nowhere() -> None:
+    rows = [row(number, 0.5, 100_000_000, latency_ms=5.0) for number in range(1500)]
+    rows.append(row(1500, 0.9, 90_000_000, latency_ms=4.0))
+    rows[7]["latency_ms"] = math.inf
+    for cost in ("madds", "latency_ms"):
+        points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"])
+        (density,) = [trace for trace in draw_tradeoff(points).data if trace.type == "heatmap"]
+        assert sorted(np.unique(density.z).tolist()) == [0, 255]
+        assert int((density.z == 255).sum()) == 1
+
+
+def test_a_front_given_serves_where_all_its_members_have_the_cost() -> None:
+    rows = [row(0, 0.50, 100_000_000, latency_ms=5.0), row(1, 0.55, 90_000_000), row(2, 0.40, 95_000_000)]
+    rows[2]["latency_ms"] = 4.0
+    frame = study_frame(rows)
+    front = pareto_front(frame, ["top1", "madds"])
+    assert front["number"].tolist() == [1]
+    by_madds, by_latency = (
+        tradeoff_points(frame, cost, ["top1", "madds"], front=front) for cost in ("madds", "latency_ms")
+    )
+    assert [point.number for point in by_madds.front] == [1]
+    assert [point.number for point in by_latency.front] == [2, 0]
+
+
+def test_every_figure_keeps_room_for_its_ticks() -> None:
+    figure = finish(go.Figure(go.Scatter(x=[1], y=[1])), 300)
+    for axis in ("xaxis", "yaxis"):
+        assert figure.layout.template.layout[axis].automargin is True
+    assert figure.layout.template.layout.autotypenumbers == "strict"
+    assert figure.layout.template.layout.font.color == GREY
 
 
 def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover() -> None:

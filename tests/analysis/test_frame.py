@@ -39,7 +39,10 @@ def test_what_is_missing_is_nan_or_none() -> None:
     assert frame["reason"][0] is None
 
 
-@pytest.mark.parametrize("rows", [[], failed(2), [row(0)], study(), longer_study()])
+ODD = row(0, epochs=20.0, stages=[stage(1, 0, 0.5) | {"epochs": 23.0}])  # 1.15, which numpy rounds up
+
+
+@pytest.mark.parametrize("rows", [[], failed(2), [row(0)], study(), longer_study(), [ODD]])
 def test_lengths_are_those_of_each_row(rows: list[dict[str, object]]) -> None:
     frame = study_frame(rows)
     assert training_lengths(frame) == [shown_training(each).partition(",")[0] for each in rows]

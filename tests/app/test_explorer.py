@@ -1,4 +1,5 @@
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -294,6 +295,12 @@ def test_the_page_has_plotly_code_run_early_where_streamlit_has_it(
         *re.findall(r'src="\./([^"]+)"', page),
     }
     monkeypatch.setattr("streamlit.__file__", str(tmp_path / "__init__.py"))
+    assert page_with_plotly() is None
+    shutil.copytree(folder, tmp_path / "static")
+    assert page_with_plotly() == page
+    for name in re.findall(r'src="\./([^"]+)"', page):
+        script = tmp_path / "static" / name
+        script.write_text(script.read_text().replace("data-test-connection-state", "data-state"))
     assert page_with_plotly() is None
 
 

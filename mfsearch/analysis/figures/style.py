@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
@@ -83,7 +84,7 @@ def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colo
 
 AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8}
 # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
-TEMPLATE = go.layout.Template(
+TEMPLATE = go.layout.Template(plotly.io.templates["plotly"]).update(
     layout={
         "font": {"color": GREY, "size": 13, "family": "system-ui, sans-serif"},
         "paper_bgcolor": "rgba(0,0,0,0)",

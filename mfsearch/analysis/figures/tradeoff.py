@@ -123,8 +123,9 @@ def tradeoff_points(
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. The staircase looks at this cost alone, so with three objectives a trial on the
-    front may lie below it: it is there for its other cost. `front`: where the caller has it already. `colour`: a metric
-    that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
+    front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits,
+    where the caller has it; where a member of it lacks this cost, the front is that of the trials that have it.
+    `colour`: a metric that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
@@ -132,11 +133,10 @@ def tradeoff_points(
     # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
     trained = ((frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()).to_numpy()
     inside = trained & keeps(frame, limits)
-    judged = frame[["number", "outcome", "madds", *{"top1", cost, *objectives} - {"madds"}]][inside]
+    judged = frame[["number", "outcome", *{"top1", "madds", cost, *objectives}]][inside]
     best = pareto_front(judged, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
-    if front is None:
+    if front is None or front[cost].isna().any():
         front = frame.loc[pareto_front(judged, objectives).index]
-    front = front[front[cost].notna()]
     off_front = ~frame.index.isin(front.index)
     knobs = telling_knobs(frame, 8) if knobs is None else knobs
     longer = trained_longer(frame)
@@ -484,6 +484,7 @@ def _markers(
 
 def _cloud_traces(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> list[go.Scatter | go.Heatmap]:
     """The points; of thousands their density, and the points themselves unseen, there to be hovered over and clicked.
+    The cells of a density stay what they are when one zooms in.
 
     A point that is drawn is an element of the page, and without a graphics card a canvas is slow, too: two figures of
     10,000 points took either way a second, with densities a fifth of it (docs/LOG.md, 2026-11-23).
@@ -496,14 +497,16 @@ def _cloud_traces(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) 
     lines += [f"{label(each)} %{{customdata[{at}]:.2f}}" for at, each in enumerate(TOLD, start=1)]
     customdata = np.column_stack([cloud.numbers, cloud.told]).astype(np.float32)  # numbers are exact below 2**24
     told = {"customdata": customdata, "hovertemplate": "<br>".join(lines) + "<extra></extra>"}
-    unseen = dict(style) | {"maxdisplayed": 1}
+    unseen = dict(style) | {"maxdisplayed": 1, "opacity": 0}  # one is the least that plotly draws
     together = {"legendgroup": name, "showlegend": False}
     return [_density(cloud, name, rank, style), go.Scatter(**points, **told, **together, marker=unseen)]
 
 
 def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go.Heatmap:
     """How many of the points lie in each cell, the shade by the logarithm; a cell without any stays clear."""
-    counts, x, y = np.histogram2d(cloud.cost.astype(np.float64), cloud.top1.astype(np.float64), bins=CELLS)
+    finite = np.isfinite(cloud.cost) & np.isfinite(cloud.top1)
+    cost, top1 = cloud.cost[finite].astype(np.float64), cloud.top1[finite].astype(np.float64)
+    counts, x, y = np.histogram2d(cost, top1, bins=CELLS)
     shades = np.ceil(254.5 * np.log1p(counts) / np.log1p(max(counts.max(), 1.0))).T.astype(np.uint8)  # 0 to 255
     red, green, blue = hex_to_rgb(style["color"])
     clear, light, dark = (f"rgba({red}, {green}, {blue}, {style['opacity'] * share:.2f})" for share in (0, 0.5, 1))
