@@ -108,6 +108,9 @@ def main() -> None:
     if not any(path.parent == args.results for path in paths.values()) and args.study is None:
         st.caption(f"There is no study in {args.results} yet: these come with mfsearch. `mfsearch run` makes one.")
     load.offer_new_trials(study)
+    asked = st.query_params.get("trial")
+    if asked is not None and state.trial(study.frame["number"].tolist()) is None:
+        st.text(f"This link is for trial {asked}, which is not in this study.")
     page = PAGES[slug or "front"]
     st.header(page.question)
     page.show(study)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.confidence import shown_probability, shown_training
+from mfsearch.analysis.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.analysis.frame import OUTCOMES, noise_sentence, shown, shown_top1, trained_longer
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def trial_card(study: "load.Study", row: Row) -> None:
         if not np.isnan(row["front_probability"]):
             st.metric("on the front", shown_probability(row["front_probability"]), width="content")
         if row["tied_with"]:
-            st.metric("tied with", row["tied_with"], width="content")
+            st.metric("tied with", shown_ties(row["tied_with"]), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
             if np.isnan(row[name]) and name != "latency_ms":
                 continue

@@ -74,10 +74,12 @@ def format_madds(madds: float) -> str:
 
 
 def format_seconds(seconds: float) -> str:
-    """`42s`, `3m 05s`, `1h 02m`."""
+    """`42s`, `3m 05s`, `1h 02m`, `3d 07h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    if whole < 3 * 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"

@@ -114,6 +114,7 @@ def test_madds_are_shown_with_at_most_four_digits(madds: int, text: str) -> None
         (3599.6, "1h 00m"),
         (3725, "1h 02m"),
         (90_000, "25h 00m"),
+        (280_000, "3d 05h"),
     ],
 )
 def test_times_are_shown_in_their_two_largest_units(seconds: float, text: str) -> None:

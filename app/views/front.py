@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from mfsearch.analysis.confidence import shown_ties
 from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, noise_sentence, shown, shown_top1, telling_knobs
@@ -131,7 +132,7 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
         rival = published.iloc[0]
         found += f" The best of the published networks, {_plain(rival['origin'])}, has {_top1(rival)}."
     if best["tied_with"]:
-        found += f" No dearer, and top1 cannot tell it apart: {best['tied_with']}."
+        found += f" No dearer, and top1 cannot tell it apart: {shown_ties(best['tied_with'])}."
     return found
 
 
@@ -237,12 +238,12 @@ def _show_table(front: pd.DataFrame, study: load.Study, objectives: list[str]) -
     table = table.assign(mark=["knee" if number == balanced else "" for number in front["number"]])
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
     if front["top1_std"].notna().any():
-        table = table.assign(**{"± over seeds": front["top1_std"] * METRICS["top1"].scale})
+        spread = [shown_top1(0.0, std).partition("± ")[2].removesuffix(" %") for std in front["top1_std"]]
+        table = table.assign(**{"± over seeds": spread})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
     formats = {label(name): st.column_config.NumberColumn(format=f"%.{METRICS[name].digits}f") for name in metrics}
-    formats["± over seeds"] = st.column_config.NumberColumn(format=f"%.{METRICS['top1'].digits}f")
     st.dataframe(
         table,
         key="front",

@@ -55,7 +55,7 @@ def show(study: load.Study) -> None:
     st.code(str(study.manifest.get("command") or "not recorded"), language="bash", wrap_lines=True)
 
     st.subheader("This page as a link")
-    base = str(st.context.url or "http://127.0.0.1:8501/").partition("?")[0]
+    base = str(st.context.url or "http://127.0.0.1:8501/").partition("?")[0].rstrip("/") + "/"
     st.code(
         f"{base}?{urlencode({'study': study.path.resolve().name} | dict(st.query_params.items()))}",
         language=None,

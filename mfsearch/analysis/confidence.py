@@ -68,6 +68,13 @@ def shown_probability(share: float) -> str:
     return "< 1 %" if share < 0.01 else "> 99 %" if share > 0.99 else f"{share:.0%}".replace("%", " %")
 
 
+def shown_ties(tied: object) -> str:
+    """The five nearest of a frame's `tied_with`, and how many more: "4, 7", "4, 7, 9, 1, 2 and 80 more"."""
+    numbers = str(tied).split(", ")
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return ", ".join(numbers[:5]) + more
+
+
 def shown_noise(rows: Sequence[Row]) -> str | None:
     """A sentence on where the probabilities come from, or why there are none; None where all trainings were short."""
     longer = {

@@ -13,6 +13,7 @@ from mfsearch.analysis.confidence import (
     pooled_noise,
     shown_noise,
     shown_probability,
+    shown_ties,
     shown_training,
     student_t,
     ties,
@@ -266,3 +267,9 @@ def test_large_studies_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> 
         found = front_probability(rows, OBJECTIVES, KNOWN)
         assert found == front_probability(rows, OBJECTIVES, KNOWN, draws=draws)
         assert {round(share * draws, 6) % 1 for share in found.values()} == {0.0}
+
+
+def test_many_ties_are_told_by_the_nearest() -> None:
+    assert shown_ties("4") == "4"
+    assert shown_ties("4, 7, 9, 1, 2") == "4, 7, 9, 1, 2"
+    assert shown_ties("4, 7, 9, 1, 2, 3, 8") == "4, 7, 9, 1, 2 and 2 more"

@@ -225,7 +225,7 @@ def test_a_front_given_serves_where_all_its_members_have_the_cost() -> None:
 def test_every_figure_keeps_room_for_its_ticks() -> None:
     figure = finish(go.Figure(go.Scatter(x=[1], y=[1])), 300)
     for axis in ("xaxis", "yaxis"):
-        assert figure.layout.template.layout[axis].automargin is True
+        assert figure.layout[axis].automargin is True
     assert figure.layout.template.layout.autotypenumbers == "strict"
     assert figure.layout.template.layout.font.color == GREY
 

@@ -190,6 +190,15 @@ def test_of_thousands_of_trials_any_is_chosen_by_a_click(tmp_path: Path) -> None
         settle(page)
         page.get_by_role("heading", name=f"Trial {number}", exact=True).wait_for()
         assert f"trial={number}" in page.url
+
+        # A member of the front is what one points at, however many lie beside it.
+        number = page.evaluate("""() => {
+          const {data} = document.querySelector(".st-key-figure-madds .js-plotly-plot");
+          return data.find(trace => trace.name === "published, trained here").customdata[0];
+        }""")
+        page.mouse.click(*page.evaluate(PLACE, ["figure-madds", number]))
+        settle(page)
+        page.get_by_role("heading", name=f"Trial {number}", exact=True).wait_for()
         browser.close()
 
 

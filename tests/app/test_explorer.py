@@ -329,3 +329,9 @@ def test_a_study_of_short_trainings_has_no_words_on_seeds(explorer: Explorer) ->
     explorer.add("flowers", study())
     app = explorer.open()
     assert "tied with" not in app.dataframe[0].value.columns
+
+
+def test_a_link_to_a_trial_that_is_not_there_says_so(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    assert "This link is for trial 999, which is not in this study." in texts(explorer.open(trial="999"))
+    assert "This link is for" not in texts(explorer.open(trial="1"))

@@ -11,7 +11,7 @@ import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from mfsearch.analysis.confidence import shown_probability, shown_training
+from mfsearch.analysis.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.analysis.frame import (
     KNOB,
     METRICS,
@@ -57,7 +57,7 @@ def _hover_top1(row: Mapping[Hashable, object]) -> str:
     if not np.isnan(share := number(row["front_probability"])):
         text += f"<br>on the front with probability {escape(shown_probability(share))}"
     if row["tied_with"]:
-        text += f"<br>tied with {row['tied_with']}"
+        text += f"<br>tied with {shown_ties(row['tied_with'])}"
     return f"top1 {text}"
 
 
@@ -82,7 +82,7 @@ def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colo
     return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line=line, name=name, legendrank=rank)
 
 
-AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8}
+AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8, "automargin": True}
 # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
 TEMPLATE = go.layout.Template(plotly.io.templates["plotly"]).update(
     layout={

@@ -243,6 +243,10 @@ def draw_tradeoff(
             rug = {"x": x, "y": [float(tops.min())] * len(x), "customdata": numbers, "mode": "markers", "marker": style}
             seen = {"name": name, "legendrank": 9, "visible": True if untrained else "legendonly"}
             figure.add_trace(go.Scatter(**rug, **seen, hovertext=hovers, hoverinfo="text"))
+    if named:
+        # Of what lies within 3 pixels plotly takes the smaller marker, not the upper one: these are as small as any.
+        unseen = {"color": BLUE, "size": 6, "opacity": 0}
+        figure.add_trace(_markers(named, "targets", 12, unseen, showlegend=False))
     if elsewhere:
         _add_elsewhere(figure, [mark for mark in points.elsewhere if left - pad <= mark.cost <= right + pad])
     if points.baseline is not None and points.baseline <= right + pad:
