@@ -1,13 +1,15 @@
-"""Starts the explorer's server and reads the first study meanwhile, so that the first visitor need not wait for it.
+"""Starts the explorer's server, which answers once the first study is read: no visitor waits for that.
 
 Its arguments are the port and those of `explorer.py`; `mfsearch explore` gives them.
 """
 
 import argparse
+import asyncio
 import contextlib
 import logging
 import sys
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +47,17 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     given, own = parser.parse_known_args()
     sys.argv[1:] = own  # the page reads them
-    threading.Thread(target=prepare, args=(own,), daemon=True).start()
+    reading = threading.Thread(target=prepare, args=(own,), daemon=True)
+    reading.start()
+
+    @contextlib.asynccontextmanager
+    async def once_read(_: st.App) -> AsyncIterator[None]:
+        await asyncio.to_thread(reading.join)
+        yield
+
     # Streamlit checks hosts where it sends data; the page without data is for these hosts alone, too.
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(EarlyPlotly)]
-    app = st.App(Path(__file__).resolve().with_name("explorer.py"), middleware=middleware)
+    app = st.App(Path(__file__).resolve().with_name("explorer.py"), lifespan=once_read, middleware=middleware)
     app.run(config=CONFIG | {"server.port": given.port})
 
 

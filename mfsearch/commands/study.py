@@ -5,6 +5,8 @@ import json
 import signal
 import socket
 import subprocess
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +104,9 @@ def explore(args: argparse.Namespace) -> int:
         own = args.study in list_studies(args.results)
         use = args.results if own or come_along is None or args.study not in list_studies(come_along) else come_along
         study = find_study(args.study, use)
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", args.port)) == 0:
-            raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
+    if _listens(args.port):
+        raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
     command = explore_command(study, args.results, args.port)
-    print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
     server = subprocess.Popen(command)
     ended = False
 
@@ -117,5 +117,25 @@ def explore(args: argparse.Namespace) -> int:
 
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, end)
+    print("reading the study: the address follows", flush=True)
+    while server.poll() is None and not _is_ready(args.port):
+        time.sleep(0.05)
+    if server.poll() is None:
+        print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
     code = server.wait()
     return 0 if ended else code
+
+
+def _is_ready(port: int) -> bool:
+    """Whether the explorer answers; it listens before, and lets who asks wait."""
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=60).close()
+    except OSError:
+        return False
+    return True
+
+
+def _listens(port: int) -> bool:
+    """Whether anything listens on the port of this machine."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -178,16 +179,18 @@ def test_of_thousands_of_trials_any_is_chosen_by_a_click(tmp_path: Path) -> None
         page.goto(address)
         page.wait_for_selector(".js-plotly-plot .heatmaplayer image", timeout=60_000)
         settle(page)
-        # The one furthest to the lower right stands alone.
+        # Of those that lie within three pixels, the one that is chosen is the one that was told of.
         number = page.evaluate("""() => {
-          const {x, y, customdata} = document.querySelector(".st-key-figure-madds .js-plotly-plot")._fullData
-            .find(trace => trace.type === "scatter" && trace.name === "dominated");
-          const span = values => Math.max(...values) - Math.min(...values);
-          const away = Array.from(x, (_, at) => x[at] / span(x) - y[at] / span(y));
-          return customdata[away.indexOf(Math.max(...away))][0];
+          const {_fullData} = document.querySelector(".st-key-figure-madds .js-plotly-plot");
+          return _fullData.find(trace => trace.type === "scatter" && trace.name === "dominated").customdata[1000][0];
         }""")
-        page.mouse.click(*page.evaluate(PLACE, ["figure-madds", number]))
+        x, y = page.evaluate(PLACE, ["figure-madds", number])
+        page.mouse.move(x, y)
+        page.wait_for_selector(".st-key-figure-madds .hovertext")
+        told = page.locator(".st-key-figure-madds .hovertext").text_content() or ""
+        page.mouse.click(x, y)
         settle(page)
+        number = int(re.findall(r"trial (\d+)", told)[0])
         page.get_by_role("heading", name=f"Trial {number}", exact=True).wait_for()
         assert f"trial={number}" in page.url
 
