@@ -4,16 +4,15 @@ optuna-dashboard on the same journal.
     python benchmarks/explorer.py [--trials 10000 100000] [--dashboard PATH/TO/optuna-dashboard] [--json]
 
 Studies are made up by `benchmarks/simulated_study.py` with seed 0, or taken from `--studies FOLDER` where they lie from
-an earlier run. First page: from the browser's request to the first figure drawn, the server started anew and no study
-read yet. Interaction: what the server does from the event to the last element, by AppTest in one process. CPU seconds
-stand beside the wall, as other work on the machine stretches only the latter. For the browser: `pip install playwright`
-and Chromium at /usr/bin/chromium, or its path in CHROMIUM.
+an earlier run. First page: from the browser's request to the first figure drawn, as soon as the server, started anew,
+has read the study and answers; beside it a page of Streamlit that holds nothing but a figure of three points.
+Interaction: what the server does from the event to the last element, by AppTest in one process. CPU seconds stand
+beside the wall, as other work on the machine stretches only the latter. For the browser: `pip install playwright` and
+Chromium at /usr/bin/chromium, or its path in CHROMIUM.
 
-2026-11-23, AMD EPYC, two cores, nothing else running, 10,000 trials (93 MB): read in 0.87 s (by Optuna 4.36), frame
-0.43, probabilities 0.73, asking for more 0.0002; an interaction 0.50 to 0.60 and 0.47 to 0.49 (limit 0.5); first figure
-6.6 s after the request where the server had just been started, 5.0 on a later visit (limit 3, not kept: the browser,
-without a GPU, takes most of it), optuna-dashboard 2.0 and 2.7 after 201 MB of JSON. 100,000 trials: CPU seconds 12.2,
-6.3 and 9.2.
+2026-11-23, AMD EPYC, two cores, no GPU, nothing else running, 10,000 trials (93 MB): read in 0.83 s (by Optuna 4.68),
+frame 0.38, probabilities 0.63, asking for more 0.0002; an interaction 0.24 and 0.27 (limit 0.5); PAGEFIGURES
+optuna-dashboard 2.3 and then 4.4 after 201 MB of JSON. 100,000 trials: CPU seconds 12.2, 6.3 and 9.2.
 """
 
 import argparse
@@ -175,8 +174,10 @@ def measure_browser(url: str, visits: int, server: int) -> dict[str, float]:
 
 def measure_explorer_page(folder: Path) -> dict[str, float]:
     port = free_port()
+    start = time.perf_counter()
     with served(explore_command(folder, folder.parent, port), f"http://127.0.0.1:{port}/_stcore/health") as server:
-        return measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS, server)
+        ready = time.perf_counter() - start
+        return {"start_s": ready, **measure_browser(f"http://127.0.0.1:{port}/", 1 + REPEATS, server)}
 
 
 def measure_bare_page() -> dict[str, float]:
@@ -240,7 +241,8 @@ def print_table(studies: list[dict[str, Any]], dashboard: Path | None) -> None:
                 print(f"  {name:<44} {study[key]['wall_s']:8.3f} s (CPU {study[key]['cpu_s']:.3f})")
         page = study["page"]
         print(f"  {'browser: request to first figure':<44} {page['first_s']:8.2f} s ", end="")
-        print(f"(server's CPU {page['first_server_cpu_s']:.2f}), then {page['later_s']:.2f}")
+        print(f"(server's CPU {page['first_server_cpu_s']:.2f}), then {page['later_s']:.2f}; ", end="")
+        print(f"the server answers after {page['start_s']:.1f}")
         bare = study["bare_page"]["later_s"]
         print(f"  {'browser: a bare page of Streamlit':<44} {bare:8.2f} s, the explorer's later visits ", end="")
         print(f"{page['later_s'] / bare:.2f} times that")

@@ -238,8 +238,8 @@ def _show_table(front: pd.DataFrame, study: load.Study, objectives: list[str]) -
     table = table.assign(mark=["knee" if number == balanced else "" for number in front["number"]])
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
     if front["top1_std"].notna().any():
-        spread = [shown_top1(0.0, std).partition("± ")[2].removesuffix(" %") for std in front["top1_std"]]
-        table = table.assign(**{"± over seeds": spread})
+        spread = front["top1_std"] * METRICS["top1"].scale
+        table = table.assign(**{"± over seeds": ["" if np.isnan(each) else f"{each:.1f}" for each in spread]})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})

@@ -1,12 +1,12 @@
 """show and explore: commands about a study."""
 
 import argparse
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +128,14 @@ def explore(args: argparse.Namespace) -> int:
 
 def _is_ready(port: int) -> bool:
     """Whether the explorer answers; it listens before, and lets who asks wait."""
+    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # unlike urllib's by no proxy
     try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=60).close()
-    except OSError:
+        asked.request("GET", "/_stcore/health")
+        return asked.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
         return False
-    return True
+    finally:
+        asked.close()
 
 
 def _listens(port: int) -> bool:
