@@ -12,8 +12,8 @@ Chromium at /usr/bin/chromium, or its path in CHROMIUM.
 
 2026-11-23, AMD EPYC, two cores, no GPU, nothing else running, 10,000 trials (93 MB): read in 0.83 s (by Optuna 4.68),
 frame 0.38, probabilities 0.63, asking for more 0.0002; an interaction 0.24 and 0.27 (limit 0.5); the page 2.99 s after
-the request (limit 3; in a slower hour 3.68 and 3.93, not kept), a bare page of Streamlit 2.47 (2.66), optuna-dashboard 2.3 and then 4.4 after 201 MB of JSON. 100,000
-trials: CPU seconds 12.2, 6.3 and 9.2.
+the request (limit 3; in a slower hour 3.68 and 3.93, not kept), a bare page of Streamlit 2.47 (2.66), optuna-dashboard
+2.3 and then 4.4 after 201 MB of JSON. 100,000 trials: CPU seconds 12.2, 6.3 and 9.2.
 """
 
 import argparse
