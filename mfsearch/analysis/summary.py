@@ -31,12 +31,17 @@ def study_front(frame: pd.DataFrame, manifest: Mapping[str, object]) -> pd.DataF
 
 def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """The trained trials that have both a top1 and the metric `name`: those that a figure of the two can show."""
-    return frame[_have(frame, name)]
+    return frame[comparable(frame, name)]
+
+
+def comparable(frame: pd.DataFrame, name: str) -> "pd.Series[bool]":
+    """Which rows `compared` gives."""
+    return (frame["outcome"] == "trained") & frame["top1"].notna() & frame[name].notna()
 
 
 def second_cost(frame: pd.DataFrame) -> str:
     """The cost to show beside madds: latency_ms if it was measured, else num_params."""
-    return "latency_ms" if _have(frame, "latency_ms").any() else "num_params"
+    return "latency_ms" if comparable(frame, "latency_ms").any() else "num_params"
 
 
 def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
@@ -117,17 +122,13 @@ def why_no_front(frame: pd.DataFrame) -> str:
 
 def why_no_figure(frame: pd.DataFrame) -> str | None:
     """Why a figure would show nothing; None where there are two points to compare."""
-    points = int(_have(frame, "madds").sum())
+    points = int(comparable(frame, "madds").sum())
     return None if points >= 2 else f"{counted(points, 'trained trial')} with a top1 so far: a figure needs two."
 
 
 def counted(count: int, noun: str) -> str:
     """ "1 trial", "1,200 trials"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _have(frame: pd.DataFrame, name: str) -> "pd.Series[bool]":
-    return (frame["outcome"] == "trained") & frame["top1"].notna() & frame[name].notna()
 
 
 def _budget(manifest: Mapping[str, object], end: str) -> object:

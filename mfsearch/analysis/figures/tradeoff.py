@@ -27,6 +27,7 @@ from mfsearch.analysis.figures.style import (
 )
 from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer, training_lengths
 from mfsearch.analysis.pareto import keeps, knee, pareto_front
+from mfsearch.analysis.summary import comparable
 from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")
@@ -131,7 +132,7 @@ def tradeoff_points(
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
     # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
-    trained = ((frame["outcome"] == "trained") & frame["top1"].notna() & frame[cost].notna()).to_numpy()
+    trained = comparable(frame, cost).to_numpy()
     inside = trained & keeps(frame, limits)
     judged = frame[["number", "outcome", *{"top1", "madds", cost, *objectives}]][inside]
     best = pareto_front(judged, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
