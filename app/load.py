@@ -11,15 +11,15 @@ import pandas as pd
 import streamlit as st
 
 from mfsearch import explore
-from mfsearch.analysis import compare
-from mfsearch.analysis.compare import Cheaper
 from mfsearch.analysis.frame import study_frame, with_confidence
-from mfsearch.analysis.pareto import measured_objectives
-from mfsearch.analysis.parts import StudyRates, fit_study
-from mfsearch.analysis.summary import counted, study_objectives
+from mfsearch.analysis.front import compare
+from mfsearch.analysis.front.compare import Cheaper
+from mfsearch.analysis.front.cut import measured_objectives
+from mfsearch.analysis.front.summary import counted, study_objectives
+from mfsearch.analysis.latency.by_part import StudyRates, fit_study
 
 if TYPE_CHECKING:
-    from mfsearch.search.study import Seen, StudyReader
+    from mfsearch.study.ledger import Seen, StudyReader
 
 T = TypeVar("T")
 POLL_S = 5.0  # how often a page asks whether a search has finished more trials
@@ -45,7 +45,7 @@ def study_paths(results: Path, given: str | None) -> dict[str, Path]:
 
     ValueError if there is no study of the given name or path.
     """
-    from mfsearch.search.study import find_study, list_studies, read_manifest
+    from mfsearch.study.ledger import find_study, list_studies, read_manifest
 
     found = {} if given is None else {(path := find_study(given, results)).resolve().name: path}
     found |= {name: results / name for name in list_studies(results) if name not in found}
@@ -92,13 +92,13 @@ def places(study: Study) -> list[Path]:
 
 
 def nearest_cheaper(study: Study, number: int) -> Cheaper | None:
-    """The nearest trial that costs less: see `mfsearch.analysis.compare`."""
+    """The nearest trial that costs less: see `mfsearch.analysis.front.compare`."""
     return _cheaper(study.path, study.seen, number)
 
 
 def is_being_written(study: Study) -> bool | None:
     """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
-    from mfsearch.search import study as studies
+    from mfsearch.study import ledger as studies
 
     return studies.is_being_written(study.path)
 
@@ -135,7 +135,7 @@ class _Watched(NamedTuple):
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
 def _watch(path: Path) -> _Watched:
-    from mfsearch.search.study import StudyReader
+    from mfsearch.study.ledger import StudyReader
 
     return _Watched(StudyReader(path), Lock())
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.analysis.frame import OUTCOMES, noise_sentence, shown, shown_top1, trained_longer
+from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
 
 if TYPE_CHECKING:
     from app import load, state

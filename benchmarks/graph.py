@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from mfsearch.cost.breakdown import measure_breakdown
-from mfsearch.cost.latency import MIN_VALUES, LatencyMeter
+from mfsearch.cost.meter import MIN_VALUES, LatencyMeter
 from mfsearch.cost.onnx_export import count_nodes, export_onnx, trace_onnx
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS

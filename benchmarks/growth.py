@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
 from mfsearch.model import MobileFormer

@@ -24,7 +24,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from mfsearch.search.rungs import Rungs, next_final, standing
-from mfsearch.search.study import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
+from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
 
 SPACE = Path(__file__).parents[1] / "tests" / "tiny_space.yaml"
 TRIALS, STUDY = 10, "s"

@@ -44,7 +44,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.busy import busy_processes
-from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
 

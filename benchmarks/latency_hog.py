@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.busy import busy_processes
-from mfsearch.cost.latency import Latency, LatencyMeter
+from mfsearch.cost.meter import Latency, LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M

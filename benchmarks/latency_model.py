@@ -51,7 +51,6 @@ import numpy as np
 import onnxruntime
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import LatencyMeter
 from mfsearch.cost.latency_model import (
     NOISE,
     WITHIN,
@@ -65,6 +64,7 @@ from mfsearch.cost.latency_model import (
     unmeasured,
 )
 from mfsearch.cost.madds import count_costs
+from mfsearch.cost.meter import LatencyMeter
 from mfsearch.space import find_space
 from mfsearch.space.solve import fit
 

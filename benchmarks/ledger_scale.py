@@ -19,12 +19,12 @@ from typing import Any
 
 from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.search.front import front_numbers
+from mfsearch.search.loop import proposed
 from mfsearch.search.proposal import Proposal, Proposer
-from mfsearch.search.run import proposed
 from mfsearch.search.rungs import Rungs, merged, standing, stop_rule, told
 from mfsearch.search.settings import SAMPLERS
-from mfsearch.search.study import Ledger, read_trials, write_json
 from mfsearch.space import find_space
+from mfsearch.study.ledger import Ledger, read_trials, write_json
 from mfsearch.units import parse_budget
 
 RESUMED, LONG = 1000, 5000  # trials

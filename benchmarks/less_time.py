@@ -17,17 +17,17 @@ from typing import Any
 
 import torch
 
-from mfsearch.analysis.twins import paired_effect
+from mfsearch.analysis.knobs.twin_pairs import paired_effect
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import LatencyMeter
 from mfsearch.cost.madds import count_madds
+from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.model import MobileFormer
 from mfsearch.presets import preset
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.configs import find_config
-from mfsearch.search.study import read_trials
 from mfsearch.search.trainings import Task, run_tasks
+from mfsearch.study.configs import find_config
+from mfsearch.study.ledger import read_trials
 
 
 def chosen(study: Path, limit_ms: float, top: int) -> dict[str, MobileFormerConfig]:

@@ -37,7 +37,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from mfsearch.analysis.pareto import hypervolume
+from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.search.proposal import TARGET, Proposer

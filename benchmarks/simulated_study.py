@@ -24,12 +24,12 @@ import numpy as np
 from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.pareto import pareto_mask
 from mfsearch.presets import PRESETS
-from mfsearch.search.read_journal import LATENCY, STAGE
 from mfsearch.search.rungs import short_row
 from mfsearch.search.samplers.ground import Candidate, Ground
-from mfsearch.search.study import JOURNAL, MANIFEST, write_json
 from mfsearch.space import find_space
 from mfsearch.space.solve import Sized
+from mfsearch.study.journal import LATENCY, STAGE
+from mfsearch.study.ledger import JOURNAL, MANIFEST, write_json
 from mfsearch.units import parse_budget
 
 SPACE, BUDGET, OBJECTIVES = "mobile_former", "20M..150M", ["top1", "madds", "latency_ms"]

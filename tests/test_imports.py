@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a file imports its own layer and those before it, inside functions too. `space` stands after
 # `cost`, because the width is solved with the closed-form count.
 LAYERS = [
-    *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto"),
+    *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto", "study"),
     *("search", "analysis", "export", "train", "explore", "commands", "cli", "__main__"),
 ]
-HOME = {"optuna": "mfsearch/search", "plotly": "mfsearch/analysis", "streamlit": "app"}
+HOME = {"optuna": "mfsearch", "plotly": "mfsearch/analysis", "streamlit": "app"}
 
 
 def sources(folder: str) -> list[Path]:

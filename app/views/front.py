@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.confidence import shown_ties
 from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, noise_sentence, shown, shown_top1, telling_knobs
-from mfsearch.analysis.pareto import knee, measured_objectives, pareto_front, within
-from mfsearch.analysis.region import brush_text, parse_brush, search_command
-from mfsearch.analysis.summary import (
+from mfsearch.analysis.front.confidence import shown_ties
+from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
+from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
+from mfsearch.analysis.front.summary import (
     compared,
     confidence_columns,
     second_cost,

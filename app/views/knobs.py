@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
     import load
     import parts
-from mfsearch.analysis.figures.knobs import (
+from mfsearch.analysis.figures.effects import (
     draw_parallel,
     draw_shares,
     draw_slices,
@@ -23,7 +23,9 @@ from mfsearch.analysis.figures.knobs import (
     twin_dots,
 )
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.importance import (
+from mfsearch.analysis.front.cut import measured_objectives
+from mfsearch.analysis.front.summary import compared, counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.knobs.importance import (
     REACH,
     Coded,
     KnobShare,
@@ -36,10 +38,8 @@ from mfsearch.analysis.importance import (
     shares_note,
     width_note,
 )
-from mfsearch.analysis.kept_latency import passport_differences, passport_text
-from mfsearch.analysis.pareto import measured_objectives
-from mfsearch.analysis.summary import compared, counted, study_limits, study_objectives, why_no_front
-from mfsearch.analysis.twins import TwinReport, read_twins, twin_folders, twins_note
+from mfsearch.analysis.knobs.twin_pairs import TwinReport, read_twins, twin_folders, twins_note
+from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
 
 NAMES = {
     "top1": "top1 after the short training",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mfsearch.analysis.figures.latency import (
+from mfsearch.analysis.figures.latency_bars import (
     draw_against_madds,
     draw_parts,
     draw_predictions,
@@ -16,7 +16,8 @@ from mfsearch.analysis.figures.latency import (
     resolution_lines,
 )
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.kept_latency import (
+from mfsearch.analysis.front.summary import counted, study_front, study_limits, why_no_front
+from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
     BY_SIZE,
     KeptRow,
@@ -30,7 +31,7 @@ from mfsearch.analysis.kept_latency import (
     read_kept,
     setting_in_words,
 )
-from mfsearch.analysis.milliseconds import (
+from mfsearch.analysis.latency.milliseconds import (
     Timed,
     correlation_in_words,
     disturbed_in_words,
@@ -40,7 +41,6 @@ from mfsearch.analysis.milliseconds import (
     turned_down,
     twice_in_words,
 )
-from mfsearch.analysis.summary import counted, study_front, study_limits, why_no_front
 
 if TYPE_CHECKING:
     from app import load, parts, state

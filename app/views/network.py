@@ -9,12 +9,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.compare import CHEAPER, Cheaper, nearest_published, read_network
-from mfsearch.analysis.figures.network import BAR_METRICS, PREDICTED, draw_parts, part_bars
+from mfsearch.analysis.figures.curves import curve_lines, draw_curves
+from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.figures.training import curve_lines, draw_curves
 from mfsearch.analysis.frame import METRICS, label, shown
-from mfsearch.analysis.kept_latency import (
+from mfsearch.analysis.front.compare import CHEAPER, Cheaper, nearest_published, read_network
+from mfsearch.analysis.front.side_by_side import block_table, knob_table, metric_table, shown_prediction
+from mfsearch.analysis.front.summary import study_front, why_no_front
+from mfsearch.analysis.latency.by_part import StudyRates, part_costs, predicted_parts, rates_line
+from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
     PARTS,
     by_passport,
@@ -25,9 +28,6 @@ from mfsearch.analysis.kept_latency import (
     read_kept,
     scaled_in_words,
 )
-from mfsearch.analysis.parts import StudyRates, part_costs, predicted_parts, rates_line
-from mfsearch.analysis.side_by_side import block_table, knob_table, metric_table, shown_prediction
-from mfsearch.analysis.summary import study_front, why_no_front
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import PRESETS

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from mfsearch.analysis.figures.history import (
+from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.trajectories import (
     AXES,
     draw_history,
     draw_proposers,
@@ -20,8 +21,16 @@ from mfsearch.analysis.figures.history import (
     median_line,
     speed_points,
 )
-from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.history import (
+from mfsearch.analysis.front.outcomes import (
+    asked_trainings,
+    clock,
+    grouped_reasons,
+    proposers,
+    spent_on_training,
+    time_in_words,
+)
+from mfsearch.analysis.front.summary import counted, study_front, study_objectives, why_no_front
+from mfsearch.analysis.front.trajectory import (
     CONTROL,
     TRAINED,
     comparison,
@@ -32,16 +41,7 @@ from mfsearch.analysis.history import (
     study_history,
     without_top1_below_band,
 )
-from mfsearch.analysis.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
-from mfsearch.analysis.outcomes import (
-    asked_trainings,
-    clock,
-    grouped_reasons,
-    proposers,
-    spent_on_training,
-    time_in_words,
-)
-from mfsearch.analysis.summary import counted, study_front, study_objectives, why_no_front
+from mfsearch.analysis.latency.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
 from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _show_time(study: load.Study) -> None:
 
 def _other_manifests(study: load.Study) -> Mapping[str, tuple[Path, Mapping[str, object]]]:
     """The studies to compare with, by name: those of the results folder and those beside this one."""
-    from mfsearch.search.study import list_studies, read_manifest
+    from mfsearch.study.ledger import list_studies, read_manifest
 
     found: dict[str, tuple[Path, Mapping[str, object]]] = {}
     for folder in dict.fromkeys([study.path.parent, study.results]):

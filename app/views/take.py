@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mfsearch.analysis.command import given_options
 from mfsearch.analysis.frame import shown, shown_top1
-from mfsearch.analysis.summary import compared, counted, study_front, why_no_front
-from mfsearch.analysis.table import trials_csv
+from mfsearch.analysis.front.command import given_options
+from mfsearch.analysis.front.summary import compared, counted, study_front, why_no_front
+from mfsearch.analysis.front.table import trials_csv
 from mfsearch.config import MobileFormerConfig
 
 if TYPE_CHECKING:

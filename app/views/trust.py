@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 else:
     import load
     import parts
-from mfsearch.analysis.figures.calibration import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.frame import noise_sentence
-from mfsearch.analysis.trust import (
+from mfsearch.analysis.ranking.trust import (
     PLACES,
     Reading,
     by_fit,
@@ -28,7 +28,7 @@ from mfsearch.analysis.trust import (
     study_reading,
     verdict,
 )
-from mfsearch.search.calibrated import GROUPS
+from mfsearch.search.calibration_file import GROUPS
 
 
 def show(study: load.Study) -> None:

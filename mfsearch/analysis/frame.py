@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.confidence import confidence, longest, shown_noise
-from mfsearch.analysis.variance import group_codes, shares_between
+from mfsearch.analysis.front.confidence import confidence, longest, shown_noise
+from mfsearch.analysis.knobs.variance import group_codes, shares_between
 
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
 KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mfsearch.analysis.calibration import TARGETS, calibration_figures
-from mfsearch.analysis.readings import NAMES
+from mfsearch.analysis.ranking.readings import NAMES
+from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
 from mfsearch.commands.network import deployed_space
 from mfsearch.commands.run import _check_device, _recipe
-from mfsearch.search.calibrate import TRAININGS, Calibration, calibration_folder, run_calibration
-from mfsearch.search.calibrated import CALIBRATION
-from mfsearch.search.study import write_json
+from mfsearch.search.calibration import TRAININGS, Calibration, calibration_folder, run_calibration
+from mfsearch.search.calibration_file import CALIBRATION
 from mfsearch.search.trainings import Record, Task, read_trainings
 from mfsearch.space import find_space
+from mfsearch.study.ledger import write_json
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
 ENOUGH = 16  # networks

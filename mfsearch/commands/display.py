@@ -11,12 +11,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mfsearch.analysis.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
+from mfsearch.analysis.front.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
 from mfsearch.search.front import front_numbers, over_limit, without_weights
 from mfsearch.search.progress import Progress
 from mfsearch.search.rungs import Rungs, short_row
 from mfsearch.search.screen import screen_line
-from mfsearch.search.study import WEIGHTS
+from mfsearch.study.ledger import WEIGHTS
 from mfsearch.units import format_madds, format_seconds
 
 LINES_LIVE = 8  # members of the front in the live panel

@@ -10,7 +10,7 @@ from typing import Any
 from mfsearch.commands.network import deployed
 from mfsearch.data import ImageData
 from mfsearch.export.bundle import Written, check_new, of_bundle, write_bundle
-from mfsearch.export.manifest import ARCH, MANIFEST
+from mfsearch.export.bundle_manifest import ARCH, MANIFEST
 from mfsearch.export.origin import Origin, of_config, of_trial
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.search.settings import without_password
@@ -43,8 +43,8 @@ def export(args: argparse.Namespace) -> int:
 
 def _origins(args: argparse.Namespace) -> dict[str, Origin]:
     """The networks that are asked for, by the folder of each under --to."""
-    from mfsearch.search.configs import find_config
-    from mfsearch.search.study import find_study, list_studies
+    from mfsearch.study.configs import find_config
+    from mfsearch.study.ledger import find_study, list_studies
 
     ways = [name for name in ("trial", "knee", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
@@ -81,9 +81,9 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
 def _chosen(folder: Path, *, front: bool) -> list[int]:
     """The numbers of the front, or its most balanced one alone."""
     from mfsearch.analysis.frame import study_frame
-    from mfsearch.analysis.pareto import knee, measured_objectives
+    from mfsearch.analysis.front.cut import knee, measured_objectives
     from mfsearch.search.front import front_numbers
-    from mfsearch.search.study import read_manifest, read_trials
+    from mfsearch.study.ledger import read_manifest, read_trials
 
     rows, objectives = read_trials(folder), read_manifest(folder)["objectives"]
     numbers = front_numbers(rows, objectives)

@@ -12,7 +12,7 @@ def kept(results: Path, name: str, *, quiet: bool) -> Iterator[list[dict[str, ob
 
     quiet: say nothing on standard output. A failure to write is one line on standard error and nothing more.
     """
-    from mfsearch.analysis.kept_latency import FOLDER, append_lines
+    from mfsearch.analysis.latency.kept_latency import FOLDER, append_lines
 
     lines: list[dict[str, object]] = []
     try:

@@ -16,7 +16,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.units import format_madds, parse_budget, parse_seconds
 
 if TYPE_CHECKING:
-    from mfsearch.cost.latency import LatencyMeter
+    from mfsearch.cost.meter import LatencyMeter
 
 DRAWS = 1000
 
@@ -39,7 +39,7 @@ def deployed_space(space: SearchSpace, args: argparse.Namespace) -> SearchSpace:
 
 def describe(args: argparse.Namespace) -> int:
     """Print the paper's table of a network and its exact costs, per part and per place."""
-    from mfsearch.search.configs import find_config
+    from mfsearch.study.configs import find_config
 
     config = deployed(find_config(args.config, args.results), args)
     costs = count_costs(config)
@@ -88,20 +88,20 @@ def latency(args: argparse.Namespace) -> int:
     """Measure networks, in ONNX Runtime beside the reference network or by a user's runner, and print milliseconds."""
     import torch
 
-    from mfsearch.analysis.kept_latency import BREAKDOWN, kept_line
+    from mfsearch.analysis.latency.kept_latency import BREAKDOWN, kept_line
     from mfsearch.commands.keep import kept
     from mfsearch.cost.breakdown import measure_breakdown
-    from mfsearch.cost.latency import LatencyMeter
+    from mfsearch.cost.meter import LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
     from mfsearch.model import MobileFormer
-    from mfsearch.search.configs import find_config
+    from mfsearch.study.configs import find_config
 
     configs = {name: deployed(find_config(name, args.results), args) for name in args.configs}
     runner = runner_of(args)
     _check_options(args)
     sides = None
     if args.resolutions is not None:
-        from mfsearch.commands.resolutions import parse_sides, print_resolutions
+        from mfsearch.commands.latency_by_size import parse_sides, print_resolutions
 
         sides = parse_sides(args.resolutions)
     torch.set_num_threads(1)
@@ -132,7 +132,7 @@ def latency(args: argparse.Namespace) -> int:
                     if not args.json:
                         print(_breakdown_lines(row["breakdown"]), flush=True)
                 if args.int8:
-                    from mfsearch.commands.int8 import int8_columns, shown_agreement
+                    from mfsearch.commands.latency_int8 import int8_columns, shown_agreement
 
                     row["int8"] = int8_columns(name, config, path, meter, args)
                     if not args.json:

@@ -17,8 +17,8 @@ from mfsearch.commands.network import deployed_space, runner_of
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.search.rungs import Rungs
 from mfsearch.search.settings import Settings
-from mfsearch.search.study import MANIFEST, REPORT, check_name, find_study
 from mfsearch.space import find_space
+from mfsearch.study.ledger import MANIFEST, REPORT, check_name, find_study
 from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
 
 DEFAULT_TRIALS = 30
@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
         print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
+    from mfsearch.search.loop import run_search
     from mfsearch.search.progress import Limits
-    from mfsearch.search.run import run_search
 
     _check_device(settings.device)
     seconds = None if args.time is None else parse_seconds(args.time)
@@ -140,7 +140,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     """Propose and count, train nothing: is the space reachable, how fast are proposals, how long would it take?"""
     from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
-    from mfsearch.search.study import read_trials
+    from mfsearch.study.ledger import read_trials
 
     check_reachable(settings.space, settings.budget)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
@@ -195,7 +195,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
 def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> Path | None:
     """The study's page; a full disk costs the page, not the run."""
     from mfsearch.analysis.frame import study_frame
-    from mfsearch.analysis.report import write_report
+    from mfsearch.analysis.front.report import write_report
 
     path = folder / REPORT
     try:

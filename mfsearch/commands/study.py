@@ -15,9 +15,9 @@ from mfsearch.units import Budget
 
 def show(args: argparse.Namespace) -> int:
     """Print the front of a study, or all its trials."""
-    from mfsearch.analysis.confidence import shown_training
+    from mfsearch.analysis.front.confidence import shown_training
     from mfsearch.commands.display import print_front, top1_percent
-    from mfsearch.search.study import find_study, list_studies, read_manifest, read_trials
+    from mfsearch.study.ledger import find_study, list_studies, read_manifest, read_trials
 
     name = args.study
     if name is None:
@@ -53,7 +53,7 @@ def show(args: argparse.Namespace) -> int:
 
 def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
-    from mfsearch.analysis.confidence import training_noise
+    from mfsearch.analysis.front.confidence import training_noise
     from mfsearch.search.front import front_numbers
     from mfsearch.search.settings import without_password
 
@@ -79,7 +79,7 @@ def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Pat
 
 
 def _confidence_by_number(rows: list[dict[str, Any]], objectives: list[str]) -> dict[int, dict[str, Any]]:
-    from mfsearch.analysis.confidence import confidence
+    from mfsearch.analysis.front.confidence import confidence
 
     return {number: sure._asdict() for number, sure in confidence(rows, objectives).items()}
 
@@ -94,7 +94,7 @@ def _without_curves(row: dict[str, Any]) -> dict[str, Any]:
 def explore(args: argparse.Namespace) -> int:
     """Open the Streamlit explorer on 127.0.0.1 until Ctrl-C."""
     from mfsearch.explore import committed_results, explore_command
-    from mfsearch.search.study import find_study, list_studies
+    from mfsearch.study.ledger import find_study, list_studies
 
     if not 1 <= args.port <= 65535:
         raise ValueError(f"--port must be 1 to 65535, got {args.port}")

@@ -16,14 +16,14 @@ from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.train.files import EpochRow
-    from mfsearch.train.run import Begun
+    from mfsearch.train.fit import Begun
     from mfsearch.train.training import Training
 
 
 def train(args: argparse.Namespace) -> int:
     """Train a bundle's network in full and put the weights into it; the same command again goes on."""
-    from mfsearch.export.manifest import INT8, PTE
-    from mfsearch.train.run import Request, Watcher, train_bundle
+    from mfsearch.export.bundle_manifest import INT8, PTE
+    from mfsearch.train.fit import Request, Watcher, train_bundle
 
     if not math.isfinite(args.checkpoint_minutes) or args.checkpoint_minutes <= 0:
         raise ValueError(f"--checkpoint-minutes must be above 0, got {args.checkpoint_minutes:g}")

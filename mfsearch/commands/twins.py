@@ -12,16 +12,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mfsearch.analysis.twins import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
+from mfsearch.analysis.knobs.twin_pairs import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
 from mfsearch.commands.network import deployed
 from mfsearch.commands.run import _check_device, _recipe
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs, count_madds
-from mfsearch.search.configs import find_config
 from mfsearch.search.settings import versions
-from mfsearch.search.study import check_name, locked, write_json
 from mfsearch.search.trainings import Record, Task, run_tasks
-from mfsearch.search.twins import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
+from mfsearch.search.twin_networks import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
+from mfsearch.study.configs import find_config
+from mfsearch.study.ledger import check_name, locked, write_json
 from mfsearch.units import format_madds, format_seconds
 
 FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"
@@ -273,7 +273,7 @@ def _measure(parent: MobileFormerConfig, built: Sequence[Twin], folder: Path, *,
     """
     import torch
 
-    from mfsearch.cost.latency import LatencyMeter
+    from mfsearch.cost.meter import LatencyMeter
     from mfsearch.cost.onnx_export import ExportError, export_onnx
     from mfsearch.model import MobileFormer
 

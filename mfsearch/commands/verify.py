@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mfsearch.export.verify import FAILED, Check, verify_all
+from mfsearch.export.check import FAILED, Check, verify_all
 
 
 def verify(args: argparse.Namespace) -> int:

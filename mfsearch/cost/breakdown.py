@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from mfsearch.cost.latency import open_session, pinned
 from mfsearch.cost.madds import PART_NAMES
+from mfsearch.cost.meter import open_session, pinned
 from mfsearch.cost.onnx_writer import OnnxWriter
 
 PARTS = PART_NAMES

@@ -27,9 +27,7 @@ from typing import IO, Any, NamedTuple
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data import ImageData
-from mfsearch.export.card import write_card
-from mfsearch.export.executorch import check_installed, write_pte
-from mfsearch.export.manifest import (
+from mfsearch.export.bundle_manifest import (
     ARCH,
     CARD,
     FILES,
@@ -47,7 +45,11 @@ from mfsearch.export.manifest import (
     write_json,
     write_manifest,
 )
-from mfsearch.export.network import (
+from mfsearch.export.card import write_card
+from mfsearch.export.executorch import check_installed, write_pte
+from mfsearch.export.origin import Origin, of_trial
+from mfsearch.export.replacing import finish_replacing, new_files
+from mfsearch.export.source import (
     check_fit,
     costs_of,
     measured_here,
@@ -58,10 +60,8 @@ from mfsearch.export.network import (
     write_int8,
     write_network,
 )
-from mfsearch.export.origin import Origin, of_trial
-from mfsearch.export.replacing import finish_replacing, new_files
 from mfsearch.export.standalone import GENERATOR
-from mfsearch.export.training import load_training, recommended_training, save_training
+from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
 
 PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")

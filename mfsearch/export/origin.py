@@ -9,11 +9,11 @@ from typing import Any
 from mfsearch.config import MobileFormerConfig
 from mfsearch.data import KNOWN_DATA, DataError
 from mfsearch.export.standalone import Normalisation
-from mfsearch.export.training import recommended_training
+from mfsearch.export.train_yaml import recommended_training
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.front import front_numbers
 from mfsearch.search.settings import without_password
-from mfsearch.search.study import WEIGHTS, read_manifest, read_trials
+from mfsearch.study.ledger import WEIGHTS, read_manifest, read_trials
 
 LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "latency_disturbed")
 PROXY = ("top1", "top1_std", "top1_short", "score", "rung", "epochs", "train_seconds", "device", "finished")

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from mfsearch.export.manifest import FILES, INT8, MANIFEST, PTE
+from mfsearch.export.bundle_manifest import FILES, INT8, MANIFEST, PTE
 
 UNFINISHED, WHOLE = ".new-files.part", ".new-files"
 

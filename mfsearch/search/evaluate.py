@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.madds import count_madds
+from mfsearch.cost.meter import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
@@ -29,7 +29,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
 from mfsearch.search.rungs import READINGS, Rungs, Stop
-from mfsearch.search.study import DiskError, write_json
+from mfsearch.study.ledger import DiskError, write_json
 
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency import LatencyMeter
+from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.search.evaluate import latency_columns, measure_in_full
 from mfsearch.search.front import front_in_search, over_limit
 from mfsearch.search.progress import Progress, Watcher
 from mfsearch.search.rungs import measured_again
-from mfsearch.search.study import Ledger
+from mfsearch.study.ledger import Ledger
 
 
 def measure_front(

@@ -25,8 +25,8 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.search.processes import deaf_to_interrupts, interruptible, serve_parent
 from mfsearch.search.settings import versions
-from mfsearch.search.study import DiskError, locked
 from mfsearch.search.workers import MAX_START_FAILURES, WorkerError
+from mfsearch.study.ledger import DiskError, locked
 
 SCHEMA = 1
 CHECKPOINTS = "checkpoints"

@@ -23,6 +23,7 @@ from mfsearch.data import DataError
 from mfsearch.model import MobileFormer
 from mfsearch.train import parts
 from mfsearch.train.batches import Order, eval_loader, train_loader
+from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import seed_draws
 from mfsearch.train.files import (
     BEST,
@@ -36,8 +37,7 @@ from mfsearch.train.files import (
     write_weights,
 )
 from mfsearch.train.images import TrainingImages
-from mfsearch.train.processes import Processes
-from mfsearch.train.settings import Settings
+from mfsearch.train.options import Settings
 from mfsearch.train.teacher import Teacher, distilled
 
 LOOK_EVERY = 8  # steps on a GPU, where asking for the loss makes it wait

@@ -4,12 +4,12 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mfsearch.analysis.figures.latency import draw_resolutions, resolution_lines
+from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
+from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.figures.training import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.frame import study_frame, with_confidence
-from mfsearch.analysis.pareto import pareto_front
+from mfsearch.analysis.front.cut import pareto_front
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from mfsearch.analysis.confidence import confidence, shown_training
 from mfsearch.analysis.frame import (
     COLUMNS,
     METRICS,
@@ -15,6 +14,7 @@ from mfsearch.analysis.frame import (
     telling_knobs,
     training_lengths,
 )
+from mfsearch.analysis.front.confidence import confidence, shown_training
 from mfsearch.search.rungs import merged
 from tests.analysis.rows import failed, longer_study, row, stage, study
 

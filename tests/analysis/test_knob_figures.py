@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from mfsearch.analysis.figures.calibration import draw_forest, draw_short_long, forest, short_long
-from mfsearch.analysis.figures.knobs import (
+from mfsearch.analysis.figures.effects import (
     NOT_USED,
     draw_parallel,
     draw_shares,
@@ -19,9 +18,12 @@ from mfsearch.analysis.figures.knobs import (
     slice_groups,
     twin_dots,
 )
+from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.frame import study_frame
-from mfsearch.analysis.importance import KnobShare, code_knobs
-from mfsearch.analysis.trust import (
+from mfsearch.analysis.knobs.importance import KnobShare, code_knobs
+from mfsearch.analysis.knobs.twin_pairs import Effect, TwinRow, read_twins, twin_folders, twins_note
+from mfsearch.analysis.knobs.variance import Share
+from mfsearch.analysis.ranking.trust import (
     Reading,
     calibrate_command,
     differences,
@@ -31,9 +33,7 @@ from mfsearch.analysis.trust import (
     study_reading,
     verdict,
 )
-from mfsearch.analysis.twins import Effect, TwinRow, read_twins, twin_folders, twins_note
-from mfsearch.analysis.variance import Share
-from mfsearch.search.calibrated import GROUPS
+from mfsearch.search.calibration_file import GROUPS
 from tests.analysis.rows import MARKUP, row
 
 RESULTS = Path(__file__).parents[2] / "results"

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mfsearch.analysis.kept_latency import append_lines, passport_id, read_kept
+from mfsearch.analysis.latency.kept_latency import append_lines, passport_id, read_kept
+from tests.analysis.latency.test_kept_latency import PASSPORT, line, with_parts
+from tests.analysis.latency.test_milliseconds import again, predicted, timed
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-from tests.analysis.test_kept_latency import PASSPORT, line, with_parts
-from tests.analysis.test_milliseconds import again, predicted, timed
 from tests.app.explorer import REFERENCE, Explorer, texts
 
 

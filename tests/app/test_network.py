@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from mfsearch.analysis.kept_latency import append_lines, kept_line
+from mfsearch.analysis.latency.kept_latency import append_lines, kept_line
 from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS

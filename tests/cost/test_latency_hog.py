@@ -3,8 +3,8 @@
 import dataclasses
 
 from benchmarks.latency_hog import report_of
-from mfsearch.cost.latency import Latency, Round, summarise
-from tests.cost.test_latency import PASSPORT
+from mfsearch.cost.meter import Latency, Round, summarise
+from tests.cost.test_meter import PASSPORT
 
 
 def measured(ratio: float, low: float, high: float, *, disturbed: bool = False) -> Latency:

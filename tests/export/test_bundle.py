@@ -29,15 +29,15 @@ from mfsearch.export.bundle import (
     trial_zip,
     write_bundle,
 )
+from mfsearch.export.bundle_manifest import FILES, write_manifest
+from mfsearch.export.bundle_manifest import read_manifest as read_bundle_manifest
 from mfsearch.export.card import fenced, plain
-from mfsearch.export.manifest import FILES, write_manifest
-from mfsearch.export.manifest import read_manifest as read_bundle_manifest
+from mfsearch.export.check import verify_bundle, wrong_files
 from mfsearch.export.origin import of_config, of_trial
-from mfsearch.export.verify import verify_bundle, wrong_files
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M
 from mfsearch.search.front import front_numbers
-from mfsearch.search.study import WEIGHTS, read_manifest, read_trials
+from mfsearch.study.ledger import WEIGHTS, read_manifest, read_trials
 from tests.export.bundles import ROOT, content, python, small_bundle, trained_weights
 from tests.random_configs import SMALL, random_config
 

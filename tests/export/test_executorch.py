@@ -7,11 +7,11 @@ import pytest
 from mfsearch import cli
 from mfsearch.config import BlockConfig
 from mfsearch.export.bundle import read_bundle, replace_weights, write_bundle
+from mfsearch.export.check import Check, verify_bundle
 from mfsearch.export.executorch import check_installed
 from mfsearch.export.origin import of_config
-from mfsearch.export.verify import Check, verify_bundle
 from tests.export.bundles import small_bundle, trained_weights
-from tests.export.test_verify import sealed
+from tests.export.test_check import sealed
 from tests.random_configs import SMALL
 
 INSTALLED = importlib.util.find_spec("executorch") is not None

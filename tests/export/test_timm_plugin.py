@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from mfsearch.config import MobileFormerConfig
 from mfsearch.export import timm_plugin
 from mfsearch.export.timm_keys import KEYS
-from mfsearch.export.training import load_training, recommended_training, save_training
+from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M, PRESETS
 from tests.random_configs import SMALL, random_config

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kills import STUDY, command, faults_of, outcome, run_killed, run_undisturbed, unfinished
-from mfsearch.search.study import JOURNAL, read_trials
+from mfsearch.study.ledger import JOURNAL, read_trials
 
 TRIALS = 4
 

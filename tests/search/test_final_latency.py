@@ -15,8 +15,8 @@ from mfsearch.cost.runner import Runner
 from mfsearch.search.evaluate import latency_columns, measure_in_full
 from mfsearch.search.front import contenders, front_in_search, front_numbers
 from mfsearch.search.rungs import Rungs, as_searched, measured_again, short_row, standing, told
-from mfsearch.search.study import WEIGHTS, read_trials
-from tests.search.test_run import arguments
+from mfsearch.study.ledger import WEIGHTS, read_trials
+from tests.search.test_loop import arguments
 
 OBJECTIVES = ["top1", "madds", "latency_ms"]
 

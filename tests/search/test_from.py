@@ -8,8 +8,8 @@ import pytest
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
-from mfsearch.search.study import read_manifest, read_trials
-from tests.search.test_run import arguments
+from mfsearch.study.ledger import read_manifest, read_trials
+from tests.search.test_loop import arguments
 
 
 def test_a_study_begins_with_the_best_networks_of_another_fitted_to_its_budget(

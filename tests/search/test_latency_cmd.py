@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from mfsearch.analysis.kept_latency import read_kept
+from mfsearch.analysis.latency.kept_latency import read_kept
 from mfsearch.cli import main
-from mfsearch.commands.resolutions import parse_sides
-from mfsearch.search.study import MANIFEST, read_manifest, read_trials
-from tests.search.test_run import arguments
+from mfsearch.commands.latency_by_size import parse_sides
+from mfsearch.study.ledger import MANIFEST, read_manifest, read_trials
+from tests.search.test_loop import arguments
 
 # Says 2 ms on the device named in a file, fails once after as many calls as that says, and logs its begin and its end.
 PHONE = """

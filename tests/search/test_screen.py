@@ -12,15 +12,15 @@ import pytest
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import MIN_MEASURED, RATES, count_work
+from mfsearch.search.loop import RUNNING, proposed
 from mfsearch.search.proposal import Proposal, Proposer
-from mfsearch.search.run import RUNNING, proposed
 from mfsearch.search.screen import LatencyScreen, screen_line
-from mfsearch.search.study import read_trials
 from mfsearch.search.workers import Event
 from mfsearch.space import find_space
+from mfsearch.study.ledger import read_trials
 from mfsearch.units import parse_budget
+from tests.search.test_loop import PretendPool, arguments, pretended
 from tests.search.test_proposal import first, tiny
-from tests.search.test_run import PretendPool, arguments, pretended
 
 __all__ = ["pretended"]  # a fixture
 
@@ -161,13 +161,13 @@ def test_a_pending_proposal_goes_on_with_the_prediction_it_was_made_with(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers, killed while both hold a proposal with a prediction: made anew the first would have another one."""
-    monkeypatch.setattr("mfsearch.search.run.WorkerPool", TimedPool)
+    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", TimedPool)
     found = []
     for name in ("whole", "killed"):
         command = arguments(image_folder, tmp_path / name, *limited(), "--workers", "2", "--trials", "16")
         if name == "killed":
             with monkeypatch.context() as patched:
-                patched.setattr("mfsearch.search.run.WorkerPool", KilledPool)
+                patched.setattr("mfsearch.search.loop.WorkerPool", KilledPool)
                 with pytest.raises(Killed):
                     main(command)
             pending = json.loads((tmp_path / name / "s" / RUNNING).read_text())
@@ -189,7 +189,7 @@ def test_a_pending_proposal_goes_on_with_the_prediction_it_was_made_with(
 def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mfsearch.search.run.WorkerPool", TimedPool)
+    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", TimedPool)
     found = []
     for name, stops in (("whole", ("12",)), ("in_two", ("6", "12"))):
         for trials in stops:

@@ -17,12 +17,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mfsearch.config import HeadConfig
-from mfsearch.export.training import recommended_training
+from mfsearch.export.train_yaml import recommended_training
+from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from mfsearch.train.images import TrainingImages, load_images
-from mfsearch.train.processes import Processes
-from mfsearch.train.settings import make_settings
+from mfsearch.train.options import make_settings
 from mfsearch.train.training import Stop, Training, TrainingError
 from tests.train.conftest import CHANGES, TINY
 

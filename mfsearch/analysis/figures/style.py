@@ -11,13 +11,13 @@ import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from mfsearch.analysis.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.analysis.frame import (
     KNOB,
     METRICS,
     shown,
     shown_top1,
 )
+from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
 
 # Okabe and Ito's palette, told apart with any colour vision; without its black and yellow, which vanish on one ground.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"

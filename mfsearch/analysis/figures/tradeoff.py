@@ -10,7 +10,6 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.colors import hex_to_rgb, sample_colorscale
 
-from mfsearch.analysis.confidence import shown_training
 from mfsearch.analysis.figures.style import (
     BLUE,
     GREEN,
@@ -26,8 +25,9 @@ from mfsearch.analysis.figures.style import (
     staircase,
 )
 from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer, training_lengths
-from mfsearch.analysis.pareto import keeps, knee, pareto_front
-from mfsearch.analysis.summary import comparable
+from mfsearch.analysis.front.confidence import shown_training
+from mfsearch.analysis.front.cut import keeps, knee, pareto_front
+from mfsearch.analysis.front.summary import comparable
 from mfsearch.references import PUBLISHED, Reference
 
 COSTS = ("madds", "latency_ms", "num_params")

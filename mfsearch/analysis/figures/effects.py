@@ -1,0 +1,346 @@
+"""Knobs: what goes with each, one looked at closely, trials as lines across all, and twins side by side."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.colors import hex_to_rgb
+from plotly.subplots import make_subplots
+
+from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
+from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
+from mfsearch.analysis.frame import METRICS, label, short_top1, shown
+from mfsearch.analysis.front.cut import pareto_front, within
+from mfsearch.analysis.knobs.importance import Coded, KnobShare, shown_value
+from mfsearch.analysis.knobs.twin_pairs import TwinReport
+
+NOT_USED = "not used"
+MOST_LINES = 400
+BINS = 12  # shades of a coloured metric
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+
+class ShareDots(NamedTuple):
+    """Shares of a measure in percent, the largest first: of knobs above chance, of the others, and what chance stays
+    under for each knob."""
+
+    above: list[Dot]
+    others: list[Dot]
+    chance: list[tuple[str, float]]
+
+
+class SliceGroup(NamedTuple):
+    """The trials that have one value of a knob: numbers, and the metric of each in the unit of its axis."""
+
+    value: str
+    numbers: list[int]
+    metric: list[float]
+    hovers: list[str]
+
+
+class Axis(NamedTuple):
+    """A line of parallel coordinates: its places from 0 to 1 and what stands there."""
+
+    name: str
+    places: list[float]
+    texts: list[str]
+
+
+class TrialLine(NamedTuple):
+    """A trial across all axes. places: from 0 to 1, one an axis; shade: of its colour, 0 to 1."""
+
+    number: int
+    places: list[float]
+    shade: float
+    on_front: bool
+    hover: str
+
+
+class ParallelLines(NamedTuple):
+    """Parallel coordinates. of: how many trials there are to draw; colour: the metric, low and high: its ends."""
+
+    axes: list[Axis]
+    lines: list[TrialLine]
+    of: int
+    colour: str
+    low: float
+    high: float
+
+
+def share_dots(shares: Sequence[KnobShare], most: int = 16) -> ShareDots:
+    """The `most` largest shares."""
+    dots = ShareDots([], [], [])
+    for knob, share in shares[:most]:
+        value, low, high, chance = (100 * number for number in share[:4])
+        interval = "" if np.isnan(low) else f" ({low:.0f} to {high:.0f})"
+        hover = (
+            f"<b>{escape(knob, quote=False)}</b><br>share {value:.0f} %{interval}<br>chance stays under {chance:.0f} % "
+            f"in 95 of 100 cases<br>{share.groups} values, {share.n:,} trials"
+        )
+        name = _short(knob)
+        (dots.above if share.above_chance else dots.others).append(Dot(name, value, low, high, hover, knob))
+        dots.chance.append((name, chance))
+    return dots
+
+
+def draw_shares(dots: ShareDots, of: str) -> go.Figure:
+    """Shares with their intervals, one line a knob; the bar is what chance gives. customdata: the knob's name."""
+    figure = go.Figure()
+    names = [name for name, _ in dots.chance]
+    bar = go.Bar(x=[max(0.0, chance) for _, chance in dots.chance], y=names, orientation="h", name="chance, 95 %")
+    figure.add_trace(bar.update(marker={"color": GREY, "opacity": 0.3}, hoverinfo="skip", width=0.7))
+    if dots.above:
+        figure.add_trace(interval_dots(dots.above, "above chance", BLUE, "circle"))
+    if dots.others:
+        figure.add_trace(interval_dots(dots.others, "not above", GREY, "circle-open"))
+    lows = [end for dot in (*dots.above, *dots.others) for end in (dot.value, dot.low) if not np.isnan(end)]
+    figure.update_xaxes(title=f"share of {of} (%)", range=[max(-25.0, min([*lows, 0.0]) - 2), 102])
+    figure = finish(figure, height=110 + 26 * len(names))
+    one_line_each(figure, names)
+    return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 78})
+
+
+def slice_groups(frame: pd.DataFrame, coded: Coded, knob: str, metric: str) -> list[SliceGroup]:
+    """The trials by their value of a knob, those in which it has no say last; top1 is that of the short training."""
+    values, codes = coded.of(knob)
+    found = (short_top1(frame) if metric == "top1" else frame[metric]).to_numpy(dtype=np.float64)
+    known = ~np.isnan(found)
+    if metric == "top1":
+        known &= (frame["outcome"] == "trained").to_numpy()
+    numbers, scale = frame["number"].to_numpy(), METRICS[metric].scale
+    groups = []
+    for code, text in [*enumerate(map(shown_value, values)), (-1, NOT_USED)]:
+        there = np.flatnonzero(known & (codes == code))
+        if len(there):
+            hovers = [f"<b>trial {numbers[k]}</b><br>{metric} {shown(metric, found[k])}" for k in there]
+            groups.append(SliceGroup(text, [int(n) for n in numbers[there]], list(found[there] * scale), hovers))
+    return groups
+
+
+def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Figure:
+    """One panel a metric, one place a value: each trial where they are few, quartiles where they are five or more.
+
+    customdata: numbers of trials.
+    """
+    shown_metrics = [name for name, groups in slices.items() if groups]
+    texts = list(dict.fromkeys(group.value for name in shown_metrics for group in slices[name]))
+    texts = [text for text in texts if text != NOT_USED] + ([NOT_USED] if NOT_USED in texts else [])
+    figure = make_subplots(rows=max(1, len(shown_metrics)), cols=1, shared_xaxes=True, vertical_spacing=0.09)
+    rng = np.random.default_rng(0)
+    for at, name in enumerate(shown_metrics, start=1):
+        every = sum(len(group.metric) for group in slices[name])
+        for group in slices[name]:
+            place = texts.index(group.value)
+            if len(group.metric) >= 5:
+                box = go.Box(y=group.metric, x=[place] * len(group.metric), boxpoints=False, width=0.6, hoverinfo="y")
+                style = {"line": {"color": GREY, "width": 1.5}, "fillcolor": GRID, "showlegend": False}
+                figure.add_trace(box.update(style), row=at, col=1)
+            if every <= 1000 or len(group.metric) < 5:
+                spread = place + rng.uniform(-0.18, 0.18, len(group.metric))
+                points = go.Scatter(x=spread, y=group.metric, mode="markers", customdata=group.numbers)
+                points.update(hovertext=group.hovers, hoverinfo="text", showlegend=False)
+                marker = {"color": SKY, "size": 6, "opacity": 0.8, "line": {"color": BLUE, "width": 1}}
+                figure.add_trace(points.update(marker=marker), row=at, col=1)
+        figure.update_yaxes(title=label(name), row=at, col=1)
+        counts = {group.value: len(group.metric) for group in slices[name]}
+        ticks = [f"{escape(text, quote=False)}<br><i>n = {counts.get(text, 0):,}</i>" for text in texts]
+        figure.update_xaxes(tickvals=list(range(len(texts))), ticktext=ticks, showticklabels=True, row=at, col=1)
+        figure.update_xaxes(range=[-0.5, len(texts) - 0.5], row=at, col=1)
+    if shown_metrics:
+        figure.update_xaxes(title=escape(knob, quote=False), row=len(shown_metrics), col=1)
+    return finish(figure, height=80 + 250 * max(1, len(shown_metrics)))
+
+
+def parallel_lines(
+    frame: pd.DataFrame,
+    coded: Coded,
+    knobs: Sequence[str],
+    metrics: Sequence[str],
+    colour: str,
+    objectives: Sequence[str],
+    *,
+    limits: Mapping[str, float] | None = None,
+    most: int = MOST_LINES,
+    seed: int = 0,
+) -> ParallelLines:
+    """Trained trials that have all `metrics` and the `colour`, across the knobs and metrics.
+
+    At most `most` lines: the front within `limits` (upper ones, in base units by column), and of the rest a sample
+    drawn by `seed`. top1 is that of the longest training.
+    Lines through one value of a knob are spread over its place, so that many look like many.
+    """
+    wanted = list(dict.fromkeys(["top1", colour, *metrics]))
+    keep = (frame["outcome"] == "trained").to_numpy() & frame[wanted].notna().all(axis=1).to_numpy()
+    there = np.flatnonzero(keep)
+    front = set(pareto_front(within(frame[keep], limits or {}), objectives)["number"].tolist())
+    numbers = frame["number"].to_numpy()
+    others = np.array([k for k in there if numbers[k] not in front], dtype=np.int64)
+    room = max(0, most - len(front))
+    rng = np.random.default_rng(seed)
+    drawn = others if len(others) <= room else np.sort(rng.choice(others, room, replace=False))
+    rows = [*drawn.tolist(), *(k for k in there.tolist() if numbers[k] in front)]
+
+    axes: list[Axis] = []
+    places = np.empty((len(rows), len(knobs) + len(metrics)))
+    for at, knob in enumerate(knobs):
+        values, codes = coded.of(knob)
+        texts = [shown_value(value) for value in values]
+        unused = bool((codes[there] < 0).any())
+        steps = len(texts) + unused
+        middles = [(k + 0.5) / max(1, steps) for k in range(steps)]
+        axes.append(Axis(knob, middles, [*texts, *([NOT_USED] if unused else [])]))
+        code = codes[rows]
+        middle = np.array(middles)[np.where(code < 0, steps - 1, code)] if steps else np.zeros(len(rows))
+        places[:, at] = middle + rng.uniform(-0.3, 0.3, len(rows)) / max(1, steps)
+    for at, metric in enumerate(metrics, start=len(knobs)):
+        found = frame[metric].to_numpy(dtype=np.float64)
+        low, high = _ends(found[there])
+        places[:, at] = _scaled(found[rows], low, high)
+        axes.append(Axis(metric, [0.0, 0.5, 1.0], [shown(metric, end) for end in (low, (low + high) / 2, high)]))
+    shades = frame[colour].to_numpy(dtype=np.float64)
+    low, high = _ends(shades[there])
+    records = frame.iloc[rows].to_dict("records")
+    lines = [
+        TrialLine(
+            number=int(row["number"]),
+            places=[float(place) for place in places[at]],
+            shade=float(_scaled(shades[rows[at]], low, high)),
+            on_front=row["number"] in front,
+            hover=hover_html(row, knobs),
+        )
+        for at, row in enumerate(records)
+    ]
+    return ParallelLines(axes, lines, len(there), colour, low, high)
+
+
+def draw_parallel(points: ParallelLines) -> go.Figure:
+    """Axes from top to bottom, a line a trial, so that it reads on a phone; the front above the rest, with marks.
+
+    customdata: numbers of trials, on the front's marks.
+    """
+    figure = go.Figure()
+    depth = len(points.axes)
+    heights = [-float(at) for at in range(depth)]
+    for at, axis in enumerate(points.axes):
+        rail = go.Scatter(x=[0, 1], y=[-at, -at], mode="lines", line={"color": GREY, "width": 1}, hoverinfo="skip")
+        figure.add_trace(rail.update(showlegend=False))
+        for place, text in zip(axis.places, axis.texts, strict=True):
+            anchor = "left" if place == 0 else "right" if place == 1 else "center"
+            figure.add_annotation(
+                x=place,
+                y=-at,
+                text=escape(text, quote=False),
+                showarrow=False,
+                yshift=-11,
+                xanchor=anchor,
+                font={"size": 11},
+            )
+        name = label(axis.name) if axis.name in METRICS else axis.name
+        title = f"<b>{escape(name, quote=False)}</b>"
+        figure.add_annotation(x=0, y=-at, text=title, showarrow=False, yshift=12, xanchor="left", font={"size": 12})
+    rest = [line for line in points.lines if not line.on_front]
+    for shade in range(BINS):
+        some = [line for line in rest if min(BINS - 1, int(line.shade * BINS)) == shade]
+        if some:
+            x = [place for line in some for place in (*line.places, None)]
+            trace = go.Scatter(x=x, y=[*heights, None] * len(some), mode="lines", hoverinfo="skip", showlegend=False)
+            style = {"color": _colour((shade + 0.5) / BINS), "width": 1}
+            figure.add_trace(trace.update(line=style, opacity=0.75 if len(rest) < 100 else 0.45))
+    front = [line for line in points.lines if line.on_front]
+    for at, line in enumerate(front):
+        style = {"color": _colour(line.shade), "width": 3}
+        trace = go.Scatter(
+            x=line.places, y=heights, mode="lines+markers", line=style, name="front", legendgroup="front"
+        )
+        trace.update(hovertext=[line.hover] * depth, hoverinfo="text", customdata=[line.number] * depth)
+        marker = {"size": 9, "color": _colour(line.shade), "line": {"color": RED, "width": 2}}
+        figure.add_trace(trace.update(marker=marker, showlegend=at == 0))
+    scale = METRICS[points.colour].scale
+    ends = [points.low * scale, points.high * scale]
+    bar = {"title": {"text": label(points.colour), "side": "top"}, "orientation": "h", "thickness": 10, "len": 0.5}
+    bar |= {"x": 1, "xanchor": "right", "y": 1, "yanchor": "bottom", "nticks": 4, "outlinewidth": 0}
+    marker = {"color": ends, "colorscale": [[0, _colour(0)], [1, _colour(1)]], "showscale": True, "colorbar": bar}
+    key = go.Scatter(x=[None, None], y=[None, None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+    figure.add_trace(key)
+    figure.update_xaxes(visible=False, range=[-0.02, 1.02]).update_yaxes(visible=False, range=[0.45 - depth, 0.45])
+    figure = finish(figure, height=120 + 72 * depth)
+    return figure.update_layout(margin={"l": 8, "r": 8, "t": 64, "b": 32})
+
+
+class TwinDots(NamedTuple):
+    """Twin less network, with 95 % intervals: top1 in points, shown or not; ms, of a quiet or a disturbed machine."""
+
+    changes: list[str]  # as HTML, from top to bottom
+    shown: list[Dot]
+    unshown: list[Dot]
+    quiet: list[Dot]
+    disturbed: list[Dot]
+
+
+def twin_dots(report: TwinReport) -> TwinDots:
+    """The changes that could be compared."""
+    dots = TwinDots([], [], [], [], [])
+    for row in report.rows:
+        if row.effect.mean is None:
+            continue
+        name = escape(row.change, quote=False)
+        dots.changes.append(name)
+        mean, low, high = (np.nan if value is None else 100 * value for value in row.effect[1:4])
+        p_holm = "no p-value" if row.p_holm is None else f"p {row.p_holm:.2g} after Holm's correction"
+        hover = f"<b>{name}</b><br>top1 {mean:+.2f} points{_between(low, high)}<br>{row.effect.pairs} pairs, {p_holm}"
+        hover += f"<br>{escape(row.verdict, quote=False)}"
+        (dots.shown if row.effect.shown else dots.unshown).append(Dot(name, mean, low, high, hover))
+        if row.ms is not None:
+            low, high = (np.nan if value is None else value for value in (row.ms_low, row.ms_high))
+            hover = f"<b>{name}</b><br>{row.ms:+.2f} ms{_between(low, high)}"
+            hover += "<br>the machine was disturbed: it may be off by more" if row.disturbed else ""
+            (dots.disturbed if row.disturbed else dots.quiet).append(Dot(name, row.ms, low, high, hover))
+    return dots
+
+
+def draw_twins(dots: TwinDots) -> go.Figure:
+    """Paired differences of top1, and of milliseconds below where they were measured, each with its 95 % interval."""
+    looks = [
+        (1, dots.shown, "top1, interval leaves out 0", BLUE, "circle"),
+        (1, dots.unshown, "top1, no effect shown", GREY, "circle-open"),
+        (2, dots.quiet, "latency", GREEN, "diamond"),
+        (2, dots.disturbed, "latency, machine disturbed", GREEN, "diamond-open"),
+    ]
+    titles = ["top1, twin less network (points)", "latency, twin less network (ms)"]
+    panels = 2 if dots.quiet or dots.disturbed else 1
+    figure = make_subplots(rows=panels, cols=1, vertical_spacing=0.2)
+    for panel, some, name, colour, symbol in looks:
+        if some:
+            figure.add_trace(interval_dots(some, name, colour, symbol), row=panel, col=1)
+    for panel in range(1, panels + 1):
+        figure.add_vline(0, line={"color": GREY, "width": 1.5}, row=panel, col=1)
+        figure.update_xaxes(title=titles[panel - 1], row=panel, col=1)
+        one_line_each(figure, dots.changes, panel)
+    figure = finish(figure, height=panels * (80 + 30 * len(dots.changes)) + 60)
+    return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 100})
+
+
+def _short(name: str) -> str:
+    return escape(name.removeprefix("blocks."), quote=False)
+
+
+def _between(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f" ({low:+.2f} to {high:+.2f})"
+
+
+def _ends(values: Floats) -> tuple[float, float]:
+    return (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+
+
+def _scaled(values: Floats, low: float, high: float) -> Floats:
+    return (values - low) / (high - low) if high > low else np.full(np.shape(values), 0.5)
+
+
+def _colour(shade: float) -> str:
+    """From sky blue to orange: two ends that any colour vision tells apart, and both read on white and on black."""
+    low, high = hex_to_rgb(SKY), hex_to_rgb(ORANGE)
+    mixed = [round(one + shade * (other - one)) for one, other in zip(low, high, strict=True)]
+    return f"rgb({', '.join(map(str, mixed))})"

@@ -1,0 +1,190 @@
+"""What became of a study's trials: outcomes with their reasons, who proposed what, and where the time went."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mfsearch.analysis.frame import OUTCOMES
+from mfsearch.analysis.front.command import given_options
+from mfsearch.analysis.front.summary import counted
+from mfsearch.units import format_seconds
+
+GAP = "…"  # stands for figures that differ
+FIGURE = re.compile(r"[-+]?(?:\d+(?:[.,]\d+)*(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)
+
+
+class Reason(NamedTuple):
+    """Why trials were not trained to the end: the outcome, the reason with "…" for figures that differ, and whose."""
+
+    outcome: str
+    text: str
+    numbers: list[int]
+
+
+class Proposer(NamedTuple):
+    """What came of the networks of one origin. counts: trials by outcome; front: how many are on it; top1: the best, a
+    fraction, NaN where none was trained."""
+
+    name: str
+    counts: dict[str, int]
+    front: int
+    top1: float
+
+
+class Spent(NamedTuple):
+    """Core-seconds of some trainings: how many there were, and of how many the time was not recorded."""
+
+    what: str
+    trainings: int
+    core_seconds: float
+    unrecorded: int
+
+
+class Clock(NamedTuple):
+    """What the clock says of a study, in seconds: from its beginning to the last result, and the longest time between
+    two results. last: when that was."""
+
+    seconds: float
+    longest_gap: float
+    last: datetime
+
+
+def grouped_reasons(frame: pd.DataFrame) -> list[Reason]:
+    """The trials that were stopped, rejected or failed by their reasons, the commonest of each outcome first.
+
+    Reasons that differ in their figures alone are one; figures that agree in all of them stay.
+    """
+    groups: dict[tuple[str, str, int], list[tuple[int, list[str]]]] = {}
+    lost = frame[frame["outcome"] != "trained"]
+    for number, outcome, reason in zip(lost["number"], lost["outcome"], lost["reason"], strict=True):
+        text = " ".join(str(reason or "no reason was recorded").split())
+        figures = FIGURE.findall(text)
+        groups.setdefault((outcome, FIGURE.sub(GAP, text), len(figures)), []).append((int(number), figures))
+    reasons = []
+    for (outcome, pattern, _), members in groups.items():
+        same = [each[0] if len(set(each)) == 1 else GAP for each in zip(*(found for _, found in members), strict=True)]
+        pieces = pattern.split(GAP)
+        # a reason may hold the sign itself: then the pieces do not fit the figures, and the pattern stays as it is
+        fits = len(pieces) == len(same) + 1
+        text = "".join(one for pair in zip(pieces, [*same, ""], strict=True) for one in pair) if fits else pattern
+        reasons.append(Reason(outcome, text, [number for number, _ in members]))
+    return sorted(reasons, key=lambda one: (OUTCOMES.index(one.outcome), -len(one.numbers), one.text))
+
+
+def proposers(frame: pd.DataFrame, front: Sequence[int]) -> list[Proposer]:
+    """The trials by who proposed them, in the order in which they first did; front: numbers of its members."""
+    origins = frame["origin"].map(proposer_name)
+    found = []
+    for name in dict.fromkeys(origins):
+        own = frame[origins == name]
+        counts = {outcome: int((own["outcome"] == outcome).sum()) for outcome in OUTCOMES}
+        top1 = own.loc[own["outcome"] == "trained", "top1"].max()
+        found.append(Proposer(name, counts, int(own["number"].isin(front).sum()), float(top1)))
+    return found
+
+
+def proposer_name(origin: object) -> str:
+    """ "published, fitted" for "fitted mf-52m", "from flowers" for "from flowers:12", else the sampler's own name."""
+    kind, _, name = str(origin or "unknown").partition(" ")
+    if kind == "from":
+        return f"from {name.rpartition(':')[0] or name}"
+    return {"preset": "published", "fitted": "published, fitted"}.get(kind, str(origin or "unknown"))
+
+
+def spent_on_training(frame: pd.DataFrame, manifest: Mapping[str, object]) -> list[Spent]:
+    """Core-seconds by length of training, the short ones first.
+
+    A training that goes on from a checkpoint has all its seconds in its record: those of the shorter one are taken off.
+    """
+    found = [
+        _spent(name, frame.loc[frame["outcome"] == outcome, "train_seconds"].tolist())
+        for outcome, name in (("trained", "short"), ("stopped", "short, given up half way"))
+    ]
+    longer: dict[int, list[float]] = {}
+    if "stages" in frame:
+        for short, seed, stages in zip(frame["train_seconds"], frame["seed"], frame["stages"], strict=True):
+            done = {seed: short}  # seconds so far by seed
+            for stage in sorted(stages or [], key=lambda stage: int(stage["rung"])):
+                seconds = _seconds(stage.get("train_seconds"))
+                before = _seconds(done.get(stage["seed"], 0.0))
+                longer.setdefault(int(stage["rung"]), []).append(seconds - (before if before <= seconds else 0.0))
+                done[stage["seed"]] = seconds
+    found += [_spent(_length(rung, manifest), longer[rung]) for rung in sorted(longer)]
+    return [one for one in found if one.trainings]
+
+
+def _spent(what: str, seconds: Sequence[float]) -> Spent:
+    known = [one for one in seconds if not np.isnan(one)]
+    return Spent(what, len(seconds), sum(known), len(seconds) - len(known))
+
+
+def _seconds(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else np.nan
+
+
+def _length(rung: int, manifest: Mapping[str, object]) -> str:
+    """ "3x": how long a rung's trainings are, in short ones."""
+    rungs = manifest.get("rungs")
+    factors = rungs.get("factors") if isinstance(rungs, Mapping) else None
+    return f"{factors[rung]:g}x" if isinstance(factors, list) and rung < len(factors) else f"rung {rung}"
+
+
+def clock(frame: pd.DataFrame, manifest: Mapping[str, object]) -> Clock | None:
+    """What the stamps of trials and longer trainings tell; None where none was recorded, as in old studies."""
+    stamps = [] if "finished" not in frame else [_stamp(one) for one in frame["finished"]]
+    if "stages" in frame:
+        stamps += [_stamp(stage.get("finished")) for stages in frame["stages"] for stage in stages or []]
+    known = sorted(stamp for stamp in stamps if stamp is not None)
+    if not known:
+        return None
+    created = _stamp(manifest.get("created"))
+    times = [*([created] if created is not None and created <= known[0] else []), *known]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    return Clock((times[-1] - times[0]).total_seconds(), max(gaps, default=0.0), times[-1])
+
+
+def _stamp(value: object) -> datetime | None:
+    """A time as the ledger writes it; one without a zone is UTC."""
+    try:
+        stamp = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
+
+
+def time_in_words(spent: Sequence[Spent], taken: Clock | None) -> str:
+    """Where the time went as far as the study tells, and what it does not record."""
+    if not spent:
+        return "No training was recorded, so there is nothing to say of where the time went."
+    total, trainings = sum(one.core_seconds for one in spent), sum(one.trainings for one in spent)
+    sentences = [f"{counted(trainings, 'training')} took {format_seconds(total)} of one core."]
+    if missing := sum(one.unrecorded for one in spent):
+        sentences.append(f"Of {missing} the time was not recorded.")
+    if taken is None:
+        sentences.append("When trials finished was not recorded, nor what measuring latency took.")
+        return " ".join(sentences)
+    if taken.seconds > 0:
+        sentences.append(
+            f"From the study's beginning to its last result {format_seconds(taken.seconds)} passed on the clock, "
+            f"so {total / taken.seconds:.1f} trainings ran at a time on average; the longest time between two results "
+            f"was {format_seconds(taken.longest_gap)}."
+        )
+    sentences.append(
+        "The rest is export, measuring latency, proposing, and whatever time the search stood still: a study does not "
+        "record these one by one, nor how many workers it had."
+    )
+    return " ".join(sentences)
+
+
+def asked_trainings(manifest: Mapping[str, object]) -> int | None:
+    """How many networks the command that began the study asked for by --trials; None where it did not.
+
+    The same command with a higher number goes on, so there may be more.
+    """
+    asked = given_options(manifest).get("trials", "")
+    return int(asked) if asked.isdecimal() else None

@@ -1,0 +1,228 @@
+"""Which knobs matter: how much of each objective, and of reaching the front, goes with a knob's value.
+
+Each share is of one knob alone, over the trials in which it has a say; interactions are not looked for. Trials that a
+search chose are not a random sample: values that it liked stand beside other values that it liked.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mfsearch.analysis.frame import KNOB, knob_names, short_top1
+from mfsearch.analysis.front.cut import minimised, within
+from mfsearch.analysis.knobs.variance import Codes, Floats, Share, judge_shares, value_key
+from mfsearch.search.rungs import nondominated_ranks
+from mfsearch.space import SearchSpace, find_space
+from mfsearch.space.active import active_knobs
+
+REACH = "front"  # the measure of being among the best by non-dominated rank
+MEASURES = ("top1", "madds", "latency_ms", "num_params", REACH)
+QUARTER = 0.25
+INITIAL = ("random", "spread", "preset", "fitted")  # origins that no result before them had a part in
+NAMED = 5  # knobs that a sentence names
+ENOUGH = 16  # trained networks, to look at these alone
+
+
+class Coded(NamedTuple):
+    """The knobs of N trials. codes: of each knob [N] the place of its value in `values`, -1 where it has no say."""
+
+    names: list[str]
+    values: list[list[object]]
+    codes: list[Codes]
+
+    def of(self, name: str) -> tuple[list[object], Codes]:
+        at = self.names.index(name)
+        return self.values[at], self.codes[at]
+
+
+class KnobShare(NamedTuple):
+    """A knob and the share of a measure that goes with it."""
+
+    knob: str
+    share: Share
+
+
+def study_space(manifest: Mapping[str, Any]) -> SearchSpace | None:
+    """The search space of a study, where it is one that comes with mfsearch and has not changed since."""
+    known, deployment = manifest.get("space"), manifest.get("deployment")
+    if not (isinstance(known, Mapping) and isinstance(deployment, Mapping)):
+        return None
+    try:
+        name = str(known.get("name"))
+        space = find_space(name) if name.isidentifier() else None
+        deployed = space and space.deployed(int(deployment["resolution"]), int(deployment["classes"]))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return deployed if deployed and deployed.digest == known.get("digest") else None
+
+
+def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
+    """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
+
+    Knobs and values are those of the study's space where the manifest holds it, in its order; what else the params
+    have, such as the share of the budget that a proposal aimed at, is left out. Without it all are taken, numbers by
+    size and texts by the alphabet.
+    """
+    space = study_space(manifest)
+    known = manifest.get("space")
+    choices = known.get("knobs") if isinstance(known, Mapping) else None
+    names = [name for name in knob_names(frame) if not isinstance(choices, Mapping) or name in choices]
+    columns = [frame[KNOB + name].tolist() for name in names]
+    params = [
+        {name: value for name, value in zip(names, row, strict=True) if value is not None}
+        for row in zip(*columns, strict=True)
+    ]
+    active = [active_knobs(each, space) for each in params]
+    coded = Coded(names, [], [])
+    for name, column in zip(names, columns, strict=True):
+        told = choices.get(name) if isinstance(choices, Mapping) else None
+        there = {value_key(value): value for value in column if value is not None}
+        listed = [value_key(value) for value in told] if isinstance(told, list) else []
+        keys = [key for key in listed if key in there]
+        keys += sorted((key for key in there if key not in keys), key=_order)
+        place = {key: k for k, key in enumerate(keys)}
+        codes = [place[value_key(value)] if name in acts else -1 for value, acts in zip(column, active, strict=True)]
+        coded.values.append([there[key] for key in keys])
+        coded.codes.append(np.array(codes, dtype=np.int64))
+    return coded
+
+
+def measure_values(
+    frame: pd.DataFrame, measure: str, objectives: Sequence[str], limits: Mapping[str, float] | None = None
+) -> Floats:
+    """The measure of each trial, NaN where it is not known.
+
+    top1 is that of the short training, of trained trials alone, and `front` is 1 for the best quarter of those within
+    `limits` (upper ones, in base units by column) by non-dominated rank, 0 for the rest; a cost is known of whatever
+    was counted or timed, trained or not.
+    """
+    if measure not in MEASURES:
+        raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
+    if measure == REACH:
+        return best_quarter(frame, objectives, limits)
+    column = short_top1(frame) if measure == "top1" else frame[measure]
+    values: Floats = np.array(column, dtype=np.float64)
+    if measure == "top1":
+        values[(frame["outcome"] != "trained").to_numpy()] = np.nan
+    return values
+
+
+def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping[str, float] | None = None) -> Floats:
+    """1 for trained trials of the best ranks, 0 for the others; top1 is the short one. NaN for what lacks an objective
+    or is over one of the upper limits: it could not have been on the front.
+
+    Ranks are taken whole, as many as come nearest to a quarter of the trials, one at the least; all NaN where that is
+    all of them.
+    """
+    short = frame.assign(top1=short_top1(frame))
+    values = minimised(short, objectives)
+    kept = frame.index.isin(within(frame, limits or {}).index)
+    there = (frame["outcome"] == "trained").to_numpy() & ~np.isnan(values).any(axis=1) & kept
+    found = np.full(len(frame), np.nan)
+    if not there.any():
+        return found
+    ranks = np.array(nondominated_ranks(values[there]))
+    reached = np.cumsum(np.bincount(ranks)) / len(ranks)
+    last = int(np.abs(reached - QUARTER).argmin())
+    if reached[last] < 1:
+        found[there] = (ranks <= last).astype(np.float64)
+    return found
+
+
+def knob_shares(
+    frame: pd.DataFrame,
+    coded: Coded,
+    measure: str,
+    objectives: Sequence[str],
+    *,
+    limits: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> list[KnobShare]:
+    """The share of a measure's variance between the values of each knob that took several, the largest first.
+
+    For `front` it is PED-ANOVA (arXiv:2304.10255) with the plain frequencies of the values in place of kernels: there
+    quarter^2 times the Pearson divergence of a knob's values among the best from those among all is the variance of
+    the chance to be among the best, between the knob's values. Here that is over the whole variance of being among
+    them, adjusted as all shares are. Knobs whose share is not defined are left out.
+    """
+    values = measure_values(frame, measure, objectives, limits)
+    shares = judge_shares(values, coded.codes, seed=seed)
+    found = [KnobShare(name, share) for name, share in zip(coded.names, shares, strict=True)]
+    return sorted((each for each in found if not math.isnan(each.share.value)), key=lambda each: -each.share.value)
+
+
+def in_band(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
+    """The trials inside the budget's band: a published network far below it says nothing of knobs at that budget."""
+    budget = manifest.get("budget")
+    low = budget.get("low") if isinstance(budget, Mapping) else None
+    return frame[~(frame["madds"] < low)] if isinstance(low, int | float) else frame
+
+
+def is_initial(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """True for trials that were proposed without looking at a result: random ones and the start of a search."""
+    found: NDArray[np.bool_] = frame["origin"].map(lambda origin: str(origin).split(" ")[0] in INITIAL).to_numpy(bool)
+    return found
+
+
+def can_choose_initial(frame: pd.DataFrame) -> bool:
+    """Whether there are others than initial proposals, and enough of the initial ones trained to look at them alone."""
+    initial = is_initial(frame)
+    return not initial.all() and int((initial & (frame["outcome"] == "trained").to_numpy()).sum()) >= ENOUGH
+
+
+def above_chance(shares: Sequence[KnobShare]) -> list[str]:
+    """The knobs whose share is above what chance gives in 95 % of permutations."""
+    return [each.knob for each in shares if each.share.above_chance]
+
+
+def shown_value(value: object) -> str:
+    """A knob's value as a space file writes it: true, 3, first_token."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def sampling_note(frame: pd.DataFrame) -> str:
+    """A sentence on what kind of a sample the trials are."""
+    initial = int(is_initial(frame).sum())
+    if initial == len(frame):
+        return "All proposals were random or the search's starting points: no result had a part in them."
+    return (
+        f"{len(frame) - initial:,} of {len(frame):,} proposals were chosen by what earlier ones reached, so this is no "
+        "random sample: a value that the search liked was tried more often, and in company that it liked."
+    )
+
+
+def width_note(frame: pd.DataFrame) -> str | None:
+    """A sentence on what solved widths hold; None where the widths were not solved or no costs are known."""
+    widths = set(frame["width"].dropna()) if "width" in frame else set()
+    madds = frame["madds"].dropna() / 1e6
+    if len(widths) < 2 or madds.empty:
+        return None
+    return (
+        f"Widths were solved to land in the budget, so multiply-adds are held between {madds.min():.1f} and "
+        f"{madds.max():.1f} M: a value that costs more makes its network narrower, and top1 compares values at about "
+        "equal multiply-adds."
+    )
+
+
+def shares_note(shares: Sequence[KnobShare], name: str) -> str:
+    """What the shares say, as a sentence. name: of the measure in words."""
+    if not shares:
+        return f"No knob has two values with enough trials to say anything of {name}."
+    found = above_chance(shares)
+    by_chance = 0.05 * len(shares)
+    trials = max(each.share.n for each in shares)
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    said = f"above what chance gives: {', '.join(found[:NAMED])}{more}" if found else "none is above what chance gives"
+    return (
+        f"{name}, {trials:,} trials, {len(shares)} knobs: {said}. Were all idle, {by_chance:.1f} of them would still "
+        "lie above, as chance stays under its mark in 95 of 100 cases."
+    )
+
+
+def _order(key: tuple[str, object]) -> tuple[str, float, str]:
+    kind, value = key
+    return kind, float(value) if isinstance(value, int | float) else 0.0, str(value)

@@ -1,0 +1,194 @@
+"""The latencies of a study: predicted and measured, in the search and at its end, against multiply-adds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mfsearch.analysis.frame import METRICS
+from mfsearch.analysis.front.summary import counted
+from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
+
+Z_95 = 1.959964
+TIMED = ("number", "outcome", "origin", "madds", "predicted_low_ms", "predicted_high_ms")
+
+
+class Measured(NamedTuple):
+    """One measurement in ms; NaN bounds where no interval is known, disturbed None where the device does not tell."""
+
+    ms: float
+    low_ms: float
+    high_ms: float
+    disturbed: bool | None
+
+
+class Timed(NamedTuple):
+    """A trial whose latency was measured: as the search saw it, and again at the end where it was. predicted: before
+    the search measured it, None where nothing was."""
+
+    number: int
+    outcome: str
+    origin: str
+    madds: float
+    search: Measured
+    final: Measured | None
+    predicted: Prediction | None
+
+
+class Correlation(NamedTuple):
+    """Spearman's rank correlation of n pairs with a 95 % interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def timed_trials(frame: pd.DataFrame) -> list[Timed]:
+    """The trials with a measured latency, by number, whatever became of them."""
+    found = []
+    columns = [name for name in frame if name in TIMED or "latency" in str(name)]
+    for row in frame.loc[frame["latency_ms"].notna(), columns].to_dict("records"):
+        again, predicted = _filled(row.get("latency_final")), _number(row.get("predicted_latency_ms"))
+        ends = (_number(row.get("predicted_low_ms")), _number(row.get("predicted_high_ms")))
+        found.append(
+            Timed(
+                number=int(row["number"]),
+                outcome=str(row["outcome"]),
+                origin=str(row["origin"]),
+                madds=float(row["madds"]),
+                search=_measured(_filled(row.get("latency_search")) or row),
+                final=_measured(again) if again else None,
+                predicted=None if math.isnan(predicted) else Prediction(predicted, *ends),
+            )
+        )
+    return found
+
+
+def turned_down(frame: pd.DataFrame) -> int | None:
+    """How many draws were predicted to be too slow and never measured; None where nothing was predicted."""
+    if "turned_down" not in frame:
+        return None
+    counts = [_number(one) for one in frame["turned_down"]]
+    known = [one for one in counts if not math.isnan(one)]
+    return int(sum(known)) if known else None
+
+
+def prediction_accuracy(trials: Sequence[Timed]) -> Accuracy | None:
+    """How far the search's predictions lay from its own measurements; None without any."""
+    pairs = [(one.predicted, one.search.ms) for one in trials if one.predicted is not None]
+    if not pairs:
+        return None
+    return accuracy([predicted for predicted, _ in pairs], np.array([ms for _, ms in pairs]))
+
+
+def screen_in_words(draws: int | None, found: Accuracy | None) -> str:
+    """What predicted latency spared the search, and whether it could be trusted."""
+    if draws is None or found is None:
+        return (
+            "No latency was predicted in this study: it had no limit, or fewer than eight networks were measured first."
+        )
+    return (
+        f"{counted(draws, 'draw')} predicted to be too slow {'was' if draws == 1 else 'were'} turned down and never "
+        f"measured (the same network may be drawn again). Of {counted(found.networks, 'network')} predicted and then "
+        f"measured, {100 * found.within:.0f} % were predicted within {100 * WITHIN:.0f} % and "
+        f"{100 * found.covered:.0f} % lay in the 95 % interval; the median error is {100 * found.median_error:.1f} %. "
+        "Those turned down were not measured, so of them nothing is known."
+    )
+
+
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
+    """Spearman's rho, equal values sharing their mean rank; pairs with a NaN are left out.
+
+    The interval is Fisher's, with the variance 1.06 / (n - 3) of Fieller, Hartley and Pearson (Biometrika 1957).
+    """
+    pairs = pd.DataFrame({"x": x, "y": y}, dtype="float64").dropna()
+    n = len(pairs)
+    if n < 2 or pairs["x"].nunique() < 2 or pairs["y"].nunique() < 2:
+        return Correlation(math.nan, math.nan, math.nan, n)
+    ranks = pairs.rank()
+    rho = float(np.clip(np.corrcoef(ranks["x"], ranks["y"])[0, 1], -1.0, 1.0))
+    if n < 4 or abs(rho) > 1 - 1e-12:
+        return Correlation(rho, math.nan, math.nan, n)
+    half = Z_95 * math.sqrt(1.06 / (n - 3))
+    return Correlation(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
+
+
+def correlation_in_words(trials: Sequence[Timed], limits: Mapping[str, float]) -> str:
+    """What multiply-adds say of latency here. limits: of the study, as a budget cuts what can be seen."""
+    found = rank_correlation([one.madds for one in trials], [(one.final or one.search).ms for one in trials])
+    if math.isnan(found.value):
+        return "A rank correlation of latency with multiply-adds needs two networks that differ in both."
+    size = abs(found.value)
+    strength = "no" if size < 0.1 else "a weak" if size < 0.4 else "a moderate" if size < 0.7 else "a strong"
+    interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
+    words = (
+        f"Spearman's rank correlation of latency with multiply-adds is {found.value:.2f}{interval} over "
+        f"{counted(found.n, 'network')}: {strength} relation."
+    )
+    if "madds" in limits:
+        words += " All were built for one budget: over a wider range the two go together more."
+    return words
+
+
+def disturbed_in_words(trials: Sequence[Timed]) -> str:
+    """How many of the figures that are shown were measured on a disturbed machine."""
+    shown = [one.final or one.search for one in trials]
+    known = [one for one in shown if one.disturbed is not None]
+    if not known:
+        return "Whether a measurement was disturbed is not known of this device." if shown else ""
+    count = sum(bool(one.disturbed) for one in known)
+    if not count:
+        return f"None of {counted(len(known), 'measurement')} was disturbed."
+    of = counted(len(known), "measurement")
+    return f"{count:,} of {of} disturbed by other work: these may be off by some percent."
+
+
+def twice_in_words(trials: Sequence[Timed]) -> str | None:
+    """How the latencies at the end of the run compare with the search's; None where none was measured again."""
+    ratios = [one.final.ms / one.search.ms - 1 for one in trials if one.final is not None and one.search.ms > 0]
+    if not ratios:
+        return None
+    middle, farthest = float(np.median(ratios)), max(ratios, key=abs)
+    return (
+        f"{counted(len(ratios), 'network')} measured again when the run ended, with no training beside: the median is "
+        f"{_signed(middle)} against the search's own figures, the largest difference {_signed(farthest)}."
+    )
+
+
+def hover_text(one: Timed) -> str:
+    """A measured trial as plain text, a line each."""
+    ms = METRICS["latency_ms"].digits
+    lines = [f"trial {one.number} · {one.origin}", f"{one.madds / 1e6:.1f} M multiply-adds, {one.outcome}"]
+    for name, found in (("in the search", one.search), ("at the end", one.final)):
+        if found is not None:
+            interval = f" ({found.low_ms:.{ms}f} to {found.high_ms:.{ms}f})" if found.low_ms <= found.high_ms else ""
+            lines.append(f"{name} {found.ms:.{ms}f} ms{interval}{', disturbed' if found.disturbed else ''}")
+    if one.predicted is not None:
+        low, high = one.predicted.low_ms, one.predicted.high_ms
+        lines.append(f"predicted {one.predicted.latency_ms:.{ms}f} ms ({low:.{ms}f} to {high:.{ms}f})")
+    return "\n".join(lines)
+
+
+def _measured(values: Mapping[Any, object]) -> Measured:
+    disturbed = values.get("latency_disturbed")
+    return Measured(
+        _number(values.get("latency_ms")),
+        _number(values.get("latency_low_ms")),
+        _number(values.get("latency_high_ms")),
+        disturbed if isinstance(disturbed, bool) else None,
+    )
+
+
+def _filled(value: object) -> Mapping[Any, object] | None:
+    return value if isinstance(value, Mapping) and value.get("latency_ms") is not None else None
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f} %"

@@ -1,0 +1,117 @@
+"""latency --resolutions: milliseconds of networks against the side of the image, beside MobileNetV3-Large."""
+
+import argparse
+import dataclasses
+import json
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mfsearch.analysis.latency.kept_latency import BY_SIZE, kept_line
+from mfsearch.commands.keep import kept
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_madds
+from mfsearch.cost.meter import Latency, LatencyMeter
+from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.cost.reference_net import mobilenet_v3_large
+from mfsearch.cost.runner import Runner, RunnerLatency
+from mfsearch.model import MobileFormer
+from mfsearch.search.settings import without_password
+
+BESIDE = "MobileNetV3-Large"
+FIGURE = "latency-by-size.html"
+STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
+SMALLEST, LARGEST = 16, 1024  # sides that every network takes
+
+
+def print_resolutions(
+    configs: Mapping[str, MobileFormerConfig],
+    sides: Sequence[int],
+    meter: LatencyMeter | Runner,
+    args: argparse.Namespace,
+) -> int:
+    """Measure every network at every side, print the table and write the figure."""
+    from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
+    from mfsearch.analysis.figures.style import write_figure
+
+    rows: list[dict[str, Any]] = []
+    if not args.json:
+        print(f"beside {BESIDE} at the same size, all with a batch of {args.batch}\n")
+        print(f"{'px':>5}  {'network':<24}{'madds (M)':>11}{'ms':>10}{'interval':>21}{'x MobileNetV3':>15}  note")
+    with kept(args.results, BY_SIZE, quiet=args.json) as lines:
+        for side in sides:
+            beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
+            found = _measured(mobilenet_v3_large(), side, meter, args.batch)
+            if isinstance(meter, Runner) and isinstance(found, RunnerLatency):
+                meter = dataclasses.replace(meter, device=found.device)  # one table is of one device
+            beside |= found.as_dict()
+            for name, config in configs.items():
+                at = dataclasses.replace(config, resolution=side)
+                row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
+                row |= _measured(MobileFormer(at), side, meter, args.batch).as_dict()
+                row["times_mobilenet_v3"] = row["latency_ms"] / beside["latency_ms"]
+                rows.append(row)
+                if not args.json:
+                    print(_line(row), flush=True)
+            rows.append(beside | {"times_mobilenet_v3": 1.0})
+            lines += [_kept(row, meter) for row in rows[-1 - len(configs) :]]
+            if not args.json:
+                print(_line(rows[-1]), flush=True)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+    figure = args.figure or Path(FIGURE)
+    write_figure(draw_resolutions(resolution_lines(rows), _title(meter, args.batch)), figure)
+    if not args.json:
+        print(f"\nfigure    {figure}")
+    return 0
+
+
+def parse_sides(text: str) -> list[int]:
+    """`160..768` in steps of about 1.4, or `160,224,320`."""
+    low, dots, high = text.partition("..")
+    parts = [low, high] if dots else text.split(",")
+    sides = [int(part) if part.isdecimal() else 0 for part in parts]
+    if sides != sorted(set(sides)) or sides[0] < SMALLEST or sides[-1] > LARGEST:
+        raise ValueError(
+            f"--resolutions must read like 160..768 or 160,224,320, rising, from {SMALLEST} to {LARGEST}, got {text!r}"
+        )
+    if not dots:
+        return sides
+    count = math.ceil(math.log(sides[1] / sides[0], STEP))
+    between = {round(sides[0] * STEP**k / ROUND) * ROUND for k in range(1, count)}
+    return [sides[0], *sorted(side for side in between if sides[0] < side < sides[1]), sides[1]]
+
+
+def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: int) -> Latency | RunnerLatency:
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, side, path, batch=batch)
+        return meter.measure(path)
+
+
+def _kept(row: dict[str, Any], meter: LatencyMeter | Runner) -> dict[str, object]:
+    """A row as it is kept; of a user's program that names no device, the command stands for it."""
+    if not isinstance(meter, Runner):
+        return kept_line(row["name"], row["resolution"], row, row["passport"], meter.passport.threads)
+    device = {"device": meter.device} if meter.device else {"latency_cmd": without_password(meter.command)}
+    return kept_line(row["name"], row["resolution"], row, device, threads=None)
+
+
+def _title(meter: LatencyMeter | Runner, batch: int) -> str:
+    """What the milliseconds of a figure belong to."""
+    if isinstance(meter, Runner):
+        return f"{meter.device or 'a device without a name'}, batch {batch}"
+    return f"{meter.passport.cpu}, {meter.passport.threads} thread(s), batch {batch}"
+
+
+def _line(row: dict[str, Any]) -> str:
+    low, high = row["latency_low_ms"], row["latency_high_ms"]
+    interval = "" if low is None else f"{low:.2f} .. {high:.2f}"
+    madds = "" if row["madds"] is None else f"{row['madds'] / 1e6:.1f}"
+    facts = f"{row['resolution']:>5}  {row['name']:<24}{madds:>11}{row['latency_ms']:>10.2f}{interval:>21}"
+    note = "disturbed" if row["disturbed"] else row.get("device") or ""
+    return f"{facts}{row['times_mobilenet_v3']:>15.2f}  {note}".rstrip()

@@ -1,0 +1,97 @@
+"""latency --int8: the network in int8, its milliseconds and what its answers are worth."""
+
+import argparse
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from safetensors.torch import load_file
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.meter import LatencyMeter
+from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.cost.quantize import Agreement, agreement, logits_of, write_int8
+from mfsearch.cost.runner import Runner
+from mfsearch.data import ImageData
+from mfsearch.export.int8 import CALIBRATION_IMAGES, prepared
+from mfsearch.model import MobileFormer
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.study.configs import find_trial
+from mfsearch.study.ledger import WEIGHTS, find_study, read_manifest
+
+JUDGING_IMAGES = 512
+ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
+
+
+class Judged(NamedTuple):
+    """What calibrates int8, and the network whose answers are compared: as the study trained it. With first weights it
+    may name one class for all images, and agreement would say nothing: then model is None and unjudged says why."""
+
+    images: ImageData
+    model: MobileFormer | None = None
+    side: int = 0  # in pixels
+    unjudged: str | None = None
+
+
+def int8_columns(
+    name: str, config: MobileFormerConfig, fp32: Path, meter: LatencyMeter | Runner, args: argparse.Namespace
+) -> dict[str, Any]:
+    """Latency of a deployed network in int8, and how far int8 answers as fp32 does.
+
+    name: how the command line calls it; a trial is judged with its weights, by the images it was trained on, at their
+    size. fp32: its ONNX file. Raises ValueError where the images are not those of the trial.
+    """
+    judged = _judged(name, args)
+    images, model, side = judged.images, judged.model, judged.side
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        small, small8, deployed8 = (Path(folder) / f"{each}.onnx" for each in ("small", "small8", "deployed8"))
+        count = max(CALIBRATION_IMAGES, args.batch)
+        write_int8(fp32, deployed8, prepared(images, images.train_images[:count], config.resolution))
+        found = meter.measure(deployed8)
+        if model is None:
+            return {**found.as_dict(), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
+        export_onnx(model, side, small)
+        write_int8(small, small8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
+        asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
+        fp32_NK, int8_NK = logits_of(small, asked), logits_of(small8, asked)
+    labels = images.val_labels[:JUDGING_IMAGES]
+    right = [float((logits_NK.argmax(axis=1) == labels).mean()) for logits_NK in (fp32_NK, int8_NK)]
+    answers = dict(zip(ANSWERS, (*agreement(fp32_NK, int8_NK), *right, side), strict=True))
+    return {**found.as_dict(), **answers, "unjudged": None}
+
+
+def shown_agreement(row: dict[str, Any]) -> str:
+    """The answers of int8 in a sentence."""
+    if row["unjudged"] is not None:
+        return f"the answers of int8 are not judged: {row['unjudged']}"
+    return (
+        f"int8 gives the class of fp32 on {row['same_top1']:.1%} of {row['images']} validation images at "
+        f"{row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest; "
+        f"top1 {row['top1_fp32']:.2%} in fp32, {row['top1_int8']:.2%} in int8"
+    )
+
+
+def _judged(name: str, args: argparse.Namespace) -> Judged:
+    study, colon, trial = name.rpartition(":")
+    if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
+        data = args.data or "digits"
+        images = default_recipe(data).load_images(data, data_dir=args.data_dir, seed=0)
+        return Judged(images, unjudged="first weights, nothing is trained")
+    folder = find_study(study, args.results)
+    manifest, row = read_manifest(folder), find_trial(study, trial, args.results)
+    recipe = Recipe(**manifest["recipe"])
+    data = args.data or manifest["data"]["name"]
+    images = recipe.load_images(data, data_dir=args.data_dir, seed=manifest["seed"])
+    weights = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
+    if not weights.is_file():
+        why = row.get("weights_lost") or "only networks that may be on the front keep theirs"
+        if row["outcome"] != "trained":
+            why = f"it was {row['outcome']}"
+        return Judged(images, unjudged=f"the weights of trial {trial} were not kept: {why}")
+    if images.digest != manifest["data"]["digest"]:
+        raise ValueError(f"{name} was trained on {manifest['data']['name']}: --data must name those images, got {data}")
+    trained = MobileFormerConfig.from_dict(row["config"])
+    model = MobileFormer(dataclasses.replace(trained, classes=len(images.classes)))
+    model.load_state_dict(load_file(weights))
+    return Judged(images, model, recipe.resolution)

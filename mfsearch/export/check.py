@@ -1,0 +1,350 @@
+"""Whether a bundle is what it says: files, network, costs, three ways to run it, training, latency.
+
+Nothing of a bundle is run before its hash and its text are known to be those that mfsearch writes: weights are
+safetensors, YAML is read safely, and there is no pickle.
+"""
+
+import dataclasses
+import json
+import math
+import tempfile
+import types
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.cost.judge import judge_madds
+from mfsearch.cost.madds import count_costs
+from mfsearch.cost.meter import Latency, LatencyMeter
+from mfsearch.cost.onnx_export import TOLERANCE, export_onnx
+from mfsearch.cost.passport import DevicePassport, read_passport
+from mfsearch.export.bundle_manifest import (
+    ARCH,
+    INT8,
+    MANIFEST,
+    METRICS,
+    MODEL,
+    ONNX,
+    PTE,
+    TRAINING,
+    WEIGHTS,
+    changed,
+    read_json,
+    read_manifest,
+)
+from mfsearch.export.executorch import check_installed, run_pte
+from mfsearch.export.replacing import finish_replacing
+from mfsearch.export.source import check_fit, onnx_metadata, read_tensors, told_normalisation
+from mfsearch.export.standalone import GENERATOR, write_standalone
+from mfsearch.export.train_yaml import load_training
+from mfsearch.model import MobileFormer
+
+OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
+IMAGES = 2  # that the three ways are compared on
+
+
+class Check(NamedTuple):
+    """One thing that was looked at; outcome: ok, failed, skipped or warning; said: what was found, in a line."""
+
+    name: str
+    outcome: str
+    said: str
+
+
+class Report(NamedTuple):
+    """All checks of one bundle."""
+
+    folder: Path
+    checks: list[Check]
+
+    @property
+    def verified(self) -> bool:
+        return not any(check.outcome == FAILED for check in self.checks)
+
+
+class _Mismatch(Exception):  # noqa: N818, it is a finding
+    """A check that failed, with its reason."""
+
+
+class _Skipped(Exception):  # noqa: N818
+    """A check that could not be made, with its reason."""
+
+
+class _Warned(Exception):  # noqa: N818
+    """A check without a verdict, with its reason."""
+
+
+def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
+    """Check all of a bundle. Where a file is missing, altered or too many, nothing else is looked at.
+
+    latency: also measure it, half a minute at most, if it was measured on a device with the passport of this one.
+    Raises ValueError if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} must be the folder of a bundle: there is none")
+    try:
+        finish_replacing(folder)
+        manifest = read_manifest(folder)
+    except (ValueError, OSError) as error:
+        return Report(folder, [Check("files", FAILED, str(error))])
+    if wrong := wrong_files(folder, manifest):
+        return Report(folder, [Check("files", FAILED, line) for line in wrong])
+    try:
+        looked = _Looked(folder, manifest)
+    except ValueError as error:
+        return Report(folder, [Check("files", FAILED, str(error))])
+    checks = [Check("files", OK, f"{len(manifest['files'])}, each as {MANIFEST} says")]
+    steps: list[tuple[str, Callable[[], str]]] = [
+        ("network", looked.network),
+        ("costs", looked.costs),
+        ("model.py", looked.standalone),
+        ("model.onnx", looked.onnx),
+        ("train.yaml", looked.training),
+    ]
+    if INT8 in manifest["files"]:
+        steps.append((INT8, looked.int8))
+    if PTE in manifest["files"]:
+        steps.append((PTE, looked.executorch))
+    steps.append(("latency", looked.latency if latency else _not_asked))
+    for name, step in steps:
+        checks.append(_done(name, step))
+        if name == "network" and checks[-1].outcome == FAILED:
+            break  # all others are about that network
+    return Report(folder, checks)
+
+
+def wrong_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """A line for each file that is missing, altered or not in the manifest."""
+    told = manifest["files"]
+    wrong = [f"{folder / name}: {reason}" for name in told if (reason := changed(folder, name, told[name]))]
+    for path in sorted(folder.iterdir()):
+        if path.name not in told and path.name != MANIFEST:
+            hint = ": Python made it when model.py was imported there, delete it" if path.name == "__pycache__" else ""
+            wrong.append(f"{path}: not in {MANIFEST}{hint}")
+    return wrong
+
+
+def _not_asked() -> str:
+    raise _Skipped("not asked for")
+
+
+def _done(name: str, step: Callable[[], str]) -> Check:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return Check(name, OK, step())
+    except _Skipped as reason:
+        return Check(name, SKIPPED, str(reason))
+    except _Warned as reason:
+        return Check(name, WARNING, str(reason))
+    except (_Mismatch, ValueError) as error:
+        return Check(name, FAILED, str(error))
+    except Exception as error:  # a bundle that was made up can fail in any way
+        return Check(name, FAILED, f"{type(error).__name__}: {error}")
+
+
+class _Looked:
+    """A bundle whose files are those of its manifest. The checks build on each other in their order."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.metrics = read_json(folder / METRICS)
+        self.config: MobileFormerConfig
+        self.model: MobileFormer
+        self.images: Tensor
+        self.expected: Tensor
+
+    def network(self) -> str:
+        """arch.yaml -> network -> arch.yaml, and weights that are its own."""
+        config = self.config = load_config(self.folder / ARCH)
+        for name, said in ((MANIFEST, self.manifest), (METRICS, self.metrics)):
+            _same("the network", {ARCH: config.arch_id, name: said.get("arch_id")})
+        num_params = count_costs(config).num_params
+        path = self.folder / WEIGHTS
+        if path.exists():
+            stored = _stored_numbers(path)  # before a network of any size is built
+            if stored < num_params:
+                raise _Mismatch(f"{WEIGHTS} holds {stored} numbers, the network of {ARCH} has {num_params} parameters")
+        self.model = MobileFormer(config, seed=int(self.manifest["seed"])).eval()
+        if MobileFormerConfig.from_dict(self.model.config.to_dict()) != config:
+            raise _Mismatch(f"the network built from {ARCH} has another config")
+        if path.exists():
+            tensors = read_tensors(path)
+            check_fit(self.model, tensors, path)
+            self.model.load_state_dict(tensors)
+        side = config.resolution
+        self.images = torch.randn(IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            self.expected = self.model(self.images)
+        if not torch.isfinite(self.expected).all():
+            raise _Mismatch("the network's logits are not finite")
+        return f"{config.arch_id}, {len(self.model.state_dict())} tensors"
+
+    def costs(self) -> str:
+        """By closed form, by fvcore and by the built network, against metrics.json."""
+        told, costs = self.metrics["costs"], count_costs(self.config)
+        built = sum(value.numel() for value in self.model.parameters())
+        judged = judge_madds(self.model, self.config.resolution).madds
+        _same("parameters", {METRICS: told["num_params"], "closed form": costs.num_params, "as built": built})
+        _same("multiply-adds", {METRICS: told["madds"], "closed form": costs.madds, "fvcore": judged})
+        for name in ("macs", "activation_bytes"):
+            _same(name, {METRICS: told[name], "closed form": getattr(costs, name)})
+        size = {"resolution": self.config.resolution, "classes": self.config.classes}
+        for name, value in size.items():
+            _same(name, {METRICS: told[name], ARCH: value})
+        return f"{built} parameters, {judged} multiply-adds; closed form, fvcore and the built network agree"
+
+    def standalone(self) -> str:
+        """model.py is what mfsearch writes; then it is run, and computes what the package does."""
+        generator = self.manifest.get("generator")
+        if generator != GENERATOR:
+            raise _Skipped(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
+        text = (self.folder / MODEL).read_text(encoding="utf-8")
+        if text != write_standalone(self.config, told_normalisation(self.manifest["normalisation"])):
+            raise _Mismatch(f"{MODEL} is not what mfsearch writes for this network; it was not run")
+        module: Any = types.ModuleType("model")
+        module.__file__ = str(self.folder / MODEL)
+        exec(compile(text, str(self.folder / MODEL), "exec"), module.__dict__)  # the text that was compared
+        if WEIGHTS in self.manifest["files"]:
+            network = module.load(self.folder / WEIGHTS)
+        else:
+            network = module.build().eval()
+            network.load_state_dict(self.model.state_dict())
+        with torch.no_grad():
+            logits = network(self.images)
+        return f"{_agreeing(logits, self.expected, MODEL)} from mfsearch's own network"
+
+    def onnx(self) -> str:
+        """ONNX Runtime computes what torch does, one image at a time or all at once."""
+        path = self.folder / ONNX
+        self._metadata(path)
+        session = _session(path)
+        any_batch = self.metrics["onnx"]["batch"] == "any"
+        batches = [self.images] if any_batch else [image_CHW[None] for image_CHW in self.images]
+        parts = [session.run(["logits"], {"image": images.numpy()})[0] for images in batches]
+        return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
+
+    def int8(self) -> str:
+        """The int8 file is of this network and runs; what it is worth needs the images it was judged by."""
+        path = self.folder / INT8
+        self._metadata(path)
+        (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
+        if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
+            raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
+        return "runs; its agreement with fp32 needs the images and is not judged again"
+
+    def executorch(self) -> str:
+        """ExecuTorch computes what torch does, where it is installed."""
+        try:
+            check_installed()
+        except ValueError as error:
+            raise _Skipped(f"not run: {error}") from None
+        logits = run_pte(self.folder / PTE, self.images)
+        return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
+
+    def _metadata(self, path: Path) -> None:
+        told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}
+        for name, value in onnx_metadata(self.config, told_normalisation(self.manifest["normalisation"])).items():
+            _same(f"{name} in {path.name}", {path.name: told.get(name), MANIFEST: value})
+
+    def training(self) -> str:
+        """train.yaml holds keys that timm's script knows, and trains this network."""
+        settings = load_training(self.folder / TRAINING)
+        arch = (settings.get("model_kwargs") or {}).get("arch")
+        if arch is None or MobileFormerConfig.from_dict(arch) != self.config:
+            raise _Mismatch(f"{TRAINING} trains another network than {ARCH} says")
+        return f"{len(settings)} keys of timm's train.py, for this network"
+
+    def latency(self) -> str:
+        """Measured here if the passport is this device's; a second time before it is called wrong."""
+        told = self.metrics["latency"]
+        if told is None:
+            raise _Skipped("metrics.json has none")
+        if told.get("by_program"):
+            raise _Skipped("it was measured by a program of the user's")
+        try:
+            passport = DevicePassport.from_dict(told["passport"])
+        except (ValueError, TypeError) as error:
+            raise _Mismatch(f"{METRICS}: {error}") from None
+        low, high = told["latency_low_ms"], told["latency_high_ms"]
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in (low, high)):
+            raise _Mismatch(f"{METRICS}: the interval of the latency must be two numbers, got {low!r} and {high!r}")
+        if not low <= told["latency_ms"] <= high:
+            raise _Mismatch(f"{METRICS}: latency_ms is {told['latency_ms']!r:.20}, outside its own {low} to {high}")
+        here = read_passport(passport.threads)
+        if here != passport:
+            pairs = zip(dataclasses.asdict(passport).items(), dataclasses.asdict(here).values(), strict=True)
+            others = [f"{name} {ours} (there {theirs})" for (name, theirs), ours in pairs if ours != theirs]
+            raise _Skipped(f"this is another device: {'; '.join(others)}")
+        found = self._measure(passport.threads)
+        if not _inside(found, low, high):
+            found = self._measure(passport.threads)
+        said = (
+            f"{found.latency_ms:.2f} ms ({found.latency_low_ms:.2f} to {found.latency_high_ms:.2f}) here, "
+            f"{METRICS} says {low:.2f} to {high:.2f}"
+        )
+        if _inside(found, low, high):
+            return said
+        if found.disturbed or told.get("latency_disturbed"):
+            whose = "this machine is" if found.disturbed else "the machine was, then,"
+            raise _Warned(f"{said}, but {whose} disturbed")
+        raise _Mismatch(f"{said}: the intervals do not meet, measured twice")
+
+    def _measure(self, threads: int) -> Latency:
+        meter = LatencyMeter.open(threads)
+        if self.metrics["onnx"]["batch"] != "any":
+            return meter.measure(self.folder / ONNX)
+        with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
+            path = Path(place) / ONNX
+            export_onnx(self.model, self.config.resolution, path, check=False)
+            return meter.measure(path)
+
+
+def _inside(found: Latency, low: float, high: float) -> bool:
+    """Whether what was measured can be what is stated: both are medians with an interval, so the intervals meet."""
+    return found.latency_low_ms <= high and found.latency_high_ms >= low
+
+
+def _stored_numbers(path: Path) -> int:
+    with safe_open(path, framework="pt") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
+
+
+def _session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _same(what: str, values: dict[str, Any]) -> None:
+    """_Mismatch if the values differ, saying which place says what."""
+    if len({json.dumps(value) for value in values.values()}) > 1:
+        raise _Mismatch(f"{what} differ: {', '.join(f'{place} {value!r:.200}' for place, value in values.items())}")
+
+
+def _agreeing(logits: Tensor, expected: Tensor, name: str) -> str:
+    if logits.shape != expected.shape:
+        raise _Mismatch(f"{name} gives logits {tuple(logits.shape)}, expected are {tuple(expected.shape)}")
+    deviation = float((logits - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
+    if not deviation <= TOLERANCE:
+        raise _Mismatch(f"{name} differs by {deviation:.1e} of the largest logit, allowed are {TOLERANCE:g}")
+    return f"{deviation:.1e} of the largest logit"
+
+
+def verify_all(folders: Sequence[Path], *, latency: bool = True) -> list[Report]:
+    """Check several bundles; ValueError before anything is checked if one of the folders is not there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"{folder} must be the folder of a bundle: there is none")
+    return [verify_bundle(folder, latency=latency) for folder in folders]

@@ -1,0 +1,149 @@
+"""The network of a bundle as files, all of them the same network, and its figures."""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.judge import judge_madds
+from mfsearch.cost.madds import count_costs
+from mfsearch.cost.meter import LatencyMeter
+from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.data import ImageData
+from mfsearch.export.bundle_manifest import INT8, MODEL, ONNX, WEIGHTS
+from mfsearch.export.int8 import quantised
+from mfsearch.export.origin import PROTOCOL
+from mfsearch.export.standalone import Normalisation, write_standalone
+from mfsearch.model import MobileFormer
+
+
+def onnx_metadata(config: MobileFormerConfig, normalisation: Normalisation | None) -> dict[str, str]:
+    """What the ONNX files of a bundle say of themselves."""
+    told = json.dumps(normalisation._asdict()) if normalisation else "not known"
+    return {"arch_id": config.arch_id, "normalisation": told}
+
+
+def write_network(model: MobileFormer, folder: Path, normalisation: Normalisation | None, batch: int | None) -> float:
+    """Weights, ONNX file and model.py, all three the same network; the deviation of ONNX Runtime from torch."""
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    try:
+        save_file(tensors, folder / WEIGHTS)
+    except SafetensorError as error:
+        raise OSError(f"cannot write the weights: {error}") from None
+    (folder / WEIGHTS).chmod(0o644)  # safetensors keeps them from others
+    (folder / MODEL).write_text(write_standalone(model.config, normalisation), encoding="utf-8")
+    metadata = onnx_metadata(model.config, normalisation)
+    difference = export_onnx(model, model.config.resolution, folder / ONNX, batch=batch, metadata=metadata)
+    (folder / ONNX).chmod(0o644)
+    return difference
+
+
+def write_int8(
+    model: MobileFormer, folder: Path, normalisation: Normalisation | None, images: ImageData, *, judge: bool
+) -> dict[str, Any]:
+    """model.int8.onnx beside the others, and what its answers are worth."""
+    side = model.config.resolution
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        fp32, int8 = Path(place) / ONNX, Path(place) / INT8
+        export_onnx(model, side, fp32, check=False)
+        found = quantised(fp32, int8, images, side, normalisation, judge=judge)
+        written = onnx.load(str(int8))
+        onnx.helper.set_model_props(written, onnx_metadata(model.config, normalisation))
+        (folder / INT8).write_bytes(written.SerializeToString())
+    return found
+
+
+def costs_of(model: MobileFormer) -> dict[str, Any]:
+    """By closed form, with fvcore's count of the built network beside it."""
+    config = model.config
+    costs, judged = count_costs(config), judge_madds(model, config.resolution)
+    versions = {name: importlib.metadata.version(name) for name in ("mfsearch", "fvcore")}
+    return {
+        "madds": costs.madds,
+        "macs": costs.macs,
+        "num_params": costs.num_params,
+        "activation_bytes": costs.activation_bytes,
+        "resolution": config.resolution,
+        "classes": config.classes,
+        "counter": f"closed form of mfsearch {versions['mfsearch']}",
+        "fvcore_madds": judged.madds,
+        "fvcore": versions["fvcore"],
+    }
+
+
+def measured_here(model: MobileFormer) -> dict[str, Any]:
+    """The network's latency on this device, as metrics.json has it."""
+    meter = LatencyMeter.open()
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
+        path = Path(place) / ONNX
+        export_onnx(model, model.config.resolution, path, check=False)
+        found = meter.measure(path)
+    return {
+        "latency_ms": found.latency_ms,
+        "latency_low_ms": found.latency_low_ms,
+        "latency_high_ms": found.latency_high_ms,
+        "latency_ratio": found.ratio,
+        "latency_disturbed": found.disturbed,
+        "passport": found.passport.as_dict(),
+        "protocol": PROTOCOL,
+        "by_program": False,
+        "baseline_ms": meter.baseline_ms,
+        "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def take_weights(model: MobileFormer, trained: Mapping[str, Tensor]) -> tuple[int, list[str]]:
+    """Load the tensors that fit; how many did, and the names of the others."""
+    state = dict(model.state_dict())
+    fits = {name: value for name, value in trained.items() if name in state and state[name].shape == value.shape}
+    model.load_state_dict({**state, **fits})
+    return len(fits), [name for name in state if name not in fits]
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; ValueError names it."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not readable as safetensors: {error}") from None
+
+
+def check_fit(model: MobileFormer, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """ValueError if the tensors are not those of the network, name by name, or not finite."""
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    classes = tensors.get("head.classifier.bias")
+    if classes is not None and len(classes) != model.config.classes:
+        raise ValueError(f"{path}: for {len(classes)} classes, the network has {model.config.classes}")
+    for name in [*wanted, *found]:
+        if wanted.get(name) != found.get(name):
+            ours, theirs = (str(each.get(name, "none")) for each in (wanted, found))
+            raise ValueError(f"{path}: weights of another network: {name} is {theirs} there, {ours} here")
+    for name, value in tensors.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path}: {name} holds numbers that are not finite")
+
+
+def told_normalisation(told: Any) -> Normalisation | None:
+    """The normalisation that a manifest tells, None where it is not known; ValueError if it is none."""
+    if told is None:
+        return None
+    parts = []
+    for name in Normalisation._fields:
+        values: Any = told.get(name) if isinstance(told, Mapping) else None
+        ok = isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
+        if not ok or not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+            raise ValueError(f"{name} of a normalisation must be three numbers, std above 0, got {values!r:.80}")
+        parts.append((float(values[0]), float(values[1]), float(values[2])))
+    return Normalisation(*parts)

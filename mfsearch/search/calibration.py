@@ -1,0 +1,259 @@
+"""How far can a short training's ranking be trusted: the same networks trained short and, with another seed, long.
+
+Networks are drawn at random inside a band of 10 % below the budget and across budgets. Every training is one line of a
+file and the same call goes on where it stopped. What the trainings say is worked out in analysis/calibration.py.
+"""
+
+import dataclasses
+import random
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_costs
+from mfsearch.data import ImageData
+from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.short_train import DeviceData, short_train
+from mfsearch.proxy.zero_cost import ZERO_COST
+from mfsearch.search.calibration_file import CALIBRATIONS, GROUPS
+from mfsearch.search.proposal import check_reachable
+from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer, run_tasks
+from mfsearch.space import SearchSpace
+from mfsearch.space.solve import fit
+from mfsearch.study.ledger import check_name
+from mfsearch.units import Budget, format_madds
+
+TRAININGS = "trainings.jsonl"
+
+BAND = 0.9  # networks inside the band have at least this share of the budget
+REACH = 6.0  # networks across budgets go down to a sixth of it
+SHARES = (0.25, 0.5, 1.0)  # of recipe.epochs: the lengths at which a training is read
+MIN_NETWORKS = 6  # top-5 recall needs one that is left out; below 16 a tau proves nothing
+ATTEMPTS = 500  # draws a network, before the space counts as exhausted
+SCORE_IMAGES = 64  # the batch of the zero-cost scores
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What decides the trainings. networks: in each of the two groups. long: how many times recipe.epochs the long
+    trainings take. seeds: long trainings of one network, whose spread is the noise. data_dir says where, not what."""
+
+    budget: Budget
+    space: SearchSpace
+    data: str
+    recipe: Recipe
+    networks: int = 16
+    long: float = 10.0
+    seeds: int = 3
+    seed: int = 0
+    device: str = "cpu"
+    data_dir: Path | None = None
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        rules = {
+            "networks": (MIN_NETWORKS <= self.networks <= 1000, f"{MIN_NETWORKS} to 1000"),
+            "long": (1 < self.long <= 1000, "above 1 and up to 1000, a multiple of the short training"),
+            "seeds": (2 <= self.seeds <= 100, "2 to 100: one seed has no spread"),
+            "seed": (0 <= self.seed < 2**31, f"0 to {2**31 - 1}"),
+        }
+        for name, (ok, allowed) in rules.items():
+            if not ok:
+                raise ValueError(f"--{name} must be {allowed}, got {getattr(self, name)!r}")
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Epochs at which the short trainings are read, the last their end."""
+        return tuple(share * self.recipe.epochs for share in SHARES)
+
+    @property
+    def long_points(self) -> tuple[float, ...]:
+        """Those of the short trainings, three times as long on the way (a rung of `run`), and the end."""
+        end = self.long * self.recipe.epochs
+        return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
+
+    def identity(self, images: ImageData) -> dict[str, Any]:
+        """What all trainings of one calibration share; more networks and more seeds may be asked for later."""
+        return {
+            "space": {"name": self.space.name, "digest": self.space.digest},
+            "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},
+            "data": images.facts(),
+            "recipe": self.recipe.as_dict(),
+            "budget": dataclasses.asdict(self.budget),
+            "long": self.long,
+            "seed": self.seed,
+            "device": self.device.split(":")[0],
+        }
+
+
+class Network(NamedTuple):
+    """A network that is trained short and long, with its costs at deployment."""
+
+    config: MobileFormerConfig
+    madds: int
+    num_params: int
+
+    @property
+    def arch_id(self) -> str:
+        return self.config.arch_id
+
+
+class Trained(NamedTuple):
+    """A finished calibration: networks by group, the record of every training by its key, what they share."""
+
+    networks: dict[str, list[Network]]
+    records: dict[str, Record]
+    identity: dict[str, Any]
+
+
+def short_key(network: Network, seed: int) -> str:
+    return f"short-{network.arch_id}-{seed}"
+
+
+def long_key(network: Network, seed: int) -> str:
+    return f"long-{network.arch_id}-{seed}"
+
+
+def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> dict[str, list[Network]]:
+    """`count` networks inside the band and as many across budgets, none twice in a group; more go on where fewer ended.
+
+    Random params with their width solved to a target: log-uniform over the band or from a sixth of the budget (or its
+    stated lower end) up. Raises ValueError where the space does not hold so many.
+    """
+    top = budget.high
+    floor = max(BAND * top, budget.low if budget.stated else 0)
+    lowest = min(top / REACH, budget.low if budget.stated else top)
+    drawn = {}
+    for group, start in (("band", (floor + top) / 2), ("across", lowest)):
+        rng = random.Random(f"{seed}:{group}")
+        found: dict[str, Network] = {}
+        for _ in range(ATTEMPTS * count):
+            if len(found) == count:
+                break
+            target = start * (top / start) ** rng.random()
+            try:
+                sized = fit(space, space.draw(rng), floor if group == "band" else BAND * target, target)
+            except ValueError:
+                continue  # not every width of every draw can be built
+            if sized is not None:
+                found.setdefault(sized.config.arch_id, _network(sized.config))
+        if len(found) < count:
+            low = floor if group == "band" else lowest
+            raise ValueError(
+                f"space {space.name}: {ATTEMPTS * count} draws held {len(found)} different networks of "
+                f"{format_madds(low)} to {format_madds(top)} multiply-adds, --networks asks for {count}"
+            )
+        drawn[group] = list(found.values())
+    return drawn
+
+
+def _network(config: MobileFormerConfig) -> Network:
+    costs = count_costs(config)
+    return Network(config, costs.madds, costs.num_params)
+
+
+def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> list[Task]:
+    """All trainings, the short ones first: seed s short and s + 1 long, so that no noise is shared by the two; the
+    first network of the band long with `seeds` seeds from s + 1 on."""
+    seed, every = settings.seed, [network for group in GROUPS for network in networks[group]]
+    tasks = [Task(short_key(network, seed), network.config, seed, settings.points) for network in every]
+    longs = [(networks["band"][0], seed + 1 + k) for k in range(settings.seeds)]
+    longs += [(network, seed + 1) for network in every]
+    tasks += [Task(long_key(network, s), network.config, s, settings.long_points) for network, s in longs]
+    return list({task.key: task for task in tasks}.values())  # a network may stand in both groups
+
+
+def calibration_folder(results: Path, settings: Calibration, name: str | None = None) -> Path:
+    """Where a calibration is kept: under its name, by default made from space, data and budget."""
+    made = f"{settings.space.name}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
+    return results / CALIBRATIONS / check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("._-"))
+
+
+def run_calibration(
+    settings: Calibration,
+    folder: Path,
+    *,
+    workers: int,
+    on_start: Callable[[list[Task]], None] | None = None,
+    on_done: Callable[[Task, Record], None] | None = None,
+    make_trainer: MakeTrainer | None = None,
+) -> Trained:
+    """Train what is not yet in the folder's file. Raises what `run_tasks` raises, ValueError for other settings."""
+    check_reachable(settings.space, settings.budget)
+    networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
+    images = settings.recipe.load_images(
+        settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
+    )
+    identity = settings.identity(images)
+    del images  # each worker has its own
+    tasks = list_tasks(networks, settings)
+    if on_start is not None:
+        on_start(tasks)
+    records = run_tasks(
+        tasks,
+        data=settings.data,
+        data_dir=settings.data_dir,
+        data_seed=settings.seed,
+        recipe=settings.recipe,
+        device=settings.device,
+        workers=workers,
+        path=folder / TRAININGS,
+        identity=identity,
+        on_done=on_done,
+        make_trainer=make_trainer or calibration_trainer,
+    )
+    return Trained(networks, records, identity)
+
+
+def calibration_trainer(proxy: Proxy) -> Trainer:
+    """short_train with its core-seconds; a short training's record holds the zero-cost scores, too."""
+    torch.set_num_threads(1)
+    images = proxy.recipe.load_images(proxy.data, data_dir=proxy.data_dir, seed=proxy.data_seed)
+    data = DeviceData(images, torch.device(proxy.device))
+    batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
+
+    def train(task: Task) -> Record:
+        record: Record = {}
+        if task.key.startswith("short-"):
+            config = dataclasses.replace(task.config, classes=len(images.classes))
+            record["zero_cost"] = score_all(config, batch_BCHW, task.seed)
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = short_train(
+            task.config,
+            data,
+            proxy.recipe,
+            seed=task.seed,
+            points=task.points,
+            checkpoint=proxy.checkpoints / f"{task.key}.pt",
+        )
+        share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
+        return record | {
+            "top1": result.top1,
+            "curve": [dataclasses.asdict(log) for log in result.curve],
+            "train_seconds": result.train_seconds,
+            # of the device where that is no CPU; a share, because a training gone on with knows its wall time alone
+            "core_seconds": result.train_seconds * (min(1.0, share) if proxy.device == "cpu" else 1.0),
+            "device": data.device.type,
+        }
+
+    return train
+
+
+def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, Any]:
+    """Every zero-cost score with its core-seconds, or the reason why there is none."""
+    found: dict[str, Any] = {}
+    for name, score in ZERO_COST.items():
+        start = time.process_time()
+        try:
+            value = score(config, images_BCHW, seed)
+        except (ValueError, RuntimeError) as error:
+            found[name] = {"score": None, "reason": str(error).partition("\n")[0]}
+            continue
+        found[name] = {"score": value, "core_seconds": time.process_time() - start}
+    return found

@@ -1,0 +1,316 @@
+"""`mfsearch train`: a bundle and images in, a trained bundle out."""
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
+from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
+from mfsearch.study.ledger import DiskError
+from mfsearch.train.board import Board, check_tensorboard
+from mfsearch.train.distributed import Processes, open_processes
+from mfsearch.train.draws import generators_kept
+from mfsearch.train.files import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
+from mfsearch.train.images import TrainingImages, load_images
+from mfsearch.train.options import Settings, make_settings
+from mfsearch.train.parts import timm_version
+from mfsearch.train.start import Start, first_weights, given_weights
+from mfsearch.train.teacher import load_teacher
+from mfsearch.train.training import Stop, Training
+
+SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a training is asked for.
+
+    changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
+    or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of
+    another full training in the bundle may be lost.
+    """
+
+    bundle: Path
+    data: str
+    data_dir: Path | None = None
+    download: bool = False
+    samples: int | None = None
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    weights: Path | None = None
+    new_classifier: bool = False
+    teacher: str | None = None
+    device: str = "cpu"
+    amp: bool = False
+    workers: int = 0
+    checkpoint_seconds: float = 600.0
+    tensorboard: bool = False
+    to: Path | None = None
+    replace: bool = False
+
+
+class Begun(NamedTuple):
+    """A training that is about to take its first or next step."""
+
+    bundle: Bundle
+    images: TrainingImages
+    settings: Settings
+    start: Start
+    training: Training
+    folder: Path
+    processes: Processes
+
+
+class Watcher(NamedTuple):
+    """What is told while a training runs; only the first process tells."""
+
+    began: Callable[[Begun], None] = lambda _: None
+    step: Callable[[Training], None] = lambda _: None
+    epoch: Callable[[EpochRow], None] = lambda _: None
+
+
+def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, Any]:
+    """Train the network of a bundle in full, put the best weights into it and return the result.
+
+    The same request goes on where it was cut. Raises ValueError for a bundle, settings, weights, data (DataError) or a
+    checkpoint that are wrong or do not belong together, TrainingError, DiskError, and KeyboardInterrupt after Ctrl-C,
+    with a checkpoint written. Until the last step the bundle is as it was.
+    """
+    watcher = watcher or Watcher()
+    if request.tensorboard:
+        check_tensorboard()
+    bundle = _read_whole(request.bundle)
+    folder = request.to or _beside(bundle.folder)
+    _check_apart(folder, bundle.folder)
+    settings = make_settings(
+        bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
+    )
+    images = load_images(
+        request.data, data_dir=request.data_dir, seed=SPLIT_SEED, samples=request.samples, download=request.download
+    )
+    _check_classes(bundle, images, request)
+    _check_replaces(bundle, folder, images, request)
+    start = first_weights(settings.seed)
+    if request.weights is not None:
+        file, recorded = _weights_of(request.weights)
+        ended = _kept_result(folder)
+        own = bundle.weights is not None and file.resolve() == bundle.weights.resolve()
+        if own and ended is not None and ended == bundle.metrics["full_training"]:
+            asked = json.loads(json.dumps(settings.as_dict()))
+            if (ended["settings"], ended["data_digest"]) == (asked, images.digest):
+                return ended  # it has replaced the weights that it began from
+        start = given_weights(
+            file,
+            bundle.config,
+            images.classes,
+            recorded=recorded,
+            seed=settings.seed,
+            new_classifier=request.new_classifier,
+        )
+    elif request.new_classifier:
+        raise ValueError("--new-classifier is for --weights, which is not given")
+    stop = Stop()
+    with open_processes(request.device) as processes, generators_kept():
+        first = processes.rank == 0
+        teacher = None
+        if request.teacher is not None:
+            teacher = load_teacher(
+                request.teacher,
+                len(images.classes),
+                settings.mean,
+                settings.std,
+                processes.device,
+                download=request.download,
+            )
+        with locked(folder) if first else contextlib.nullcontext():
+            training = Training(
+                bundle.config,
+                images,
+                settings,
+                processes,
+                start=start.tensors,
+                start_name=start.name,
+                teacher=teacher,
+                teacher_name=request.teacher,
+                workers=request.workers,
+                amp=_amp(request, bundle),
+            )
+            training.load(folder / CHECKPOINT)
+            if first:
+                watcher.began(Begun(bundle, images, settings, start, training, folder, processes))
+            board = Board(folder, training.rows) if first and request.tensorboard else None
+
+            def on_epoch(row: EpochRow) -> None:
+                watcher.epoch(row)
+                if board is not None:
+                    board.add(row)
+
+            facts = {"arch_id": bundle.config.arch_id, "classes": list(images.classes), "size": settings.size}
+            with stop.listening(), contextlib.closing(board) if board is not None else contextlib.nullcontext():
+                training.run(
+                    folder,
+                    stop,
+                    checkpoint_seconds=request.checkpoint_seconds,
+                    facts=facts,
+                    on_step=watcher.step if first else lambda _: None,
+                    on_epoch=on_epoch if first else lambda _: None,
+                )
+            return _finish(Begun(bundle, images, settings, start, training, folder, processes), request)
+
+
+def _beside(bundle: Path) -> Path:
+    """BUNDLE-training, whatever the bundle is called by: "." too."""
+    whole = bundle.resolve()
+    return whole.with_name(f"{whole.name}-training")
+
+
+def _read_whole(folder: Path) -> Bundle:
+    """The bundle, all of its files as they were written."""
+    bundle = _bundle_to_train(folder)
+    for name, told in bundle.manifest["files"].items():
+        if wrong := changed(folder, name, told):
+            raise ValueError(f"{folder / name}: {wrong}")
+    return bundle
+
+
+def _check_apart(folder: Path, bundle: Path) -> None:
+    if folder.resolve() == bundle.resolve():
+        raise ValueError(f"--to must be another folder than the bundle, got {folder}")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--to must be a folder, {folder} is a file")
+    if folder.is_dir() and not any((folder / name).exists() for name in (CHECKPOINT, RESULT)):
+        others = sorted({path.name.removesuffix(PART) for path in folder.iterdir()} - FILES)
+        if others:
+            raise ValueError(f"--to must be a new folder or that of a training; {folder} holds {others[0]}")
+
+
+def _changes(request: Request) -> dict[str, Any]:
+    if request.teacher is None:
+        for name in ("distill", "temperature"):
+            if name in request.changes:
+                raise ValueError(f"--{name} is for --teacher, which is not given")
+        return request.changes
+    return {"distill": 0.5, "temperature": 2.0} | request.changes
+
+
+def _amp(request: Request, bundle: Bundle) -> bool:
+    if request.amp and request.device != "cuda":
+        raise ValueError(f"--amp is for --device cuda, got {request.device}: half precision is slower on a processor")
+    return request.amp or (request.device == "cuda" and bool(bundle.training.get("amp")))
+
+
+def _check_classes(bundle: Bundle, images: TrainingImages, request: Request) -> None:
+    if len(images.classes) != bundle.config.classes:
+        raise ValueError(
+            f"{bundle.folder} is for {bundle.config.classes} classes, {request.data} has {len(images.classes)}: export "
+            f"the network for them, `{_export_for(bundle, len(images.classes))}`"
+        )
+
+
+def _bundle_to_train(folder: Path) -> Bundle:
+    """The bundle; ValueError where it was altered or its weights could not be replaced at the end."""
+    try:
+        bundle = read_bundle(folder)
+    except ValueError as error:
+        way = "; one training's settings change with --set KEY=VALUE" if f"{TRAINING}: changed" in str(error) else ""
+        raise ValueError(f"{error}{way}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"{folder}: must be a folder that can be written: it gets the weights at the end")
+    return bundle
+
+
+def _export_for(bundle: Bundle, classes: int) -> str:
+    """The command that wrote the bundle, for other classes; its arch.yaml where that is not kept or wrote several."""
+    words = shlex.split(str(bundle.manifest.get("command") or ""))
+    if words[:2] != ["mfsearch", "export"] or "--front" in words:
+        words = ["mfsearch", "export", str(bundle.folder / "arch.yaml")]
+    kept = []
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in ("--to", "--classes") and not word.startswith(("--to", "--classes")):
+            kept.append(word)
+    return f"{shlex.join(kept)} --classes {classes} --to DIR"
+
+
+def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, request: Request) -> None:
+    """ValueError where another training's weights would be lost."""
+    full = bundle.metrics["full_training"]
+    if full is None or request.replace or full == _kept_result(folder):
+        return
+    names = bundle.metrics["class_names"]
+    classes = ""
+    if names is not None and tuple(names) != images.classes:
+        theirs, own = next((a, b) for a, b in zip(names, images.classes, strict=True) if a != b)
+        classes = f" on other classes ({theirs!r} where {request.data} has {own!r})"
+    raise ValueError(
+        f"{bundle.folder} holds the weights of another full training{classes}: export the network anew, or say "
+        "--replace to lose them; --weights fine-tunes from them"
+    )
+
+
+def _weights_of(path: Path) -> tuple[Path, list[str] | None]:
+    """The file of --weights, and the classes that its bundle has recorded where it lies in one."""
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() or (path.name == WEIGHTS and (folder / MANIFEST).is_file()):
+        bundle = read_bundle(folder)
+        if bundle.weights is None:
+            raise ValueError(f"--weights {path}: this bundle holds none")
+        return bundle.weights, bundle.metrics["class_names"]
+    return path, None
+
+
+def _kept_result(folder: Path) -> dict[str, Any] | None:
+    """What a training that ended in this folder has put into its bundle."""
+    try:
+        kept = read_json(folder / RESULT)
+    except ValueError:
+        return None
+    return {name: value for name, value in kept.items() if name != "class_names"}
+
+
+def _finish(begun: Begun, request: Request) -> dict[str, Any]:
+    """The result of a training that is at its end; the first process puts it and the best weights into the bundle."""
+    kept = _kept_result(begun.folder)
+    if kept is not None and kept == begun.bundle.metrics["full_training"]:
+        return kept  # ended before
+    training, images = begun.training, begun.images
+    best = training.rows[training.best - 1]
+    result = {
+        "top1": best.top1,
+        "top5": best.top5,
+        "val_loss": best.val_loss,
+        "epoch": best.epoch,
+        "epochs": training.epochs,
+        "size": begun.settings.size,
+        "data": images.name,
+        "data_digest": images.digest,
+        "train_images": len(images.train.labels),
+        "val_images": len(images.val.labels),
+        "val_from": images.val_from,
+        "start": begun.start.note,
+        "teacher": request.teacher,
+        "seconds": round(sum(row.seconds for row in training.rows), 1),
+        "processes": begun.processes.size,
+        "device": begun.processes.device.type,
+        "amp": training.amp_enabled,
+        "timm": timm_version(),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "mean": list(begun.settings.mean),
+        "std": list(begun.settings.std),
+        "settings": begun.settings.as_dict(),
+        "curve": [dataclasses.asdict(row) for row in training.rows],
+        "class_names": list(images.classes),
+    }
+    if begun.processes.rank == 0:
+        if not (begun.folder / BEST).is_file():
+            raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
+        write_json(begun.folder / RESULT, result)  # first: the bundle's own copy is known by it
+        try:
+            replace_weights(begun.bundle.folder, begun.folder / BEST, result=result)
+        except OSError as error:
+            raise DiskError(f"cannot write the weights into {begun.bundle.folder}: {error.strerror or error}") from None
+    return {name: value for name, value in result.items() if name != "class_names"}

@@ -1,0 +1,345 @@
+"""Distances, differences and neighbours of networks: by hand, and against brute force."""
+
+import dataclasses
+import math
+import random
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mfsearch.analysis.frame import study_frame
+from mfsearch.analysis.front.compare import (
+    differences,
+    distances,
+    nearest_cheaper,
+    nearest_published,
+    network_knobs,
+    read_network,
+    readable_networks,
+    row_names,
+)
+from mfsearch.analysis.front.side_by_side import block_table, knob_table, metric_table, shown_latency
+from mfsearch.config import BlockConfig, BridgeConfig, DyReLUConfig, MobileFormerConfig, TokenConfig
+from mfsearch.cost.latency_model import Prediction
+from mfsearch.cost.madds import count_madds
+from mfsearch.presets import MF_52M, MF_151M, PRESETS
+from mfsearch.search.twin_networks import row_stages
+from mfsearch.space import find_space
+from tests.analysis.rows import row
+from tests.random_configs import random_config
+
+NAN = float("nan")
+
+
+def distance(a: MobileFormerConfig, b: MobileFormerConfig) -> float:
+    return float(distances(a, [b])[0])
+
+
+def with_row(config: MobileFormerConfig, at: int, **changes: object) -> MobileFormerConfig:
+    rows = list(config.blocks)
+    rows[at] = dataclasses.replace(rows[at], **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(config, blocks=tuple(rows))
+
+
+def cells(table: pd.DataFrame, name: str) -> list[str]:
+    """The texts of a row."""
+    return [str(text) for text in table.loc[[name]].to_numpy().ravel()]
+
+
+def trial(number: int, config: object, top1: float | None = 0.5, **more: object) -> dict[str, object]:
+    data = config.to_dict() if isinstance(config, MobileFormerConfig) else config
+    madds = count_madds(config) if isinstance(config, MobileFormerConfig) else 100_000_000
+    return row(number, top1, madds, **{"config": data} | more)
+
+
+# --- names
+
+
+def test_rows_are_named_by_stage_and_place() -> None:
+    assert row_names(MF_151M) == [
+        *("s2_down", "s2_1", "s3_down", "s3_1", "s4_down", "s4_1", "s4_2", "s4_3", "s5_down", "s5_1", "s5_2"),
+    ]
+    assert row_names(MF_52M)[:3] == ["s2_1", "s3_down", "s3_1"]  # its lite bottleneck goes to a quarter itself
+    for config in (*PRESETS.values(), *(random_config(seed) for seed in range(50))):
+        assert [name.partition("_")[0] for name in row_names(config)] == row_stages(config)
+        assert len(set(row_names(config))) == len(config.blocks)
+
+
+def test_knobs_have_the_names_and_values_of_a_space() -> None:
+    """What the space's params say of the published networks is what their knobs say, where the names are the same."""
+    space = find_space("mobile_former")
+    for name, config in PRESETS.items():
+        params = space.find_params(config)
+        assert params is not None
+        knobs = network_knobs(config)
+        shared = {
+            key: value for key, value in params.items() if key in knobs and key not in ("head.conv", "dyrelu.reduction")
+        }
+        assert len(shared) >= 20, name
+        for key, value in shared.items():
+            if key.startswith("former.s"):
+                assert knobs[key] == ("yes" if value else "no"), (name, key)
+            elif not key.endswith("out") or value != "same":
+                assert knobs[key] == value, (name, key)
+        assert knobs["head.conv"] == 6
+        assert knobs["blocks.s3_down.expand"] == 6
+
+
+# --- distances
+
+
+def test_distances_by_hand() -> None:
+    base = MF_151M
+    assert distance(base, base) == 0
+    # 6 tokens or 3: log2(7 / 4); 6 or 12: log2(13 / 7); 1 or 12 is more than a factor of two, so 1
+    three = dataclasses.replace(base, tokens=TokenConfig(3, 192))
+    assert distance(base, three) == pytest.approx(math.log2(7 / 4))
+    one, twelve = (dataclasses.replace(base, tokens=TokenConfig(count, 192)) for count in (1, 12))
+    assert distance(base, twelve) == pytest.approx(math.log2(13 / 7))
+    # one token has no heads to divide among
+    assert distance(one, twelve) == 1 + 0.5
+    assert distance(base, dataclasses.replace(base, bridges=BridgeConfig(gate=False))) == 1
+    # ReLU in the place of DyReLU: another word, and no position, slopes, intercepts, reduction
+    assert distance(base, dataclasses.replace(base, dyrelu=DyReLUConfig(source="none"))) == 1 + 4 * 0.5
+    # knobs of one row or stage: a quarter
+    assert distance(base, with_row(base, 10, kernel=5)) == pytest.approx(math.log2(6 / 4) / 4)
+    assert distance(base, with_row(base, 10, bridge="none")) == 0.25
+    shorter = dataclasses.replace(base, blocks=base.blocks[:10])
+    assert distance(base, shorter) == 3 * 0.5 / 4  # a row without expand, out and kernel
+
+
+def test_the_distance_is_a_metric() -> None:
+    configs = [*PRESETS.values(), *(random_config(seed) for seed in range(12))]
+    table = np.stack([distances(config, configs) for config in configs])
+    assert np.allclose(table, table.T)
+    assert (np.diag(table) == 0).all()
+    through = (table[:, :, None] + table[None, :, :]).min(1)
+    assert (table <= through + 1e-9).all()
+
+
+def test_distance_is_zero_for_what_is_built_alike_and_only_for_that() -> None:
+    """Fields that arch_id leaves out do not count, and each that it takes in does."""
+    without_effect = 0
+    for seed in range(120):
+        config, rng = random_config(seed), random.Random(seed)
+        for change in _changes(config, rng):
+            same = change.arch_id == config.arch_id
+            without_effect += same
+            assert (distance(config, change) == 0) == same, (config, change)
+    assert without_effect > 100
+
+
+def _changes(config: MobileFormerConfig, rng: random.Random) -> list[MobileFormerConfig]:
+    tokens, former, bridges, dyrelu = config.tokens, config.former, config.bridges, config.dyrelu
+    sections = [
+        {"tokens": dataclasses.replace(tokens, dim=96 if tokens.dim != 96 else 192)},
+        {"former": dataclasses.replace(former, ffn=2 if former.ffn != 2 else 4)},
+        {"former": dataclasses.replace(former, heads=1 if former.heads != 1 else 2)},
+        {"bridges": dataclasses.replace(bridges, gate=not bridges.gate)},
+        {"bridges": dataclasses.replace(bridges, heads=1 if bridges.heads != 1 else 2)},
+        {"bridges": dataclasses.replace(bridges, projections="full" if bridges.projections != "full" else "published")},
+        {"dyrelu": dataclasses.replace(dyrelu, slopes=5 - dyrelu.slopes)},
+        {"dyrelu": dataclasses.replace(dyrelu, position="both" if dyrelu.position != "both" else "first")},
+        {
+            "dyrelu": dataclasses.replace(
+                dyrelu, source="mean_token" if dyrelu.source != "mean_token" else "first_token"
+            )
+        },
+        {"dyrelu": dataclasses.replace(dyrelu, intercepts=not dyrelu.intercepts)},
+    ]
+    at = rng.randrange(len(config.blocks))
+    tailed = with_row(config, at, tail=config.blocks[at].tail % 8 + 1)
+    found = [tailed]
+    for section in sections:
+        try:
+            found.append(dataclasses.replace(config, **section))  # type: ignore[arg-type]
+        except ValueError:
+            continue
+    return found
+
+
+# --- differences
+
+
+def test_differences_name_the_knob_and_both_values() -> None:
+    other = with_row(dataclasses.replace(MF_151M, tokens=TokenConfig(3, 192)), 10, kernel=5, bridge="none")
+    found = {one.knob: one.values for one in differences([MF_151M, other])}
+    assert found == {
+        "tokens.count": ("6", "3"),
+        "bridges.s5": ("both", "both, both, none"),
+        "blocks.s5_2.kernel": ("3", "5"),
+    }
+    assert differences([MF_151M, MF_151M]) == differences([]) == differences([MF_151M]) == []
+
+
+def test_differences_stand_in_the_order_of_the_network() -> None:
+    names = [one.knob for one in differences(list(PRESETS.values()))]
+    assert names[0] == "tokens.count"
+    rows = [name for name in names if name.startswith("blocks.")]
+    assert rows.index("blocks.s2_down.out") < rows.index("blocks.s2_1.out") < rows.index("blocks.s3_down.out")
+    assert rows == names[-len(rows) :] or any(name.startswith("bridges.s") for name in names)
+    assert all(len(one.values) == 7 for one in differences(list(PRESETS.values())))
+
+
+# --- neighbours
+
+
+def test_the_nearest_published_network() -> None:
+    for name, config in PRESETS.items():
+        other_place = dataclasses.replace(config, resolution=160, classes=10)
+        assert nearest_published(other_place) == (name, 0.0, [])
+    found = nearest_published(dataclasses.replace(MF_151M, tokens=TokenConfig(3, 192)))
+    assert (found.name, [one.values for one in found.differences]) == ("mf-151m", [("6", "3")])
+
+
+def test_the_nearest_cheaper_network_is_the_one_of_brute_force() -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        configs = [random_config(rng.randrange(10_000)) for _ in range(12)]
+        rows = [trial(k, config, latency_ms=rng.uniform(2, 6)) for k, config in enumerate(configs)]
+        rows[3] |= {"outcome": "rejected", "top1": None}
+        rows[4] |= {"config": {"name": "made up"}}
+        frame = study_frame(rows)
+        for number in (0, 3):
+            limit = 0.9 * float(str(rows[number]["latency_ms"]))
+            fits = [k for k in range(12) if k not in (3, 4) and float(str(rows[k]["latency_ms"])) <= limit]
+            best = min(fits, key=lambda k: distance(configs[number], configs[k]), default=None)
+            found = nearest_cheaper(frame, number)
+            assert (None if found is None else found.number) == best
+            if found is not None:
+                assert found.distance == pytest.approx(distance(configs[number], configs[found.number]))
+
+
+def test_what_the_nearest_cheaper_network_costs() -> None:
+    smaller, near = (dataclasses.replace(MF_151M, tokens=TokenConfig(count, 192)) for count in (1, 3))
+    rows = [
+        trial(0, MF_151M, 0.60, latency_ms=10.0),
+        trial(1, smaller, 0.50, latency_ms=5.0),
+        trial(2, near, 0.58, latency_ms=9.0),  # ten percent exactly
+        trial(3, MF_151M, 0.70, latency_ms=9.1),  # as near as can be, and not fast enough
+    ]
+    found = nearest_cheaper(study_frame(rows), 0)
+    assert found is not None
+    assert (found.number, found.cost, found.after_short) == (2, "latency_ms", False)
+    assert found.cost_change == pytest.approx(-0.1)
+    assert found.top1_change == pytest.approx(-0.02)
+    assert nearest_cheaper(study_frame(rows), 1) is None
+
+
+def test_without_latencies_the_nearest_with_fewer_multiply_adds() -> None:
+    rows = [trial(0, MF_151M, 0.6), trial(1, PRESETS["mf-96m"], 0.5), trial(2, MF_52M, 0.4)]
+    found = nearest_cheaper(study_frame(rows), 0)
+    assert found is not None
+    assert (found.number, found.cost) == (1, "madds")
+    assert found.cost_change == pytest.approx(96.33 / 152.01 - 1, abs=1e-4)
+
+
+def test_trainings_of_other_length_are_compared_by_the_short_one_both_had() -> None:
+    rows = [
+        trial(0, MF_151M, 0.80, top1_short=0.55, rung=1, stages=[{"rung": 1, "seed": 0, "top1": 0.8, "epochs": 3}]),
+        trial(1, MF_52M, 0.50),
+    ]
+    found = nearest_cheaper(study_frame(rows), 0)
+    assert found is not None
+    assert found.after_short
+    assert found.top1_change == pytest.approx(0.50 - 0.55)
+
+
+def test_a_trial_without_top1_has_a_neighbour_and_no_price() -> None:
+    rows = [trial(0, MF_151M, None, outcome="rejected", latency_ms=9.0), trial(1, MF_52M, 0.5, latency_ms=4.0)]
+    found = nearest_cheaper(study_frame(rows), 0)
+    assert found is not None
+    assert math.isnan(found.top1_change)
+
+
+@pytest.mark.parametrize("config", [None, {"name": "made up"}, "mf-151m", 7, []])
+def test_a_config_that_cannot_be_read_is_a_value_error_and_no_neighbour(config: object) -> None:
+    with pytest.raises(ValueError, match=r"config"):
+        read_network(config)
+    frame = study_frame([trial(0, config, latency_ms=9.0), trial(1, MF_52M, 0.4, latency_ms=4.0)])
+    assert list(readable_networks(frame)) == [1]
+    assert nearest_cheaper(frame, 0) is None
+
+
+# --- side by side
+
+
+def test_rows_are_aligned_by_stage_and_stride() -> None:
+    table = block_table({"a": MF_151M, "b": MF_52M}).set_index("row")
+    assert list(table.columns) == ["mark", "a", "b", "differs"]
+    # mf-151m has a stride-2 row to a quarter where mf-52m's lite bottleneck goes there
+    assert cells(table, "s2_down") == ["+", "12 → 72 → 16, 3x3, stride 2, both, Former", "-", ""]
+    assert cells(table, "s3_1") == [
+        "≠",
+        "32 → 96 → 32, 3x3, stride 1, both, Former",
+        "24 → 72 → 24, 3x3, stride 1, both, Former",
+        "in, exp, out",
+    ]
+    assert table.loc["lite", "differs"] == "in, stride"
+    assert cells(table, "FC 2") == ["", "1000", "1000", ""]
+    order = [name for name in table.index if name.startswith("s") and name != "stem"]
+    assert order == row_names(MF_151M)
+
+
+def test_equal_networks_have_no_marks_and_no_knobs() -> None:
+    table = block_table({"a": MF_151M, "b": MF_151M})
+    assert set(table["mark"]) == {""}
+    assert len(table) == 4 + 11 + 3
+    assert knob_table({"a": MF_151M, "b": MF_151M}).empty
+
+
+def test_every_difference_in_the_rows_is_marked() -> None:
+    """Of random pairs: two networks whose rows are the same have no mark there, and others do."""
+    configs = [random_config(seed) for seed in range(60)]
+    for a, b in pairwise(configs):
+        table = block_table({"a": a, "b": b}).set_index("row")
+        rows_a, rows_b = (dict(zip(row_names(one), _full_rows(one), strict=True)) for one in (a, b))
+        for name in {*rows_a, *rows_b}:
+            same = rows_a.get(name) == rows_b.get(name)
+            assert (table.loc[name, "mark"] == "") == same, (name, a, b)
+
+
+def _full_rows(config: MobileFormerConfig) -> list[tuple[object, ...]]:
+    """A row with its input; what does nothing left out: the tail at stride 1, the bridge where there are no tokens."""
+    widths = [config.lite.out, *(row.out for row in config.blocks)]
+    return [(inp, _plain(row), bool(config.tokens.count)) for inp, row in zip(widths, config.blocks, strict=False)]
+
+
+def _plain(block: BlockConfig) -> BlockConfig:
+    return block if block.stride == 2 else dataclasses.replace(block, tail=4)
+
+
+def test_metrics_that_differ_alone_are_listed() -> None:
+    timed = row(0, 0.5, latency_ms=5.0, latency_low_ms=4.9, latency_high_ms=5.2)
+    rows = study_frame([timed, row(1, 0.6, num_params=6_000_000, latency_ms=NAN)]).to_dict("records")
+    table = metric_table({"trial 0": rows[0], "trial 1": rows[1]}).set_index("metric")
+    assert table.to_dict("index") == {
+        "top1": {"trial 0": "50.0 %", "trial 1": "60.0 %"},
+        "latency_ms": {"trial 0": "5.00 ms (4.90 to 5.20)", "trial 1": "-"},
+    }
+    assert shown_latency(rows[1]) == "not measured"
+
+
+def test_a_published_network_is_compared_by_what_it_has() -> None:
+    rows = study_frame([row(0, 0.5, 100_000_000)]).to_dict("records")
+    published = {"madds": 151_000_000, "origin": "published"}
+    predicted = {"mf-151m": Prediction(8.0, 7.0, 9.0)}
+    table = metric_table({"trial 0": rows[0], "mf-151m": published}, predicted).set_index("metric")
+    assert cells(table, "madds") == ["100.0 M", "151.0 M"]
+    assert cells(table, "predicted latency") == ["-", "8.00 ms (7.00 to 9.00)"]
+    assert "trained" not in table.index
+    assert "outcome" not in table.index
+
+
+def test_a_stopped_trial_s_top1_says_that_it_is_of_half_a_training() -> None:
+    rows = study_frame([row(0, 0.5), row(1, 0.3, outcome="stopped")]).to_dict("records")
+    table = metric_table({"trial 0": rows[0], "trial 1": rows[1]}).set_index("metric")
+    assert cells(table, "top1") == ["50.0 %", "30.0 % half way"]
+
+
+def test_no_networks_give_empty_tables() -> None:
+    assert list(block_table({}).columns) == ["mark", "row", "differs"]
+    assert knob_table({}).empty
+    assert metric_table({}).empty

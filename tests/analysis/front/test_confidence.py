@@ -1,0 +1,275 @@
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.front import confidence as confidence_module
+from mfsearch.analysis.front.confidence import (
+    Noise,
+    confidence,
+    front_probability,
+    longest,
+    pooled_noise,
+    shown_noise,
+    shown_probability,
+    shown_ties,
+    shown_training,
+    student_t,
+    ties,
+    training_noise,
+)
+from mfsearch.pareto import pareto_mask
+from mfsearch.search.rungs import merged
+from tests.analysis.rows import failed, longer_study, row, stage, study
+
+OBJECTIVES = ["top1", "madds"]
+KNOWN = {0: Noise(0.01, math.inf)}  # one training varies by one point, exactly
+
+
+def test_of_two_networks_the_dearer_is_on_the_front_if_it_is_better() -> None:
+    # d = 0.01 and sigma = 0.01 each: P = Phi(d / (sigma sqrt 2)) = Phi(0.7071) = 0.7602; the cheaper one always is
+    found = front_probability([row(0, 0.50, 100), row(1, 0.51, 200)], OBJECTIVES, KNOWN)
+    assert found[0] == 1
+    assert found[1] == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)
+
+
+def test_two_networks_of_one_cost_share_the_probability() -> None:
+    found = front_probability([row(0, 0.52, 100), row(1, 0.50, 100)], OBJECTIVES, KNOWN, draws=4000)
+    assert found[0] == pytest.approx(NormalDist().cdf(math.sqrt(2)), abs=0.02)
+    assert found[0] + found[1] == 1
+
+
+def test_more_seeds_make_surer() -> None:
+    dear = merged(row(1, 0.3, 200, epochs=1.0), [stage(2, seed, 0.51) for seed in range(4)])
+    cheap = merged(row(0, 0.3, 100, epochs=1.0), [stage(2, seed, 0.50) for seed in range(4)])
+    found = front_probability([cheap, dear], OBJECTIVES, {2: Noise(0.02, math.inf)})
+    assert found[1] == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)  # 0.02 / sqrt(4) = 0.01
+
+
+def test_a_noise_of_one_degree_of_freedom_leaves_more_open() -> None:
+    # Student's t with one degree is Cauchy's: P = 1/2 + atan(d / (sigma sqrt 2)) / pi
+    found = front_probability([row(0, 0.50, 100), row(1, 0.53, 200)], OBJECTIVES, {0: Noise(0.01, 1.0)})
+    assert found[1] == pytest.approx(0.5 + math.atan(3 / math.sqrt(2)) / math.pi, abs=0.03)
+
+
+def test_without_noise_the_front_is_certain() -> None:
+    rows = [row(0, 0.50, 100), row(1, 0.49, 120), row(2, 0.60, 150)]
+    assert front_probability(rows, OBJECTIVES, {0: Noise(0.0, 5)}) == {0: 1, 1: 0, 2: 1}
+
+
+def test_latency_counts_with_its_interval() -> None:
+    # no noise in top1; two latencies 0.1 apart of standard deviation 0.1 each: P(faster) = Phi(0.7071)
+    half = 0.1 * 1.959964
+    rows = [
+        row(number, 0.5, 100, latency_ms=ms, latency_low_ms=ms - half, latency_high_ms=ms + half)
+        for number, ms in enumerate((5.0, 5.1))
+    ]
+    found = front_probability(rows, ["top1", "latency_ms"], {0: Noise(0.0, 5)})
+    assert found[0] == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)
+
+
+def test_only_trained_trials_have_a_probability_and_one_that_lacks_an_objective_has_none() -> None:
+    rows = [row(0, 0.5, 100, latency_ms=5.0), row(1, 0.9, 90), *({**r, "number": 2} for r in failed(1))]
+    rows.append(row(3, 0.9, 50, outcome="stopped", latency_ms=1.0))
+    assert front_probability(rows, ["top1", "madds", "latency_ms"], KNOWN) == {0: 1, 1: 0}
+    assert front_probability([], OBJECTIVES, KNOWN) == {}
+
+
+def test_the_same_seed_gives_the_same_probabilities_in_any_order() -> None:
+    rows = [row(k, 0.5 + 0.003 * k, 100 + k) for k in range(9)]
+    first = front_probability(rows, OBJECTIVES, KNOWN, seed=3)
+    assert front_probability(rows[::-1], OBJECTIVES, KNOWN, seed=3) == first
+    assert front_probability(rows, OBJECTIVES, KNOWN, seed=4) != first
+
+
+def test_a_better_network_is_tied_with_a_cheaper_one_within_the_interval() -> None:
+    # the 95 % interval of a difference reaches 1.96 * 0.01 * sqrt 2 = 0.0277
+    rows = [row(0, 0.500, 100), row(1, 0.527, 200), row(2, 0.560, 300), row(3, 0.526, 250), row(4, 0.9, 400)]
+    # 3 is dominated by 1, but costs less than 2 and is 0.034 away; 1 is 0.027 away from 0
+    assert ties(rows, OBJECTIVES, KNOWN) == {0: [], 1: [0], 2: [], 4: []}
+    assert ties(rows, OBJECTIVES, {0: Noise(0.02, math.inf)}) == {0: [], 1: [0], 2: [1, 3], 4: []}
+
+
+def test_ties_come_the_nearest_first_and_equals_tie_both_ways() -> None:
+    rows = [row(0, 0.50, 100), row(1, 0.51, 100), row(2, 0.515, 110), row(3, 0.515, 110)]
+    assert ties(rows, OBJECTIVES, KNOWN) == {1: [0], 2: [3, 1, 0], 3: [2, 1, 0]}
+
+
+def test_a_noise_of_few_degrees_ties_more() -> None:
+    rows = [row(0, 0.50, 100), row(1, 0.55, 200)]
+    assert ties(rows, OBJECTIVES, {0: Noise(0.01, 100)})[1] == []
+    assert ties(rows, OBJECTIVES, {0: Noise(0.01, 2)})[1] == [0]  # 4.303 * 0.01414 = 0.061
+
+
+def test_a_slightly_slower_rival_ties_if_the_clock_cannot_tell() -> None:
+    timed = [{"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + 0.1} for ms in (5.0, 5.1, 5.2)]
+    rows = [row(k, 0.50 + 0.001 * (k == 0), 100, **timed[k]) for k in range(3)]
+    assert ties(rows, ["top1", "latency_ms"], KNOWN) == {0: [1]}  # hypot(0.1, 0.1) = 0.141
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"), [(1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (30, 2.042), (120, 1.980)]
+)
+def test_student_t_is_the_one_of_the_tables(degrees: float, quantile: float) -> None:
+    assert student_t(degrees) == pytest.approx(quantile, abs=0.003)
+    assert student_t(math.inf) == pytest.approx(1.96, abs=0.001)
+
+
+def test_pooled_noise_of_one_network_is_its_standard_deviation() -> None:
+    noise = pooled_noise({(0, 0): 0.50, (0, 1): 0.52, (0, 2): 0.54})
+    assert noise is not None
+    assert noise == pytest.approx(Noise(0.02, 2))
+
+
+def test_pooled_noise_takes_out_what_is_common_to_a_seed() -> None:
+    # every network gains 0.05 with seed 1: nothing is left. Then one residual table by hand: +-0.005 in all four cells.
+    same = pooled_noise({(network, seed): 0.5 + network / 10 + seed / 20 for network in range(3) for seed in range(2)})
+    assert same == pytest.approx(Noise(0.0, 2))
+    crossed = pooled_noise({(4, 0): 0.705, (4, 1): 0.715, (5, 0): 0.725, (5, 1): 0.715})
+    assert crossed == pytest.approx(Noise(0.01, 1))
+
+
+def test_networks_of_one_seed_add_nothing_and_alone_tell_nothing() -> None:
+    assert pooled_noise({}) is None
+    assert pooled_noise({(0, 0): 0.5, (1, 0): 0.9}) is None
+    assert pooled_noise({(0, 0): 0.5, (0, 1): 0.52, (1, 0): 0.9}) == pytest.approx(Noise(0.02 / math.sqrt(2), 1))
+
+
+def test_pooled_noise_finds_the_noise_that_was_put_in() -> None:
+    generator = np.random.default_rng(0)
+    networks, seeds = generator.normal(0.5, 0.1, 40), generator.normal(0, 0.05, 3)
+    top1 = {(n, s): networks[n] + seeds[s] + generator.normal(0, 0.01) for n in range(40) for s in range(3)}
+    noise = pooled_noise(top1)
+    assert noise is not None
+    assert noise.std == pytest.approx(0.01, rel=0.15)
+    assert noise.degrees == 120 - 40 - 3 + 1
+
+
+def test_each_rung_has_the_noise_that_the_finalists_curves_show_there() -> None:
+    on_the_way = [{1.0: 0.40, 3.0: 0.60}, {1.0: 0.48, 3.0: 0.64}]
+    stages = [stage(1, 0, 0.60), *(stage(2, seed, 0.70 + 0.02 * seed, on_the_way[seed]) for seed in range(2))]
+    rows = [merged(row(0, 0.40, epochs=1.0), stages), row(1, 0.3, epochs=1.0)]
+    noise = training_noise(rows)
+    assert [noise[rung].std for rung in (0, 1, 2)] == pytest.approx(
+        [step / math.sqrt(2) for step in (0.08, 0.04, 0.02)]
+    )
+
+
+def test_a_rung_without_a_figure_has_that_of_the_noisiest() -> None:
+    found = front_probability([row(0, 0.50, 100), row(1, 0.51, 200)], OBJECTIVES, {2: Noise(0.01, math.inf)})
+    assert 0.7 < found[1] < 0.8
+
+
+def test_a_study_of_one_seed_each_has_no_probability_and_says_why() -> None:
+    rows = [merged(row(0, 0.4, epochs=1.0), [stage(1, 0, 0.6)]), row(1, 0.3, epochs=1.0)]
+    assert confidence(rows, OBJECTIVES) == {}
+    assert "one seed each" in str(shown_noise(rows))
+    assert confidence(rows, OBJECTIVES, fallback={0: Noise(0.01, 5)})[0].front_probability > 0.99
+
+
+@pytest.mark.parametrize("rows", [[], failed(2), study()], ids=["empty", "failed", "short"])
+def test_a_study_of_short_trainings_says_nothing(rows: list[dict[str, object]]) -> None:
+    assert training_noise(rows) == {}
+    assert confidence(rows, OBJECTIVES) == {}
+    assert shown_noise(rows) is None
+    frame = with_confidence(study_frame(rows), OBJECTIVES)
+    assert frame["front_probability"].isna().all()
+
+
+def test_the_frame_holds_the_longest_training_probability_and_ties() -> None:
+    frame = with_confidence(study_frame(longer_study()), OBJECTIVES).set_index("number")
+    assert frame["rung"].tolist()[:6] == [0, 0, 0, 1, 2, 2]
+    assert frame["seeds"].tolist()[:6] == [1, 1, 1, 1, 2, 2]
+    assert frame["epochs_trained"].tolist()[:6] == [1, 1, 1, 3, 9, 9]
+    assert frame["top1_short"][5] == 0.45
+    assert frame["top1"][5] == pytest.approx(0.72)
+    assert frame["tied_with"][5].startswith("4")
+    assert frame["tied_with"][6] is None
+    assert np.isnan(frame["front_probability"][6])
+    assert np.isnan(frame["rung"][6])
+    # d = 0.01, sigma = 0.01 / sqrt 2 each, one degree of freedom: Cauchy
+    assert frame["front_probability"][5] == pytest.approx(0.5 + math.atan(1) / math.pi, abs=0.04)
+
+
+def test_lengths_and_probabilities_as_people_read_them() -> None:
+    rows = longer_study()
+    assert [shown_training(rows[number]) for number in (0, 3, 5)] == ["1x", "3x", "9x, 2 seeds"]
+    assert shown_training(row(0)) == "1x"  # a study that did not say its epochs
+    assert [shown_probability(share) for share in (0.0, 0.004, 0.5, 0.823, 1.0)] == [
+        "< 1 %",
+        "< 1 %",
+        "50 %",
+        "82 %",
+        "> 99 %",
+    ]
+    assert "One 9x training varies by 1.00 points, 1 degree of freedom," in str(shown_noise(rows))
+
+
+def test_a_longer_training_that_failed_does_not_count() -> None:
+    lost = stage(2, 1, 0.7) | {"top1": None, "epochs": None, "curve": None, "reason": "loss became NaN"}
+    found = longest(merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost]))
+    assert (found.rung, found.seeds, found.epochs) == (2, 1, 9.0)
+    assert training_noise([merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])]) == {}
+
+
+def drawn_in_full(rows: list[dict[str, object]], objectives: list[str], noise: dict[int, Noise]) -> list[float]:
+    """The probabilities by their definition: every draw of every trial, and the front of each draw."""
+    generator, draws = np.random.default_rng(0), 150
+    scales = {
+        rung: np.full(draws, each.std)
+        if math.isinf(each.degrees)
+        else each.std * np.sqrt(each.degrees / generator.chisquare(each.degrees, draws))
+        for rung, each in sorted(noise.items())
+    }
+    values = np.zeros((draws, len(rows), len(objectives)))
+    for at, trial in enumerate(rows):
+        found = longest(trial)
+        rung = found.rung if found.rung in noise else max(noise, key=lambda each: noise[each].std)
+        for k, name in enumerate(objectives):
+            mean = float(str(trial[name])) if trial[name] is not None else math.nan
+            values[:, at, k] = -mean if name == "top1" else mean
+            if name == "top1":
+                values[:, at, k] += scales[rung] / np.sqrt(found.seeds) * generator.standard_normal(draws)
+            elif name == "latency_ms":
+                ends = [float(str(trial[f"latency_{end}_ms"])) for end in ("high", "low") if trial[name] is not None]
+                half = (ends[0] - ends[1]) / (2 * 1.959964) if ends else 0.0
+                values[:, at, k] += half * generator.standard_normal(draws)
+    return [float(share) for share in np.mean([pareto_mask(draw) for draw in values], axis=0)]
+
+
+@pytest.mark.parametrize("objectives", [["top1", "madds", "latency_ms"], ["top1", "madds"], ["madds", "latency_ms"]])
+@pytest.mark.parametrize("degrees", [1.0, 4.0, math.inf])
+@pytest.mark.parametrize("count", [1, 2, 130])
+def test_the_probabilities_are_those_of_drawing_everything(objectives: list[str], degrees: float, count: int) -> None:
+    generator = np.random.default_rng(count)
+    rows: list[dict[str, object]] = []
+    for number in range(count):
+        madds = int(generator.integers(1, 30)) * 1_000_000  # with equals
+        ms = round(float(generator.uniform(1, 2)) + madds / 1e7, 1)
+        timed = {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + generator.choice([0.1, -0.1])}
+        lost = {"latency_ms": None, "latency_low_ms": None, "latency_high_ms": None}
+        made = row(number, round(float(generator.normal(0.5 + madds / 1e9, 0.02)), 2), madds, epochs=1.0)
+        made |= timed if generator.random() < 0.9 else lost
+        rungs = [stage(rung, seed, 0.6 + 0.01 * rung) for rung in (1, 2) for seed in range(rung) if number % 5 == rung]
+        rows.append(merged(made, rungs))
+    noise = {0: Noise(0.02, degrees), 2: Noise(0.01, degrees)}
+    found = front_probability(rows, objectives, noise, draws=150)
+    assert list(found.values()) == drawn_in_full(rows, objectives, noise)
+
+
+def test_large_studies_are_drawn_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(number, 0.5 + number / 1000, 100 + number) for number in range(20)]
+    monkeypatch.setattr(confidence_module, "MOST_DRAWN", 2000)
+    for fewest, draws in ((50, 100), (125, 125)):
+        monkeypatch.setattr(confidence_module, "FEWEST_DRAWS", fewest)
+        found = front_probability(rows, OBJECTIVES, KNOWN)
+        assert found == front_probability(rows, OBJECTIVES, KNOWN, draws=draws)
+        assert {round(share * draws, 6) % 1 for share in found.values()} == {0.0}
+
+
+def test_many_ties_are_told_by_the_nearest() -> None:
+    assert shown_ties("4") == "4"
+    assert shown_ties("4, 7, 9, 1, 2") == "4, 7, 9, 1, 2"
+    assert shown_ties("4, 7, 9, 1, 2, 3, 8") == "4, 7, 9, 1, 2 and 2 more"

@@ -1,0 +1,254 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mfsearch.analysis.figures.trajectories import draw_history, history_line, median_line
+from mfsearch.analysis.frame import study_frame
+from mfsearch.analysis.front.cut import hypervolume
+from mfsearch.analysis.front.trajectory import (
+    Box,
+    History,
+    comparison,
+    differences,
+    hypervolume_history,
+    is_control,
+    share_after,
+    shared_box,
+    shared_objectives,
+    study_history,
+    without_top1_below_band,
+)
+from mfsearch.search.rungs import merged
+from tests.analysis.rows import failed, row, stage, study
+
+TWO = ["top1", "madds"]
+
+
+def made(name: str, *shares: float) -> History:
+    """A study of trainings of ten core-seconds each, with the share of the box after each; top1 rises by a point."""
+    count = len(shares)
+    numbers = np.arange(1, count + 1)
+    seconds, top1 = (np.array([scale * k for k in range(count)], dtype=np.float64) for scale in (10, 0.01))
+    return History(name, numbers, seconds + 10, np.array(shares), top1 + 0.3)
+
+
+# --- hypervolume ---
+
+
+def test_two_dimensions_by_hand() -> None:
+    """Up to (4, 4): (2, 2) covers 4; (3, 3) nothing more; (1, 3) adds 1x1; (0, 0) all 16 in the end."""
+    values = np.array([[2.0, 2.0], [3.0, 3.0], [1.0, 3.0], [5.0, 0.0], [np.nan, 0.0], [0.0, 0.0]])
+    found = hypervolume_history(values, np.array([4.0, 4.0]))
+    assert found.tolist() == [4.0, 4.0, 5.0, 5.0, 5.0, 16.0]
+
+
+def test_three_dimensions_by_hand() -> None:
+    """Up to (2, 2, 2): a unit cube in one corner, then one that shares half of its volume with it."""
+    values = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.5]])
+    assert hypervolume_history(values, np.full(3, 2.0)).tolist() == [1.0, 1.5]
+
+
+@pytest.mark.parametrize("K", [2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_step_equals_the_hypervolume_of_the_trials_so_far(K: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.random((120, K)) - np.linspace(0, 0.5, 120)[:, None] * rng.random(K)
+    values[rng.random(values.shape) < 0.02] = np.nan
+    values = np.round(values, 2 if seed % 2 else 9)  # ties in some
+    reference = np.full(K, 0.8)
+    expected = [hypervolume(values[: k + 1], reference) for k in range(len(values))]
+    assert hypervolume_history(values, reference) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("K", [2, 3])
+def test_no_trials_have_no_history(K: int) -> None:
+    assert len(hypervolume_history(np.empty((0, K)), np.ones(K))) == 0
+
+
+def test_ten_thousand_trials_of_three_objectives_are_quick() -> None:
+    """0.05 s on an idle core; the bound is for a busy one."""
+    values = np.random.default_rng(0).random((10_000, 3))
+    start = time.process_time()
+    hypervolume_history(values, np.ones(3))
+    assert time.process_time() - start < 1.0
+
+
+# --- box and history ---
+
+
+def test_the_box_reaches_from_the_best_to_a_tenth_of_the_range_beyond_the_worst_of_all_studies() -> None:
+    one = study_frame([row(0, 0.3, 100_000_000), row(1, 0.5, 140_000_000)])
+    other = study_frame([row(0, 0.4, 150_000_000), row(1, None, 900_000_000, outcome="rejected")])
+    box = shared_box([one, other], TWO)
+    assert box is not None
+    assert box.ideal.tolist() == [-0.5, 100e6]
+    assert box.reference == pytest.approx([-0.3 + 0.02, 150e6 + 5e6])
+
+
+@pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
+def test_without_a_trained_network_there_is_no_box(rows: list[dict[str, object]]) -> None:
+    assert shared_box([study_frame(rows)], TWO) is None
+    assert shared_box([], TWO) is None
+
+
+def test_one_network_fills_its_own_box() -> None:
+    frame = study_frame([row(0)])
+    box = shared_box([frame], TWO)
+    assert box is not None
+    own = study_history("one", frame, TWO, box)
+    # its top1 of 0.5 and 100M are moved out by a tenth of themselves, so that box and dominated room are the same
+    assert own.share == pytest.approx([(0.05 * 10e6) / (0.05 * 10e6)])
+
+
+def test_a_study_counts_trainings_seconds_and_the_top1_of_the_short_training() -> None:
+    rows = [row(k, 0.4 + 0.1 * k, 100_000_000 + k) for k in range(4)]
+    rows[1] |= {"outcome": "rejected", "top1": None, "train_seconds": None}
+    rows[2] |= {"outcome": "stopped", "train_seconds": 20.0}  # 0.6 half way: no result
+    rows[3] = merged(rows[3], [stage(1, 0, 0.99)])
+    frame = study_frame(rows)
+    found = study_history("s", frame, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200_000_000.0])))
+    assert found.trainings.tolist() == [1, 1, 2, 3]
+    assert found.core_seconds.tolist() == [40, 40, 60, 100]
+    assert found.top1 == pytest.approx([0.4, 0.4, 0.4, 0.7])
+    assert found.share == pytest.approx([0.2, 0.2, 0.2, 0.2 + 0.3 * (100e6 - 3) / 200e6])
+
+
+def test_what_was_over_the_limit_at_the_end_does_not_count() -> None:
+    rows = [row(0, 0.5), row(1, 0.9, latency_final={"over_limit": True}), row(2, 0.5, latency_final=None)]
+    found = study_history("s", study_frame(rows), TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200e6])))
+    assert found.share == pytest.approx([0.25, 0.25, 0.25])
+
+
+def test_networks_below_the_band_take_their_training_and_cover_nothing() -> None:
+    frame = study_frame([row(0, 0.4, 20_000_000), row(1, 0.5, 100_000_000)])
+    kept = without_top1_below_band(frame, {"budget": {"low": 90_000_000, "high": 110_000_000}})
+    assert np.isnan(kept["top1"][0])
+    assert kept["top1"][1] == 0.5
+    found = study_history("s", kept, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200e6])))
+    assert found.share == pytest.approx([0.0, 0.25])
+    assert found.trainings.tolist() == [1, 2]
+    assert without_top1_below_band(frame, {}) is frame
+
+
+def test_an_objective_that_one_study_never_measured_is_left_out() -> None:
+    three = ["top1", "madds", "latency_ms"]
+    timed, untimed = study_frame(study()), study_frame(study(latency=False))
+    assert shared_objectives([timed], three) == three
+    assert shared_objectives([timed, untimed, study_frame([])], three) == TWO
+
+
+# --- controls ---
+
+SETTINGS: dict[str, object] = {
+    "study": "one",
+    "budget": {"low": 129_285_000, "high": 152_100_000, "stated": False},
+    "latency_limit_ms": 5.0,
+    "data": {"name": "cifar10", "digest": "a"},
+    "recipe": {"epochs": 0.1},
+    "rungs": {"factors": [1.0], "keep": 3.0, "finalists": 3, "seeds": 3, "rank_by": "val_loss"},
+    "sampler": "auto",
+    "seed": 0,
+}
+
+
+def test_a_control_differs_in_the_sampler_and_in_what_has_no_effect() -> None:
+    rungs = {"factors": [1.0], "keep": 4.0, "finalists": 5, "seeds": 2, "rank_by": "val_loss"}
+    control = SETTINGS | {"study": "two", "sampler": "random", "seed": 7, "rungs": rungs}
+    assert differences(SETTINGS, control) == []
+    assert is_control(SETTINGS, control)
+    assert not is_control(control, SETTINGS)
+    assert not is_control(control, control)
+    assert not is_control(SETTINGS, SETTINGS)
+
+
+def test_differences_are_named_in_words() -> None:
+    other = SETTINGS | {
+        "sampler": "random",
+        "budget": {"low": 129_285_000, "high": 150_000_000, "stated": True},
+        "latency_limit_ms": None,
+        "recipe": {"epochs": 1.0},
+        "rungs": {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 3, "seeds": 3, "rank_by": "val_loss"},
+    }
+    assert differences(SETTINGS, other) == [
+        "budget, high: 152.1M here, 150.0M there",
+        "latency limit: 5 ms here, nothing there",
+        "recipe, epochs: 0.1 here, 1.0 there",
+        "rungs, factors: 1.0 here, 1.0, 3.0 there",
+        "rungs, keep: nothing here, 3.0 there",
+        "rungs, finalists: nothing here, 3 there",
+        "rungs, seeds: nothing here, 3 there",
+    ]
+    assert not is_control(SETTINGS, other)
+
+
+def test_a_study_from_before_rungs_had_one() -> None:
+    old = {key: value for key, value in SETTINGS.items() if key != "rungs"}
+    assert differences(old, SETTINGS) == ["rungs, rank_by: nothing here, val_loss there"]
+    assert differences({}, {}) == []
+
+
+# --- in words ---
+
+
+def test_a_comparison_is_made_after_equally_many_trainings() -> None:
+    words = comparison(made("mine", 0.0, 0.3, 0.6, 0.9), [made("chance", 0.1, 0.2, 0.3)])
+    assert "After 3 trainings each, mine covers 60.0 % of the box and chance 30.0 %: 2.00 times as much." in words
+    assert "The best top1 of a short training is then 32.0 % and 32.0 %." in words
+    assert "What chance covers at its end, after 3, mine covered after 2." in words
+    assert "one run of each" in words
+
+
+def test_of_several_studies_the_median_is_compared_and_the_range_told() -> None:
+    words = comparison(made("mine", 0.4, 0.5), [made(f"at {share}", 0.1, share) for share in (0.6, 0.7, 0.8)])
+    assert "the median of 3 other studies 70.0 %: 0.71 times as much" in words
+    assert "What the median of 3 other studies covers at their end, mine has not covered so far." in words
+    assert "These range from 60.0 % to 80.0 %; of mine there is one run." in words
+
+
+def test_what_covers_nothing_is_compared_without_a_ratio() -> None:
+    words = comparison(made("mine", 0.4), [made("chance", 0.0)])
+    assert "mine covers 40.0 % of the box and chance 0.0 %." in words
+    assert "times" not in words
+    nothing = History("none", np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
+    for own, other in ((made("mine", 0.4), nothing), (nothing, made("chance", 0.1))):
+        assert "nothing to compare yet" in comparison(own, [other])
+
+
+def test_trials_that_were_rejected_after_a_training_do_not_put_it_off() -> None:
+    history = History("s", np.array([1, 1, 1, 2]), np.zeros(4), np.array([0.1, 0.1, 0.1, 0.5]), np.zeros(4))
+    assert share_after(history, 1) == 0.1
+    assert share_after(history, 2) == 0.5
+
+
+# --- lines ---
+
+
+def test_a_line_has_the_corners_alone() -> None:
+    history = made("s", 0.1, 0.1, 0.1, 0.4, 0.4)
+    line = history_line(history, "trainings")
+    assert line.x == [0.0, 1.0, 4.0, 5.0]
+    assert line.share == pytest.approx([0.0, 10.0, 40.0, 40.0])
+    assert history_line(history, "core_seconds").x == [0.0, 10.0, 40.0, 50.0]
+    assert history_line(history, "trials").x == [0.0, 1.0, 4.0, 5.0]
+
+
+def test_the_median_line_reaches_as_far_as_all() -> None:
+    line = median_line([made("a", 0.1, 0.2), made("b", 0.3, 0.4, 0.9), made("c", 0.5, 0.6, 0.7)], "trainings")
+    assert line.x == [0.0, 1.0, 2.0]
+    assert line.share == pytest.approx([0.0, 30.0, 40.0])
+
+
+def test_the_figure_shows_the_study_its_controls_and_their_median() -> None:
+    lines = [history_line(made(name, 0.1, 0.2), "trainings") for name in ("mine", "<b>a</b>", "c")]
+    figure = draw_history(lines[0], lines[1:], median_line([made("a", 0.1), made("b", 0.2)], "trainings"), "trainings")
+    assert {trace.name for trace in figure.data} == {"mine", "&lt;b&gt;a&lt;/b&gt;", "c", "median of 2"}
+    assert figure.layout.yaxis.title.text == "hypervolume (% of the box)"
+    assert figure.layout.xaxis.title.text == "short trainings (number)"
+
+
+def test_an_empty_study_has_a_line_at_nothing() -> None:
+    empty = study_history("none", study_frame([]), TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 1.0])))
+    assert history_line(empty, "trials") == ("none", [0.0], [0.0])
+    assert isinstance(study_frame([]), pd.DataFrame)

@@ -1,0 +1,417 @@
+"""Whole searches on small networks, in worker processes, as a user starts them."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from mfsearch.cli import main
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_madds
+from mfsearch.search.evaluate import Job, Work
+from mfsearch.search.rungs import Rungs, finalists, next_final, short_row, standing
+from mfsearch.search.workers import Event
+from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study, read_manifest, read_trials
+from tests.conftest import TINY_SPACE
+
+
+def arguments(images: Path, results: Path, *more: str, budget: str = "0.5M", rungs: str = "1") -> list[str]:
+    """A search over tiny networks: half a pass over 43 small images, without longer trainings."""
+    return [
+        *("run", "--budget", budget, "--space", str(TINY_SPACE), "--data", str(images), "--study", "s"),
+        *("--resolution", "32", "--classes", "2", "--results", str(results)),
+        *("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", "--rungs", rungs, *more),
+    ]
+
+
+def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    out: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return out
+
+
+def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--trials", "4", "--workers", "2", "--json")) == 0
+    first = report(capsys)
+    assert first["stopped"] == "trials"
+    assert first["trained"] == 4
+    assert first["duplicates"] == first["trained_outside_budget"] == 0
+    rows = read_trials(tmp_path / "s")
+    assert [row["number"] for row in rows] == [0, 1, 2, 3]
+    for row in rows:
+        assert count_madds(MobileFormerConfig.from_dict(row["config"])) == row["madds"] <= 500_000
+        assert 0 <= row["top1"] <= 1
+        assert [log["epoch"] for log in row["curve"]] == [0.2, 0.4]  # steps 1 and 2 of 5 a pass: half way and the end
+        assert row["resolution"] == 32
+    assert (tmp_path / "s" / "report.html").read_text().startswith("<!")
+
+    on_front = {row["arch_id"] for row in first["front"]}
+    kept = {path.stem for path in (tmp_path / "s" / WEIGHTS).glob("*.safetensors")}
+    assert kept == on_front
+    weights = load_file(tmp_path / "s" / WEIGHTS / f"{min(kept)}.safetensors")
+    assert weights["head.classifier.weight"].shape[0] == 2
+
+    assert main(arguments(image_folder, tmp_path, "--trials", "6", "--json")) == 0
+    second = report(capsys)
+    assert second["trained"] == 6
+    assert read_trials(tmp_path / "s")[:4] == rows
+    assert main(arguments(image_folder, tmp_path, "--trials", "6")) == 0  # nothing left to do: the front again
+    assert "All trials asked for are trained" in capsys.readouterr().out
+
+
+def test_a_search_that_trains_nothing_ends_and_says_why(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ("--optimizer", "sgd", "--lr", "10", "--epochs", "20", "--workers", "2")
+    assert main(arguments(image_folder, tmp_path, *wild)) == 1
+    said = capsys.readouterr()
+    assert "networks could be trained" in said.err
+    assert "training diverged" in said.err
+    assert {row["outcome"] for row in read_trials(tmp_path / "s")} == {"failed"}
+
+
+def test_a_database_holds_one_study_of_a_name(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From another folder with other settings the trials in the database are not mixed; with the same they go on."""
+    url = f"sqlite:///{tmp_path / 'trials.db'}"
+    assert main(arguments(image_folder, tmp_path / "a", "--storage", url, "--trials", "1", "--json")) == 0
+    assert main(arguments(image_folder, tmp_path / "b", "--storage", url, "--trials", "2", "--seed", "7")) == 2
+    assert "seed: the study has 0, this run says 7" in capsys.readouterr().err
+    assert main(arguments(image_folder, tmp_path / "c", "--storage", url, "--trials", "2", "--json")) == 0
+    assert report(capsys)["trained"] == 2
+    assert len(read_trials(tmp_path / "a" / "s")) == 2
+
+
+@pytest.mark.slow
+def test_two_runs_of_one_worker_are_the_same_longer_trainings_included(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for name in ("a", "b"):
+        assert main(arguments(image_folder, tmp_path / name, "--trials", "12", "--json", rungs="1,2,4")) == 0
+        capsys.readouterr()
+        rows = read_trials(tmp_path / name / "s")
+        for row in rows:
+            row["stages"] = [(s["rung"], s["seed"], s["top1"], losses(s)) for s in row.get("stages", ())]
+        found.append([(row["arch_id"], row["outcome"], row["top1"], losses(row), row["stages"]) for row in rows])
+    assert found[0] == found[1]
+    rungs = [rung for *_, stages in found[0] for rung, *_ in stages]
+    assert rungs.count(1) >= 2  # of the first six one in three, and later ones
+    assert rungs.count(2) == 4 * 2  # one in three of twelve, two seeds each
+
+
+def losses(record: dict[str, Any]) -> list[float]:
+    return [log["loss"] for log in record["curve"]]
+
+
+@pytest.mark.slow
+def test_the_better_networks_are_trained_longer_and_their_rows_say_so(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    final = ("--finalists", "2", "--final-seeds", "2")
+    assert main(arguments(image_folder, tmp_path, "--trials", "6", *final, rungs="1,5", budget="0.6M")) == 0
+    assert "final" not in capsys.readouterr().err
+    rows = read_trials(tmp_path / "s")
+    longer = [row for row in rows if "stages" in row]
+    assert len(rows) == 6
+    assert len(longer) == 2  # one in three of those tried
+    for row in longer:
+        assert [(s["rung"], s["seed"]) for s in row["stages"]] == [(1, 0), (1, 1)]
+        for stage in row["stages"]:
+            assert [log["epoch"] for log in stage["curve"]] == [0.2, 0.4, 2.4]  # steps 1, 2 and 5 * 0.5 * 5 = 12.5
+            assert stage["epochs"] == 2.4
+        values = [stage["top1"] for stage in row["stages"]]
+        assert row["top1"] == sum(values) / 2
+        assert row["rung"] == 1
+        assert row["top1_std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+        assert losses(row["stages"][0])[:2] == losses(row)  # the short training went on
+        assert losses(row["stages"][1])[:2] != losses(row)
+        assert row["top1_short"] == row["curve"][-1]["top1"]
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
+    for path in (tmp_path / "s" / WEIGHTS).iterdir():  # of the study's seed, as long as that was trained
+        assert path.stem in {row["arch_id"] for row in rows}
+
+    more = arguments(image_folder, tmp_path, "--trials", "9", *final, rungs="1,5", budget="0.6M")
+    assert main(more) == 0
+    again = read_trials(tmp_path / "s")
+    assert len(again) == 9
+    assert [short_row(row) for row in again[:6]] == [short_row(row) for row in rows]
+    for old, new in zip(rows, again[:6], strict=True):
+        assert new.get("stages", [])[: len(old.get("stages", []))] == old.get("stages", [])
+    best = finalists(standing(again, ["top1", "madds"], Rungs((1, 5))), Rungs((1, 5), finalists=2))
+    assert all(len(row["stages"]) == 2 for row in best)
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
+
+
+def test_other_settings_under_the_same_name_are_refused(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--trials", "1", "--json")) == 0
+    capsys.readouterr()
+    assert main(arguments(image_folder, tmp_path, "--trials", "2", "--seed", "3", budget="0.6M")) == 2
+    said = capsys.readouterr().err
+    assert "budget.high: the study has 500000, this run says 600000" in said
+    assert "seed: the study has 0, this run says 3" in said
+    assert len(read_trials(tmp_path / "s")) == 1
+
+
+def test_latency_is_a_third_objective_and_a_limit(
+    image_folder: Path, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--latency", "10s", "--trials", "2", "--json")) == 0
+    said = report(capsys)
+    assert said["manifest"]["objectives"] == ["top1", "madds", "latency_ms"]
+    assert all(row["latency_ms"] == row["latency_final"]["latency_ms"] for row in said["front"])
+    for row in read_trials(tmp_path / "s"):
+        assert row["latency_low_ms"] <= row["latency_ms"] <= row["latency_high_ms"]
+    assert read_manifest(tmp_path / "s")["passport"]["runtime"] == "onnxruntime"
+    assert cache_dir.is_dir()
+
+
+def test_a_latency_limit_that_nothing_meets_ends_early_and_says_the_fastest(
+    image_folder: Path, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--latency", "0.0001ms", "--workers", "2")) == 2
+    said = capsys.readouterr()
+    assert "latency limit 0.0001 ms: none of" in said.err
+    assert "the fastest takes" in said.err
+    rows = read_trials(tmp_path / "s")
+    assert {row["outcome"] for row in rows} == {"rejected"}  # measured, written, never trained
+    assert all("is over the limit" in row["reason"] for row in rows)
+
+
+@contextlib.contextmanager
+def started(images: Path, results: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
+    """A search in a process of its own, killed at the end if it still runs."""
+    command = [sys.executable, "-m", "mfsearch", *arguments(images, results, *more)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_trials(results: Path, count: int, process: subprocess.Popen[str]) -> None:
+    for _ in range(600):
+        if (results / "s" / MANIFEST).exists() and len(read_trials(results / "s")) >= count:
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    raise AssertionError(f"no {count} trials in a minute")
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    """Process numbers of its workers."""
+    command = ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_ctrl_c_keeps_everything_and_a_second_process_is_refused(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(image_folder, tmp_path, "--trials", "500") as process:
+        wait_for_trials(tmp_path, 2, process)
+        assert main(arguments(image_folder, tmp_path, "--trials", "500")) == 1
+        assert "is being written by another process" in capsys.readouterr().err
+        workers = children(process)
+        assert len(workers) == 1
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "every finished trial is kept" in out
+    assert "Traceback" not in out
+    kept = len(read_trials(tmp_path / "s"))
+    assert kept >= 2
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert not [*(tmp_path / "s" / WEIGHTS).glob("*.part")]
+    assert main(arguments(image_folder, tmp_path, "--trials", str(kept + 1), "--json")) == 0
+    assert report(capsys)["trained"] == kept + 1
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_a_killed_worker_costs_its_trial_and_a_killed_search_loses_nothing(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with started(image_folder, tmp_path, "--trials", "500") as process:
+        wait_for_trials(tmp_path, 1, process)
+        os.kill(children(process)[0], signal.SIGKILL)
+        wait_for_trials(tmp_path, 4, process)
+    rows = read_trials(find_study("s", tmp_path))
+    lost = [row for row in rows if row["outcome"] == "failed"]
+    assert [row["reason"] for row in lost] == ["its worker process was killed by signal 9"]
+    assert len({row["arch_id"] for row in rows}) == len(rows)
+    trained = len(rows) - 1
+    assert main(arguments(image_folder, tmp_path, "--trials", str(trained + 1), "--json")) == 0
+    assert report(capsys)["trained"] == trained + 1
+    assert read_trials(tmp_path / "s")[: len(rows)] == rows
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_ctrl_c_in_the_final_keeps_everything_and_the_final_goes_on(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one training of the final is cut in its middle: its checkpoint and all trials stay."""
+    monkeypatch.setenv("MFSEARCH_CHECKPOINT_SECONDS", "0.05")
+    more = ("--trials", "2", "--finalists", "1", "--final-seeds", "1", "--rungs", "1,150")
+    with started(image_folder, tmp_path, *more) as process:
+        wait_for_trials(tmp_path, 2, process)
+        wait_for_longer(tmp_path, process)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, out
+    assert "every finished trial is kept" in out
+    rows = read_trials(tmp_path / "s")
+    assert [row.get("stages") for row in rows] == [None, None]
+    assert len([*(tmp_path / "s" / CHECKPOINTS).glob("*.pt")]) >= 1
+    assert main([*arguments(image_folder, tmp_path, *more), "--json"]) == 0
+    assert report(capsys)["trained"] == 2
+    after = read_trials(tmp_path / "s")
+    assert [short_row(row) for row in after] == rows
+    assert sorted(len(row.get("stages", ())) for row in after) == [0, 1]
+    assert not (tmp_path / "s" / CHECKPOINTS).exists()
+
+
+def wait_for_longer(results: Path, process: subprocess.Popen[str]) -> None:
+    """Until a training has written a checkpoint since the last result."""
+    folder = results / "s"
+    for _ in range(6000):
+        told = (folder / JOURNAL).stat().st_mtime_ns
+        with contextlib.suppress(FileNotFoundError):
+            if any(path.stat().st_mtime_ns > told for path in (folder / CHECKPOINTS).glob("*.pt")):
+                return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("no checkpoint in a minute")
+
+
+SHORT = 10.0  # seconds of a short training in the tests of time below
+
+
+class Clock:
+    """Stands still unless a training is waited for."""
+
+    def __init__(self) -> None:
+        self.now = self.begun = time.monotonic()
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class PretendPool:
+    """Workers that train nothing: every training takes its time on the clock and ends with an accuracy of its own."""
+
+    clock: Clock
+    limit = 500  # trainings
+
+    def __init__(self, count: int, job: Job) -> None:
+        self.job, self.count = job, count
+        self.working: dict[int, tuple[float, Work]] = {}
+        self.waits = 0
+
+    def idle(self) -> list[int]:
+        return [number for number in range(self.count) if number not in self.working]
+
+    def submit(self, number: int, work: Work) -> None:
+        factors = self.job.rungs.factors
+        goes_on = work.rung > 0 and work.seed == self.job.seed
+        factor = factors[work.rung] - (factors[work.rung - 1] if goes_on else 0)
+        self.working[number] = (self.clock.now + SHORT * factor, work)
+
+    def wait(self, timeout: float) -> list[Event]:
+        self.waits += 1
+        assert self.waits < self.limit, "the search does not end"
+        if not self.working:
+            self.clock.now += timeout
+            return []
+        number, (end, work) = min(self.working.items(), key=lambda item: item[1][0])
+        del self.working[number]
+        self.clock.now = end
+        top1 = int(work.config.arch_id[:4], 16) / 0x10000
+        log = {"epoch": 1.0, "loss": 2 - top1, "val_loss": 2 - top1, "top1": top1, "seconds": SHORT}
+        row = {"outcome": "trained", "reason": None, "top1": top1, "curve": [log], "train_seconds": SHORT}
+        return [Event(number, "done", row=row)]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A search in this process on a clock of its own."""
+    clock = Clock()
+    monkeypatch.setattr(PretendPool, "clock", clock, raising=False)
+    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", PretendPool)
+    monkeypatch.setattr("mfsearch.search.loop.time", clock)
+    return clock
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("seconds", [100, 1000])
+def test_a_time_limit_leaves_room_for_the_final(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int, seconds: int
+) -> None:
+    """The limit is kept to one training of each worker, which takes 30 s at the most; half of it is for new networks,
+    and in the other half the final is whole if it can be."""
+    more = ("--time", f"{seconds}s", "--sampler", "random", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3")) == 0
+    assert report(capsys)["stopped"] == "time"
+    taken = pretended.now - pretended.begun
+    assert taken <= seconds + 30
+    rows = read_trials(tmp_path / "s")
+    assert len(rows) * SHORT / workers >= seconds / 2 - 2 * SHORT
+    if seconds == 1000:
+        at, rungs = standing(rows, ["top1", "madds"], Rungs((1, 3))), Rungs((1, 3))
+        assert len(finalists(at, rungs)) >= 5
+        assert next_final(at, rungs, [], seed=0) is None
+        assert taken > seconds - 45
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
+) -> None:
+    """Nine networks in all: the last ask finds nothing new while the third longer training, which the ninth network
+    made room for, is all that runs."""
+    space = tmp_path / "few.yaml"
+    text = re.sub(r"\[([^],]+), [^]]*\]", r"\1", TINY_SPACE.read_text())  # the first choice of each knob
+    text = text.replace("count: 1", "count: [1, 2, 3]").replace("hidden: 32", "hidden: [32, 48, 64]")
+    space.write_text(text.replace("width: solve", "width: 1"))
+    more = ("--space", str(space), "--trials", "100", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,2,4", budget="1K..100M")) == 0
+    assert report(capsys)["stopped"] == "exhausted"
+    rows = read_trials(tmp_path / "s")
+    assert len({row["arch_id"] for row in rows}) == len(rows) == 9
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_no_longer_training_comes_twice_and_the_final_waits_for_those_that_decide_it(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
+) -> None:
+    more = ("--trials", "30", "--sampler", "random", "--workers", str(workers), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3,9")) == 0
+    assert report(capsys)["stopped"] == "trials"
+    rows = read_trials(tmp_path / "s")
+    stages = [(stage["rung"], row["number"], stage["seed"]) for row in rows for stage in row.get("stages", ())]
+    assert len(stages) == len(set(stages))
+    assert len([s for s in stages if s[0] == 1]) >= 10
+    assert next_final(standing(rows, ["top1", "madds"], Rungs()), Rungs(), [], seed=0) is None
+    finals = {number: [s[2] for s in stages if s[:2] == (2, number)] for rung, number, _ in stages if rung == 2}
+    assert len(finals) >= 5
+    assert all(seeds == [0, 1] for seeds in finals.values())
