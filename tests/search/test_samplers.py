@@ -16,7 +16,7 @@ from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.gaussian import GaussianProcess, _loss, matern
 from mfsearch.search.samplers.gp import Model
 from mfsearch.search.samplers.ground import Ground
-from mfsearch.search.samplers.history import History, Trial
+from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area, expected_improvement
 from mfsearch.search.samplers.tpe import tpe
 from mfsearch.space import SearchSpace, Value, find_space, load_space
@@ -224,7 +224,7 @@ def many(count: int) -> History:
     ground, rng = Ground(tiny(), BUDGET), random.Random(0)
     history = History(["top1", "madds"])
     for _ in range(count):
-        history.trials.append(Trial(ground.draw(rng), rng.randrange(425_000, 500_000), rng.random(), None, 0.0))
+        history.trials.append(Observation(ground.draw(rng), rng.randrange(425_000, 500_000), rng.random(), None, 0.0))
     return history
 
 

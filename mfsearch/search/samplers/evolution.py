@@ -4,7 +4,7 @@ import math
 import random
 
 from mfsearch.search.samplers.ground import ATTEMPTS, Candidate, Ground
-from mfsearch.search.samplers.history import History, Trial
+from mfsearch.search.samplers.history import History, Observation
 from mfsearch.space import Value
 
 POPULATION, TOURNAMENT = 20, 5
@@ -90,7 +90,7 @@ def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | N
     return None
 
 
-def _crowding(history: History, population: list[Trial]) -> list[tuple[int, float]]:
+def _crowding(history: History, population: list[Observation]) -> list[tuple[int, float]]:
     """Rank of its front and crowding distance within it, for each of the population."""
     found: dict[int, tuple[int, float]] = {}
     left, rank = population, 0

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
-from mfsearch.search.samplers.history import History, Trial
+from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import _erf, expected_area
 from mfsearch.space import Value
 
@@ -124,7 +124,7 @@ class _Latency:
         return result
 
 
-def _chosen(history: History) -> list[Trial]:
+def _chosen(history: History) -> list[Observation]:
     if len(history.trials) <= MOST:
         return history.trials
     best = history.best(MOST // 2)

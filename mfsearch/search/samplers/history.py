@@ -12,7 +12,7 @@ from mfsearch.search.samplers.ground import Candidate
 from mfsearch.space import Value
 
 
-class Trial(NamedTuple):
+class Observation(NamedTuple):
     """A finished trial inside the band. top1 is None where nothing was trained; a training that was stopped early
     counts with the top1 it had reached, which is known to be no better than its end would have been."""
 
@@ -28,13 +28,13 @@ class History:
     """trials: with a top1. rejected: too slow. Failed ones are only remembered as seen: nothing was measured."""
 
     objectives: list[str]
-    trials: list[Trial] = field(default_factory=list)
-    rejected: list[Trial] = field(default_factory=list)
+    trials: list[Observation] = field(default_factory=list)
+    rejected: list[Observation] = field(default_factory=list)
     pending: dict[str, Candidate] = field(default_factory=dict)  # by arch_id
 
     def learn(self, row: dict[str, Any]) -> None:
         """Take in a row whose params lie in the space's knobs."""
-        trial = Trial(
+        trial = Observation(
             params=row["params"],
             madds=row["madds"],
             top1=row.get("top1"),
@@ -46,10 +46,10 @@ class History:
         elif row["outcome"] != "failed" and trial.top1 is not None:
             self.trials.append(trial)
 
-    def best(self, count: int, trials: Sequence[Trial] | None = None) -> list[Trial]:
+    def best(self, count: int, trials: Sequence[Observation] | None = None) -> list[Observation]:
         """The `count` best: the front, then the front of the rest and so on; within a front by falling top1."""
         left = list(self.trials if trials is None else trials)
-        chosen: list[Trial] = []
+        chosen: list[Observation] = []
         while left and len(chosen) < count:
             on_front = pareto_mask(self.values(left))
             if not on_front.any():  # a missing objective
@@ -59,14 +59,14 @@ class History:
             left = [trial for trial, on in zip(left, on_front, strict=True) if not on]
         return chosen[:count]
 
-    def front(self) -> list[Trial]:
+    def front(self) -> list[Observation]:
         """Trials that no other one beats, by falling top1."""
         if not self.trials:
             return []
         mask = pareto_mask(self.values(self.trials))
         return sorted((t for t, on in zip(self.trials, mask, strict=True) if on), key=lambda t: -(t.top1 or 0.0))
 
-    def values(self, trials: Sequence[Trial]) -> NDArray[np.float64]:
+    def values(self, trials: Sequence[Observation]) -> NDArray[np.float64]:
         """The objectives [N, K], minimised; NaN where one is missing."""
         signs = np.array([-1.0 if name == "top1" else 1.0 for name in self.objectives])
         table: NDArray[np.float64] = signs * np.array(

@@ -9,7 +9,7 @@ from optuna.exceptions import ExperimentalWarning
 
 from mfsearch.search.samplers.encode import is_ordered
 from mfsearch.search.samplers.ground import Candidate, Ground
-from mfsearch.search.samplers.history import History, Trial
+from mfsearch.search.samplers.history import History, Observation
 from mfsearch.space import Value
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -53,7 +53,7 @@ def _value(ground: Ground, name: str, asked: Value) -> Value:
 
 
 def _told(
-    ground: Ground, trial: Trial, place: float, distributions: dict[str, BaseDistribution]
+    ground: Ground, trial: Observation, place: float, distributions: dict[str, BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
     """What TPE hears: the place in `History.best`. Of a rejected network that is not read: such are ordered by
     violation alone."""
@@ -66,7 +66,7 @@ def _told(
     )
 
 
-def _chosen(history: History) -> list[Trial]:
+def _chosen(history: History) -> list[Observation]:
     slow = history.rejected[-SLOW:]
     if len(history.trials) <= BEST + LATEST:
         return history.trials + slow
