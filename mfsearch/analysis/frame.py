@@ -1,46 +1,14 @@
 """A study as one table, read once: a row is a trial, every later analysis starts here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.front.confidence import confidence, longest, shown_noise
+from mfsearch.analysis.front.confidence import confidence, shown_noise
 from mfsearch.analysis.knobs.variance import group_codes, shares_between
-
-OUTCOMES = ("trained", "stopped", "rejected", "failed")
-KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
-
-# Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
-COLUMNS = {
-    "number": "int64",
-    "outcome": "object",
-    "reason": "object",
-    "origin": "object",
-    "arch_id": "object",
-    "madds": "float64",
-    "macs": "float64",
-    "num_params": "float64",
-    "activation_bytes": "float64",
-    "latency_ms": "float64",
-    "latency_low_ms": "float64",
-    "latency_high_ms": "float64",
-    "top1": "float64",
-    "top1_std": "float64",
-    "top1_short": "float64",
-    "rung": "float64",
-    "seeds": "float64",
-    "epochs": "float64",
-    "epochs_trained": "float64",
-    "front_probability": "float64",
-    "tied_with": "object",
-    "train_seconds": "float64",
-    "seed": "float64",
-    "resolution": "float64",
-    "config": "object",
-    "curve": "object",
-}
+from mfsearch.study.frame import KNOB
 
 
 class Metric(NamedTuple):
@@ -60,42 +28,6 @@ METRICS = {
     "activation_bytes": Metric("MB", 1e-6, 2),
     "train_seconds": Metric("s", 1.0, 0),
 }
-
-
-def study_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
-    """One row per trial, by number, with the same columns and dtypes whether the study holds none or ten thousand.
-
-    Knobs are columns "knob:NAME" of any value; a trial without the knob holds None. What a row has beyond `COLUMNS` is
-    kept as an object column. Missing numbers are NaN, missing texts None; only `number` and `outcome` must be there.
-    Of trained trials `rung`, `seeds` and `epochs_trained` are those of the longest training, the one that top1 is of;
-    `epochs` are those of the short one. `with_confidence` fills `front_probability` and `tied_with`.
-    """
-    for row in rows:
-        if "number" not in row or row.get("outcome") not in OUTCOMES:
-            raise ValueError(f"a trial needs a number and an outcome out of {', '.join(OUTCOMES)}, got {dict(row)}")
-    ordered = [{**row, **_longest(row)} for row in sorted(rows, key=lambda row: int(str(row["number"])))]
-    settings = [params if isinstance(params := row.get("params"), Mapping) else {} for row in ordered]
-    others = dict.fromkeys(key for row in ordered for key in row if key not in COLUMNS and key != "params")
-    knobs = dict.fromkeys(name for params in settings for name in params)
-
-    columns = _columns(ordered, COLUMNS | dict.fromkeys(others, "object"))
-    columns |= {KNOB + str(name): knob for name, knob in _columns(settings, dict.fromkeys(knobs, "object")).items()}
-    return pd.DataFrame(columns)
-
-
-def _columns(rows: Sequence[Mapping[str, object]], dtypes: Mapping[str, str]) -> dict[str, "pd.Series[Any]"]:
-    """One column a name; row by row, which with ten thousand of them is twice as fast as column by column."""
-    cells = zip(*[[row.get(name) for name in dtypes] for row in rows], strict=True) if rows else [()] * len(dtypes)
-    return {
-        name: pd.Series(list(column), dtype=dtype) for (name, dtype), column in zip(dtypes.items(), cells, strict=True)
-    }
-
-
-def _longest(row: Mapping[str, object]) -> dict[str, object]:
-    if row["outcome"] != "trained":
-        return {}
-    found = longest(row)
-    return {"rung": found.rung, "seeds": found.seeds, "epochs_trained": found.epochs}
 
 
 def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:

@@ -26,7 +26,7 @@ from mfsearch.search.proposal import check_reachable
 from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer, run_tasks
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
-from mfsearch.study.ledger import check_name
+from mfsearch.study.files import check_name
 from mfsearch.units import Budget, format_madds
 
 TRAININGS = "trainings.jsonl"

@@ -4,11 +4,11 @@ import dataclasses
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.study.trial import Trial
 
 # One thread of a server's CPU at 32 px: 151M at 3.7 ms an image, 52M at 1.4 ms. On trained networks of the committed
 # CIFAR-10 study, two workers on a busy machine, the truth lay within a factor of two of this on nearly all.
@@ -17,17 +17,17 @@ IMAGES = {"digits": 1_437, "cifar10": 45_000, "cifar100": 45_000}  # of the trai
 
 
 def estimate_seconds(
-    configs: Sequence[MobileFormerConfig], recipe: Recipe, data: str, rows: Sequence[dict[str, Any]], study: str
+    configs: Sequence[MobileFormerConfig], recipe: Recipe, data: str, trials: Sequence[Trial], study: str
 ) -> tuple[float | None, str]:
     """Seconds to train all of `configs` by the recipe, one after the other, and what that was made from.
 
-    rows: trials of the study of this name, empty if there is none; their times scale the model. None where the number
+    trials: of the study of this name, empty if there is none; their times scale the model. None where the number
     of training images is not known.
     """
-    trained = [row for row in rows if row["outcome"] == "trained" and row.get("images_per_second")]
     ratios = [
-        1.0 / (row["images_per_second"] * _image_seconds(MobileFormerConfig.from_dict(row["config"]), recipe))
-        for row in trained
+        1.0 / (trial.short.images_per_second * _image_seconds(trial.config, recipe))
+        for trial in trials
+        if trial.outcome == "trained" and trial.short is not None and trial.short.images_per_second
     ]
     images = _training_images(data, recipe)
     if images is None:

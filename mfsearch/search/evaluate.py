@@ -1,18 +1,16 @@
 """One network from config to result, cheap before dear: measured latency, smoke test, training.
 
-Runs in a worker process. What comes out is a plain dict that the ledger keeps; an evaluation that fails says why and
-never ends the search.
+Runs in a worker process. An evaluation that fails says why and never ends the search.
 """
 
 import contextlib
 import dataclasses
 import errno
-import json
+import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -25,11 +23,14 @@ from mfsearch.cost.meter import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
+from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
-from mfsearch.search.rungs import READINGS, Rungs, Stop
-from mfsearch.study.ledger import DiskError, write_json
+from mfsearch.search.promotion import Stop
+from mfsearch.study.files import DiskError, read_json, write_json
+from mfsearch.study.trial import Training, TrialLatency
 
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
@@ -75,6 +76,20 @@ class Work:
         return f"{self.config.arch_id}-{self.seed}"
 
 
+@dataclass(frozen=True)
+class TrialResult:
+    """What an evaluation came to; a trial takes over its fields. disk_full: the network is not to blame."""
+
+    outcome: str
+    reason: str | None = None
+    seed: int | None = None
+    device: str | None = None
+    measured: TrialLatency | None = None
+    violation_ms: float | None = None
+    short: Training | None = None  # the training, of whatever length
+    disk_full: bool = False
+
+
 class Evaluator:
     """Holds the images on the device and the latency meter; evaluates one config after another."""
 
@@ -90,35 +105,43 @@ class Evaluator:
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = kept_meter(job.baseline_ms)
 
-    def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
-        """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
-        row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": work.seed, "device": self.device.type}
+    def evaluate(self, work: Work, report: Report) -> TrialResult:
+        """The outcome with its reason, and what was measured on the way."""
+        result = TrialResult("failed", seed=work.seed, device=self.device.type)
         try:
             if work.rung == 0:
                 report("measuring", 0.0)
-                row |= self._measured_before(work) or self._export_and_measure(work)
-                if row["outcome"] == "rejected":
-                    return row
+                result = self._measured_before(work, result) or self._export_and_measure(work, result)
+                if result.outcome == "rejected":
+                    return result
                 smoke_test(work.config, self.data, seed=work.seed)
-            row |= self._train(work, row, report)
+            return self._train(work, result, report)
         except (ExportError, RunnerError, SmokeTestError, TrainingError) as error:
-            row["reason"] = str(error)
+            reason, full = str(error), False
         except OSError as error:
-            row["outcome"], row["reason"] = "failed", f"{type(error).__name__}: {error.strerror or error}"
-            row["disk_full"] = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # no fault of the network's
+            reason = f"{type(error).__name__}: {error.strerror or error}"
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
         except Exception as error:  # out of memory: this trial's end alone
-            row["outcome"] = "failed"
-            row["reason"] = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
+            reason, full = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}", False
             self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
-        return row
+        return dataclasses.replace(result, outcome="failed", reason=reason, disk_full=full)
 
-    def _measured_before(self, work: Work) -> dict[str, Any] | None:
-        """The latency that a training of this network was begun with, so that going on after a kill repeats it."""
+    def _measured_before(self, work: Work, result: TrialResult) -> TrialResult | None:
+        """The latency that a killed run measured for this training, so that the resumed one repeats it."""
         try:
-            kept = dict(json.loads(self._latency_path(work).read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            kept = read_json(self._latency_path(work))
+            if kept["for"] != self._conditions():
+                return None
+            row = kept["row"]
+            return dataclasses.replace(
+                result,
+                outcome=row["outcome"],
+                reason=row["reason"],
+                measured=TrialLatency.from_dict(row),
+                violation_ms=row.get("violation_ms"),
+            )
+        except (ValueError, TypeError, KeyError):
             return None
-        return dict(kept["row"]) if kept.get("for") == self._conditions() else None
 
     def _conditions(self) -> list[float | None]:
         """What a latency was judged under; a file of other conditions is none."""
@@ -127,25 +150,27 @@ class Evaluator:
     def _latency_path(self, work: Work) -> Path:
         return self.job.checkpoints / f"{work.key}.json"
 
-    def _export_and_measure(self, work: Work) -> dict[str, Any]:
-        """The ONNX file equals torch; where latency is asked for it is measured at the deployment size."""
-        config = work.config
-        measured = self.job.latency_limit_ms is not None
-        side = config.resolution if measured else self.job.recipe.resolution
+    def _export_and_measure(self, work: Work, result: TrialResult) -> TrialResult:
+        """Check that the ONNX file equals torch; under a latency limit, measure it at the deployment size."""
+        config, limit_ms = work.config, self.job.latency_limit_ms
+        side = self.job.recipe.resolution if limit_ms is None else config.resolution
         with tempfile.TemporaryDirectory(prefix=STRAY, dir=self.job.weights) as folder:
             path = Path(folder) / "model.onnx"
             export_onnx(MobileFormer(config, seed=self.job.seed), side, path)
-            if self.job.latency_limit_ms is None:
-                return {}
-            row = latency_columns(self._measure(path, self.job.latency_limit_ms))
-        over = row["latency_ms"] - self.job.latency_limit_ms
-        if over > 0:
-            row["outcome"] = "rejected"
-            row["violation_ms"] = over
-            row["reason"] = f"latency {row['latency_ms']:.2f} ms is over the limit {self.job.latency_limit_ms:g} ms"
+            if limit_ms is None:
+                return result
+            measured = trial_latency(self._measure(path, limit_ms))
+        result = dataclasses.replace(result, measured=measured)
+        if measured.ms > limit_ms:
+            reason = f"latency {measured.ms:.2f} ms is over the limit {limit_ms:g} ms"
+            over = measured.ms - limit_ms
+            result = dataclasses.replace(result, outcome="rejected", reason=reason, violation_ms=over)
+        kept = {"outcome": result.outcome, "reason": result.reason, **measured.to_dict()}
+        if result.violation_ms is not None:
+            kept["violation_ms"] = result.violation_ms
         with contextlib.suppress(DiskError):
-            write_json(self._latency_path(work), {"for": self._conditions(), "row": row})
-        return row
+            write_json(self._latency_path(work), {"for": self._conditions(), "row": kept})
+        return result
 
     def _measure(self, path: Path, limit_ms: float) -> Latency | RunnerLatency:
         if self.job.runner is not None:
@@ -157,20 +182,23 @@ class Evaluator:
             return latency
         return self.meter.measure(path, min_rounds=MIN_ROUNDS, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
 
-    def _train(self, work: Work, row: dict[str, Any], report: Report) -> dict[str, Any]:
+    def _train(self, work: Work, result: TrialResult, report: Report) -> TrialResult:
         job = self.job
         epochs = job.recipe.epochs
         # one point half way, where a hopeless short training ends, then one at each rung
         points = (epochs / 2, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
-        known = {**row, "madds": count_madds(work.config)}
+        score = SCORES[job.rungs.rank_by]
+        costs = {
+            "madds": float(count_madds(work.config)),
+            "latency_ms": math.nan if result.measured is None else result.measured.ms,
+        }
 
         def worth_going_on(log: EpochLog) -> bool:
             if work.stop is None or log.epoch > epochs * 0.75:
                 return True
-            costs = [float(known[name]) for name in job.objectives if name != "top1"]
-            return not work.stop.hopeless(READINGS[job.rungs.rank_by](dataclasses.asdict(log)), costs)
+            return not work.stop.hopeless(score(log), [costs[name] for name in job.objectives if name != "top1"])
 
-        result = short_train(
+        trained = short_train(
             work.config,
             self.data,
             job.recipe,
@@ -181,31 +209,38 @@ class Evaluator:
             on_step=lambda step, steps: report("training", step / steps),
             on_point=worth_going_on,
         )
-        done: dict[str, Any] = {
-            "outcome": "trained" if result.finished else "stopped",
-            "top1": result.top1,
-            "epochs": result.curve[-1].epoch,
-            "curve": [dataclasses.asdict(log) for log in result.curve],
-            "train_seconds": result.train_seconds,
-            "images_per_second": result.images_per_second,
-        }
-        if not result.finished and work.stop is not None:
-            done["reason"] = (
-                f"top1 {result.top1:.2%} half way: with the most that is still to come it would not be among those "
+        training = Training(
+            rung=work.rung,
+            seed=work.seed,
+            top1=trained.top1,
+            score=score(trained.curve[-1]),
+            epochs=trained.curve[-1].epoch,
+            curve=tuple(trained.curve),
+            train_seconds=trained.train_seconds,
+            images_per_second=trained.images_per_second,
+        )
+        if not trained.finished:
+            reason = (
+                f"top1 {trained.top1:.2%} half way: with the most that is still to come it would not be among those "
                 "that go on"
             )
-        if work.seed != job.seed or not result.finished:
-            return done
-        path = job.weights / f"{work.config.arch_id}.safetensors"
+            return dataclasses.replace(result, outcome="stopped", reason=reason, short=training)
+        if work.seed == job.seed:
+            training = dataclasses.replace(training, weights_lost=self._keep_weights(work, trained.weights, training))
+        return dataclasses.replace(result, outcome="trained", short=training)
+
+    def _keep_weights(self, work: Work, weights: dict[str, torch.Tensor], training: Training) -> str | None:
+        """Write the weights; the reason where that failed: on a full disk the figures are worth more than they are."""
+        path = self.job.weights / f"{work.config.arch_id}.safetensors"
         part = path.with_name(path.name + ".part")
         try:
-            save_file(result.weights, part, metadata={"epochs": f"{done['epochs']:g}", "seed": str(work.seed)})
+            save_file(weights, part, metadata={"epochs": f"{training.epochs:g}", "seed": str(work.seed)})
             part.replace(path)
-        except (OSError, SafetensorError) as error:  # a full disk: the trial's figures are worth more than its weights
+        except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
             path.unlink(missing_ok=True)  # those of a shorter training
-            done["weights_lost"] = str(error)
-        return done
+            return str(error)
+        return None
 
 
 def kept_meter(baseline_ms: float) -> LatencyMeter:
@@ -221,12 +256,12 @@ def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, se
         return meter.measure(path)
 
 
-def latency_columns(found: Latency | RunnerLatency) -> dict[str, Any]:
-    """A measured latency as the columns of a trial."""
-    return {
-        "latency_ms": found.latency_ms,
-        "latency_low_ms": found.latency_low_ms,
-        "latency_high_ms": found.latency_high_ms,
-        "latency_ratio": found.ratio,
-        "latency_disturbed": found.disturbed,
-    }
+def trial_latency(latency: Latency | RunnerLatency) -> TrialLatency:
+    """A measured latency as a trial keeps it."""
+    return TrialLatency(
+        ms=latency.latency_ms,
+        low_ms=latency.latency_low_ms,
+        high_ms=latency.latency_high_ms,
+        ratio=latency.ratio,
+        disturbed=latency.disturbed,
+    )

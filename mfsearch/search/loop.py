@@ -7,9 +7,7 @@ import itertools
 import json
 import operator
 import os
-import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,46 +21,41 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibration_file import find_calibration, trust_line
-from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter
+from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter
 from mfsearch.search.front import contenders
 from mfsearch.search.processes import interruptible
 from mfsearch.search.progress import TRAINED, Limits, Progress, Running, Watcher
-from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.remeasure import measure_front
-from mfsearch.search.rungs import (
-    READINGS,
+from mfsearch.search.promotion import (
     Promotion,
     Stop,
     finalists,
-    measured_again,
-    merged,
     next_final,
     next_promotion,
     quota,
     ranking,
-    score_at,
-    short_row,
     stop_rule,
-    told,
 )
-from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
+from mfsearch.search.proposal import Proposal, Proposer, check_reachable
+from mfsearch.search.remeasure import measure_front
 from mfsearch.search.workers import Event, WorkerPool
-from mfsearch.study.ledger import (
+from mfsearch.study.files import (
     CHECKPOINTS,
     JOURNAL,
     MANIFEST,
     WEIGHTS,
     DiskError,
-    Ledger,
     locked,
-    read_manifest,
-    read_trials,
+    without_password,
     write_json,
 )
+from mfsearch.study.ledger import Ledger
+from mfsearch.study.manifest import Lesson, Manifest, Request, check_same_study, make_manifest
+from mfsearch.study.settings import Settings
+from mfsearch.study.study import Study
+from mfsearch.study.trial import Training, Trial
 
 TAUGHT = 64  # best trials of another study that are kept as its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows
-LONGER = ("top1", "reason", "epochs", "curve", "train_seconds", "weights_lost")  # what is kept of a longer training
 SPARE = 5  # checkpoints kept below those that go on: later results may let them up
 RUNNING = "running.json"  # the proposals that are being tried
 FINAL_SHARE = 0.5  # of a time limit, at most, is left for the final
@@ -75,64 +68,83 @@ class RunResult:
     """How a run ended. stopped: `trials`, `time`, `interrupted`, `exhausted`, `latency` or `failing`."""
 
     stopped: str
-    manifest: dict[str, Any]
-    rows: list[dict[str, Any]]
+    study: Study
 
 
-def run_search(settings: Settings, limits: Limits, folder: Path, watcher: Watcher, storage: str | None) -> RunResult:
-    """Begin or go on with the study in `folder` until a limit, Ctrl-C or the end of the space.
+def run_search(
+    settings: Settings,
+    limits: Limits,
+    folder: Path,
+    watcher: Watcher,
+    storage: str | None = None,
+    command: str | None = None,
+) -> RunResult:
+    """Begin or resume the study in `folder` until a limit, Ctrl-C or the end of the space.
 
-    Raises ValueError for settings that cannot work (before anything is written) or differ from the study's,
-    StudyBusyError, DiskError, and WorkerError when no worker can start.
+    command: the command line that asked for it, for the manifest. Raises ValueError for settings that cannot work
+    (before anything is written) or differ from the study's, StudyBusyError, DiskError, and WorkerError when no worker
+    can start.
     """
     check_reachable(settings.space, settings.budget)
     images = settings.recipe.load_images(
         settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
     )
     with locked(folder):
-        manifest = _manifest(settings, images, folder, storage)
+        request = Request(
+            data=settings.data,
+            data_dir=None if settings.data_dir is None else str(settings.data_dir),
+            trials=limits.trials,
+            workers=limits.workers,
+        )
+        manifest = _manifest(settings, images, request, folder, storage, command)
         del images  # each worker has its own
-        identity = {key: manifest.get(key) for key in (*IDENTITY, "passport")}
-        ledger = Ledger(folder, settings.study, settings.objectives, storage, identity)
+        ledger = Ledger(folder, manifest, storage)
         if not (folder / MANIFEST).exists():
-            write_json(folder / MANIFEST, manifest, private="@" in (storage or ""))  # the URL may hold a password
+            private = "@" in (storage or "")  # the URL may hold a password
+            write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a study that is gone
-        trust = _trust(settings, folder.parent, manifest["data"]["digest"])
+        trust = _trust(settings, folder.parent, manifest.data.digest)
         return _Run(settings, limits, ledger, manifest, watcher, trust).run()
 
 
-def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str | None) -> dict[str, Any]:
+def _manifest(
+    settings: Settings, images: ImageData, request: Request, folder: Path, storage: str | None, command: str | None
+) -> Manifest:
     """The study's manifest: made if it is new, compared if it is not."""
     passport, baseline_ms = _latency_device(settings)
-    facts = images.facts()
-    wanted = make_manifest(settings, facts, passport) | {
-        "baseline_ms": baseline_ms,
-        "normalisation": {"mean": list(images.mean), "std": list(images.std)},
-        "class_names": list(images.classes),
-    }
-    if (folder / MANIFEST).exists():
-        manifest = read_manifest(folder)
-        try:
-            check_same_study(manifest, wanted)
-        except ValueError as error:
-            if storage is None and not read_trials(folder):
-                raise ValueError(f"{error}\n(it has no trials: delete {folder} to begin it anew)") from None
-            raise
-        taught = (manifest.get("from") or {}).get("study")
-        if settings.start_from is not None and settings.start_from.name != taught:
-            raise ValueError(
-                f"study {settings.study!r} was begun with --from {taught or 'nothing'}, this run says "
-                f"{settings.start_from.name}: leave --from out or give another name with --study"
-            )
-        places = (manifest.get("storage"), storage)
-        theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
-        if theirs != ours:  # another password is no other place
-            raise ValueError(
-                f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
-            )
-        return manifest
-    start = {"from": _taught(settings)} if settings.start_from is not None else {}
-    return wanted | start | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+    is_new = not (folder / MANIFEST).exists()
+    wanted = make_manifest(
+        settings,
+        images,
+        request,
+        passport=passport,
+        baseline_ms=baseline_ms,
+        lesson=_lesson(settings) if is_new else None,
+        storage=storage,
+        command=command,
+    )
+    if is_new:
+        return wanted
+    manifest = Manifest.read(folder)
+    try:
+        check_same_study(manifest.study, manifest.identity, wanted.identity)
+    except ValueError as error:
+        if storage is None and not Study.open(folder).trials:
+            raise ValueError(f"{error}\n(it has no trials: delete {folder} to begin it anew)") from None
+        raise
+    taught = None if manifest.lesson is None else manifest.lesson.study
+    if settings.start_from is not None and settings.start_from.name != taught:
+        raise ValueError(
+            f"study {settings.study!r} was begun with --from {taught or 'nothing'}, this run says "
+            f"{settings.start_from.name}: leave --from out or give another name with --study"
+        )
+    places = (manifest.storage, storage)
+    theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
+    if theirs != ours:  # another password is no other place
+        raise ValueError(
+            f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
+        )
+    return manifest
 
 
 def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
@@ -161,22 +173,18 @@ def _trust(settings: Settings, results: Path, data_digest: str) -> str:
     return trust_line(found, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 
-def _taught(settings: Settings) -> dict[str, Any]:
-    """What another study's best networks are, kept in the manifest: that study may go on or be deleted."""
-    assert settings.start_from is not None
-    manifest = read_manifest(settings.start_from)
-    theirs, ours = manifest["space"]["knobs"], {knob.name: list(knob.choices) for knob in settings.space.knobs}
-    if theirs != ours:
+def _lesson(settings: Settings) -> Lesson | None:
+    """The best networks of the study to start from."""
+    if settings.start_from is None:
+        return None
+    theirs = Study.open(settings.start_from)
+    knobs, ours = theirs.manifest.space.knobs, {knob.name: knob.choices for knob in settings.space.knobs}
+    if knobs != ours:
         raise ValueError(
-            f"--from {settings.start_from.name}: its space {manifest['space']['name']} has other knobs than "
+            f"--from {settings.start_from.name}: its space {theirs.manifest.space.name} has other knobs than "
             f"{settings.space.name}"
         )
-    fields = ("number", "origin", "params", "outcome", "top1", "madds", "arch_id")
-    best = ranking(read_trials(settings.start_from), ["top1", "madds"], 0)[:TAUGHT]
-    return {
-        "study": settings.start_from.name,
-        "trials": [{name: row[name] for name in fields} for row in map(told, best)],
-    }
+    return Lesson(settings.start_from.name, tuple(ranking(theirs.trials, ["top1", "madds"], 0)[:TAUGHT]))
 
 
 class _Run:
@@ -185,7 +193,7 @@ class _Run:
         settings: Settings,
         limits: Limits,
         ledger: Ledger,
-        manifest: dict[str, Any],
+        manifest: Manifest,
         watcher: Watcher,
         trust: str,
     ) -> None:
@@ -200,20 +208,20 @@ class _Run:
             settings.seed,
             settings.latency_limit_ms,
         )
-        if manifest.get("from") is not None:
-            self.proposer.transfer(manifest["from"]["trials"], manifest["from"]["study"])
-        for row in ledger.rows():
-            self.proposer.learn(told(row))
-            self.proposer.index = max(self.proposer.index, row["proposal"] + 1)
-            self.progress.rows.append(row)
+        if manifest.lesson is not None:
+            self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
+        for trial in ledger.trials():
+            self.proposer.learn(trial)
+            self.proposer.index = max(self.proposer.index, (trial.proposal or 0) + 1)
+            self.progress.trials.append(trial)
         self.again = self._unfinished()
-        self.progress.before = len(self.progress.rows)
+        self.progress.before = len(self.progress.trials)
         self.progress.rank()
         self.final_for_time = False  # once it has begun nothing new is proposed
         self.exhausted = False
         self.dry = False  # the last ask found nothing new: no further one before a result comes
         self.interrupted: Callable[[], bool] = lambda: False
-        outcomes = [row["outcome"] in TRAINED for row in self.progress.rows]
+        outcomes = [trial.outcome in TRAINED for trial in self.progress.trials]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
         self.killed: set[Promotion] = set()  # longer trainings whose worker died once
 
@@ -229,7 +237,7 @@ class _Run:
                     self.settings.latency_limit_ms,
                     ledger=self.ledger,
                     watcher=self.watcher,
-                    open_meter=lambda: self._runner() or kept_meter(self.manifest["baseline_ms"]),
+                    open_meter=lambda: self._runner() or kept_meter(self._baseline_ms()),
                     interrupted=self.interrupted,
                     seed=self.settings.seed,
                 )
@@ -250,7 +258,7 @@ class _Run:
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
         """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
-        done = {row["proposal"] for row in self.progress.rows}
+        done = {trial.proposal for trial in self.progress.trials}
         try:
             kept = json.loads((self.ledger.folder / RUNNING).read_text(encoding="utf-8"))
             return [
@@ -308,10 +316,10 @@ class _Run:
         return Job(
             data=settings.data,
             data_dir=settings.data_dir,
-            data_digest=self.manifest["data"]["digest"],
+            data_digest=self.manifest.data.digest,
             recipe=settings.recipe,
             latency_limit_ms=settings.latency_limit_ms,
-            baseline_ms=self.manifest.get("baseline_ms"),
+            baseline_ms=self.manifest.baseline_ms,
             runner=self._runner(),
             device=settings.device,
             seed=settings.seed,
@@ -325,14 +333,18 @@ class _Run:
     def _runner(self) -> Runner | None:
         """The user's runner, which must go on measuring on the device that the study began with."""
         runner = self.settings.runner
-        return None if runner is None else dataclasses.replace(runner, device=self.manifest["passport"]["device"])
+        return None if runner is None else dataclasses.replace(runner, device=(self.manifest.passport or {})["device"])
+
+    def _baseline_ms(self) -> float:
+        assert self.manifest.baseline_ms is not None  # kept wherever there is a limit
+        return self.manifest.baseline_ms
 
     def _result(self) -> RunResult:
         half_done = self.progress.running or self._next_promotion() is not None
         if self._search_over() in ("trials", "exhausted") and not half_done:
             shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training is half done
             (self.ledger.folder / RUNNING).unlink(missing_ok=True)
-        return RunResult(self._over() or "", self.manifest, self.progress.rows)
+        return RunResult(self._over() or "", Study(self.ledger.folder, self.manifest, tuple(self.progress.trials)))
 
     def _over(self) -> str | None:
         """Why no training begins any more, or None."""
@@ -354,16 +366,16 @@ class _Run:
             self.final_for_time |= left <= min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
             if self.final_for_time:
                 return "time"
-        hope = progress.trained or (progress.rows and self._was_within_reach(progress.rows[-1]))
+        hope = progress.trained or (progress.trials and self._was_within_reach(progress.trials[-1]))
         if self.lost_in_a_row >= (MAX_LOST_IN_A_ROW if hope else MAX_LOST_AT_FIRST):
-            last = [row["outcome"] for row in progress.rows[-self.lost_in_a_row :]]
+            last = [trial.outcome for trial in progress.trials[-self.lost_in_a_row :]]
             return "latency" if last.count("rejected") * 2 >= len(last) else "failing"
         return "exhausted" if self.exhausted else None
 
-    def _was_within_reach(self, row: dict[str, Any]) -> bool:
+    def _was_within_reach(self, trial: Trial) -> bool:
         """Whether a network was measured because it might keep the latency limit, not for want of any that might."""
-        limit_ms, low_ms = self.settings.latency_limit_ms, row.get("predicted_low_ms")
-        return limit_ms is not None and low_ms is not None and float(low_ms) <= limit_ms
+        limit_ms, predicted = self.settings.latency_limit_ms, trial.predicted
+        return limit_ms is not None and predicted is not None and predicted.low_ms <= limit_ms
 
     def _next_promotion(self) -> Promotion | None:
         """The longer training that comes next: earned ones, and the final when the search has its networks."""
@@ -388,11 +400,10 @@ class _Run:
                 self._try_new(pool, number)
 
     def _train_longer(self, pool: WorkerPool, number: int, promotion: Promotion) -> None:
-        row = next(row for row in self.progress.rows if row["number"] == promotion.number)
-        config = MobileFormerConfig.from_dict(row["config"])
+        trial = self.progress.trials[promotion.number]
         origin = f"trial {promotion.number} to {self.settings.rungs.factors[promotion.rung]:g}x"
-        self.progress.running[number] = Running(config, row["madds"], origin, promotion=promotion)
-        pool.submit(number, Work(config, promotion.rung, promotion.seed))
+        self.progress.running[number] = Running(trial.config, trial.madds or 0, origin, promotion=promotion)
+        pool.submit(number, Work(trial.config, promotion.rung, promotion.seed))
 
     def _try_new(self, pool: WorkerPool, number: int) -> None:
         if self.again:
@@ -404,7 +415,7 @@ class _Run:
                 self.dry = True  # results to come may open new ground
                 self.exhausted = not self.progress.running
                 return
-            proposal, stop = new, stop_rule(self.progress.rows, self.progress.objectives, self.settings.rungs)
+            proposal, stop = new, stop_rule(self.progress.trials, self.progress.objectives, self.settings.rungs)
         self.progress.running[number] = Running(
             proposal.config, proposal.costs.madds, proposal.origin, proposal=proposal, stop=stop
         )
@@ -417,8 +428,8 @@ class _Run:
             running.stage, running.share = event.stage, event.share
             return
         assert event.row is not None
-        if event.row.get("disk_full"):
-            raise DiskError(f"cannot write in {self.ledger.folder}: {event.row['reason']}; finished trials are kept")
+        if event.row.disk_full:
+            raise DiskError(f"cannot write in {self.ledger.folder}: {event.row.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.dry = False
         if running.proposal is not None:
@@ -431,48 +442,37 @@ class _Run:
                 self._take_longer(running.promotion, event.row)
         self._drop_files()
 
-    def _score(self, result: dict[str, Any]) -> float | None:
-        """What networks are compared by, at the end of a training's curve; None where there is none."""
-        return READINGS[self.settings.rungs.rank_by](result["curve"][-1]) if result.get("curve") else None
-
-    def _take_trial(self, proposal: Proposal, result: dict[str, Any]) -> None:
+    def _take_trial(self, proposal: Proposal, result: TrialResult) -> None:
         progress = self.progress
-        row = proposed(proposal) | result | {"score": self._score(result), "finished": _now()}
-        row["number"] = self.ledger.add(row, self.proposer.choices)
-        self.proposer.learn(told(row))
-        self.lost_in_a_row = 0 if row["outcome"] in TRAINED else self.lost_in_a_row + 1
-        progress.rows.append(row)
+        trial = finished_trial(proposal, result)
+        trial = dataclasses.replace(trial, number=self.ledger.add(trial, self.proposer.choices))
+        self.proposer.learn(trial)
+        self.lost_in_a_row = 0 if trial.outcome in TRAINED else self.lost_in_a_row + 1
+        progress.trials.append(trial)
         progress.rank()
-        self.watcher.finished(progress, row)
+        self.watcher.finished(progress, trial)
 
-    def _take_longer(self, promotion: Promotion, result: dict[str, Any]) -> None:
+    def _take_longer(self, promotion: Promotion, result: TrialResult) -> None:
         progress = self.progress
-        stage = {
-            **{key: result.get(key) for key in LONGER},
-            "score": self._score(result),
-            "rung": promotion.rung,
-            "seed": promotion.seed,
-            "finished": _now(),
-        }
-        self.ledger.add_stage(promotion.number, stage)
-        place = next(i for i, row in enumerate(progress.rows) if row["number"] == promotion.number)
-        row = progress.rows[place]
-        longer = merged(short_row(row), [*row.get("stages", ()), stage])
-        progress.rows[place] = measured_again(longer, row.get("latency_final"))
+        failed = Training(rung=promotion.rung, seed=promotion.seed, reason=result.reason)
+        training = dataclasses.replace(result.short or failed, finished=_now())
+        self.ledger.add_training(promotion.number, training)
+        trial = progress.trials[promotion.number].with_training(training)
+        progress.trials[promotion.number] = trial
         progress.rank()
-        self.watcher.longer(progress, progress.rows[place], stage)
+        self.watcher.longer(progress, trial, training)
 
     def _drop_files(self) -> None:
         """Only contenders for the front keep weights, and only trainings that may go on keep their checkpoint."""
         progress, rungs = self.progress, self.settings.rungs
         running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
         running |= {proposal.arch_id for proposal, _ in self.again}
-        close = contenders(progress.rows, progress.objectives)
-        front = {row["arch_id"] for row in progress.rows if row["number"] in close}
-        may_go_on = {row["arch_id"] for row in finalists(progress.standing, rungs)}
+        close = contenders(progress.trials, progress.objectives)
+        front = {trial.arch_id for trial in progress.trials if trial.number in close}
+        may_go_on = {trial.arch_id for trial in finalists(progress.standing, rungs)}
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: quota(len(ranked), rungs) + SPARE]
-            may_go_on |= {row["arch_id"] for row in better if score_at(row, rung + 1) is None}
+            may_go_on |= {trial.arch_id for trial in better if trial.score(rung + 1) is None}
         kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
         for name, arch_ids in kept.items():
             for path in (self.ledger.folder / name).iterdir():
@@ -484,24 +484,30 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def proposed(proposal: Proposal) -> dict[str, Any]:
-    """What is known of a trial before its evaluation."""
-    costs, expected = proposal.costs, proposal.predicted
-    prediction: dict[str, Any] = {}
-    if expected is not None:
-        prediction = {f"predicted_{name}": value for name, value in expected._asdict().items()}
-        prediction["turned_down"] = proposal.turned_down
-    return {
-        "proposal": proposal.index,
-        "origin": proposal.origin,
-        "params": proposal.params,
-        "width": proposal.width,
-        "config": proposal.config.to_dict(),
-        "arch_id": proposal.arch_id,
-        "madds": costs.madds,
-        "macs": costs.macs,
-        "num_params": costs.num_params,
-        "activation_bytes": costs.activation_bytes,
-        "resolution": proposal.config.resolution,
-        **prediction,
-    }
+def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
+    """The trial that an evaluated proposal becomes; its number is the ledger's to give."""
+    costs = proposal.costs
+    return Trial(
+        number=-1,
+        outcome=result.outcome,
+        origin=proposal.origin,
+        params=proposal.params,
+        reason=result.reason,
+        proposal=proposal.index,
+        width=proposal.width,
+        arch_id=proposal.arch_id,
+        config_data=proposal.config.to_dict(),
+        madds=costs.madds,
+        macs=costs.macs,
+        num_params=costs.num_params,
+        activation_bytes=costs.activation_bytes,
+        resolution=proposal.config.resolution,
+        predicted=proposal.predicted,
+        turned_down=None if proposal.predicted is None else proposal.turned_down,
+        seed=result.seed,
+        device=result.device,
+        measured=result.measured,
+        violation_ms=result.violation_ms,
+        short=result.short,
+        finished=_now(),
+    )

@@ -2,12 +2,15 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.search.front import front_numbers
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.promotion import Promotion, Standing, Stop, finalists, standing
 from mfsearch.search.proposal import Proposal
-from mfsearch.search.rungs import Promotion, Rungs, Standing, Stop, finalists, standing
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.study import front_trials
+from mfsearch.study.trial import Training, Trial
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 
@@ -47,11 +50,11 @@ class Progress:
 
     study: str
     limits: Limits
-    objectives: list[str]
+    objectives: tuple[str, ...]
     rungs: Rungs
     trust: str  # what a calibration says of the ranking
     started: float = field(default_factory=time.monotonic)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    trials: list[Trial] = field(default_factory=list)
     front: list[int] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
     running: dict[int, Running] = field(default_factory=dict)  # by worker
@@ -59,14 +62,14 @@ class Progress:
     before: int = 0  # trials that were there when this run began
 
     def rank(self) -> None:
-        """Bring front and standing up to date with the rows."""
-        self.front = front_numbers(self.rows, self.objectives)
-        self.standing = standing(self.rows, self.objectives, self.rungs)
+        """Bring front and standing up to date with the trials."""
+        self.front = [trial.number for trial in front_trials(self.trials, self.objectives)]
+        self.standing = standing(self.trials, self.objectives, self.rungs)
 
     @property
     def trained(self) -> int:
         """Networks with a short training, those given up half way included."""
-        return sum(row["outcome"] in TRAINED for row in self.rows)
+        return sum(trial.outcome in TRAINED for trial in self.trials)
 
     def seconds_left(self) -> float | None:
         """Until the stop, by what trainings took so far and the time limit; None before there is a training."""
@@ -84,8 +87,12 @@ class Progress:
 
     def short_seconds(self) -> float | None:
         """Mean seconds of a short training so far."""
-        found = [row["train_seconds"] for row in self.rows if row["outcome"] == "trained"]
-        return sum(found) / len(found) if found else None
+        seconds = [
+            trial.short.train_seconds
+            for trial in self.trials
+            if trial.outcome == "trained" and trial.short is not None and trial.short.train_seconds is not None
+        ]
+        return sum(seconds) / len(seconds) if seconds else None
 
     def final_seconds(self) -> float | None:
         """What the final would take from here."""
@@ -94,10 +101,10 @@ class Progress:
             return None
         rungs = self.rungs
         epochs = 0.0
-        for row in finalists(self.standing, rungs):
-            seeds = {stage["seed"] for stage in row.get("stages", ()) if stage["rung"] == rungs.last}
+        for trial in finalists(self.standing, rungs):
+            seeds = {training.seed for training in trial.longer if training.rung == rungs.last}
             epochs += max(0, rungs.seeds - len(seeds)) * rungs.factors[-1]
-            epochs -= rungs.factors[row.get("rung", 0)] if not seeds else 0
+            epochs -= rungs.factors[trial.rung] if not seeds else 0
         return epochs * short / self.limits.workers
 
 
@@ -105,13 +112,13 @@ class Watcher(Protocol):
     """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second;
     `measured_again` at the end for each member of the front, `not_measured_again` where that failed."""
 
-    def began(self, progress: Progress, manifest: dict[str, Any]) -> None: ...
+    def began(self, progress: Progress, manifest: Manifest) -> None: ...
 
-    def finished(self, progress: Progress, row: dict[str, Any]) -> None: ...
+    def finished(self, progress: Progress, trial: Trial) -> None: ...
 
-    def longer(self, progress: Progress, row: dict[str, Any], stage: dict[str, Any]) -> None: ...
+    def longer(self, progress: Progress, trial: Trial, training: Training) -> None: ...
 
-    def measured_again(self, row: dict[str, Any], left: int) -> None: ...
+    def measured_again(self, trial: Trial, left: int) -> None: ...
 
     def not_measured_again(self, whose: str, reason: str) -> None: ...
 

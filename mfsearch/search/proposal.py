@@ -23,6 +23,7 @@ from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
+from mfsearch.study.trial import Trial
 from mfsearch.units import Budget, format_madds
 
 __all__ = ["ATTEMPTS", "TARGET", "Proposal", "Proposer", "check_reachable", "targets"]
@@ -80,7 +81,7 @@ class Proposer:
         self,
         space: SearchSpace,
         budget: Budget,
-        objectives: list[str],
+        objectives: Sequence[str],
         sampler: str,
         seed: int,
         latency_limit_ms: float | None = None,
@@ -111,25 +112,24 @@ class Proposer:
         """Candidates turned down before evaluation: outside the budget, not buildable, seen before."""
         return self.ground.screened
 
-    def transfer(self, rows: Sequence[dict[str, Any]], study: str) -> list[str]:
+    def transfer(self, trials: Sequence[Trial], study: str) -> list[str]:
         """Begin with the best networks of another study of the same space, their widths fitted to this budget.
 
         Only their params are taken, none of their results; published ones are left out, for those come anyway. Returns
         the origins, `from STUDY:TRIAL`, of those that can be fitted; must be called before the first proposal, and
-        again with the same rows when the search goes on.
-        Raises ValueError for rows of another space.
+        again with the same trials when the search goes on.
+        Raises ValueError for trials of another space.
         """
         theirs = History(["top1", "madds"])
-        numbers = {}
-        for row in rows:
-            if not row["origin"].startswith(("preset ", "fitted ")):
-                theirs.learn(row)
-            numbers[id(row["params"])] = row["number"]
-        for trial in theirs.best(len(rows)):
+        numbers = {id(trial.params): trial.number for trial in trials}
+        for trial in trials:
+            if not trial.origin.startswith(("preset ", "fitted ")):
+                theirs.learn(trial)
+        for best in theirs.best(len(trials)):
             if len(self._transferred) == TRANSFERRED:
                 break
-            params = {name: value for name, value in trial.params.items() if name != TARGET}
-            origin = f"from {study}:{numbers[id(trial.params)]}"
+            params = {name: value for name, value in best.params.items() if name != TARGET}
+            origin = f"from {study}:{numbers[id(best.params)]}"
             try:
                 sized = fit(self.space, params, self.budget.low, self.budget.high)
             except ValueError as error:
@@ -138,14 +138,15 @@ class Proposer:
                 self._transferred.append(self.ground.placed(origin, sized))
         return [candidate.origin for candidate in self._transferred]
 
-    def learn(self, row: dict[str, Any]) -> None:
+    def learn(self, trial: Trial) -> None:
         """Take in a finished trial, of this run or an earlier one."""
-        self.seen.add(row["arch_id"])
-        self.history.pending.pop(row["arch_id"], None)
-        self.latency.learn(row)
-        in_band = not self.space.solved or row["madds"] >= self.budget.low  # a small preset is no network of a target
-        if in_band and set(row["params"]) == set(self.choices):
-            self.history.learn(row)
+        self.seen.add(trial.arch_id)
+        self.history.pending.pop(trial.arch_id, None)
+        self.latency.learn(trial)
+        # a preset below the band is no network of a target
+        in_band = not self.space.solved or trial.cost("madds") >= self.budget.low
+        if in_band and set(trial.params) == set(self.choices):
+            self.history.learn(trial)
 
     def next(self) -> Proposal | None:
         """A network inside the budget that was never proposed, or None when none can be found."""

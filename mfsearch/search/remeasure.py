@@ -1,20 +1,19 @@
 """The end of a run with a latency limit: all of the front is measured again, in one go."""
 
+import dataclasses
 import datetime
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
-from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
-from mfsearch.search.evaluate import latency_columns, measure_in_full
-from mfsearch.search.front import front_in_search, over_limit
+from mfsearch.search.evaluate import measure_in_full, trial_latency
+from mfsearch.search.front import front_in_search
 from mfsearch.search.progress import Progress, Watcher
-from mfsearch.search.rungs import measured_again
 from mfsearch.study.ledger import Ledger
+from mfsearch.study.trial import FinalLatency, Trial
 
 
 def measure_front(
@@ -29,16 +28,17 @@ def measure_front(
 ) -> None:
     """Measure all of the front again, with no training beside it, as `mfsearch latency` does; brings `progress` up.
 
-    Those are measured who are on the front by the search's figures, and who come on by the new ones. Where all were
-    and nothing was trained since, they are not measured again; where a run was interrupted, all are. Over the limit
-    is whose whole interval is; where that was measured on a disturbed machine, a later run measures again.
+    Measures every network on the search's front, and any that the new figures bring onto it. Nothing is measured twice
+    unless something was trained since, or the run before was interrupted. A network is over the limit where its whole
+    interval is; a later run measures it again where the machine was disturbed.
     """
-    first = front_in_search(progress.rows, progress.objectives)
-    stages = sum(len(row.get("stages", ())) for row in progress.rows)
-    trained = f"after {len(progress.rows)} trials and {stages} longer trainings, from "
+    first = front_in_search(progress.trials, progress.objectives)
+    stages = sum(len(trial.longer) for trial in progress.trials)
+    trained = f"after {len(progress.trials)} trials and {stages} longer trainings, from "
     members = _to_measure(progress, first)
-    windows = {progress.rows[place].get("latency_final", {}).get("window") or "" for place in members}
-    if len(windows) == 1 and windows.pop().startswith(trained) and not any(map(_in_doubt, progress.rows)):
+    finals = [progress.trials[place].final for place in members]
+    windows = {"" if final is None else final.window for final in finals}
+    if len(windows) == 1 and windows.pop().startswith(trained) and not any(map(_in_doubt, progress.trials)):
         return
     window = trained + datetime.datetime.now(datetime.UTC).isoformat()
     torch.set_num_threads(1)
@@ -49,30 +49,30 @@ def measure_front(
             if interrupted():
                 return
             done.add(place)
-            row = progress.rows[place]
+            trial = progress.trials[place]
             try:
                 meter = meter or open_meter()
-                found = measure_in_full(MobileFormerConfig.from_dict(row["config"]), meter, seed)
+                latency = trial_latency(measure_in_full(trial.config, meter, seed))
             except RunnerError as error:
                 watcher.not_measured_again("the front's latencies are", str(error))
                 return
             except (ExportError, ValueError, OSError) as error:
-                watcher.not_measured_again(f"trial {row['number']}'s latency is", str(error))
+                watcher.not_measured_again(f"trial {trial.number}'s latency is", str(error))
                 continue
-            lowest = found.latency_ms if found.latency_low_ms is None else found.latency_low_ms
+            lowest = latency.ms if latency.low_ms is None else latency.low_ms
             finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            final = latency_columns(found) | {"window": window, "finished": finished, "over_limit": lowest > limit_ms}
-            ledger.add_latency(row["number"], final)
-            progress.rows[place] = measured_again(row, final)
-            watcher.measured_again(progress.rows[place], len(left) - k)
+            final = FinalLatency(latency, window, finished, over_limit=lowest > limit_ms)
+            ledger.add_latency(trial.number, final)
+            progress.trials[place] = dataclasses.replace(trial, final=final)
+            watcher.measured_again(progress.trials[place], len(left) - k)
         progress.rank()
 
 
 def _to_measure(progress: Progress, first: list[int]) -> list[int]:
-    """Places of the rows that belong to the end: `first`, the front, and who may have been left out wrongly."""
+    """Places of the trials to measure: `first`, the front, and networks that may have been left out wrongly."""
     numbers = {*first, *progress.front}
-    return [place for place, row in enumerate(progress.rows) if row["number"] in numbers or _in_doubt(row)]
+    return [place for place, one in enumerate(progress.trials) if one.number in numbers or _in_doubt(one)]
 
 
-def _in_doubt(row: dict[str, Any]) -> bool:
-    return over_limit(row) and bool(row["latency_disturbed"])
+def _in_doubt(trial: Trial) -> bool:
+    return trial.final is not None and trial.over_limit and bool(trial.final.latency.disturbed)

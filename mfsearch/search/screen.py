@@ -1,7 +1,6 @@
 """Candidates that are predicted to be too slow are not measured: learned from the latencies of the search itself."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from mfsearch.cost.latency_model import (
     leave_one_out,
     unmeasured,
 )
+from mfsearch.study.trial import Trial
 
 FITTED = 300  # latest measured networks that rates are fitted to: more take longer and add little
 LATEST = 50  # measured networks that the closing line's error is taken over
@@ -34,12 +34,12 @@ class LatencyScreen:
         self.latency_ms: list[float] = []
         self._rates: Rates | None = None
 
-    def learn(self, row: dict[str, Any]) -> None:
-        """Take in a finished trial; one without a measured latency says nothing."""
-        if self.limit_ms is None or row.get("latency_ms") is None:
+    def learn(self, trial: Trial) -> None:
+        """Take in a finished trial, with the search's latency; one without it says nothing."""
+        if self.limit_ms is None or trial.measured is None:
             return
-        self.work.append(count_work(MobileFormerConfig.from_dict(row["config"])))
-        self.latency_ms.append(row["latency_ms"])
+        self.work.append(count_work(trial.config))
+        self.latency_ms.append(trial.measured.ms)
         self._rates = None
 
     def predict(self, config: MobileFormerConfig) -> Prediction | None:
@@ -54,17 +54,17 @@ class LatencyScreen:
         return self.limit_ms is not None and expected is not None and expected.low_ms > self.limit_ms
 
 
-def screen_line(rows: Sequence[dict[str, Any]], limit_ms: float | None) -> str | None:
+def screen_line(trials: Sequence[Trial], limit_ms: float | None) -> str | None:
     """How many draws were turned down unmeasured, and how far predictions can be trusted; None without any.
 
-    A network may be drawn more than once. rows: trials as they were when the search saw them.
+    A network may be drawn more than once.
     """
     screen = LatencyScreen(limit_ms)
-    for row in rows:
-        screen.learn(row)
-    if len(screen.work) <= MIN_MEASURED or not any("turned_down" in row for row in rows):
+    for trial in trials:
+        screen.learn(trial)
+    if len(screen.work) <= MIN_MEASURED or all(trial.turned_down is None for trial in trials):
         return None
-    turned_down = sum(row.get("turned_down", 0) for row in rows)
+    turned_down = sum(trial.turned_down or 0 for trial in trials)
     found = leave_one_out(np.stack(screen.work[-LATEST:]), np.array(screen.latency_ms[-LATEST:]), unmeasured())
     return (
         f"predicted latency turned down {turned_down} draws unmeasured; each of {found.networks} measured "

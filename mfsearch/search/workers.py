@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any, Literal
 
-from mfsearch.search.evaluate import Job, Work
+from mfsearch.search.evaluate import Job, TrialResult, Work
 from mfsearch.search.processes import deaf_to_interrupts, serve_parent
 
 MAX_START_FAILURES = 2  # in a row, before the search gives up
@@ -21,7 +21,7 @@ class Event:
     kind: Literal["progress", "done"]
     stage: str = ""
     share: float = 0.0
-    row: dict[str, Any] | None = None
+    row: TrialResult | None = None
     killed: bool = False
 
 
@@ -103,7 +103,7 @@ class WorkerPool:
             self.start_reason = self.start_reason or f"a worker process {how}"
         events = []
         if worker.busy:
-            row = {"outcome": "failed", "reason": f"its worker process {how}"}
+            row = TrialResult("failed", f"its worker process {how}")
             events.append(Event(number, "done", row=row, killed=True))
         worker.pipe.close()
         self.workers[number] = _Worker(self.job)

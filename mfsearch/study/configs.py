@@ -1,10 +1,12 @@
 """One door for every way to name a network: a preset, a YAML or JSON file, or STUDY:TRIAL."""
 
 from pathlib import Path
-from typing import Any
 
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.presets import PRESETS, preset
+from mfsearch.study.files import find_study
+from mfsearch.study.study import Study
+from mfsearch.study.trial import Trial
 
 
 def find_config(name: str, results: Path) -> MobileFormerConfig:
@@ -16,23 +18,17 @@ def find_config(name: str, results: Path) -> MobileFormerConfig:
         return load_config(path)
     study, colon, trial = name.rpartition(":")
     if colon:
-        return MobileFormerConfig.from_dict(find_trial(study, trial, results)["config"])
+        return find_trial(study, trial, results)[1].config
     try:
         return preset(name)
     except ValueError as error:
         raise ValueError(f"{error}; a network is also a .yaml file or STUDY:TRIAL") from None
 
 
-def find_trial(study: str, trial: str, results: Path) -> dict[str, Any]:
-    """The row of one trial; ValueError if there is no such study or number."""
-    from mfsearch.study.ledger import find_study, read_trials
-
+def find_trial(study: str, trial: str, results: Path) -> tuple[Study, Trial]:
+    """A study and one of its trials; ValueError if there is no such study or number."""
     folder = find_study(study, results)
     if not trial.isdecimal():
         raise ValueError(f"a trial is a whole number, as in {study}:3, got {trial!r}")
-    rows = read_trials(folder)
-    for row in rows:
-        if row["number"] == int(trial):
-            return row
-    known = f"it has 0 to {rows[-1]['number']}" if rows else "it has none yet"
-    raise ValueError(f"study {study!r} has no trial {trial}: {known}")
+    found = Study.open(folder)
+    return found, found.trial(int(trial))

@@ -5,6 +5,7 @@ understands what `Ledger` writes: a study is begun, a finished trial is added, a
 that holds anything else is a `ForeignJournalError`, never a guess: it is then read through Optuna.
 """
 
+import dataclasses
 import json
 import os
 import zlib
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mfsearch.search.rungs import measured_again, merged
+from mfsearch.study.trial import FinalLatency, Training, Trial
 
 STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
 LATENCY = "latency"  # begins those that hold latencies measured again at the end
@@ -24,7 +25,7 @@ FINISHED = (1, 2, 3)  # complete, pruned, failed
 HEAD, PARAMS = b',"distributions":', b'},"params":{'  # what stands before and behind the text that trials share
 MARK = 256  # bytes at both ends of what was read, by which a file is known again
 
-Row = dict[str, Any]
+Line = dict[str, Any]
 
 
 class ForeignJournalError(ValueError):
@@ -49,23 +50,24 @@ class JournalReader:
     def _restart(self) -> None:
         self.size = 0
         self._first = self._last = b""  # the bytes at both ends of what was taken in
-        self._rows: list[Row] = []
+        self._trials: list[Trial] = []
         self._attributes: dict[str, Any] = {}
         self._begun: str | None = None  # the name of the study that the journal holds
         self._choices: dict[bytes, dict[str, list[Any]]] = {}  # of each knob, by the text that says so
 
     @property
-    def trials(self) -> int:
-        return len(self._rows) if self._begun == self.study else 0
+    def count(self) -> int:
+        """How many trials were taken in."""
+        return len(self._trials) if self._begun == self.study else 0
 
     @property
     def place(self) -> tuple[int, int]:
-        """Which file it is and how far it was taken in: readers at one place have the same rows."""
+        """Which file it is and how far it was taken in: readers at one place have the same trials."""
         return zlib.crc32(self._first), self.size
 
-    def rows(self) -> list[Row]:
-        """The trials taken in, as `read_trials` gives them; none where the journal holds a study of another name."""
-        return with_later(self._rows, self._attributes) if self._begun == self.study else []
+    def trials(self) -> list[Trial]:
+        """The trials taken in; none where the journal holds a study of another name."""
+        return with_later(self._trials, self._attributes) if self._begun == self.study else []
 
     def read_on(self, end: int | None = None) -> bool:
         """Take in what was appended, up to the byte `end`; whether that changed anything.
@@ -110,7 +112,7 @@ class JournalReader:
             self._last = line[-MARK:]
             self.size += len(line)
 
-    def _parse(self, line: bytes) -> tuple[Row, dict[str, list[Any]] | None]:
+    def _parse(self, line: bytes) -> tuple[Line, dict[str, list[Any]] | None]:
         """A line's object, and of a trial what each knob could be.
 
         Two thirds of a trial's line say what its knobs could be, word for word as the trial before it. The line is
@@ -131,7 +133,7 @@ class JournalReader:
         there = isinstance(log, dict) and log.get("op_code") == ADD_TRIAL
         return log, _choices(log["distributions"]) if there else None
 
-    def _apply(self, log: Row, choices: dict[str, list[Any]] | None) -> None:
+    def _apply(self, log: Line, choices: dict[str, list[Any]] | None) -> None:
         code = log["op_code"]
         if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # again by whoever opens it to write
             self._begun = log["study_name"]
@@ -153,20 +155,26 @@ class JournalReader:
                 }
             else:
                 params = {name: choices[name][place] for name, place in places.items()}
-            self._rows.append({"number": len(self._rows), "params": params, **log["user_attrs"]})
+            self._trials.append(Trial.from_dict(len(self._trials), params, log["user_attrs"]))
         else:
             raise ForeignJournalError(f"{self.path} holds an operation {code} of another kind after byte {self.size}")
 
 
-def with_later(rows: Iterable[Row], attributes: Mapping[str, Any]) -> list[Row]:
-    """Trials as they were added, with their longer trainings and the latencies measured again, which are attributes."""
-    stages: dict[int, list[Row]] = {}
-    for key, stage in attributes.items():
-        if key.startswith(f"{STAGE} "):
-            stages.setdefault(int(key.split()[1]), []).append(stage)
+def with_later(trials: Iterable[Trial], attributes: Mapping[str, Any]) -> list[Trial]:
+    """Trials as they were added, with their longer trainings and final latencies, which are attributes of the study."""
+    longer: dict[int, list[Training]] = {}
+    finals: dict[int, FinalLatency] = {}
+    for key, values in attributes.items():
+        kind, _, rest = key.partition(" ")
+        if kind == STAGE:
+            longer.setdefault(int(rest.split()[0]), []).append(Training.from_dict(values))
+        elif kind == LATENCY:
+            finals[int(rest)] = FinalLatency.from_dict(values)
     return [
-        measured_again(merged(row, stages.get(row["number"], ())), attributes.get(f"{LATENCY} {row['number']}"))
-        for row in rows
+        dataclasses.replace(trial, longer=tuple(longer.get(trial.number, ())), final=finals.get(trial.number))
+        if trial.number in longer or trial.number in finals
+        else trial
+        for trial in trials
     ]
 
 

@@ -5,15 +5,12 @@ the disk, so nothing that ends the process leaves half a trial or one that runs 
 """
 
 import contextlib
-import json
 import os
-import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import filelock
 import optuna
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution
@@ -25,22 +22,14 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mfsearch.search.settings import check_same_study, without_password
-from mfsearch.study.journal import (
-    LATENCY,
-    STAGE,
-    ForeignJournalError,
-    JournalReader,
-    with_later,
-)
+from mfsearch.study.files import JOURNAL, RESERVE, DiskError, without_password
+from mfsearch.study.journal import LATENCY, STAGE, with_later
+from mfsearch.study.manifest import Manifest, check_same_study
+from mfsearch.study.trial import FinalLatency, Training, Trial
 
-RESULTS = Path("results")
-MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
-WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
-RESERVED = ("calibrations", "twins", "reference", "latency")  # folders beside the studies
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
-OUTCOMES = {
+STATES = {
     "trained": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "rejected": TrialState.PRUNED,
@@ -49,14 +38,6 @@ OUTCOMES = {
 
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-class StudyBusyError(RuntimeError):
-    """Another process is writing the study."""
-
-
-class DiskError(RuntimeError):
-    """The ledger could not be written; what was finished before is kept."""
 
 
 class _HeldLock(BaseJournalFileLock):
@@ -107,77 +88,69 @@ class _Journal(JournalFileBackend):
 class Ledger:
     """The study's trials, open for writing by the one process that holds the lock."""
 
-    def __init__(
-        self,
-        folder: Path,
-        name: str,
-        objectives: list[str],
-        storage: str | None,
-        identity: dict[str, Any] | None = None,
-    ) -> None:
-        """Open or begin the study. identity: settings that all its trials share, kept in the ledger itself, because a
-        database may hold a study of this name that another folder's manifest describes; ValueError if they differ."""
-        self.folder = folder
-        self.objectives = objectives
+    def __init__(self, folder: Path, manifest: Manifest, storage: str | None) -> None:
+        """Open or begin the study; ValueError if a database holds one of this name with other settings."""
+        self.folder, self.objectives = folder, manifest.objectives
         reserve = folder / RESERVE
         if storage is None and not reserve.exists():
             with contextlib.suppress(OSError):
                 reserve.write_bytes(b"\0" * RESERVE_BYTES)
-        self.storage = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
-        directions = [StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in objectives]
-        with _storage_errors(f"cannot open the study in {folder}"):
+        self.storage = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else open_url(storage)
+        directions = [
+            StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in self.objectives
+        ]
+        with storage_errors(f"cannot open the study in {folder}"):
             self.study = optuna.create_study(
-                storage=self.storage, study_name=name, directions=directions, load_if_exists=True
+                storage=self.storage, study_name=manifest.study, directions=directions, load_if_exists=True
             )
-            self.study_id = self.storage.get_study_id_from_name(name)
-            if identity is not None:
-                kept = self.study.user_attrs.get("identity")
-                if kept is None and not self.study.get_trials(deepcopy=False):
-                    self.study.set_user_attr("identity", identity)
-                else:
-                    check_same_study({"study": name, **(kept or {})}, identity)
+            self.study_id = self.storage.get_study_id_from_name(manifest.study)
+            # in the ledger itself, because another folder's manifest may describe a database's study of this name
+            kept = self.study.user_attrs.get("identity")
+            if kept is None and not self.study.get_trials(deepcopy=False):
+                self.study.set_user_attr("identity", manifest.identity)
+            else:
+                check_same_study(manifest.study, kept or {}, manifest.identity)
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All finished trials, as `read_trials` gives them."""
-        return with_later(_plain_rows(self.study), self.study.user_attrs)
+    def trials(self) -> list[Trial]:
+        """All finished trials by number."""
+        return with_later(plain_trials(self.study), self.study.user_attrs)
 
-    def add_stage(self, number: int, stage: dict[str, Any]) -> None:
-        """Write one longer training of a finished trial; DiskError if the disk does not take it.
+    def add_training(self, number: int, training: Training) -> None:
+        """Write one longer training of a finished trial; DiskError if the disk does not take it."""
+        with storage_errors(f"cannot write the study in {self.folder}"):
+            key = f"{STAGE} {number} {training.rung} {training.seed}"
+            self.study.set_user_attr(key, training.to_dict())
 
-        stage: rung, seed, top1 (None with a reason where it failed), epochs, curve, train_seconds.
-        """
-        with _storage_errors(f"cannot write the study in {self.folder}"):
-            self.study.set_user_attr(f"{STAGE} {number} {stage['rung']} {stage['seed']}", stage)
+    def add_latency(self, number: int, final: FinalLatency) -> None:
+        """Write the final latency of a finished trial, in place of an earlier one; DiskError."""
+        with storage_errors(f"cannot write the study in {self.folder}"):
+            self.study.set_user_attr(f"{LATENCY} {number}", final.to_dict())
 
-    def add_latency(self, number: int, final: dict[str, Any]) -> None:
-        """Write the latency of a finished trial that was measured again, in the place of an earlier one; DiskError.
-
-        final: the columns latency_*, window (which measurements belong together), finished, over_limit.
-        """
-        with _storage_errors(f"cannot write the study in {self.folder}"):
-            self.study.set_user_attr(f"{LATENCY} {number}", final)
-
-    def add(self, row: dict[str, Any], choices: dict[str, tuple[Any, ...]]) -> int:
+    def add(self, trial: Trial, choices: Mapping[str, tuple[Any, ...]]) -> int:
         """Write one finished trial and return its number; DiskError if the disk does not take it.
 
-        row: as `read_trials` gives it, without number and longer trainings. choices: what each of its params could be.
+        Its own number, longer trainings and final latency are not read. choices: what each of its params could be.
         """
-        attrs = {key: value for key, value in row.items() if key not in ("params", "number")}
-        trained = row["outcome"] == "trained"
-        trial = optuna.trial.create_trial(
-            state=OUTCOMES[row["outcome"]],
-            values=[row[name] for name in self.objectives] if trained else None,
-            params=row["params"],
-            distributions={name: CategoricalDistribution(choices[name]) for name in row["params"]},
-            user_attrs=attrs,
+        template = optuna.trial.create_trial(
+            state=STATES[trial.outcome],
+            values=[_value(trial, name) for name in self.objectives] if trial.outcome == "trained" else None,
+            params=dict(trial.params),
+            distributions={name: CategoricalDistribution(choices[name]) for name in trial.params},
+            user_attrs=trial.to_dict(),
         )
-        with _storage_errors(f"cannot write the study in {self.folder}"):
-            made = self.storage.create_new_trial(self.study_id, template_trial=trial)
+        with storage_errors(f"cannot write the study in {self.folder}"):
+            made = self.storage.create_new_trial(self.study_id, template_trial=template)
             return self.storage.get_trial_number_from_id(made)
 
 
+def _value(trial: Trial, name: str) -> float:
+    value = trial.top1_short if name == "top1" else trial.cost(name)
+    assert value is not None
+    return value
+
+
 @contextlib.contextmanager
-def _storage_errors(what: str) -> Iterator[None]:
+def storage_errors(what: str) -> Iterator[None]:
     """Files and databases fail in their own ways; all become a DiskError with the reason."""
     try:
         yield
@@ -188,7 +161,7 @@ def _storage_errors(what: str) -> Iterator[None]:
         raise DiskError(f"{what}: {without_password(reason)}") from error
 
 
-def _open_url(url: str, *, to_read: bool = False) -> RDBStorage:
+def open_url(url: str, *, to_read: bool = False) -> RDBStorage:
     """to_read: a database that is not there is not made."""
     try:
         place = sqlalchemy.make_url(url)
@@ -205,228 +178,32 @@ def _open_url(url: str, *, to_read: bool = False) -> RDBStorage:
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from None
 
 
-def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the study's folder for writing; StudyBusyError at once if another process does."""
-    return held(
-        folder,
-        StudyBusyError(f"study {folder.name!r} is being written by another process; wait for it or stop it"),
-    )
-
-
-@contextlib.contextmanager
-def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
-    """Hold a folder for writing, made if it is missing; `busy` at once if another process does, DiskError."""
+def count_rows(storage: RDBStorage, study: str) -> tuple[int, ...]:
+    """Trials, attributes and their bytes that a database holds of a study; empty where it has none of that name."""
+    count = "SELECT COUNT(*), 0 FROM trials WHERE study_id = :study"
+    later = "SELECT COUNT(*), SUM(LENGTH(value_json)) FROM study_user_attributes WHERE study_id = :study"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise busy from None
-    except OSError as error:
-        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
+        known = {"study": storage.get_study_id_from_name(study)}
+    except KeyError:
+        return ()
+    with storage.engine.connect() as connection:
+        pairs = [tuple(connection.execute(sqlalchemy.text(ask), known).one()) for ask in (count, later)]
+    return tuple(int(value or 0) for pair in pairs for value in pair)
+
+
+def read_by_optuna(manifest: Manifest, storage: BaseStorage) -> list[Trial]:
+    """The study's trials as Optuna reads them; none where the storage has no study of that name. ValueError."""
     try:
-        yield
-    finally:
-        lock.release()
+        study = optuna.load_study(study_name=manifest.study, storage=storage)
+    except KeyError:
+        return []
+    strange = [trial.number for trial in study.get_trials(deepcopy=False) if "outcome" not in trial.user_attrs]
+    if strange:
+        raise ValueError(f"study {manifest.study!r} holds trials that no search wrote: {strange[:5]}")
+    return with_later(plain_trials(study), study.user_attrs)
 
 
-def is_being_written(folder: Path) -> bool | None:
-    """Whether a process of this machine holds the study's folder for writing; None where that cannot be told.
-
-    It looks into Linux's table of locks and takes none: a search that starts at this moment is not turned away.
-    """
-    try:
-        status = (folder / LOCK).stat()
-        table = Path("/proc/locks").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return None if (folder / LOCK).exists() else False
-    except OSError:
-        return None
-    device = (os.major(status.st_dev), os.minor(status.st_dev))
-    for line in table.splitlines():
-        # "1: FLOCK  ADVISORY  WRITE 708 fe:01:130923 0 EOF"; "1: -> FLOCK ..." waits for it
-        found = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
-        if found is not None and "->" not in line and int(found[3]) == status.st_ino:
-            # some file systems have another device here than in their files' status
-            return True if (int(found[1], 16), int(found[2], 16)) == device else None
-    return False
-
-
-def write_json(path: Path, data: Any, *, private: bool = False) -> None:
-    """Write whole or not at all; private: for the owner's eyes alone."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        if private:
-            part.chmod(0o600)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DiskError(f"cannot write {path}: {error.strerror}") from None
-
-
-def check_name(name: str) -> str:
-    """The name of a study, which is also its folder's: letters, digits, dot, dash and underscore."""
-    if name in RESERVED:
-        raise ValueError(f"a study cannot be called {name!r}: that folder of results holds something else")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"a study's name must be letters, digits, '.', '_' and '-', up to 100, got {name!r}")
-    return name
-
-
-def find_study(name: str, results: Path = RESULTS) -> Path:
-    """The folder of a study by its name under `results` or by its path; ValueError lists what is there."""
-    for folder in (results / name, Path(name)):
-        if (folder / MANIFEST).is_file():
-            return folder
-    there = list_studies(results)
-    known = f"known are {', '.join(there)}" if there else f"there are none under {results}; `mfsearch run` makes one"
-    raise ValueError(f"no study {name!r}: {known}")
-
-
-def list_studies(results: Path = RESULTS) -> list[str]:
-    """Names of the studies under a folder, newest first."""
-    found: list[tuple[float, str]] = []
-    for path in results.glob(f"*/{MANIFEST}"):
-        with contextlib.suppress(OSError):  # deleted meanwhile
-            found.append((-path.stat().st_mtime, path.parent.name))
-    return [name for _, name in sorted(found)]
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The study's manifest; ValueError if it is missing or no manifest of ours."""
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-    if not isinstance(manifest, dict) or "study" not in manifest:
-        raise ValueError(f"{path} is not the manifest of a study")
-    return manifest
-
-
-class Seen(NamedTuple):
-    """How far a study had come when it was looked at: between two looks that are equal nothing happened.
-
-    trials: None where they would have to be read to be counted.
-    """
-
-    manifest: tuple[int, int, int]
-    ledger: tuple[int, ...]
-    trials: int | None
-
-
-class StudyReader:
-    """Reads a study again and again while a search may write it, at the cost of what is new; it never writes or locks.
-
-    Not for two threads at once. ValueError with a sentence where the study cannot be read.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._stamp: tuple[int, int, int] | None = None
-        self._manifest: dict[str, Any] = {}
-        self._journal = JournalReader(folder / JOURNAL, "")
-        self._database: RDBStorage | None = None
-
-    @property
-    def manifest(self) -> dict[str, Any]:
-        """The study's manifest at the last look."""
-        return self._manifest
-
-    def look(self) -> Seen:
-        """How far the study has come."""
-        stamp = _stamp(self.folder / MANIFEST)
-        if stamp != self._stamp:
-            manifest = read_manifest(self.folder)
-            if (manifest["study"], manifest.get("storage")) != (self._journal.study, self._manifest.get("storage")):
-                self._journal, self._database = JournalReader(self.folder / JOURNAL, manifest["study"]), None
-            self._stamp, self._manifest = stamp, manifest
-        if self._manifest.get("storage"):
-            return self._look_into_database(stamp)
-        try:
-            self._journal.read_on()
-        except FileNotFoundError:
-            return Seen(stamp, (), 0)
-        except ForeignJournalError:
-            return Seen(stamp, _stamp(self._journal.path), None)
-        except OSError as error:
-            raise ValueError(f"cannot read {self._journal.path}: {error.strerror}") from None
-        return Seen(stamp, self._journal.place, self._journal.trials)
-
-    def rows(self, seen: Seen) -> list[dict[str, Any]]:
-        """The trials as they were at that look, as `read_trials` gives them.
-
-        Where they are not in a journal of our own, what was written later of these trials is there, too. ValueError
-        where the journal is not the one that was looked at: the study was deleted and begun anew.
-        """
-        if self._stamp is None:
-            self.look()  # it was another reader that looked
-        if seen.ledger == self._journal.place and not self._manifest.get("storage"):
-            return self._journal.rows()
-        if seen.trials is None or self._manifest.get("storage"):
-            return self._rows_by_optuna()[: seen.trials]
-        if not seen.ledger:
-            return []
-        earlier = JournalReader(self._journal.path, self._journal.study)
-        try:
-            earlier.read_on(seen.ledger[-1])
-        except OSError as error:
-            raise ValueError(f"cannot read {earlier.path}: {error.strerror}") from None
-        if earlier.place != seen.ledger:
-            raise ValueError(f"the study in {self.folder} was begun anew since it was looked at: load the page again")
-        return earlier.rows()
-
-    def _look_into_database(self, stamp: tuple[int, int, int]) -> Seen:
-        count = "SELECT COUNT(*), 0 FROM trials WHERE study_id = :study"
-        later = "SELECT COUNT(*), SUM(LENGTH(value_json)) FROM study_user_attributes WHERE study_id = :study"
-        try:
-            with _storage_errors(f"cannot read the study in {self.folder}"):
-                storage = self._open_database()
-                study = {"study": storage.get_study_id_from_name(self._manifest["study"])}
-                with storage.engine.connect() as connection:
-                    found = [tuple(connection.execute(sqlalchemy.text(ask), study).one()) for ask in (count, later)]
-        except KeyError:
-            return Seen(stamp, (), 0)
-        except DiskError as error:
-            raise ValueError(str(error)) from None
-        return Seen(stamp, tuple(int(value or 0) for pair in found for value in pair), int(found[0][0]))
-
-    def _open_database(self) -> RDBStorage:
-        if self._database is None:
-            self._database = _open_url(self._manifest["storage"], to_read=True)
-        return self._database
-
-    def _rows_by_optuna(self) -> list[dict[str, Any]]:
-        storage: BaseStorage
-        try:
-            with _storage_errors(f"cannot read the study in {self.folder}"):
-                kept = self._manifest.get("storage")
-                storage = self._open_database() if kept else _read_foreign(self._journal.path)
-                try:
-                    study = optuna.load_study(study_name=self._manifest["study"], storage=storage)
-                except KeyError:  # no study of that name
-                    return []
-                rows = _plain_rows(study)
-        except DiskError as error:
-            raise ValueError(str(error)) from None
-        if strange := [row["number"] for row in rows if "outcome" not in row]:
-            raise ValueError(f"the study in {self.folder} holds trials that no search wrote: {strange[:5]}")
-        return with_later(rows, study.user_attrs)
-
-
-def read_trials(folder: Path) -> list[dict[str, Any]]:
-    """Every finished trial as a plain dict, in the order of their numbers; reads only, also while a search writes.
-
-    ValueError with a sentence if the ledger cannot be read or is damaged.
-    """
-    reader = StudyReader(folder)
-    return reader.rows(reader.look())
-
-
-def _read_foreign(path: Path) -> JournalStorage:
+def open_journal(path: Path) -> JournalStorage:
     """Optuna's own reading of a journal; ValueError where it does not understand it either."""
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldLock()))
@@ -434,16 +211,7 @@ def _read_foreign(path: Path) -> JournalStorage:
         raise ValueError(f"{path} is damaged: {error!r}") from None
 
 
-def _plain_rows(study: optuna.Study) -> list[dict[str, Any]]:
+def plain_trials(study: optuna.Study) -> list[Trial]:
     """The trials as they were added."""
     trials = study.get_trials(deepcopy=False)
-    return [{"number": trial.number, "params": dict(trial.params), **trial.user_attrs} for trial in trials]
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does; ValueError if it is not there."""
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return [Trial.from_dict(trial.number, dict(trial.params), trial.user_attrs) for trial in trials]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mfsearch.pareto import pareto_mask
 from mfsearch.search.samplers.ground import Candidate
 from mfsearch.space import Value
+from mfsearch.study.trial import Trial
 
 
 class Observation(NamedTuple):
@@ -27,24 +28,26 @@ class Observation(NamedTuple):
 class History:
     """trials: with a top1. rejected: too slow. Failed ones are only remembered as seen: nothing was measured."""
 
-    objectives: list[str]
+    objectives: Sequence[str]
     trials: list[Observation] = field(default_factory=list)
     rejected: list[Observation] = field(default_factory=list)
     pending: dict[str, Candidate] = field(default_factory=dict)  # by arch_id
 
-    def learn(self, row: dict[str, Any]) -> None:
-        """Take in a row whose params lie in the space's knobs."""
-        trial = Observation(
-            params=row["params"],
-            madds=row["madds"],
-            top1=row.get("top1"),
-            latency_ms=row.get("latency_ms"),
-            violation_ms=float(row.get("violation_ms") or 0.0),
+    def learn(self, trial: Trial) -> None:
+        """Take in a trial of this space: its short training, and the latency that the search measured."""
+        short, madds = trial.short, trial.madds
+        assert madds is not None
+        observation = Observation(
+            params=trial.params,
+            madds=madds,
+            top1=None if short is None else short.top1 if short.score is None else short.score,
+            latency_ms=None if trial.measured is None else trial.measured.ms,
+            violation_ms=trial.violation_ms or 0.0,
         )
-        if row["outcome"] == "rejected":
-            self.rejected.append(trial)
-        elif row["outcome"] != "failed" and trial.top1 is not None:
-            self.trials.append(trial)
+        if trial.outcome == "rejected":
+            self.rejected.append(observation)
+        elif trial.outcome != "failed" and observation.top1 is not None:
+            self.trials.append(observation)
 
     def best(self, count: int, trials: Sequence[Observation] | None = None) -> list[Observation]:
         """The `count` best: the front, then the front of the rest and so on; within a front by falling top1."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from mfsearch.search.rungs import (
     READINGS,
     Promotion,

@@ -1,0 +1,203 @@
+"""Who is trained longer: short for all, longer for the better part, in full for a few with several seeds.
+
+Pure functions of the study's trials; nothing here trains or writes. Ranks are by non-dominated sorting over the study's
+objectives, so a small network competes with its equals in cost.
+"""
+
+import heapq
+import math
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.proxy.curve import SCORES
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.study.trial import Trial
+
+MIN_RANKED = 6  # networks with a short training, before the first goes on
+MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training gains is trusted
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A training that goes on: the trial, the rung it goes to and the seed of the training."""
+
+    number: int
+    rung: int
+    seed: int
+
+
+def ranking(trials: Sequence[Trial], objectives: Sequence[str], rung: int) -> list[Trial]:
+    """The trials with a result at `rung`, best first: by non-dominated rank, within a rank by what each adds."""
+    scores = [(trial, trial.score(rung)) for trial in trials]
+    ranked = [(trial, score) for trial, score in scores if score is not None]
+    if not ranked:
+        return []
+    values = np.array([_minimised(trial, score, objectives) for trial, score in ranked])
+    by_rank: dict[int, list[tuple[Trial, float]]] = {}
+    for rank, item in zip(nondominated_ranks(values), ranked, strict=True):
+        by_rank.setdefault(rank, []).append(item)
+    worst = min(score for _, score in ranked)
+    return [trial for rank in sorted(by_rank) for trial in _by_gain(by_rank[rank], worst)]
+
+
+def _minimised(trial: Trial, score: float, objectives: Sequence[str]) -> list[float]:
+    """The objectives as the search saw them: a latency measured at the end does not change what is trained next."""
+    return [-score if name == "top1" else _searched_cost(trial, name) for name in objectives]
+
+
+def _searched_cost(trial: Trial, name: str) -> float:
+    if name == "latency_ms":
+        return math.nan if trial.measured is None else trial.measured.ms
+    return trial.cost(name)
+
+
+def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
+    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest and so on; NaN is the worst."""
+    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
+    rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
+    ranks = np.zeros(len(rows), dtype=np.int64)
+    for i in range(1, len(rows)):
+        beating = np.logical_and.reduce([column[:i] <= column[i] for column in rows.T])
+        ranks[i] = 1 + ranks[:i][beating].max(initial=-1)
+    return [int(rank) for rank in ranks[np.ravel(place)]]
+
+
+def _by_gain(rank: list[tuple[Trial, float]], worst: float) -> list[Trial]:
+    """Members of one rank, each next the one that adds most area over log multiply-adds and score to those before it.
+
+    The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band the score
+    decides, and over a wide one the picks spread. Of equals the lowest number comes first.
+    """
+    steps, place = np.unique(np.log([trial.cost("madds") for trial, _ in rank]), return_inverse=True)
+    widths = np.diff(steps, append=steps[-1] + math.log(2))
+    reached = np.full(len(steps), worst)  # score of the chosen ones that are no larger
+
+    def loss(k: int) -> float:
+        at = place[k]
+        return -float(widths[at:] @ np.maximum(rank[k][1] - reached[at:], 0.0))
+
+    # What a member adds only shrinks as others are chosen, so the first whose figure is still true is the best.
+    left = [(loss(k), trial.number, k) for k, (trial, _) in enumerate(rank)]
+    heapq.heapify(left)
+    chosen: list[Trial] = []
+    while left:
+        _, number, k = left[0]
+        now = (loss(k), number, k)
+        if now > left[0]:
+            heapq.heapreplace(left, now)
+        else:
+            heapq.heappop(left)
+            chosen.append(rank[k][0])
+            np.maximum(reached[place[k] :], rank[k][1], out=reached[place[k] :])
+    return chosen
+
+
+class Standing(NamedTuple):
+    """Where the trials stand. ranked: the ranking of each rung below the last; judged: networks whose short training
+    was finished or given up; leaders: how many no other one beats at the rung before the last."""
+
+    ranked: tuple[list[Trial], ...] = ()
+    judged: int = 0
+    leaders: int = 0
+
+
+def standing(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -> Standing:
+    """The standing that decides promotions; to be made anew once a trial comes or changes."""
+    ranked = tuple(ranking(trials, objectives, rung) for rung in range(rungs.last))
+    if not ranked:
+        return Standing()
+    values = [_minimised(trial, trial.score(rungs.last - 1) or 0.0, objectives) for trial in ranked[-1]]
+    leaders = nondominated_ranks(np.array(values)).count(0) if values else 0
+    return Standing(ranked, len(ranked[0]) + stopped_count(trials), leaders)
+
+
+def quota(count: int, rungs: Rungs) -> int:
+    """How many of `count` networks of a rung go on to the next."""
+    return math.floor(count / rungs.keep)
+
+
+def next_promotion(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
+    """The best trial that has earned the next rung and is not there, or None; the highest rungs first.
+
+    The last rung is for the finalists, who are chosen when the search has trained its networks (`next_final`).
+    """
+    busy = {promotion.number for promotion in running}
+    for rung in range(rungs.last - 2, -1, -1):
+        judged = at.judged if rung == 0 else len(at.ranked[rung])
+        if judged < MIN_RANKED:
+            continue
+        for trial in at.ranked[rung][: quota(judged, rungs)]:
+            if trial.number not in busy and not trial.trained_at(rung + 1, seed):
+                return Promotion(trial.number, rung + 1, seed)
+    return None
+
+
+def next_final(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
+    """What is left of the final, or None: each finalist with the study's seed, then with the seeds after it."""
+    chosen = finalists(at, rungs)
+    for k in range(rungs.seeds):
+        for trial in chosen:
+            promotion = Promotion(trial.number, rungs.last, seed + k)
+            if promotion not in running and not trial.trained_at(rungs.last, seed + k):
+                return promotion
+    return None
+
+
+def finalists(at: Standing, rungs: Rungs) -> list[Trial]:
+    """The best of the rung before the last; where too few came there, the best of the rungs below.
+
+    More than asked for where the front there is larger: over a wide budget it is. At most one in `keep` of the networks
+    tried.
+    """
+    wanted = max(rungs.finalists, at.leaders) if rungs.finalists else 0
+    places = min(wanted, math.ceil(at.judged / rungs.keep))
+    chosen = {trial.number: trial for ranked in reversed(at.ranked) for trial in ranked[:places]}
+    return list(chosen.values())[:places]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When a short training is given up half way: its score so far and `gain` would still rank too low.
+
+    rivals: score and the other objectives' values of the networks ranked so far; place: the last rank that goes on.
+    """
+
+    gain: float
+    rivals: tuple[tuple[float, ...], ...]
+    place: int
+
+    def hopeless(self, score: float, costs: Sequence[float]) -> bool:
+        """Whether even score + gain would leave a network of these costs outside the part that goes on."""
+        own = (-(score + self.gain), *costs)
+        values = np.array([(-rival[0], *rival[1:]) for rival in self.rivals] + [own])
+        ranks = nondominated_ranks(values)
+        return sum(rank < ranks[-1] for rank in ranks) >= self.place
+
+
+def stop_rule(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -> Stop | None:
+    """The rule for the next short training, or None while too few curves are finished to bound the second half.
+
+    The gain is the finished ones' mean and three standard deviations of a further one.
+    """
+    scores = [(trial, trial.score()) for trial in trials]
+    ranked = [(trial, score) for trial, score in scores if score is not None]
+    curves = [trial.short.curve for trial, _ in ranked if trial.short is not None and len(trial.short.curve) >= 2]
+    if len(curves) < max(MIN_GAINS, MIN_RANKED) or rungs.last == 0:
+        return None
+    read = SCORES[rungs.rank_by]
+    gains = [read(curve[-1]) - read(curve[-2]) for curve in curves]
+    spread = statistics.stdev(gains) * math.sqrt(1 + 1 / len(gains))
+    bound = statistics.fmean(gains) + 3 * spread
+    costs = [name for name in objectives if name != "top1"]
+    rivals = tuple((score, *(_searched_cost(trial, name) for name in costs)) for trial, score in ranked)
+    return Stop(bound, rivals, max(1, quota(len(rivals) + stopped_count(trials) + 1, rungs)))
+
+
+def stopped_count(trials: Sequence[Trial]) -> int:
+    """How many trials were given up in their short training: judged, and ranked below all that go on."""
+    return sum(trial.outcome == "stopped" for trial in trials)

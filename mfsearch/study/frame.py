@@ -1,0 +1,60 @@
+"""A study as one table, read once: a row is a trial."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from mfsearch.study.trial import Trial, TrialLatency
+
+KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
+
+NO_LATENCY = TrialLatency(ms=float("nan"))
+
+# Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
+COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
+    "number": ("int64", lambda trial: trial.number),
+    "outcome": ("object", lambda trial: trial.outcome),
+    "reason": ("object", lambda trial: trial.reason),
+    "origin": ("object", lambda trial: trial.origin),
+    "arch_id": ("object", lambda trial: trial.arch_id),
+    "madds": ("float64", lambda trial: trial.madds),
+    "macs": ("float64", lambda trial: trial.macs),
+    "num_params": ("float64", lambda trial: trial.num_params),
+    "activation_bytes": ("float64", lambda trial: trial.activation_bytes),
+    "latency_ms": ("float64", lambda trial: trial.latency_ms),
+    "latency_low_ms": ("float64", lambda trial: (trial.latency or NO_LATENCY).low_ms),
+    "latency_high_ms": ("float64", lambda trial: (trial.latency or NO_LATENCY).high_ms),
+    "top1": ("float64", lambda trial: trial.top1),
+    "top1_std": ("float64", lambda trial: trial.top1_std),
+    "top1_short": ("float64", lambda trial: trial.top1_short if trial.rung else None),
+    "rung": ("float64", lambda trial: trial.rung if trial.outcome == "trained" else None),
+    "seeds": ("float64", lambda trial: max(1, len(trial.longest)) if trial.outcome == "trained" else None),
+    "epochs": ("float64", lambda trial: trial.epochs),
+    "epochs_trained": (
+        "float64",
+        lambda trial: trial.longest[0].epochs if trial.outcome == "trained" and trial.longest else None,
+    ),
+    "front_probability": ("float64", lambda trial: None),
+    "tied_with": ("object", lambda trial: None),
+    "train_seconds": ("float64", lambda trial: None if trial.short is None else trial.short.train_seconds),
+    "seed": ("float64", lambda trial: trial.seed),
+    "resolution": ("float64", lambda trial: trial.resolution),
+}
+
+
+def study_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """One row per trial, by number, with the same columns and dtypes whether the study holds none or ten thousand.
+
+    Metrics are in base units. Knobs are columns "knob:NAME" of any value; a trial without the knob holds None. `trial`
+    holds the trial itself, for what is no number: its config, trainings and curves. Missing numbers are NaN, missing
+    texts None. rung, seeds and epochs_trained are of the longest training, like top1; epochs are the short one's.
+    `with_confidence` fills front_probability and tied_with.
+    """
+    ordered = sorted(trials, key=lambda trial: trial.number)
+    columns: dict[str, pd.Series] = {
+        name: pd.Series([read(trial) for trial in ordered], dtype=dtype) for name, (dtype, read) in COLUMNS.items()
+    }
+    knobs = dict.fromkeys(name for trial in ordered for name in trial.params)
+    for name in knobs:
+        columns[KNOB + name] = pd.Series([trial.params.get(name) for trial in ordered], dtype="object")
+    return pd.DataFrame({**columns, "trial": pd.Series(ordered, dtype="object")})

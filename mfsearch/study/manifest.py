@@ -1,0 +1,299 @@
+"""What began a study: its budget, limits, objectives, data, recipe and device. A later run must agree with it."""
+
+import dataclasses
+import datetime
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mfsearch.data import ImageData
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.space import SearchSpace
+from mfsearch.study.files import MANIFEST, git_revision, read_json, versions, without_password
+from mfsearch.study.settings import Settings
+from mfsearch.study.trial import Trial
+from mfsearch.units import Budget
+
+SCHEMA = 1
+
+# A later run of the same study must agree on these; trials, time and workers may change.
+IDENTITY = (
+    *("budget", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs", "deployment"),
+    *("sampler", "seed", "device"),
+)
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The images of a study: the name of the data, a digest of every pixel, and how many there are."""
+
+    name: str
+    digest: str
+    classes: int
+    train_images: int
+    val_images: int
+
+
+@dataclass(frozen=True)
+class SpaceFacts:
+    """The search space of a study: its name, a digest of its YAML, and the choices of each knob."""
+
+    name: str
+    digest: str
+    knobs: Mapping[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for and is no part of the study's identity. None in studies from before it was kept.
+
+    data: as it was named, such as a folder's path. space: name or file. trials: how many networks were to be trained.
+    """
+
+    data: str
+    data_dir: str | None = None
+    space: str | None = None
+    trials: int | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """The best trials of another study, kept because that study may go on or be deleted."""
+
+    study: str
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Lesson":
+        trials = (Trial.from_dict(one["number"], one["params"], one) for one in values["trials"])
+        return cls(values["study"], tuple(trials))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Number, origin, params, outcome, madds, arch_id and, as top1, the score of each."""
+        trials = [
+            {
+                **{name: getattr(one, name) for name in ("number", "origin", "outcome", "madds", "arch_id")},
+                "params": dict(one.params),
+                "top1": one.score(),
+            }
+            for one in self.trials
+        ]
+        return {"study": self.study, "trials": trials}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The request that began a study, typed; `kept` holds the file's own words, which a later run is compared with.
+
+    budget: multiply-adds at deployment. latency_limit_ms: batch 1; None where latency is no objective. passport: of
+    the device that latencies belong to. baseline_ms: the reference network's time there. mean, std: of the images,
+    per channel. storage: URL of the ledger, None for the journal in the study's folder.
+    """
+
+    study: str
+    budget: Budget
+    objectives: tuple[str, ...]
+    space: SpaceFacts
+    data: DataFacts
+    recipe: Recipe
+    rungs: Rungs
+    resolution: int
+    classes: int
+    sampler: str
+    seed: int
+    device: str
+    latency_limit_ms: float | None = None
+    latency_cmd: str | None = None
+    passport: Mapping[str, Any] | None = None
+    baseline_ms: float | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    class_names: tuple[str, ...] | None = None
+    lesson: Lesson | None = None
+    request: Request | None = None
+    storage: str | None = None
+    created: str | None = None
+    command: str | None = None
+    git_revision: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Manifest":
+        """The manifest of the study in a folder; ValueError if it is missing or no manifest of ours."""
+        path = folder / MANIFEST
+        try:
+            return cls.from_dict(read_json(path))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not the manifest of a study: {error!r}") from None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Manifest":
+        """The manifest that `to_dict` wrote, of this version or an earlier one; ValueError where it cannot be read."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("study"), str):
+            raise ValueError(f"a study's manifest must hold its name under 'study', got {str(values)[:200]}")
+        space, deployment, told = values["space"], values["deployment"], values.get("normalisation")
+        objectives = tuple(values["objectives"])
+        if unknown := [name for name in objectives if name not in ("top1", "madds", "latency_ms")]:
+            raise ValueError(f"objectives must be top1, madds and latency_ms, got {str(unknown[0])[:200]!r}")
+        names, lesson, request = values.get("class_names"), values.get("from"), values.get("request")
+        return cls(
+            study=values["study"],
+            budget=Budget(**values["budget"]),
+            objectives=objectives,
+            space=SpaceFacts(space["name"], space["digest"], {k: tuple(v) for k, v in space["knobs"].items()}),
+            data=DataFacts(**values["data"]),
+            recipe=Recipe(**values["recipe"]),
+            rungs=Rungs.from_dict(values["rungs"]) if values.get("rungs") else Rungs(factors=(1.0,)),
+            resolution=deployment["resolution"],
+            classes=deployment["classes"],
+            sampler=values["sampler"],
+            seed=int(values["seed"]),
+            device=str(values["device"]),
+            latency_limit_ms=values.get("latency_limit_ms"),
+            latency_cmd=values.get("latency_cmd"),
+            passport=values.get("passport"),
+            baseline_ms=values.get("baseline_ms"),
+            mean=None if told is None else _three(told["mean"]),
+            std=None if told is None else _three(told["std"]),
+            class_names=None if names is None else tuple(names),
+            lesson=None if lesson is None else Lesson.from_dict(lesson),
+            request=None if request is None else Request(**request),
+            storage=values.get("storage"),
+            created=values.get("created"),
+            command=values.get("command"),
+            git_revision=values.get("git_revision"),
+            versions=values.get("versions") or {},
+            kept=values,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The manifest as it lies in its file."""
+        return dict(self.kept)
+
+    @property
+    def device_name(self) -> str | None:
+        """The device that latencies belong to, for people; None where latency was not measured."""
+        passport = self.passport or {}
+        return passport.get("cpu") or passport.get("device")
+
+    @cached_property
+    def limits(self) -> dict[str, float]:
+        """Upper limits by metric, in base units: multiply-adds, and milliseconds where there is a limit."""
+        latency = {} if self.latency_limit_ms is None else {"latency_ms": float(self.latency_limit_ms)}
+        return {"madds": float(self.budget.high), **latency}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The settings that all trials of the study share, as the file keeps them."""
+        return {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
+
+    def options(self) -> dict[str, str]:
+        """The options of `mfsearch run` that ask for this study again, by name without dashes; defaults are left out.
+
+        Budget, latency limit and name are the caller's to give.
+        """
+        request = self.request or Request(data=self.data.name)
+        options: dict[str, str | None] = {
+            "data": request.data,
+            "data-dir": request.data_dir,
+            "space": request.space or (self.space.name if self.space.name != "mobile_former" else None),
+            "latency-cmd": self.latency_cmd,
+        }
+        recipe = {"proxy-resolution": "resolution"} | {n: n for n in ("epochs", "samples", "batch", "optimizer", "lr")}
+        rungs = {"finalists": "finalists", "rank-by": "rank_by", "final-seeds": "seeds"}
+        defaults: list[tuple[dict[str, str], object, object]] = [
+            (recipe, self.recipe, default_recipe(request.data)),
+            (rungs, self.rungs, Rungs),
+            ({n: n for n in ("sampler", "seed", "device")}, self, Settings),
+            ({n: n for n in ("resolution", "classes")}, self, SearchSpace),
+        ]
+        if self.rungs.factors != Rungs.factors:
+            options["rungs"] = ",".join(f"{factor:g}" for factor in self.rungs.factors)
+        for names, ours, usual in defaults:
+            for option, name in names.items():
+                if (value := getattr(ours, name)) is not None and value != getattr(usual, name):
+                    options[option] = f"{value:g}" if isinstance(value, float) else str(value)
+        return {name: value for name, value in options.items() if value is not None}
+
+
+def make_manifest(
+    settings: Settings,
+    images: ImageData,
+    request: Request,
+    *,
+    passport: Mapping[str, Any] | None,
+    baseline_ms: float | None,
+    lesson: Lesson | None = None,
+    storage: str | None = None,
+    command: str | None = None,
+) -> Manifest:
+    """The manifest of a new study. command: the command line that began it, where there was one."""
+    space = settings.space
+    return Manifest.from_dict(
+        {
+            "schema": SCHEMA,
+            "study": settings.study,
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "budget": dataclasses.asdict(settings.budget),
+            "objectives": list(settings.objectives),
+            "latency_limit_ms": settings.latency_limit_ms,
+            "latency_cmd": None if settings.runner is None else without_password(settings.runner.command),
+            "space": {"name": space.name, "digest": space.digest, "knobs": {k.name: [*k.choices] for k in space.knobs}},
+            "data": images.facts(),
+            "recipe": settings.recipe.as_dict(),
+            "rungs": settings.rungs.to_dict(),
+            "deployment": {"resolution": space.resolution, "classes": space.classes},
+            "sampler": settings.sampler,
+            "seed": settings.seed,
+            "device": settings.device.split(":")[0],
+            "passport": passport,
+            "versions": versions(),
+            "git_revision": git_revision(),
+            "host": {"system": platform.platform(), "python": platform.python_version()},
+            "baseline_ms": baseline_ms,
+            "normalisation": {"mean": list(images.mean), "std": list(images.std)},
+            "class_names": list(images.classes),
+            **({} if lesson is None else {"from": lesson.to_dict()}),
+            "storage": storage,
+            "command": None if command is None else without_password(command),
+            "request": dataclasses.asdict(request),
+        }
+    )
+
+
+def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """ValueError that names every setting in which a run's identity differs from the study that it would resume."""
+    names: list[str] = [*IDENTITY]
+    if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
+        names.append("passport")  # with another command, another device is no news
+    differences = [
+        line.replace("passport", "device passport", 1)
+        for name in names
+        for line in _differences(name, ours.get(name), wanted.get(name))
+    ]
+    if differences:
+        lines = "\n  ".join(differences)
+        raise ValueError(
+            f"study {study!r} was begun with other settings:\n  {lines}\n"
+            "give its settings again, or another name with --study"
+        )
+
+
+def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
+    """A line for every value in which two nested mappings differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from _differences(f"{name}.{key}", old.get(key), new.get(key))
+    elif old != new:
+        yield f"{name}: the study has {old}, this run says {new}"
+
+
+def _three(values: Any) -> tuple[float, float, float]:
+    r, g, b = (float(value) for value in values)
+    return r, g, b

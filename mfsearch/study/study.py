@@ -1,0 +1,124 @@
+"""A study as it was read: its manifest, its trials, and the files beside them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mfsearch.pareto import pareto_mask
+from mfsearch.study.files import WEIGHTS
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.reader import StudyReader
+from mfsearch.study.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mfsearch.model import MobileFormer
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study at one moment; a search may go on writing it, which changes nothing here.
+
+    folder: of manifest, ledger and weights. trials: by number, whatever became of them.
+    """
+
+    folder: Path
+    manifest: Manifest
+    trials: tuple[Trial, ...]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Study":
+        """The study in a folder, as it is now; ValueError where it cannot be read or is damaged."""
+        reader = StudyReader(folder)
+        return cls(folder, reader.manifest, tuple(reader.trials(reader.look())))
+
+    @property
+    def name(self) -> str:
+        return self.manifest.study
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the front trades: top1 (maximised), madds and, under a latency limit, latency_ms (both minimised)."""
+        return self.manifest.objectives
+
+    def trial(self, number: int) -> Trial:
+        """The trial of this number; ValueError says which there are."""
+        if not 0 <= number < len(self.trials):
+            known = f"it has 0 to {len(self.trials) - 1}" if self.trials else "it has none yet"
+            raise ValueError(f"study {self.name!r} has no trial {number}: {known}")
+        return self.trials[number]
+
+    def count(self, *outcomes: str) -> int:
+        """How many trials ended like this: trained, stopped, rejected or failed."""
+        return sum(trial.outcome in outcomes for trial in self.trials)
+
+    def front(self) -> list[Trial]:
+        """The trained trials that no other one beats in all objectives, by rising multiply-adds.
+
+        Trials over the latency limit when they were measured again are left out.
+        """
+        return front_trials(self.trials, self.objectives)
+
+    def frame(self) -> "pd.DataFrame":
+        """A pandas table with a row a trial: metrics in base units, knobs as "knob:NAME", and the trial itself."""
+        from mfsearch.study.frame import study_frame
+
+        return study_frame(self.trials)
+
+    def weights(self, number: int) -> Path | None:
+        """The file with the trained weights of a trial; None where they were not kept."""
+        arch_id = self.trial(number).arch_id
+        path = self.folder / WEIGHTS / f"{arch_id}.safetensors"
+        return path if _is_arch_id(arch_id) and path.is_file() else None  # it names a file
+
+    def without_weights(self) -> list[int]:
+        """Members of the front whose weights are missing; none where the study was copied without its weights."""
+        if not (self.folder / WEIGHTS).is_dir():
+            return []
+        return [trial.number for trial in self.front() if self.weights(trial.number) is None]
+
+    def network(self, number: int, *, weights: bool = False) -> "MobileFormer":
+        """The network of a trial as a torch module in eval mode: images [N, 3, H, W] in, logits [N, classes] out.
+
+        weights: load the trained ones, which have the classes of the study's data; ValueError where they were not kept.
+        Else the first weights, by the study's seed, for the classes at deployment.
+        """
+        import dataclasses
+
+        from safetensors.torch import load_file
+
+        from mfsearch.model import MobileFormer
+
+        config, path = self.trial(number).config, self.weights(number)
+        if not weights:
+            return MobileFormer(config, seed=self.manifest.seed).eval()
+        if path is None:
+            raise ValueError(f"study {self.name!r} kept no weights of trial {number}: only those of the front are kept")
+        network = MobileFormer(dataclasses.replace(config, classes=self.manifest.data.classes))
+        network.load_state_dict(load_file(path))
+        return network.eval()
+
+
+def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
+    """The front of some trials, by rising multiply-adds: see `Study.front`."""
+    trained = [trial for trial in trials if trial.outcome == "trained" and not trial.over_limit]
+    if not trained:
+        return []
+    on_front = pareto_mask(minimised(trained, objectives))
+    kept = [trial for trial, on in zip(trained, on_front, strict=True) if on]
+    return sorted(kept, key=lambda trial: (trial.cost("madds"), trial.number))
+
+
+def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.float64]:
+    """The objectives [N, K], less is better: top1 changes its sign; NaN where a trial lacks one."""
+    values = [[-trial.cost(name) if name == "top1" else trial.cost(name) for name in objectives] for trial in trials]
+    return np.array(values, dtype=np.float64).reshape(len(trials), len(objectives))
+
+
+def _is_arch_id(text: str) -> bool:
+    return len(text) == 12 and not set(text) - set("0123456789abcdef")

@@ -1,0 +1,363 @@
+"""A trial: one network of a study, its costs, latencies and trainings, and how it ended. Plain data, frozen."""
+
+import dataclasses
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.latency_model import Prediction
+from mfsearch.proxy.curve import EpochLog
+from mfsearch.space import Value
+
+OUTCOMES = ("trained", "stopped", "rejected", "failed")
+
+
+@dataclass(frozen=True)
+class TrialLatency:
+    """A network's measured latency in milliseconds, batch 1, with its 95 % interval.
+
+    ratio: to the reference network; disturbed: the machine was busy. A user's program may leave all but `ms` None.
+    """
+
+    ms: float
+    low_ms: float | None = None
+    high_ms: float | None = None
+    ratio: float | None = None
+    disturbed: bool | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TrialLatency | None":
+        """The latency among a trial's values; None where it was not measured."""
+        if values.get("latency_ms") is None:
+            return None
+        return cls(
+            ms=_number(values, "latency_ms"),
+            low_ms=_maybe(values, "latency_low_ms"),
+            high_ms=_maybe(values, "latency_high_ms"),
+            ratio=_maybe(values, "latency_ratio"),
+            disturbed=values.get("latency_disturbed"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "latency_ms": self.ms,
+            "latency_low_ms": self.low_ms,
+            "latency_high_ms": self.high_ms,
+            "latency_ratio": self.ratio,
+            "latency_disturbed": self.disturbed,
+        }
+
+
+@dataclass(frozen=True)
+class FinalLatency:
+    """A latency measured again when the search ended, longer and beside no training.
+
+    window: names the measurements that were made in one go. over_limit: the whole interval lies over the limit.
+    """
+
+    latency: TrialLatency
+    window: str = ""
+    finished: str | None = None
+    over_limit: bool = False
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FinalLatency":
+        latency = TrialLatency.from_dict(values)
+        if latency is None:
+            raise ValueError(f"a latency measured again needs latency_ms, got {str(values)[:200]}")
+        return cls(latency, str(values.get("window") or ""), values.get("finished"), bool(values.get("over_limit")))
+
+    def to_dict(self) -> dict[str, Any]:
+        own = {"window": self.window, "finished": self.finished, "over_limit": self.over_limit}
+        return {**self.latency.to_dict(), **own}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a trial's network at one rung, with one seed.
+
+    top1: of the last point, None where the training failed for `reason`. score: what ranks networks, more is better.
+    epochs: passes over the samples; None in old studies. weights_lost: why its weights could not be kept.
+    """
+
+    rung: int = 0
+    seed: int | None = None
+    top1: float | None = None
+    score: float | None = None
+    epochs: float | None = None
+    curve: tuple[EpochLog, ...] = ()
+    train_seconds: float | None = None
+    images_per_second: float | None = None
+    reason: str | None = None
+    weights_lost: str | None = None
+    finished: str | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Training":
+        """The training among a trial's values, or a longer one by itself; ValueError where a figure is no number."""
+        curve, rung, seed = values.get("curve") or (), values.get("rung", 0), values.get("seed")
+        if not isinstance(curve, list | tuple) or not isinstance(rung, int) or not isinstance(seed, int | None):
+            raise ValueError(f"a training needs a list as curve and whole numbers as rung and seed, got {rung}, {seed}")
+        return cls(
+            rung=rung,
+            seed=seed,
+            top1=_maybe(values, "top1"),
+            score=_maybe(values, "score"),
+            epochs=_maybe(values, "epochs"),
+            curve=tuple(map(EpochLog.from_dict, curve)),
+            train_seconds=_maybe(values, "train_seconds"),
+            images_per_second=_maybe(values, "images_per_second"),
+            reason=values.get("reason"),
+            weights_lost=values.get("weights_lost"),
+            finished=values.get("finished"),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A longer training as the ledger keeps it."""
+        return {
+            "top1": self.top1,
+            "reason": self.reason,
+            "epochs": self.epochs,
+            "curve": [log.to_dict() for log in self.curve] or None,
+            "train_seconds": self.train_seconds,
+            "weights_lost": self.weights_lost,
+            "score": self.score,
+            "rung": self.rung,
+            "seed": self.seed,
+            "finished": self.finished,
+        }
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network of a study. A longer training or a later latency makes a new value of it.
+
+    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; None in a record without
+    costs. short: its short training, whole or given up half way. longer: those that followed. measured: the search's
+    latency; final: the one at the end. predicted: the latency that was expected before it was measured;
+    turned_down: draws that the prediction spared on the way to this one. violation_ms: by how much it is too slow.
+    """
+
+    number: int
+    outcome: str
+    origin: str = "unknown"
+    params: dict[str, Value] = field(default_factory=dict)
+    reason: str | None = None
+    proposal: int | None = None
+    width: float | None = None
+    arch_id: str = ""
+    config_data: Mapping[str, Any] | None = None
+    madds: int | None = None
+    macs: int | None = None
+    num_params: int | None = None
+    activation_bytes: int | None = None
+    resolution: int | None = None
+    predicted: Prediction | None = None
+    turned_down: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    measured: TrialLatency | None = None
+    violation_ms: float | None = None
+    short: Training | None = None
+    longer: tuple[Training, ...] = ()
+    final: FinalLatency | None = None
+    finished: str | None = None
+
+    @classmethod
+    def from_dict(cls, number: int, params: dict[str, Any], values: Mapping[str, Any]) -> "Trial":
+        """A finished trial as the ledger keeps it; ValueError names the first value that cannot be read."""
+        outcome = values.get("outcome")
+        if outcome not in OUTCOMES:
+            raise ValueError(
+                f"trial {number}: outcome must be one of {', '.join(OUTCOMES)}, got {str(outcome)[:200]!r}"
+            )
+        try:
+            predicted = None
+            if values.get("predicted_latency_ms") is not None:
+                names = ("predicted_latency_ms", "predicted_low_ms", "predicted_high_ms")
+                predicted = Prediction(*(_number(values, name) for name in names))
+            trained = values.get("top1") is not None or values.get("curve")
+            return cls(
+                number=number,
+                outcome=outcome,
+                origin=str(values.get("origin") or "unknown"),
+                params=params,
+                reason=values.get("reason"),
+                proposal=_count(values, "proposal"),
+                width=_maybe(values, "width"),
+                arch_id=str(values.get("arch_id") or ""),
+                config_data=values.get("config"),
+                madds=_count(values, "madds"),
+                macs=_count(values, "macs"),
+                num_params=_count(values, "num_params"),
+                activation_bytes=_count(values, "activation_bytes"),
+                resolution=_count(values, "resolution"),
+                predicted=predicted,
+                turned_down=_count(values, "turned_down"),
+                seed=_count(values, "seed"),
+                device=values.get("device"),
+                measured=TrialLatency.from_dict(values),
+                violation_ms=_maybe(values, "violation_ms"),
+                short=Training.from_dict(values) if trained else None,
+                finished=values.get("finished"),
+            )
+        except ValueError as error:
+            raise ValueError(f"trial {number}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The trial as the ledger keeps it, without number, params and what came later."""
+        short = self.short
+        told: dict[str, Any] = {
+            "proposal": self.proposal,
+            "origin": self.origin,
+            "width": self.width,
+            "config": self.config_data,
+            "arch_id": self.arch_id,
+            "madds": self.madds,
+            "macs": self.macs,
+            "num_params": self.num_params,
+            "activation_bytes": self.activation_bytes,
+            "resolution": self.resolution,
+        }
+        if self.predicted is not None:
+            told |= {f"predicted_{name}": value for name, value in self.predicted._asdict().items()}
+            told["turned_down"] = self.turned_down
+        told = {name: value for name, value in told.items() if value is not None}
+        told |= {"outcome": self.outcome, "reason": self.reason}
+        later: dict[str, Any] = {"seed": self.seed, "device": self.device}
+        if self.measured is not None:
+            later |= {**self.measured.to_dict(), "violation_ms": self.violation_ms}
+        if short is not None:
+            later |= {
+                "top1": short.top1,
+                "epochs": short.epochs,
+                "curve": [log.to_dict() for log in short.curve],
+                "train_seconds": short.train_seconds,
+                "images_per_second": short.images_per_second,
+                "weights_lost": short.weights_lost,
+            }
+        always = self.measured.to_dict() if self.measured is not None else {}
+        told |= {name: value for name, value in later.items() if value is not None or name in always}
+        if self.finished is not None:  # scores are as old as this
+            told |= {"score": None if short is None else short.score, "finished": self.finished}
+        return told
+
+    def to_row(self) -> dict[str, Any]:
+        """The trial as one record for people and programs: its longest training and its last latency stand in front.
+
+        top1 is that of the longest training, the mean over its seeds; top1_short is the first one's. latency_* are the
+        last figures, latency_search the search's own.
+        """
+        row = {"number": self.number, "params": dict(self.params), **self.to_dict()}
+        if self.longer:
+            row["stages"] = [training.to_dict() for training in self.longer]
+        if self.rung:
+            row |= {"top1_short": self.top1_short, "top1": self.top1, "top1_std": self.top1_std, "rung": self.rung}
+        if self.final is not None:
+            searched = {} if self.measured is None else self.measured.to_dict()
+            now = self.final.latency.to_dict()
+            row |= {name: now[name] for name in searched}
+            row |= {"latency_search": searched, "latency_final": self.final.to_dict()}
+        return row
+
+    @cached_property
+    def config(self) -> MobileFormerConfig:
+        """The network's config; ValueError where the trial keeps none that can be read."""
+        if not isinstance(self.config_data, Mapping):
+            raise ValueError(f"trial {self.number} keeps no config")
+        return MobileFormerConfig.from_dict(self.config_data)
+
+    @cached_property
+    def longest(self) -> tuple[Training, ...]:
+        """The trainings with a top1 at the longest length there is one of, one a seed; empty where none was trained."""
+        done = [training for training in self.longer if training.top1 is not None]
+        if self.outcome == "trained" and done:
+            rung = max(training.rung for training in done)
+            return tuple(training for training in done if training.rung == rung)
+        return () if self.short is None else (self.short,)
+
+    @property
+    def rung(self) -> int:
+        """The rung of the longest training."""
+        return self.longest[0].rung if self.longest else 0
+
+    @cached_property
+    def top1(self) -> float | None:
+        """Fraction right on the validation split after the longest training, the mean over its seeds."""
+        values = [training.top1 for training in self.longest if training.top1 is not None]
+        return statistics.fmean(values) if values else None
+
+    @property
+    def top1_std(self) -> float | None:
+        """Sample standard deviation over the seeds of the longest training; None with one."""
+        values = [training.top1 for training in self.longest if training.top1 is not None]
+        return statistics.stdev(values) if len(values) > 1 else None
+
+    @property
+    def top1_short(self) -> float | None:
+        return None if self.short is None else self.short.top1
+
+    @property
+    def epochs(self) -> float | None:
+        """Epochs of the short training."""
+        return None if self.short is None else self.short.epochs
+
+    @property
+    def latency(self) -> TrialLatency | None:
+        """The last measurement: the one at the end, else the search's."""
+        return self.measured if self.final is None else self.final.latency
+
+    @property
+    def latency_ms(self) -> float | None:
+        return None if self.latency is None else self.latency.ms
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether it kept the latency limit in the search and missed it when it was measured again."""
+        return self.final is not None and self.final.over_limit
+
+    def cost(self, name: str) -> float:
+        """madds, macs, num_params, activation_bytes or latency_ms; NaN where it is not known."""
+        value = getattr(self, name)
+        return float("nan") if value is None else float(value)
+
+    def score(self, rung: int = 0) -> float | None:
+        """Mean score at a rung over the seeds that were trained there; None where the trial has no result there."""
+        if rung == 0:
+            if self.outcome != "trained" or self.short is None:
+                return None
+            return self.short.top1 if self.short.score is None else self.short.score  # old studies have no score
+        scores = [t.score for t in self.longer if t.rung == rung and t.score is not None]
+        return statistics.fmean(scores) if scores else None
+
+    def trained_at(self, rung: int, seed: int) -> bool:
+        """Whether a training with this seed was tried at the rung or a longer one."""
+        return any(training.rung >= rung and training.seed == seed for training in self.longer)
+
+    def with_training(self, training: Training) -> "Trial":
+        return dataclasses.replace(self, longer=(*self.longer, training))
+
+    def as_searched(self) -> "Trial":
+        """The trial as its short training left it: later trainings and latencies do not change what is proposed."""
+        return dataclasses.replace(self, longer=(), final=None) if self.longer or self.final else self
+
+
+def _number(values: Mapping[str, Any], name: str) -> float:
+    value = values.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {str(value)[:200]!r}")
+    return float(value)
+
+
+def _maybe(values: Mapping[str, Any], name: str) -> float | None:
+    return None if values.get(name) is None else _number(values, name)
+
+
+def _count(values: Mapping[str, Any], name: str) -> int | None:
+    value = values.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{name} must be a whole number, got {str(value)[:200]!r}")
+    return value
