@@ -1,7 +1,8 @@
 """A study as one table, read once: a row is a trial, every later analysis starts here."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,16 @@ import pandas as pd
 from mfsearch.analysis.front.confidence import confidence, shown_noise
 from mfsearch.analysis.knobs.variance import group_codes, shares_between
 from mfsearch.study.frame import KNOB
+from mfsearch.study.trial import Trial
+
+
+@dataclass(frozen=True)
+class RankedTrial:
+    """A trial with its place: the probability of being on the front, NaN where unknown, and its ties, "" for none."""
+
+    trial: Trial
+    front_probability: float
+    tied_with: str
 
 
 class Metric(NamedTuple):
@@ -35,7 +46,7 @@ def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFr
 
     Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
     """
-    found = confidence(confidence_rows(frame, objectives), objectives)
+    found = confidence(frame["trial"].tolist(), objectives)
     if not found:
         return frame
     known = [found.get(int(number)) for number in frame["number"]]
@@ -47,12 +58,10 @@ def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFr
     )
 
 
-def confidence_rows(frame: pd.DataFrame, objectives: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """What `analysis.confidence` reads of a study, a dict a trial: a tenth of the columns, in a tenth of the time."""
-    read = ["number", "outcome", "latency_low_ms", "latency_high_ms", "epochs", "curve", "stages", "top1", *objectives]
-    names = [name for name in dict.fromkeys(read) if name in frame]
-    cells = zip(*(frame[name].tolist() for name in names), strict=True)
-    return [dict(zip(names, row, strict=True)) for row in cells]
+def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
+    """The trials of some rows with their places, as `with_confidence` left them."""
+    columns = (frame[name].tolist() for name in ("trial", "front_probability", "tied_with"))
+    return [RankedTrial(trial, share, tied or "") for trial, share, tied in zip(*columns, strict=True)]
 
 
 def training_lengths(frame: pd.DataFrame) -> list[str]:
@@ -66,7 +75,7 @@ def training_lengths(frame: pd.DataFrame) -> list[str]:
 def noise_sentence(frame: pd.DataFrame) -> str | None:
     """A sentence on what a training of the study varies by between seeds, as `shown_noise`; None if all were short."""
     telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]  # of each rung one will do, and all with seeds
-    return shown_noise(telling.to_dict("records"))
+    return shown_noise(telling["trial"].tolist())
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":

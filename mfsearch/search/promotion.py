@@ -53,7 +53,7 @@ def _minimised(trial: Trial, score: float, objectives: Sequence[str]) -> list[fl
 def _searched_cost(trial: Trial, name: str) -> float:
     if name == "latency_ms":
         return math.nan if trial.measured is None else trial.measured.ms
-    return trial.cost(name)
+    return trial.metric(name)
 
 
 def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
@@ -73,7 +73,7 @@ def _by_gain(rank: list[tuple[Trial, float]], worst: float) -> list[Trial]:
     The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band the score
     decides, and over a wide one the picks spread. Of equals the lowest number comes first.
     """
-    steps, place = np.unique(np.log([trial.cost("madds") for trial, _ in rank]), return_inverse=True)
+    steps, place = np.unique(np.log([trial.metric("madds") for trial, _ in rank]), return_inverse=True)
     widths = np.diff(steps, append=steps[-1] + math.log(2))
     reached = np.full(len(steps), worst)  # score of the chosen ones that are no larger
 

@@ -144,7 +144,7 @@ class Proposer:
         self.history.pending.pop(trial.arch_id, None)
         self.latency.learn(trial)
         # a preset below the band is no network of a target
-        in_band = not self.space.solved or trial.cost("madds") >= self.budget.low
+        in_band = not self.space.solved or trial.metric("madds") >= self.budget.low
         if in_band and set(trial.params) == set(self.choices):
             self.history.learn(trial)
 

@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from mfsearch.study.trial import Trial, TrialLatency
+from mfsearch.study.trial import Trial
 
 KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
-
-NO_LATENCY = TrialLatency(ms=float("nan"))
 
 # Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
 COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
@@ -22,8 +20,8 @@ COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
     "num_params": ("float64", lambda trial: trial.num_params),
     "activation_bytes": ("float64", lambda trial: trial.activation_bytes),
     "latency_ms": ("float64", lambda trial: trial.latency_ms),
-    "latency_low_ms": ("float64", lambda trial: (trial.latency or NO_LATENCY).low_ms),
-    "latency_high_ms": ("float64", lambda trial: (trial.latency or NO_LATENCY).high_ms),
+    "latency_low_ms": ("float64", lambda trial: trial.latency_low_ms),
+    "latency_high_ms": ("float64", lambda trial: trial.latency_high_ms),
     "top1": ("float64", lambda trial: trial.top1),
     "top1_std": ("float64", lambda trial: trial.top1_std),
     "top1_short": ("float64", lambda trial: trial.top1_short if trial.rung else None),
@@ -36,7 +34,7 @@ COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
     ),
     "front_probability": ("float64", lambda trial: None),
     "tied_with": ("object", lambda trial: None),
-    "train_seconds": ("float64", lambda trial: None if trial.short is None else trial.short.train_seconds),
+    "train_seconds": ("float64", lambda trial: trial.train_seconds),
     "seed": ("float64", lambda trial: trial.seed),
     "resolution": ("float64", lambda trial: trial.resolution),
 }

@@ -144,7 +144,7 @@ class Ledger:
 
 
 def _value(trial: Trial, name: str) -> float:
-    value = trial.top1_short if name == "top1" else trial.cost(name)
+    value = trial.top1_short if name == "top1" else trial.metric(name)
     assert value is not None
     return value
 

@@ -193,6 +193,11 @@ class Manifest:
         """The settings that all trials of the study share, as the file keeps them."""
         return {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
 
+    def asked_budget(self) -> str:
+        """The budget as an option gives it: "150M", "120M..150M"."""
+        low, high = (f"{end / 1e6:.10g}M" for end in (self.budget.low, self.budget.high))
+        return f"{low}..{high}" if self.budget.stated else high
+
     def options(self) -> dict[str, str]:
         """The options of `mfsearch run` that ask for this study again, by name without dashes; defaults are left out.
 
@@ -204,6 +209,7 @@ class Manifest:
             "data-dir": request.data_dir,
             "space": request.space or (self.space.name if self.space.name != "mobile_former" else None),
             "latency-cmd": self.latency_cmd,
+            "workers": str(request.workers) if request.workers > 1 else None,
         }
         recipe = {"proxy-resolution": "resolution"} | {n: n for n in ("epochs", "samples", "batch", "optimizer", "lr")}
         rungs = {"finalists": "finalists", "rank-by": "rank_by", "final-seeds": "seeds"}

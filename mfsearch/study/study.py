@@ -111,12 +111,12 @@ def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Tri
         return []
     on_front = pareto_mask(minimised(trained, objectives))
     kept = [trial for trial, on in zip(trained, on_front, strict=True) if on]
-    return sorted(kept, key=lambda trial: (trial.cost("madds"), trial.number))
+    return sorted(kept, key=lambda trial: (trial.metric("madds"), trial.number))
 
 
 def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.float64]:
     """The objectives [N, K], less is better: top1 changes its sign; NaN where a trial lacks one."""
-    values = [[-trial.cost(name) if name == "top1" else trial.cost(name) for name in objectives] for trial in trials]
+    values = [[-trial.metric(name) if name == "top1" else trial.metric(name) for name in objectives] for trial in trials]
     return np.array(values, dtype=np.float64).reshape(len(trials), len(objectives))
 
 

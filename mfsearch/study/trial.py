@@ -28,6 +28,10 @@ class TrialLatency:
     ratio: float | None = None
     disturbed: bool | None = None
 
+    @property
+    def has_interval(self) -> bool:
+        return self.low_ms is not None and self.high_ms is not None and self.low_ms <= self.high_ms
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialLatency | None":
         """The latency among a trial's values; None where it was not measured."""
@@ -319,8 +323,21 @@ class Trial:
         """Whether it kept the latency limit in the search and missed it when it was measured again."""
         return self.final is not None and self.final.over_limit
 
-    def cost(self, name: str) -> float:
-        """madds, macs, num_params, activation_bytes or latency_ms; NaN where it is not known."""
+    @property
+    def latency_low_ms(self) -> float | None:
+        return None if self.latency is None else self.latency.low_ms
+
+    @property
+    def latency_high_ms(self) -> float | None:
+        return None if self.latency is None else self.latency.high_ms
+
+    @property
+    def train_seconds(self) -> float | None:
+        """Seconds of the short training."""
+        return None if self.short is None else self.short.train_seconds
+
+    def metric(self, name: str) -> float:
+        """The number that a frame's column of this name holds, in base units; NaN where it is not known."""
         value = getattr(self, name)
         return float("nan") if value is None else float(value)
 

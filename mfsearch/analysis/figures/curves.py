@@ -21,13 +21,12 @@ from mfsearch.analysis.figures.style import (
     finish,
     hover_html,
     is_published,
-    number,
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import label, short_top1, telling_knobs, trained_longer
-from mfsearch.analysis.front.confidence import longest
+from mfsearch.analysis.frame import label, ranked_trials, short_top1, telling_knobs, trained_longer
 from mfsearch.analysis.front.cut import within
+from mfsearch.study.trial import Trial
 
 
 class Progress(NamedTuple):
@@ -60,8 +59,8 @@ def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = No
     short = short_top1(trained) * 100
 
     def gather(some: pd.DataFrame) -> list[tuple[int, float, str]]:
-        rows = zip(some.to_dict("records"), short[some.index], strict=True)
-        return [(int(row["number"]), top1, hover_html(row, knobs)) for row, top1 in rows]
+        rows = zip(ranked_trials(some), short[some.index], strict=True)
+        return [(ranked.trial.number, top1, hover_html(ranked, knobs)) for ranked, top1 in rows]
 
     best = np.maximum.accumulate(short.to_numpy(dtype=np.float64))
     return Progress(
@@ -94,11 +93,11 @@ def draw_progress(progress: Progress) -> go.Figure:
 def curve_lines(front: pd.DataFrame) -> list[CurveLine]:
     """The curves of each row's longest training, of its first seed, in the order of the rows that have one."""
     lines: list[CurveLine] = []
-    for row in front.to_dict("records"):
-        if curve := longest(row).curve:
-            taken = {key: [number(entry.get(key)) for entry in curve] for key in ("epoch", "top1", "loss")}
-            top1 = [value * 100 for value in taken["top1"]]
-            lines.append(CurveLine(int(row["number"]), published_name(row), taken["epoch"], top1, taken["loss"]))
+    trials: list[Trial] = front["trial"].tolist()
+    for trial in trials:
+        if curve := trial.longest[0].curve if trial.longest else ():
+            epochs, top1, loss = zip(*((log.epoch, log.top1 * 100, log.loss) for log in curve), strict=True)
+            lines.append(CurveLine(trial.number, published_name(trial), [*epochs], [*top1], [*loss]))
     return lines
 
 

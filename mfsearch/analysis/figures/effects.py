@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
-from mfsearch.analysis.frame import METRICS, label, short_top1, shown
+from mfsearch.analysis.frame import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.analysis.front.cut import pareto_front, within
 from mfsearch.analysis.knobs.importance import Coded, KnobShare, shown_value
 from mfsearch.analysis.knobs.twin_pairs import TwinReport
@@ -202,16 +202,15 @@ def parallel_lines(
         axes.append(Axis(metric, [0.0, 0.5, 1.0], [shown(metric, end) for end in (low, (low + high) / 2, high)]))
     shades = frame[colour].to_numpy(dtype=np.float64)
     low, high = _ends(shades[there])
-    records = frame.iloc[rows].to_dict("records")
     lines = [
         TrialLine(
-            number=int(row["number"]),
+            number=ranked.trial.number,
             places=[float(place) for place in places[at]],
             shade=float(_scaled(shades[rows[at]], low, high)),
-            on_front=row["number"] in front,
-            hover=hover_html(row, knobs),
+            on_front=ranked.trial.number in front,
+            hover=hover_html(ranked, knobs),
         )
-        for at, row in enumerate(records)
+        for at, ranked in enumerate(ranked_trials(frame.iloc[rows]))
     ]
     return ParallelLines(axes, lines, len(there), colour, low, high)
 

@@ -21,8 +21,9 @@ from mfsearch.analysis.figures.style import (
 )
 from mfsearch.analysis.frame import label
 from mfsearch.analysis.latency.kept_latency import PARTS, REST, KeptRow, parts_of, scaled_in_words
-from mfsearch.analysis.latency.milliseconds import Measured, Timed, hover_text
+from mfsearch.analysis.latency.milliseconds import TimedTrial, hover_text
 from mfsearch.cost.latency_model import WITHIN
+from mfsearch.study.trial import TrialLatency
 
 # Colour and pattern of each part, so that neither is needed alone; in the order of PARTS.
 PART_LOOKS = {
@@ -120,7 +121,7 @@ def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
     return finish(figure, 170 + 44 * len(bars)).update_layout(margin={"l": 16}, legend={"traceorder": "normal"})
 
 
-def draw_predictions(trials: Sequence[Timed], limit_ms: float | None) -> go.Figure:
+def draw_predictions(trials: Sequence[TimedTrial], limit_ms: float | None) -> go.Figure:
     """Measured against predicted latency of the trials that were predicted, with the line of equals and the band of
     10 %; a diamond was rejected."""
     told = [one for one in trials if one.predicted is not None]
@@ -152,7 +153,7 @@ def draw_predictions(trials: Sequence[Timed], limit_ms: float | None) -> go.Figu
     return finish(figure, 430)
 
 
-def draw_against_madds(trials: Sequence[Timed], chosen: int | None) -> go.Figure:
+def draw_against_madds(trials: Sequence[TimedTrial], chosen: int | None) -> go.Figure:
     """Measured latency against multiply-adds of every trial that was measured, whatever became of it."""
     figure = go.Figure()
     for name, some, colour, symbol in (
@@ -172,7 +173,7 @@ def draw_against_madds(trials: Sequence[Timed], chosen: int | None) -> go.Figure
     return finish(figure, 430)
 
 
-def draw_twice(trials: Sequence[Timed]) -> go.Figure:
+def draw_twice(trials: Sequence[TimedTrial]) -> go.Figure:
     """Latency in the search and at the end of the run, of the trials that were measured twice, with their intervals."""
     both = sorted((one for one in trials if one.final is not None), key=lambda one: (one.final or one.search).ms)
     names = [f"trial {one.number}" for one in both]
@@ -192,7 +193,7 @@ def draw_twice(trials: Sequence[Timed]) -> go.Figure:
 
 
 def _measurements(
-    trials: Sequence[Timed], x: Sequence[float], found: Sequence[Measured], name: str, colour: str, symbol: str
+    trials: Sequence[TimedTrial], x: Sequence[float], found: Sequence[TrialLatency], name: str, colour: str, symbol: str
 ) -> go.Scatter:
     """Points with their intervals; the open symbol was disturbed."""
     marks = [_disturbed_symbol(symbol) if one.disturbed else symbol for one in found]
@@ -209,12 +210,12 @@ def _disturbed_symbol(symbol: str) -> str:
     return symbol if symbol.endswith("-open") else f"{symbol}-open"
 
 
-def _interval(found: Sequence[Measured], colour: str) -> dict[str, object]:
+def _interval(found: Sequence[TrialLatency], colour: str) -> dict[str, object]:
     return {
         "type": "data",
         "symmetric": False,
-        "array": [max(0.0, one.high_ms - one.ms) for one in found],
-        "arrayminus": [max(0.0, one.ms - one.low_ms) for one in found],
+        "array": [0.0 if one.high_ms is None else max(0.0, one.high_ms - one.ms) for one in found],
+        "arrayminus": [0.0 if one.low_ms is None else max(0.0, one.ms - one.low_ms) for one in found],
         "thickness": 1,
         "width": 3,
         "color": colour,

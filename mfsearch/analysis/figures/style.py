@@ -1,6 +1,6 @@
 """What all figures share: colours, look, hover, and how a figure becomes a page. Only this folder knows plotly."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
@@ -12,12 +12,13 @@ from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
 from mfsearch.analysis.frame import (
-    KNOB,
     METRICS,
+    RankedTrial,
     shown,
     shown_top1,
 )
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.study.trial import Trial
 
 # Okabe and Ito's palette, told apart with any colour vision; without its black and yellow, which vanish on one ground.
 BLUE, ORANGE, GREEN, RED, SKY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7"
@@ -29,35 +30,37 @@ PUBLISHED = {"color": GREEN, "size": 10, "symbol": "diamond"}
 CONFIG = {"showSendToCloud": False, "displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
 
 
-def hover_html(row: Mapping[Hashable, object], knobs: Sequence[str]) -> str:
-    """What hovering over a trial tells, as HTML, texts escaped: number, origin, metrics, how sure it is, knobs."""
-    lines = [f"<b>trial {row['number']}</b> · {escape(str(row['origin']), quote=False)}"]
+def hover_html(ranked: RankedTrial, knobs: Sequence[str]) -> str:
+    """The text of a trial's hover as HTML, escaped: number, origin, metrics, how sure it is, knobs."""
+    trial = ranked.trial
+    lines = [f"<b>trial {trial.number}</b> · {escape(trial.origin, quote=False)}"]
     for name in METRICS:
-        value = number(row[name])
+        value = trial.metric(name)
         if np.isnan(value):
             continue
         if name == "top1":
-            lines.append(_hover_top1(row))
+            lines.append(_hover_top1(ranked))
             continue
-        low, high = (number(row.get(f"latency_{side}_ms")) for side in ("low", "high"))
+        low, high = (trial.metric(f"latency_{side}_ms") for side in ("low", "high"))
         interval = f" ({low:.2f} to {high:.2f})" if name == "latency_ms" and low <= high else ""
         lines.append(f"{name} {shown(name, value)}{interval}")
-    settings = [f"{name} = {row[KNOB + name]}" for name in knobs if row[KNOB + name] is not None]
+    settings = [f"{name} = {trial.params[name]}" for name in knobs if trial.params.get(name) is not None]
     lines += [f"<i>{escape(setting[:60], quote=False)}</i>" for setting in settings]
     return "<br>".join(lines)
 
 
-def _hover_top1(row: Mapping[Hashable, object]) -> str:
+def _hover_top1(ranked: RankedTrial) -> str:
     """Top1 with its spread, how long it was trained for, the short top1, and its place on the front, where known."""
-    text = shown_top1(number(row["top1"]), number(row["top1_std"]))
-    if row["outcome"] == "stopped":
+    trial = ranked.trial
+    text = shown_top1(trial.metric("top1"), trial.metric("top1_std"))
+    if trial.outcome == "stopped":
         return f"top1 half way {text}"
-    if number(row["rung"]) > 0:
-        text += f" ({shown_training(row)}; {shown('top1', number(row['top1_short']))} after the short training)"
-    if not np.isnan(share := number(row["front_probability"])):
-        text += f"<br>on the front with probability {escape(shown_probability(share))}"
-    if row["tied_with"]:
-        text += f"<br>tied with {shown_ties(row['tied_with'])}"
+    if trial.rung > 0:
+        text += f" ({shown_training(trial)}; {shown('top1', trial.metric('top1_short'))} after the short training)"
+    if not np.isnan(ranked.front_probability):
+        text += f"<br>on the front with probability {escape(shown_probability(ranked.front_probability))}"
+    if ranked.tied_with:
+        text += f"<br>tied with {shown_ties(ranked.tied_with)}"
     return f"top1 {text}"
 
 
@@ -66,9 +69,9 @@ def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
     return origins.isin([origin for origin in origins.unique() if str(origin).startswith(("preset", "fitted"))])
 
 
-def published_name(row: Mapping[Hashable, object]) -> str:
+def published_name(trial: Trial) -> str:
     """ "mf-96m" for the origin "preset mf-96m", "mf-96m fitted" for "fitted mf-96m", else ""."""
-    kind, _, name = str(row["origin"]).partition(" ")
+    kind, _, name = trial.origin.partition(" ")
     return {"preset": name, "fitted": f"{name} fitted"}.get(kind, "")
 
 

@@ -1,6 +1,6 @@
 """Top1 against what it costs: what does a budget buy?"""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -24,11 +24,20 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import KNOB, METRICS, label, shown_limit, telling_knobs, trained_longer, training_lengths
+from mfsearch.analysis.frame import (
+    METRICS,
+    label,
+    ranked_trials,
+    shown_limit,
+    telling_knobs,
+    trained_longer,
+    training_lengths,
+)
 from mfsearch.analysis.front.confidence import shown_training
 from mfsearch.analysis.front.cut import keeps, knee, pareto_front
 from mfsearch.analysis.front.summary import comparable
 from mfsearch.references import PUBLISHED, Reference
+from mfsearch.study.trial import Trial
 
 COSTS = ("madds", "latency_ms", "num_params")
 SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
@@ -36,8 +45,6 @@ SCALE = sample_colorscale("Cividis", [0.3, 0.475, 0.65, 0.825, 1.0])  # its dark
 HOVERED = 1000  # points of one kind that are drawn and carry a text each; of more, their density, the hover metrics
 CELLS = (200, 130)  # of a figure's density, across and up: about 3 by 3 pixels each on a laptop's screen
 TIES = 100  # drawn at once; of more only those of the chosen trial
-HOVER = (*METRICS, "number", "origin", "outcome", "reason", "latency_low_ms", "latency_high_ms", "top1_std")
-HOVER += ("top1_short", "rung", "front_probability", "tied_with", "epochs", "stages", "curve")
 TOLD = ("madds", "latency_ms", "num_params")  # those metrics, beside top1
 
 
@@ -303,21 +310,25 @@ def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[s
     """longer: whether the study holds longer trainings, so that the length is worth a word."""
     scale = METRICS[cost].scale
     ends = ("latency_low_ms", "latency_high_ms") if cost == "latency_ms" else (cost, cost)
-    return [
-        Point(
-            number=int(row["number"]),
-            cost=row[cost] * scale,
-            cost_low=(row[cost] if np.isnan(row[ends[0]]) else row[ends[0]]) * scale,
-            cost_high=(row[cost] if np.isnan(row[ends[1]]) else row[ends[1]]) * scale,
-            top1=row["top1"] * 100,
-            top1_std=row["top1_std"] * 100,
-            length=_length(row) if longer else "",
-            name=published_name(row),
-            colour=np.nan if colour is None else row[colour] * METRICS[colour].scale,
-            hover=hover_html(row, knobs),
+    points = []
+    for ranked in ranked_trials(some):
+        trial = ranked.trial
+        middle, (low, high) = trial.metric(cost), (trial.metric(end) for end in ends)
+        points.append(
+            Point(
+                number=trial.number,
+                cost=middle * scale,
+                cost_low=(middle if np.isnan(low) else low) * scale,
+                cost_high=(middle if np.isnan(high) else high) * scale,
+                top1=trial.metric("top1") * 100,
+                top1_std=trial.metric("top1_std") * 100,
+                length=_length(trial) if longer else "",
+                name=published_name(trial),
+                colour=np.nan if colour is None else trial.metric(colour) * METRICS[colour].scale,
+                hover=hover_html(ranked, knobs),
+            )
         )
-        for row in _records(some, knobs)
-    ]
+    return points
 
 
 def _cloud(frame: pd.DataFrame, rows: NDArray[np.bool_], cost: str, knobs: Sequence[str], longer: bool) -> Cloud:
@@ -331,19 +342,12 @@ def _cloud(frame: pd.DataFrame, rows: NDArray[np.bool_], cost: str, knobs: Seque
         top1=shown_values("top1").astype(np.float32),
         lengths=training_lengths(frame[["epochs_trained", "epochs", "rung"]][rows]) if longer else [""] * count,
         told=np.column_stack([shown_values(name) for name in TOLD]).astype(np.float32),
-        hovers=[hover_html(row, knobs) for row in _records(frame[rows], knobs)] if count <= HOVERED else None,
+        hovers=[hover_html(ranked, knobs) for ranked in ranked_trials(frame[rows])] if count <= HOVERED else None,
     )
 
 
-def _records(some: pd.DataFrame, knobs: Sequence[str]) -> list[dict[Hashable, Any]]:
-    """The rows with what a hover tells: of a hundred columns, most are of no use to it."""
-    names = [name for name in (*HOVER, *(KNOB + name for name in knobs)) if name in some]
-    cells = zip(*(some[name].tolist() for name in names), strict=True)  # a third of to_dict's time
-    return [dict(zip(names, row, strict=True)) for row in cells]
-
-
-def _length(row: Mapping[Hashable, object]) -> str:
-    return shown_training(row).partition(",")[0]
+def _length(trial: Trial) -> str:
+    return shown_training(trial).partition(",")[0]
 
 
 def _of_length(cloud: Cloud, length: str) -> Cloud:
@@ -379,21 +383,19 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
     lost = frame[(frame["outcome"] == outcome) & frame[cost].notna()]
     return [
         (
-            int(row["number"]),
-            row[cost] * METRICS[cost].scale,
-            hover_html(row, []) + f"<br>{outcome}: {escape(str(row['reason']))}",
+            ranked.trial.number,
+            ranked.trial.metric(cost) * METRICS[cost].scale,
+            hover_html(ranked, []) + f"<br>{outcome}: {escape(str(ranked.trial.reason))}",
         )
-        for row in _records(lost.head(HOVERED), [])
+        for ranked in ranked_trials(lost.head(HOVERED))
     ]
 
 
 def _baseline_ms(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> float | None:
     """What MobileNetV3-Large took, from the ratios that the trials were measured by; None where there are none."""
-    if "latency_ratio" not in frame:
-        return None
-    ratios = pd.to_numeric(frame["latency_ratio"][rows], errors="coerce")
-    quotients = (frame["latency_ms"][rows] / ratios).dropna()
-    return float(quotients.median()) if len(quotients) else None
+    latencies = [trial.latency for trial in frame["trial"].to_numpy()[rows] if trial.latency is not None]
+    quotients = [latency.ms / latency.ratio for latency in latencies if latency.ratio]
+    return float(np.median(quotients)) if quotients else None
 
 
 def _mark(reference: Reference) -> Mark:

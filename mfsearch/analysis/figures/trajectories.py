@@ -15,6 +15,7 @@ from mfsearch.analysis.frame import METRICS, label
 from mfsearch.analysis.front.outcomes import Proposer, Reason, Spent
 from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.front.trajectory import History
+from mfsearch.study.trial import Trial
 
 # What hypervolume may be drawn against, with the title of the axis.
 AXES = {
@@ -110,19 +111,17 @@ def draw_spent(spent: Sequence[Spent]) -> go.Figure:
 
 def speed_points(frame: pd.DataFrame) -> list[Speed]:
     """Images per second of the short trainings whose speed was recorded."""
-    if "images_per_second" not in frame:
-        return []
-    told = frame["images_per_second"].notna() & frame["madds"].notna()
-    some = frame.loc[told, ["number", "origin", "madds", "images_per_second"]]
+    trials: list[Trial] = frame["trial"].tolist()
     return [
         Speed(
-            int(row["number"]),
-            row["madds"] * METRICS["madds"].scale,
-            float(row["images_per_second"]),
-            f"trial {row['number']} · {escape(str(row['origin']), quote=False)}<br>"
-            f"{row['images_per_second']:,.0f} images per second<br>{row['madds'] / 1e6:.1f} M multiply-adds deployed",
+            trial.number,
+            trial.madds * METRICS["madds"].scale,
+            speed,
+            f"trial {trial.number} · {escape(trial.origin, quote=False)}<br>"
+            f"{speed:,.0f} images per second<br>{trial.madds / 1e6:.1f} M multiply-adds deployed",
         )
-        for row in some.to_dict("records")
+        for trial in trials
+        if trial.madds is not None and (speed := None if trial.short is None else trial.short.images_per_second)
     ]
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mfsearch.analysis.frame import short_top1
 from mfsearch.config import BlockConfig, MobileFormerConfig
 from mfsearch.presets import PRESETS
+from mfsearch.study.trial import Trial
 
 Value = bool | int | float | str
 
@@ -169,7 +170,7 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> Cheaper | None:
     rivals = known[fits].sort_values(cost, ascending=False, kind="stable").head(LOOKED_AT)
     networks = readable_networks(rivals)
     try:
-        network = read_network(own["config"])
+        network = own["trial"].config
     except ValueError:
         return None
     if not networks:
@@ -190,19 +191,13 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> Cheaper | None:
     )
 
 
-def read_network(value: object) -> MobileFormerConfig:
-    """The network of a trial's `config`; ValueError says why there is none."""
-    if value is None:
-        raise ValueError("the trial holds no config")
-    return MobileFormerConfig.from_dict(value)  # type: ignore[arg-type]  # it checks that this is a mapping
-
-
 def readable_networks(frame: pd.DataFrame) -> dict[int, MobileFormerConfig]:
     """The networks of all trials whose config can be read, by number."""
     found = {}
-    for number, value in zip(frame["number"].tolist(), frame["config"], strict=True):
+    trials: list[Trial] = frame["trial"].tolist()
+    for trial in trials:
         try:
-            found[int(number)] = read_network(value)
+            found[trial.number] = trial.config
         except ValueError:
             continue
     return found

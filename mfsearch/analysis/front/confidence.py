@@ -6,29 +6,20 @@ find. The spread is that of trainings; that the validation images are a sample, 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mfsearch.pareto import pareto_mask
+from mfsearch.study.study import minimised
+from mfsearch.study.trial import Training, Trial
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
 MOST_DRAWN, FEWEST_DRAWS = 5_000_000, 200  # draws times trials: half a second, and 80 MB
 Z_95 = 1.959964
 # The 0.975 quantile of Student's t for 1 to 10 degrees; beyond, an expansion in 1 / degrees is good to 0.003.
 STUDENT_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-
-Row = Mapping[Any, Any]  # of a study, or of its frame: keys are texts
-
-
-class Longest(NamedTuple):
-    """The longest training of a trained trial. epochs: None where the study did not say."""
-
-    rung: int
-    seeds: int
-    epochs: float | None
-    curve: list[dict[str, Any]]  # of its first seed
 
 
 class Noise(NamedTuple):
@@ -46,21 +37,11 @@ class Confidence(NamedTuple):
     tied_with: list[int]
 
 
-def longest(row: Row) -> Longest:
-    """The longest training of a trial that has a top1 there; its short one where it had no other."""
-    done = [stage for stage in row.get("stages") or () if stage["top1"] is not None]
-    rung = max((stage["rung"] for stage in done), default=0)
-    if rung == 0:
-        return Longest(0, 1, row.get("epochs"), row.get("curve") or [])
-    there = [stage for stage in done if stage["rung"] == rung]
-    return Longest(rung, len(there), there[0].get("epochs"), there[0].get("curve") or [])
-
-
-def shown_training(row: Row) -> str:
+def shown_training(trial: Trial) -> str:
     """How long and how often a trained trial was trained: "1x", "3x", "9x, 2 seeds"."""
-    found, short = longest(row), row.get("epochs")
-    length = found.epochs / short if found.rung and found.epochs and short else 1.0
-    return f"{round(length, 1):g}x" + (f", {found.seeds} seeds" if found.seeds > 1 else "")
+    epochs, short, seeds = trial.longest[0].epochs if trial.longest else None, trial.epochs, len(trial.longest)
+    length = epochs / short if trial.rung and epochs and short else 1.0
+    return f"{round(length, 1):g}x" + (f", {seeds} seeds" if seeds > 1 else "")
 
 
 def shown_probability(share: float) -> str:
@@ -75,14 +56,12 @@ def shown_ties(tied: object) -> str:
     return ", ".join(numbers[:5]) + more
 
 
-def shown_noise(rows: Sequence[Row]) -> str | None:
+def shown_noise(trials: Sequence[Trial]) -> str | None:
     """A sentence on where the probabilities come from, or why there are none; None where all trainings were short."""
-    longer = {
-        found.rung: shown_training(row).partition(",")[0] for row in _trained(rows) if (found := longest(row)).rung
-    }
+    longer = {trial.rung: shown_training(trial).partition(",")[0] for trial in _trained(trials) if trial.rung}
     if not longer:
         return None
-    noise = training_noise(rows)
+    noise = training_noise(trials)
     if not noise:
         return "No probability of being on the front: one seed each, so what a training varies by is not known."
     last = max(noise)
@@ -94,23 +73,17 @@ def shown_noise(rows: Sequence[Row]) -> str | None:
     )
 
 
-def training_noise(rows: Sequence[Row]) -> dict[int, Noise]:
+def training_noise(trials: Sequence[Trial]) -> dict[int, Noise]:
     """The noise of one training by rung, from the networks that were trained with several seeds; empty without one.
 
     Their curves pass through the lengths of all rungs, so each rung has a figure of its own.
     """
-    repeated = [(row, found) for row in _trained(rows) if (found := longest(row)).seeds > 1]
-    last = max((found.rung for _, found in repeated), default=0)
-    finals = [
-        (row["number"], stage)
-        for row, found in repeated
-        if found.rung == last
-        for stage in row["stages"]
-        if stage["rung"] == last and stage["top1"] is not None
-    ]
+    repeated = [trial for trial in _trained(trials) if len(trial.longest) > 1]
+    last = max((trial.rung for trial in repeated), default=0)
+    finals = [(trial.number, training) for trial in repeated if trial.rung == last for training in trial.longest]
     noise: dict[int, Noise] = {}
-    for rung, epochs in _rung_epochs(rows).items():
-        points = {(number, stage["seed"]): _top1_after(stage, epochs) for number, stage in finals}
+    for rung, epochs in _rung_epochs(trials).items():
+        points = {(number, training.seed or 0): _top1_after(training, epochs) for number, training in finals}
         pooled = pooled_noise({key: top1 for key, top1 in points.items() if top1 is not None})
         if pooled is not None:
             noise[rung] = pooled
@@ -136,7 +109,7 @@ def pooled_noise(top1: Mapping[tuple[int, int], float]) -> Noise | None:
 
 
 def front_probability(
-    rows: Sequence[Row], objectives: Sequence[str], noise: Mapping[int, Noise], seed: int = 0, draws: int = DRAWS
+    trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int, Noise], seed: int = 0, draws: int = DRAWS
 ) -> dict[int, float]:
     """The probability of being on the front for each trained trial by number; `noise` by rung.
 
@@ -145,41 +118,41 @@ def front_probability(
     have 0. With more than 2,500 trained trials there are fewer draws, MOST_DRAWN between them all and no fewer than
     FEWEST_DRAWS: with 10,000 trials a probability of one half is known to 0.022, with 25,000 and more to 0.035.
     """
-    trained = _trained(rows)
+    trained = _trained(trials)
     draws = min(draws, max(FEWEST_DRAWS, MOST_DRAWN // max(1, len(trained))))
     generator = np.random.default_rng(seed)
     scales = {rung: _scales(each, draws, generator) for rung, each in sorted(noise.items())}
-    means = _minimised(trained, objectives)
+    means = minimised(trained, objectives)
     varied = [k for k, name in enumerate(objectives) if name in ("top1", "latency_ms")]
     samples = generator.standard_normal((len(trained), len(varied), draws))
     spreads = np.zeros((len(trained), len(varied)))  # as they usually are
-    for at, row in enumerate(trained):
-        found = longest(row)
+    for at, trial in enumerate(trained):
+        seeds = len(trial.longest)
         for j, k in enumerate(varied):
             if objectives[k] == "top1":
-                rung = _rung_of(noise, found.rung)
-                samples[at, j] *= scales[rung] / np.sqrt(found.seeds)
-                spreads[at, j] = noise[rung].std / np.sqrt(found.seeds)
+                rung = _rung_of(noise, trial.rung)
+                samples[at, j] *= scales[rung] / np.sqrt(seeds)
+                spreads[at, j] = noise[rung].std / np.sqrt(seeds)
             else:
-                spreads[at, j] = _latency_std(row)
+                spreads[at, j] = _latency_std(trial)
                 samples[at, j] *= spreads[at, j]
     samples += means[:, varied, None]
     shares = _front_counts(means, varied, samples, spreads) / draws
-    return {row["number"]: float(share) for row, share in zip(trained, shares, strict=True)}
+    return {trial.number: float(share) for trial, share in zip(trained, shares, strict=True)}
 
 
-def ties(rows: Sequence[Row], objectives: Sequence[str], noise: Mapping[int, Noise]) -> dict[int, list[int]]:
+def ties(trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int, Noise]) -> dict[int, list[int]]:
     """For each member of the front the trials that cost no more and cannot be told from it, the nearest first.
 
     Cannot be told: the difference of top1 lies within the 95 % interval of a difference of two equals (Student's t with
     the fewer degrees of the two). A latency counts as no greater within the interval of its difference.
     """
-    trained = _trained(rows)
-    values = _minimised(trained, objectives)
-    numbers = np.array([int(row["number"]) for row in trained], dtype=np.int64)
-    top1 = np.array([_number(row, "top1") for row in trained])
-    clocks = np.array([_latency_std(row) for row in trained])
-    trainings = [(noise[_rung_of(noise, found.rung)], found.seeds) for found in map(longest, trained)]
+    trained = _trained(trials)
+    values = minimised(trained, objectives)
+    numbers = np.array([trial.number for trial in trained], dtype=np.int64)
+    top1 = np.array([trial.metric("top1") for trial in trained])
+    clocks = np.array([_latency_std(trial) for trial in trained])
+    trainings = [(noise[_rung_of(noise, trial.rung)], len(trial.longest)) for trial in trained]
     variances = np.array([each.std**2 / seeds for each, seeds in trainings])
     degrees = np.array([each.degrees for each, _ in trainings])
     reaches = {each.degrees: student_t(each.degrees) for each in noise.values()}
@@ -200,52 +173,41 @@ def ties(rows: Sequence[Row], objectives: Sequence[str], noise: Mapping[int, Noi
 
 
 def confidence(
-    rows: Sequence[Row], objectives: Sequence[str], seed: int = 0, fallback: Mapping[int, Noise] | None = None
+    trials: Sequence[Trial], objectives: Sequence[str], seed: int = 0, fallback: Mapping[int, Noise] | None = None
 ) -> dict[int, Confidence]:
     """What is known of each trained trial's place, by number; empty where no noise is known.
 
     fallback: the noise by rung, such as a calibration's, for a study in which no network was trained with two seeds.
     """
-    noise = training_noise(rows) or fallback
+    noise = training_noise(trials) or fallback
     if not noise:
         return {}
-    tied = ties(rows, objectives, noise)
-    shares = front_probability(rows, objectives, noise, seed)
+    tied = ties(trials, objectives, noise)
+    shares = front_probability(trials, objectives, noise, seed)
     return {number: Confidence(share, tied.get(number, [])) for number, share in shares.items()}
 
 
-def _trained(rows: Sequence[Row]) -> list[Row]:
-    """Trained trials with a top1, by number, so that the order of the rows changes no draw."""
-    found = [row for row in rows if row["outcome"] == "trained" and not np.isnan(_number(row, "top1"))]
-    return sorted(found, key=lambda row: int(row["number"]))
+def _trained(trials: Sequence[Trial]) -> list[Trial]:
+    """Trained trials with a top1, by number, so that their order changes no draw."""
+    trained = [trial for trial in trials if trial.outcome == "trained" and trial.top1 is not None]
+    return sorted(trained, key=lambda trial: trial.number)
 
 
-def _minimised(rows: Sequence[Row], objectives: Sequence[str]) -> NDArray[np.float64]:
-    values = [[_number(row, name) * (-1 if name == "top1" else 1) for name in objectives] for row in rows]
-    return np.array(values, dtype=np.float64).reshape(len(rows), len(objectives))
-
-
-def _number(row: Row, name: str) -> float:
-    value = row.get(name)
-    return float(value) if isinstance(value, int | float) else np.nan
-
-
-def _rung_epochs(rows: Sequence[Row]) -> dict[int, float]:
-    """The epochs at which each rung ends, as far as the rows tell."""
+def _rung_epochs(trials: Sequence[Trial]) -> dict[int, float]:
+    """The epochs at which each rung ends, as far as the trials tell."""
     epochs: dict[int, float] = {}
-    for row in _trained(rows):
-        for entry in [{"rung": 0, "epochs": row.get("epochs")}, *(row.get("stages") or ())]:
-            if entry["epochs"] is not None:
-                epochs.setdefault(entry["rung"], entry["epochs"])
+    for trial in _trained(trials):
+        for training in (trial.short, *trial.longer):
+            if training is not None and training.epochs is not None:
+                epochs.setdefault(training.rung, training.epochs)
     return dict(sorted(epochs.items()))
 
 
-def _top1_after(stage: Row, epochs: float) -> float | None:
+def _top1_after(training: Training, epochs: float) -> float | None:
     """The top1 of a training after so many epochs; None where its curve has no point there."""
-    if stage["epochs"] == epochs:
-        return float(stage["top1"])
-    there = [point["top1"] for point in stage.get("curve") or () if abs(point["epoch"] - epochs) < 1e-6 * epochs]
-    return there[0] if there else None
+    if training.epochs == epochs:
+        return training.top1
+    return next((log.top1 for log in training.curve if abs(log.epoch - epochs) < 1e-6 * epochs), None)
 
 
 def _indicators(labels: Sequence[int]) -> NDArray[np.float64]:
@@ -267,9 +229,11 @@ def _rung_of(noise: Mapping[int, Noise], rung: int) -> int:
     return rung if rung in noise else max(noise, key=lambda each: noise[each].std)
 
 
-def _latency_std(row: Row) -> float:
-    width = _number(row, "latency_high_ms") - _number(row, "latency_low_ms")
-    return 0.0 if np.isnan(width) else width / (2 * Z_95)
+def _latency_std(trial: Trial) -> float:
+    latency = trial.latency
+    if latency is None or latency.low_ms is None or latency.high_ms is None:
+        return 0.0
+    return (latency.high_ms - latency.low_ms) / (2 * Z_95)
 
 
 def _front_counts(

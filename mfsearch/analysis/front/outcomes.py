@@ -1,17 +1,17 @@
 """What became of a study's trials: outcomes with their reasons, who proposed what, and where the time went."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.frame import OUTCOMES
-from mfsearch.analysis.front.command import given_options
 from mfsearch.analysis.front.summary import counted
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import OUTCOMES, Trial
 from mfsearch.units import format_seconds
 
 GAP = "…"  # stands for figures that differ
@@ -96,7 +96,7 @@ def proposer_name(origin: object) -> str:
     return {"preset": "published", "fitted": "published, fitted"}.get(kind, str(origin or "unknown"))
 
 
-def spent_on_training(frame: pd.DataFrame, manifest: Mapping[str, object]) -> list[Spent]:
+def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[Spent]:
     """Core-seconds by length of training, the short ones first.
 
     A training that goes on from a checkpoint has all its seconds in its record: those of the shorter one are taken off.
@@ -106,14 +106,13 @@ def spent_on_training(frame: pd.DataFrame, manifest: Mapping[str, object]) -> li
         for outcome, name in (("trained", "short"), ("stopped", "short, given up half way"))
     ]
     longer: dict[int, list[float]] = {}
-    if "stages" in frame:
-        for short, seed, stages in zip(frame["train_seconds"], frame["seed"], frame["stages"], strict=True):
-            done = {seed: short}  # seconds so far by seed
-            for stage in sorted(stages or [], key=lambda stage: int(stage["rung"])):
-                seconds = _seconds(stage.get("train_seconds"))
-                before = _seconds(done.get(stage["seed"], 0.0))
-                longer.setdefault(int(stage["rung"]), []).append(seconds - (before if before <= seconds else 0.0))
-                done[stage["seed"]] = seconds
+    for trial in frame["trial"]:
+        done = {trial.seed: trial.metric("train_seconds")}  # seconds so far by seed
+        for training in sorted(trial.longer, key=lambda training: training.rung):
+            seconds = np.nan if training.train_seconds is None else training.train_seconds
+            before = done.get(training.seed, 0.0)
+            longer.setdefault(training.rung, []).append(seconds - (before if before <= seconds else 0.0))
+            done[training.seed] = seconds
     found += [_spent(_length(rung, manifest), longer[rung]) for rung in sorted(longer)]
     return [one for one in found if one.trainings]
 
@@ -123,26 +122,20 @@ def _spent(what: str, seconds: Sequence[float]) -> Spent:
     return Spent(what, len(seconds), sum(known), len(seconds) - len(known))
 
 
-def _seconds(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else np.nan
-
-
-def _length(rung: int, manifest: Mapping[str, object]) -> str:
+def _length(rung: int, manifest: Manifest) -> str:
     """ "3x": how long a rung's trainings are, in short ones."""
-    rungs = manifest.get("rungs")
-    factors = rungs.get("factors") if isinstance(rungs, Mapping) else None
-    return f"{factors[rung]:g}x" if isinstance(factors, list) and rung < len(factors) else f"rung {rung}"
+    factors = manifest.rungs.factors
+    return f"{factors[rung]:g}x" if rung < len(factors) else f"rung {rung}"
 
 
-def clock(frame: pd.DataFrame, manifest: Mapping[str, object]) -> Clock | None:
+def clock(frame: pd.DataFrame, manifest: Manifest) -> Clock | None:
     """What the stamps of trials and longer trainings tell; None where none was recorded, as in old studies."""
-    stamps = [] if "finished" not in frame else [_stamp(one) for one in frame["finished"]]
-    if "stages" in frame:
-        stamps += [_stamp(stage.get("finished")) for stages in frame["stages"] for stage in stages or []]
+    trials: list[Trial] = frame["trial"].tolist()
+    stamps = [_stamp(stamp) for trial in trials for stamp in (trial.finished, *(one.finished for one in trial.longer))]
     known = sorted(stamp for stamp in stamps if stamp is not None)
     if not known:
         return None
-    created = _stamp(manifest.get("created"))
+    created = _stamp(manifest.created)
     times = [*([created] if created is not None and created <= known[0] else []), *known]
     gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
     return Clock((times[-1] - times[0]).total_seconds(), max(gaps, default=0.0), times[-1])
@@ -179,12 +172,3 @@ def time_in_words(spent: Sequence[Spent], taken: Clock | None) -> str:
         "record these one by one, nor how many workers it had."
     )
     return " ".join(sentences)
-
-
-def asked_trainings(manifest: Mapping[str, object]) -> int | None:
-    """How many networks the command that began the study asked for by --trials; None where it did not.
-
-    The same command with a higher number goes on, so there may be more.
-    """
-    asked = given_options(manifest).get("trials", "")
-    return int(asked) if asked.isdecimal() else None

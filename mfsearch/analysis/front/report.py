@@ -3,7 +3,6 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from shlex import quote
@@ -15,7 +14,6 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.style import figure_html, plotly_script
 from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
 from mfsearch.analysis.frame import (
-    KNOB,
     METRICS,
     label,
     noise_sentence,
@@ -30,22 +28,22 @@ from mfsearch.analysis.front.summary import (
     counted,
     second_cost,
     study_front,
-    study_limits,
-    study_objectives,
     summary,
     why_no_figure,
     why_no_front,
 )
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
+from mfsearch.study.frame import KNOB
+from mfsearch.study.manifest import Manifest
 
 
-def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path) -> None:
+def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
     """Writes the report of a study to `path`, whole or not at all: one file that loads nothing from anywhere.
 
-    `frame` as `study_frame` gives it, `manifest` as the study keeps it; every key of the manifest is optional.
+    `frame` as `study_frame` gives it.
     """
-    study = str(manifest.get("study", "study"))
-    objectives = measured_objectives(frame, study_objectives(manifest))
+    study = manifest.study
+    objectives = measured_objectives(frame, manifest.objectives)
     frame = with_confidence(frame, objectives)
     front = study_front(frame, manifest)
     figures = _figures(frame, manifest, front)
@@ -72,11 +70,11 @@ def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path
         unfinished.unlink(missing_ok=True)
 
 
-def _figures(frame: pd.DataFrame, manifest: Mapping[str, object], front: pd.DataFrame) -> list[str]:
+def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame) -> list[str]:
     """The figures as HTML sections; none where there are no two points to compare."""
     if why_no_figure(frame) is not None:
         return []
-    objectives, limits = measured_objectives(frame, study_objectives(manifest)), study_limits(manifest)
+    objectives, limits = measured_objectives(frame, manifest.objectives), manifest.limits
     figures = {
         f"top1 against {cost}": draw_tradeoff(tradeoff_points(frame, cost, objectives, limits))
         for cost in ("madds", second_cost(frame))
@@ -129,7 +127,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
 def _losses(frame: pd.DataFrame) -> str:
     """Why trials were rejected, failed or stopped half way, the commonest reasons first; "" if none was."""
     lost = frame[frame["outcome"] != "trained"]
-    counts = Counter(_loss(row["outcome"], row["reason"]) for row in lost.to_dict("records"))
+    counts = Counter(map(_loss, lost["outcome"], lost["reason"]))
     lines = [f"<li>{count} {escape(reason)}</li>" for reason, count in counts.most_common()]
     more = f"<li>and {len(lines) - 20} other reasons</li>" if len(lines) > 20 else ""
     end = ", or not to the end" if (lost["outcome"] == "stopped").any() else ""
@@ -152,8 +150,8 @@ def _next_steps(study: str, front: pd.DataFrame) -> str:
     return "<h2>What to do next</h2>" + "".join(f"<p>{text}</p><pre>{escape(command)}</pre>" for text, command in steps)
 
 
-def _details(manifest: Mapping[str, object]) -> str:
-    text = json.dumps(manifest, indent=2, ensure_ascii=False, default=str)
+def _details(manifest: Manifest) -> str:
+    text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False, default=str)
     return f"<details><summary>What made these numbers</summary><pre>{escape(without_password(text))}</pre></details>"
 
 

@@ -1,18 +1,19 @@
 """Networks side by side, as text: their blocks with the rows aligned, and knobs and metrics where they differ."""
 
+import math
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.frame import METRICS, shown, shown_top1
+from mfsearch.analysis.frame import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.summary import counted
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
+from mfsearch.cost.madds import count_costs
+from mfsearch.study.trial import Trial
 
 DIFFERS, ONLY_SOME = "≠", "+"  # marks of rows
 _WIDTHS = ("in", "exp", "out")
@@ -44,32 +45,45 @@ def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
     return pd.DataFrame([[one.knob, *one.values] for one in found], columns=["knob", *networks])
 
 
-def metric_table(
-    rows: Mapping[str, Mapping[Any, Any]], predicted: Mapping[str, Prediction] | None = None
-) -> pd.DataFrame:
+def published_network(config: MobileFormerConfig) -> RankedTrial:
+    """A network that is no trial, with its exact costs, to stand beside trials."""
+    costs = count_costs(config)
+    trial = Trial(
+        number=-1,
+        outcome="",
+        origin="published",
+        madds=costs.madds,
+        macs=costs.macs,
+        num_params=costs.num_params,
+        activation_bytes=costs.activation_bytes,
+    )
+    return RankedTrial(trial, math.nan, "")
+
+
+def metric_table(trials: Mapping[str, RankedTrial], predicted: Mapping[str, Prediction] | None = None) -> pd.DataFrame:
     """The metrics and other facts in which any two trials differ: a row a fact, a column a trial.
 
-    rows: of a study's frame, or any of its columns alone for a network that is no trial; predicted: latencies.
+    predicted: latencies, of any of the trials.
     """
-    facts = {name: [_fact(row, name) for row in rows.values()] for name in (*METRICS, *_OTHERS)}
+    facts = {name: [_fact(trial, name) for trial in trials.values()] for name in (*METRICS, *_OTHERS)}
     if predicted:
         facts["predicted latency"] = [
-            shown_prediction(predicted[name]) if name in predicted else ABSENT for name in rows
+            shown_prediction(predicted[name]) if name in predicted else ABSENT for name in trials
         ]
-    kept = [[name, *texts] for name, texts in facts.items() if _differ(texts, list(rows.values()))]
-    return pd.DataFrame(kept, columns=["metric", *rows])
+    kept = [[name, *texts] for name, texts in facts.items() if _differ(texts, list(trials.values()))]
+    return pd.DataFrame(kept, columns=["metric", *trials])
 
 
-def _differ(texts: list[str], rows: list[Mapping[Any, Any]]) -> bool:
-    """Whether those differ that are trials or have the fact: a published network has no outcome that could."""
-    asked = [text for text, row in zip(texts, rows, strict=True) if "outcome" in row or text != ABSENT]
+def _differ(texts: list[str], trials: list[RankedTrial]) -> bool:
+    """Whether the texts of trials differ; a published network counts only where it has the fact."""
+    asked = [text for text, one in zip(texts, trials, strict=True) if one.trial.outcome or text != ABSENT]
     return len(set(asked)) > 1
 
 
-def shown_latency(row: Mapping[Any, Any]) -> str:
+def shown_latency(trial: Trial) -> str:
     """A trial's latency with its 95 % interval where it has one: "4.99 ms (4.73 to 5.15)"."""
-    text = shown("latency_ms", _number(row.get("latency_ms")))
-    ends = [_number(row.get(f"latency_{end}_ms")) for end in ("low", "high")]
+    text = shown("latency_ms", trial.metric("latency_ms"))
+    ends = [trial.metric(f"latency_{end}_ms") for end in ("low", "high")]
     return text if np.isnan(ends).any() else f"{text} ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
@@ -81,33 +95,31 @@ def shown_prediction(predicted: Prediction) -> str:
 # --- cells
 
 
-def _text(name: str, row: Mapping[Any, Any]) -> str | None:
-    value = row.get(name)
-    return value if isinstance(value, str) else None
+def _share(one: RankedTrial) -> str | None:
+    return None if np.isnan(one.front_probability) else shown_probability(one.front_probability)
 
 
-def _share(row: Mapping[Any, Any]) -> str | None:
-    share = _number(row.get("front_probability"))
-    return None if np.isnan(share) else shown_probability(share)
-
-
-_OTHERS: dict[str, Callable[[Mapping[Any, Any]], str | None]] = {
-    "trained": lambda row: shown_training(row) if row.get("outcome") == "trained" else None,
+_OTHERS: dict[str, Callable[[RankedTrial], str | None]] = {
+    "trained": lambda one: shown_training(one.trial) if one.trial.outcome == "trained" else None,
     "on the front": _share,
-    **{name: partial(_text, name) for name in ("tied_with", "outcome", "reason", "origin")},
+    "tied_with": lambda one: one.tied_with,
+    "outcome": lambda one: one.trial.outcome,
+    "reason": lambda one: one.trial.reason,
+    "origin": lambda one: one.trial.origin,
 }
 
 
-def _fact(row: Mapping[Any, Any], name: str) -> str:
+def _fact(one: RankedTrial, name: str) -> str:
     if name in _OTHERS:
-        return _OTHERS[name](row) or ABSENT
-    value = _number(row.get(name))
+        return _OTHERS[name](one) or ABSENT
+    trial = one.trial
+    value = trial.metric(name)
     if np.isnan(value):
         return ABSENT
     if name == "top1":
-        half_way = " half way" if row.get("outcome") == "stopped" else ""
-        return shown_top1(value, _number(row.get("top1_std"))) + half_way
-    return shown_latency(row) if name == "latency_ms" else shown(name, value)
+        half_way = " half way" if trial.outcome == "stopped" else ""
+        return shown_top1(value, trial.metric("top1_std")) + half_way
+    return shown_latency(trial) if name == "latency_ms" else shown(name, value)
 
 
 def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
@@ -146,7 +158,3 @@ def _shown_cells(cells: _Cells) -> str:
 def _line(name: str) -> tuple[int, ...]:
     """Where a row stands in the table."""
     return (_FIXED.index(name),) if name in _FIXED else (_FIXED.index("rows"), *(stage_of(name) or ()))
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else np.nan

@@ -1,32 +1,19 @@
 """A study in words: what it was asked, what came of it, and why there may be nothing to show. Plain text, not HTML."""
 
-from collections.abc import Mapping
-
 import pandas as pd
 
-from mfsearch.analysis.frame import OUTCOMES, shown, shown_limit, shown_top1, trained_longer
+from mfsearch.analysis.frame import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.cut import measured_objectives, pareto_front, within
-from mfsearch.search.front import over_limit
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import OUTCOMES
 
 
-def study_limits(manifest: Mapping[str, object]) -> dict[str, float]:
-    """The upper limits that the study was run under, in base units by column; empty if it had none."""
-    limits = {"madds": _budget(manifest, "high"), "latency_ms": manifest.get("latency_limit_ms")}
-    return {name: float(limit) for name, limit in limits.items() if isinstance(limit, int | float)}
-
-
-def study_objectives(manifest: Mapping[str, object]) -> list[str]:
-    """What the study optimised; top1 and madds where the manifest does not say."""
-    objectives = manifest.get("objectives")
-    return [str(name) for name in objectives] if isinstance(objectives, list) and objectives else ["top1", "madds"]
-
-
-def study_front(frame: pd.DataFrame, manifest: Mapping[str, object]) -> pd.DataFrame:
+def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The front of a study by rising madds: the trained trials within its own limits that no other one beats in what it
     optimised and measured. A trial over a limit hides none of those that keep it."""
-    objectives = measured_objectives(frame, study_objectives(manifest))
-    return pareto_front(within(frame, study_limits(manifest)), objectives)
+    objectives = measured_objectives(frame, manifest.objectives)
+    return pareto_front(within(frame, manifest.limits), objectives)
 
 
 def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -44,7 +31,7 @@ def second_cost(frame: pd.DataFrame) -> str:
     return "latency_ms" if comparable(frame, "latency_ms").any() else "num_params"
 
 
-def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
+def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
     """The study in one paragraph: what was tried, in which limits, on which data and device, and the best top1."""
     trained, stopped, rejected, failed = (int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES)
     tried = [f"{trained:,} trained", f"{rejected:,} rejected before training", f"{failed:,} failed"]
@@ -56,38 +43,22 @@ def summary(frame: pd.DataFrame, manifest: Mapping[str, object]) -> str:
         seeds = f", {repeated:,} of these with several seeds" if repeated else ""
         sentences.append(f"{counted(longer, 'network')} trained longer{seeds}.")
 
-    limits = study_limits(manifest)
-    if "madds" in limits:
-        low = _budget(manifest, "low")
-        least = "at most "
-        if isinstance(low, int | float) and low > 0 and _budget(manifest, "stated") is not False:
-            least = f"{shown_limit('madds', low)} to "
-        sentences.append(f"Budget: {least}{shown_limit('madds', limits['madds'])} multiply-adds.")
-    if "latency_ms" in limits:
-        sentences.append(f"Latency: at most {shown_limit('latency_ms', limits['latency_ms'])}.")
-        finals = frame["latency_final"] if "latency_final" in frame else [None] * len(frame)
-        ends = zip(frame["number"], finals, strict=True)
-        over = [str(number) for number, final in ends if over_limit({"latency_final": final})]
-        if over:
+    least = f"{shown_limit('madds', manifest.budget.low)} to " if manifest.budget.stated else "at most "
+    sentences.append(f"Budget: {least}{shown_limit('madds', manifest.budget.high)} multiply-adds.")
+    if manifest.latency_limit_ms is not None:
+        sentences.append(f"Latency: at most {shown_limit('latency_ms', manifest.latency_limit_ms)}.")
+        if over := [str(trial.number) for trial in frame["trial"] if trial.over_limit]:
             sentences.append(f"Over it when measured again at the end, so off the front: trial {', '.join(over)}.")
+    sentences += [f"Data: {manifest.data.name}.", f"Device: {manifest.device_name or manifest.device}."]
 
-    data, passport = manifest.get("data"), manifest.get("passport")
-    facts = {
-        "Data": data.get("name") if isinstance(data, Mapping) else data,
-        "Device": passport.get("cpu", passport.get("device"))
-        if isinstance(passport, Mapping)
-        else manifest.get("device"),
-    }
-    sentences += [f"{name}: {fact}." for name, fact in facts.items() if fact]
-
-    comparable = within(compared(frame, "madds"), limits)
+    comparable = within(compared(frame, "madds"), manifest.limits)
     if len(comparable):
         best = comparable.sort_values("top1").iloc[-1]
         reached = f"{shown_top1(best['top1'], best['top1_std'])} at {shown('madds', best['madds'])} multiply-adds"
         sentences.append(f"The highest top1 is {reached}, by trial {best['number']} ({best['origin']}).")
         source = "a short training"
         if best["rung"] > 0:
-            length = shown_training(best.to_dict())
+            length = shown_training(best["trial"])
             source = f"a training of {best['epochs_trained']:g} epochs ({length})"
         sentences.append(f"It comes from {source}: good to compare networks, no promise of what a full one reaches.")
     return " ".join(sentences)
@@ -100,7 +71,7 @@ def confidence_columns(front: pd.DataFrame, frame: pd.DataFrame) -> dict[str, li
     """
     if not trained_longer(frame):
         return {}
-    columns = {"trained": [shown_training(row) for row in front.to_dict("records")]}
+    columns = {"trained": [shown_training(trial) for trial in front["trial"]]}
     if front["front_probability"].notna().any():
         columns["on the front"] = [shown_probability(share) for share in front["front_probability"]]
         columns["tied with"] = [tied or "" for tied in front["tied_with"]]
@@ -129,8 +100,3 @@ def why_no_figure(frame: pd.DataFrame) -> str | None:
 def counted(count: int, noun: str) -> str:
     """ "1 trial", "1,200 trials"."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def _budget(manifest: Mapping[str, object], end: str) -> object:
-    budget = manifest.get("budget")
-    return budget.get(end) if isinstance(budget, Mapping) else None

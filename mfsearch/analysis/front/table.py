@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mfsearch.analysis.frame import COLUMNS, KNOB, knob_names
-
-NOT_IN_A_TABLE = ("config", "curve")  # whole objects; the bundle holds them
+from mfsearch.analysis.frame import knob_names
+from mfsearch.study.frame import COLUMNS, KNOB
 
 
 def trials_csv(frame: pd.DataFrame, notes: Mapping[int, str] | None = None, numbers: Sequence[int] = ()) -> str:
@@ -14,7 +13,7 @@ def trials_csv(frame: pd.DataFrame, notes: Mapping[int, str] | None = None, numb
     by its own name, or with the prefix KNOB where a metric has that name. notes: by number; with any, a column `note`
     comes second."""
     rows = frame if not numbers else frame.set_index("number", drop=False).loc[list(numbers)]
-    names = [name for name in COLUMNS if name not in NOT_IN_A_TABLE]
+    names = list(COLUMNS)
     table = rows[[*names, *(KNOB + name for name in knob_names(frame))]]
     taken = {*names, "note"}
     own = {KNOB + name: name for name in knob_names(frame) if name not in taken}

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from mfsearch.analysis.frame import short_top1
 from mfsearch.analysis.front.cut import hypervolume, measured_objectives, minimised
-from mfsearch.search.front import over_limit
+from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_madds
 
 Array = NDArray[np.float64]
-Manifest = Mapping[str, object]
 
 MARGIN = 0.1  # by which the reference point lies beyond the worst trained networks, as a share of their range
 BLOCK = 256
@@ -67,10 +66,7 @@ def without_top1_below_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataF
     A search begins with the published networks, small ones as they are: none of the draws could be one of them, and a
     network of a fifth of the budget would cover most of any box.
     """
-    budget = manifest.get("budget")
-    low = budget.get("low") if isinstance(budget, Mapping) else None
-    if not isinstance(low, int | float):
-        return frame
+    low = manifest.budget.low
     return frame.assign(**{name: frame[name].where(frame["madds"] >= low) for name in ("top1", "top1_short")})
 
 
@@ -161,8 +157,7 @@ def _values(frame: pd.DataFrame, objectives: Sequence[str]) -> Array:
     not trained, or over the latency limit when it was measured again."""
     values = minimised(frame.assign(top1=short_top1(frame)), objectives)
     values[(frame["outcome"] != "trained").to_numpy(dtype=np.bool_)] = np.nan
-    if "latency_final" in frame:
-        values[[over_limit({"latency_final": final}) for final in frame["latency_final"]]] = np.nan
+    values[[trial.over_limit for trial in frame["trial"]]] = np.nan
     return values
 
 
@@ -191,13 +186,12 @@ def differences(manifest: Manifest, other: Manifest) -> list[str]:
 
 def is_control(manifest: Manifest, other: Manifest) -> bool:
     """Whether another study is a random control of this one: random draws, and no setting that differs."""
-    sampled = manifest.get("sampler") != CONTROL
-    return sampled and other.get("sampler") == CONTROL and not differences(manifest, other)
+    return manifest.sampler != CONTROL == other.sampler and not differences(manifest, other)
 
 
 def _setting(manifest: Manifest, name: str) -> object:
     """A setting without what makes no difference; studies from before there were rungs had one."""
-    value = manifest.get(name)
+    value = manifest.kept.get(name)
     if name == "rungs" and value is None:
         value = {"factors": [1.0]}
     if not isinstance(value, Mapping):

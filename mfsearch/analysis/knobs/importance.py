@@ -6,18 +6,20 @@ search chose are not a random sample: values that it liked stand beside other va
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import KNOB, knob_names, short_top1
+from mfsearch.analysis.frame import knob_names, short_top1
 from mfsearch.analysis.front.cut import minimised, within
 from mfsearch.analysis.knobs.variance import Codes, Floats, Share, judge_shares, value_key
-from mfsearch.search.rungs import nondominated_ranks
+from mfsearch.search.promotion import nondominated_ranks
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs
+from mfsearch.study.frame import KNOB
+from mfsearch.study.manifest import Manifest
 
 REACH = "front"  # the measure of being among the best by non-dominated rank
 MEASURES = ("top1", "madds", "latency_ms", "num_params", REACH)
@@ -46,21 +48,17 @@ class KnobShare(NamedTuple):
     share: Share
 
 
-def study_space(manifest: Mapping[str, Any]) -> SearchSpace | None:
+def study_space(manifest: Manifest) -> SearchSpace | None:
     """The search space of a study, where it is one that comes with mfsearch and has not changed since."""
-    known, deployment = manifest.get("space"), manifest.get("deployment")
-    if not (isinstance(known, Mapping) and isinstance(deployment, Mapping)):
-        return None
+    name = manifest.space.name
     try:
-        name = str(known.get("name"))
-        space = find_space(name) if name.isidentifier() else None
-        deployed = space and space.deployed(int(deployment["resolution"]), int(deployment["classes"]))
-    except (ValueError, KeyError, TypeError):
+        space = find_space(name).deployed(manifest.resolution, manifest.classes) if name.isidentifier() else None
+    except ValueError:
         return None
-    return deployed if deployed and deployed.digest == known.get("digest") else None
+    return space if space and space.digest == manifest.space.digest else None
 
 
-def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
+def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coded:
     """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
 
     Knobs and values are those of the study's space where the manifest holds it, in its order; what else the params
@@ -68,9 +66,8 @@ def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
     size and texts by the alphabet.
     """
     space = study_space(manifest)
-    known = manifest.get("space")
-    choices = known.get("knobs") if isinstance(known, Mapping) else None
-    names = [name for name in knob_names(frame) if not isinstance(choices, Mapping) or name in choices]
+    choices = manifest.space.knobs
+    names = [name for name in knob_names(frame) if name in choices]
     columns = [frame[KNOB + name].tolist() for name in names]
     params = [
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
@@ -79,10 +76,8 @@ def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
     active = [active_knobs(each, space) for each in params]
     coded = Coded(names, [], [])
     for name, column in zip(names, columns, strict=True):
-        told = choices.get(name) if isinstance(choices, Mapping) else None
         there = {value_key(value): value for value in column if value is not None}
-        listed = [value_key(value) for value in told] if isinstance(told, list) else []
-        keys = [key for key in listed if key in there]
+        keys = [key for key in map(value_key, choices[name]) if key in there]
         keys += sorted((key for key in there if key not in keys), key=_order)
         place = {key: k for k, key in enumerate(keys)}
         codes = [place[value_key(value)] if name in acts else -1 for value, acts in zip(column, active, strict=True)]
@@ -155,11 +150,10 @@ def knob_shares(
     return sorted((each for each in found if not math.isnan(each.share.value)), key=lambda each: -each.share.value)
 
 
-def in_band(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> pd.DataFrame:
+def in_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The trials inside the budget's band: a published network far below it says nothing of knobs at that budget."""
-    budget = manifest.get("budget")
-    low = budget.get("low") if isinstance(budget, Mapping) else None
-    return frame[~(frame["madds"] < low)] if isinstance(low, int | float) else frame
+    kept: pd.DataFrame = frame[~(frame["madds"] < manifest.budget.low)]
+    return kept
 
 
 def is_initial(frame: pd.DataFrame) -> NDArray[np.bool_]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,21 +10,12 @@ import pandas as pd
 from mfsearch.analysis.frame import METRICS
 from mfsearch.analysis.front.summary import counted
 from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
+from mfsearch.study.trial import Trial, TrialLatency
 
 Z_95 = 1.959964
-TIMED = ("number", "outcome", "origin", "madds", "predicted_low_ms", "predicted_high_ms")
 
 
-class Measured(NamedTuple):
-    """One measurement in ms; NaN bounds where no interval is known, disturbed None where the device does not tell."""
-
-    ms: float
-    low_ms: float
-    high_ms: float
-    disturbed: bool | None
-
-
-class Timed(NamedTuple):
+class TimedTrial(NamedTuple):
     """A trial whose latency was measured: as the search saw it, and again at the end where it was. predicted: before
     the search measured it, None where nothing was."""
 
@@ -32,8 +23,8 @@ class Timed(NamedTuple):
     outcome: str
     origin: str
     madds: float
-    search: Measured
-    final: Measured | None
+    search: TrialLatency
+    final: TrialLatency | None
     predicted: Prediction | None
 
 
@@ -46,37 +37,31 @@ class Correlation(NamedTuple):
     n: int
 
 
-def timed_trials(frame: pd.DataFrame) -> list[Timed]:
+def timed_trials(frame: pd.DataFrame) -> list[TimedTrial]:
     """The trials with a measured latency, by number, whatever became of them."""
-    found = []
-    columns = [name for name in frame if name in TIMED or "latency" in str(name)]
-    for row in frame.loc[frame["latency_ms"].notna(), columns].to_dict("records"):
-        again, predicted = _filled(row.get("latency_final")), _number(row.get("predicted_latency_ms"))
-        ends = (_number(row.get("predicted_low_ms")), _number(row.get("predicted_high_ms")))
-        found.append(
-            Timed(
-                number=int(row["number"]),
-                outcome=str(row["outcome"]),
-                origin=str(row["origin"]),
-                madds=float(row["madds"]),
-                search=_measured(_filled(row.get("latency_search")) or row),
-                final=_measured(again) if again else None,
-                predicted=None if math.isnan(predicted) else Prediction(predicted, *ends),
-            )
+    trials: list[Trial] = frame["trial"].tolist()
+    return [
+        TimedTrial(
+            number=trial.number,
+            outcome=trial.outcome,
+            origin=trial.origin,
+            madds=trial.metric("madds"),
+            search=trial.measured,
+            final=None if trial.final is None else trial.final.latency,
+            predicted=trial.predicted,
         )
-    return found
+        for trial in trials
+        if trial.measured is not None
+    ]
 
 
 def turned_down(frame: pd.DataFrame) -> int | None:
     """How many draws were predicted to be too slow and never measured; None where nothing was predicted."""
-    if "turned_down" not in frame:
-        return None
-    counts = [_number(one) for one in frame["turned_down"]]
-    known = [one for one in counts if not math.isnan(one)]
-    return int(sum(known)) if known else None
+    counts = [trial.turned_down for trial in frame["trial"] if trial.turned_down is not None]
+    return sum(counts) if counts else None
 
 
-def prediction_accuracy(trials: Sequence[Timed]) -> Accuracy | None:
+def prediction_accuracy(trials: Sequence[TimedTrial]) -> Accuracy | None:
     """How far the search's predictions lay from its own measurements; None without any."""
     pairs = [(one.predicted, one.search.ms) for one in trials if one.predicted is not None]
     if not pairs:
@@ -116,7 +101,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     return Correlation(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
 
 
-def correlation_in_words(trials: Sequence[Timed], limits: Mapping[str, float]) -> str:
+def correlation_in_words(trials: Sequence[TimedTrial], limits: Mapping[str, float]) -> str:
     """What multiply-adds say of latency here. limits: of the study, as a budget cuts what can be seen."""
     found = rank_correlation([one.madds for one in trials], [(one.final or one.search).ms for one in trials])
     if math.isnan(found.value):
@@ -133,7 +118,7 @@ def correlation_in_words(trials: Sequence[Timed], limits: Mapping[str, float]) -
     return words
 
 
-def disturbed_in_words(trials: Sequence[Timed]) -> str:
+def disturbed_in_words(trials: Sequence[TimedTrial]) -> str:
     """How many of the figures that are shown were measured on a disturbed machine."""
     shown = [one.final or one.search for one in trials]
     known = [one for one in shown if one.disturbed is not None]
@@ -146,7 +131,7 @@ def disturbed_in_words(trials: Sequence[Timed]) -> str:
     return f"{count:,} of {of} disturbed by other work: these may be off by some percent."
 
 
-def twice_in_words(trials: Sequence[Timed]) -> str | None:
+def twice_in_words(trials: Sequence[TimedTrial]) -> str | None:
     """How the latencies at the end of the run compare with the search's; None where none was measured again."""
     ratios = [one.final.ms / one.search.ms - 1 for one in trials if one.final is not None and one.search.ms > 0]
     if not ratios:
@@ -158,36 +143,18 @@ def twice_in_words(trials: Sequence[Timed]) -> str | None:
     )
 
 
-def hover_text(one: Timed) -> str:
+def hover_text(one: TimedTrial) -> str:
     """A measured trial as plain text, a line each."""
     ms = METRICS["latency_ms"].digits
     lines = [f"trial {one.number} · {one.origin}", f"{one.madds / 1e6:.1f} M multiply-adds, {one.outcome}"]
     for name, found in (("in the search", one.search), ("at the end", one.final)):
         if found is not None:
-            interval = f" ({found.low_ms:.{ms}f} to {found.high_ms:.{ms}f})" if found.low_ms <= found.high_ms else ""
+            interval = f" ({found.low_ms:.{ms}f} to {found.high_ms:.{ms}f})" if found.has_interval else ""
             lines.append(f"{name} {found.ms:.{ms}f} ms{interval}{', disturbed' if found.disturbed else ''}")
     if one.predicted is not None:
         low, high = one.predicted.low_ms, one.predicted.high_ms
         lines.append(f"predicted {one.predicted.latency_ms:.{ms}f} ms ({low:.{ms}f} to {high:.{ms}f})")
     return "\n".join(lines)
-
-
-def _measured(values: Mapping[Any, object]) -> Measured:
-    disturbed = values.get("latency_disturbed")
-    return Measured(
-        _number(values.get("latency_ms")),
-        _number(values.get("latency_low_ms")),
-        _number(values.get("latency_high_ms")),
-        disturbed if isinstance(disturbed, bool) else None,
-    )
-
-
-def _filled(value: object) -> Mapping[Any, object] | None:
-    return value if isinstance(value, Mapping) and value.get("latency_ms") is not None else None
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
 def _signed(share: float) -> str:

@@ -6,29 +6,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mfsearch.analysis.front.command import given_options
 from mfsearch.analysis.ranking.readings import NAMES
-from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibration_file import CALIBRATION, CALIBRATIONS, GROUPS, SCHEMA, find_calibration
-from mfsearch.units import Budget, format_madds
+from mfsearch.study.manifest import Manifest
+from mfsearch.units import format_madds
 
 PLACES = {"band": "inside the band", "across": "across budgets"}
 COSTS = ("madds", "params")
 ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that decide what a calibration must be made with.
 SHARED = (
-    "space",
-    "data-dir",
-    "epochs",
-    "samples",
-    "batch",
-    "optimizer",
-    "lr",
-    "proxy-resolution",
-    "resolution",
-    "classes",
+    *("data", "data-dir", "space", "resolution", "classes", "seed", "device"),
+    *("epochs", "samples", "batch", "optimizer", "lr", "proxy-resolution"),
 )
-SHARED_TOO = ("seed", "device", "results")
 
 
 class Kept(NamedTuple):
@@ -72,17 +62,13 @@ def read_calibrations(places: Iterable[Path]) -> tuple[list[Kept], list[str]]:
     return list(found.values()), unread
 
 
-def fitting_calibration(places: Iterable[Path], manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+def fitting_calibration(places: Iterable[Path], manifest: Manifest) -> dict[str, Any] | None:
     """What `mfsearch run` finds for the study's space, data and short training in the first folder that has one."""
-    try:
-        recipe = Recipe(**manifest["recipe"])
-        budget = Budget(**manifest["budget"])
-        digests = str(manifest["space"]["digest"]), str(manifest["data"]["digest"])
-    except (KeyError, TypeError, ValueError):
-        return None
     for place in places:
         try:
-            found = find_calibration(place, *digests, recipe, budget)
+            found = find_calibration(
+                place, manifest.space.digest, manifest.data.digest, manifest.recipe, manifest.budget
+            )
         except (ValueError, KeyError, TypeError):
             continue  # read_calibrations has said why
         if found is not None:
@@ -90,53 +76,46 @@ def fitting_calibration(places: Iterable[Path], manifest: Mapping[str, Any]) -> 
     return None
 
 
-def by_fit(kept: Sequence[Kept], fits: Mapping[str, Any] | None, manifest: Mapping[str, Any]) -> list[Kept]:
+def by_fit(kept: Sequence[Kept], fits: Mapping[str, Any] | None, manifest: Manifest) -> list[Kept]:
     """The calibrations, that which fits first, then those that differ in the least."""
     return sorted(kept, key=lambda each: (each.figures != fits, len(differences(each.figures, manifest))))
 
 
-def differences(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+def differences(figures: Mapping[str, Any], manifest: Manifest) -> list[str]:
     """In what a calibration differs from the study, in words; empty if in nothing that is known to matter."""
     identity = figures["identity"]
     words = []
-    for name in ("space", "data"):
-        theirs, ours = identity.get(name) or {}, _mapping(manifest, name)
-        if theirs.get("digest") != ours.get("digest"):
-            same = theirs.get("name") == ours.get("name")
-            what = (
-                f"another version of {theirs.get('name')}" if same else f"{theirs.get('name')}, here {ours.get('name')}"
-            )
+    for name, ours in (("space", manifest.space), ("data", manifest.data)):
+        theirs = identity.get(name) or {}
+        if theirs.get("digest") != ours.digest:
+            same = theirs.get("name") == ours.name
+            what = f"another version of {ours.name}" if same else f"{theirs.get('name')}, here {ours.name}"
             words.append(f"{name}: {what}")
-    theirs, ours = identity.get("recipe") or {}, _mapping(manifest, "recipe")
+    recipe, here = identity.get("recipe") or {}, manifest.kept["recipe"]
     words += [
-        f"{name} of the short training: {theirs.get(name)}, here {ours.get(name)}"
-        for name in dict.fromkeys([*theirs, *ours])
-        if name != "epochs" and theirs.get(name) != ours.get(name)
+        f"{name} of the short training: {recipe.get(name)}, here {here.get(name)}"
+        for name in dict.fromkeys([*recipe, *here])
+        if name != "epochs" and recipe.get(name) != here.get(name)
     ]
-    epochs = ours.get("epochs")
+    epochs = manifest.recipe.epochs
     read = [each for each in figures["epochs"]["short"] if each is not None]
-    if isinstance(epochs, int | float) and not any(abs(each - epochs) <= 0.01 * epochs for each in read):
+    if not any(abs(each - epochs) <= 0.01 * epochs for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
         words.append(f"its short training was read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
-    for name in ("resolution", "classes"):
-        one, other = (_mapping(each, "deployment").get(name) for each in (identity, manifest))
-        if one != other:
-            words.append(f"{name} at deployment: {one}, here {other}")
-    one, other = (_mapping(each, "budget").get("high") for each in (identity, manifest))
-    if isinstance(one, int | float) and isinstance(other, int | float) and one != other:
-        words.append(f"budget: up to {format_madds(one)} multiply-adds, here {format_madds(other)}")
+    deployment, top = identity.get("deployment") or {}, (identity.get("budget") or {}).get("high")
+    for name, other in (("resolution", manifest.resolution), ("classes", manifest.classes)):
+        if deployment.get(name) != other:
+            words.append(f"{name} at deployment: {deployment.get(name)}, here {other}")
+    if isinstance(top, int | float) and top != manifest.budget.high:
+        words.append(f"budget: up to {format_madds(top)} multiply-adds, here {format_madds(manifest.budget.high)}")
     return words
 
 
-def study_reading(figures: Mapping[str, Any], manifest: Mapping[str, Any]) -> Reading:
+def study_reading(figures: Mapping[str, Any], manifest: Manifest) -> Reading:
     """The way in which the study compares its networks, or the nearest to it that the calibration has."""
-    wanted = _mapping(manifest, "rungs").get("rank_by", "val_loss")
-    epochs = _mapping(manifest, "recipe").get("epochs")
-    there = readings(figures, "band")
-    named = [each for each in there if each.name == wanted and each.epochs is not None] or there
-    if not isinstance(epochs, int | float):
-        return named[-1]
-    return min(named, key=lambda each: abs((each.epochs or 0.0) - epochs))
+    known = readings(figures, "band")
+    named = [each for each in known if each.name == manifest.rungs.rank_by and each.epochs is not None] or known
+    return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.recipe.epochs))
 
 
 def readings(figures: Mapping[str, Any], group: str) -> list[Reading]:
@@ -200,28 +179,8 @@ def noise_note(figures: Mapping[str, Any]) -> str:
     )
 
 
-def calibrate_command(manifest: Mapping[str, Any]) -> str:
-    """The command that calibrates with the study's settings: those of its own command, else of its manifest."""
-    given = given_options(manifest)
-    budget, data = _mapping(manifest, "budget"), _mapping(manifest, "data")
-    words = ["mfsearch", "calibrate", "--budget", given.get("budget") or _budget(budget)]
-    words += ["--data", given.get("data") or str(data.get("name") or "DIR")]
-    space = _mapping(manifest, "space").get("name")
-    if "space" not in given and space not in (None, "mobile_former"):
-        words += ["--space", str(space)]
-    for name in (*SHARED, *SHARED_TOO):
-        if name in given:
-            words += [f"--{name}", given[name]]
-    return shlex.join(words)
-
-
-def _budget(budget: Mapping[str, Any]) -> str:
-    try:
-        return str(Budget(**budget))
-    except TypeError:
-        return "150M"
-
-
-def _mapping(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = data.get(name)
-    return value if isinstance(value, Mapping) else {}
+def calibrate_command(manifest: Manifest) -> str:
+    """The command that calibrates with the study's settings."""
+    options = {"budget": manifest.asked_budget()}
+    options |= {name: value for name, value in manifest.options().items() if name in SHARED}
+    return shlex.join(["mfsearch", "calibrate", *(word for name in options for word in (f"--{name}", options[name]))])
