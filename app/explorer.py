@@ -23,7 +23,7 @@ class Page(NamedTuple):
 
     name: str
     question: str
-    show: Callable[[load.Study], None]
+    show: Callable[[load.PageStudy], None]
 
 
 PAGES = {

@@ -5,29 +5,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 import streamlit as st
 
 from mfsearch import explore
-from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front import compare
 from mfsearch.analysis.front.compare import Cheaper
 from mfsearch.analysis.front.cut import measured_objectives
-from mfsearch.analysis.front.summary import counted, study_objectives
+from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
-
-if TYPE_CHECKING:
-    from mfsearch.study.ledger import Seen, StudyReader
+from mfsearch.study import files
+from mfsearch.study.files import find_study, list_studies
+from mfsearch.study.frame import study_frame
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.reader import Position, StudyReader
 
 T = TypeVar("T")
 POLL_S = 5.0  # how often a page asks whether a search has finished more trials
 KEPT = 8  # studies, and states of studies that some visitor looks at
 
 
-class Study(NamedTuple):
-    """What a page needs of a study. command: how a command line names it; results: the folder of studies; seen: how far
+class PageStudy(NamedTuple):
+    """What a page needs of a study. command: how a command line names it; results: the folder of studies; at: how far
     it had come, which with the path is the key of whatever is cached."""
 
     name: str
@@ -35,8 +37,8 @@ class Study(NamedTuple):
     path: Path
     results: Path
     frame: pd.DataFrame
-    manifest: dict[str, object]
-    seen: "Seen"
+    manifest: Manifest
+    at: Position
 
 
 def study_paths(results: Path, given: str | None) -> dict[str, Path]:
@@ -45,20 +47,18 @@ def study_paths(results: Path, given: str | None) -> dict[str, Path]:
 
     ValueError if there is no study of the given name or path.
     """
-    from mfsearch.study.ledger import find_study, list_studies, read_manifest
-
     found = {} if given is None else {(path := find_study(given, results)).resolve().name: path}
     found |= {name: results / name for name in list_studies(results) if name not in found}
     committed = explore.committed_results()
     if committed is not None:
-        manifests = {name: read_manifest(committed / name) for name in sorted(list_studies(committed))}
-        by_date = sorted(manifests, key=lambda name: str(manifests[name].get("created")), reverse=True)
-        in_order = sorted(by_date, key=lambda name: manifests[name].get("sampler") == "random")  # controls last
+        manifests = {name: Manifest.read(committed / name) for name in sorted(list_studies(committed))}
+        by_date = sorted(manifests, key=lambda name: str(manifests[name].created), reverse=True)
+        in_order = sorted(by_date, key=lambda name: manifests[name].sampler == "random")  # controls last
         found |= {name: committed / name for name in in_order if name not in found}
     return found
 
 
-def load_study(path: Path, results: Path) -> Study:
+def load_study(path: Path, results: Path) -> PageStudy:
     """The study as it was when this visitor first asked or last took new trials in; ValueError if it cannot be read."""
     seen = st.session_state.setdefault("seen", {})
     if str(path) not in seen:
@@ -66,41 +66,38 @@ def load_study(path: Path, results: Path) -> Study:
     return _study(path, results, seen[str(path)])
 
 
-def load_newest(path: Path, results: Path) -> Study:
+def load_newest(path: Path, results: Path) -> PageStudy:
     """The study as it is now, such as one to compare with; ValueError if it cannot be read."""
     return _study(path, results, _look(path))
 
 
-def _study(path: Path, results: Path, seen: "Seen") -> Study:
-    frame, manifest = _read(path, seen)
-    name = str(manifest.get("study", path.name))
+def _study(path: Path, results: Path, at: Position) -> PageStudy:
+    frame, manifest = _read(path, at)
     command = path.name if path.parent == Path("results") else str(path)
     # A shallow copy: what one visitor's page assigns to the frame, no other sees.
-    return Study(name, command, path, results, frame.copy(deep=False), manifest, seen)
+    return PageStudy(manifest.study, command, path, results, frame.copy(deep=False), manifest, at)
 
 
-def latency_rates(study: Study) -> StudyRates | None:
+def latency_rates(study: PageStudy) -> StudyRates | None:
     """Rates fitted to the latencies that the study measured; None where too few were."""
-    return _rates(study.path, study.seen)
+    return _rates(study.path, study.at)
 
 
-def places(study: Study) -> list[Path]:
+def places(study: PageStudy) -> list[Path]:
     """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
     near = [study.results, study.path.parent]
     near += [place.resolve().parent for place in near if place.resolve().name == "reference"]
     return list({place.resolve(): place for place in near}.values())
 
 
-def nearest_cheaper(study: Study, number: int) -> Cheaper | None:
+def nearest_cheaper(study: PageStudy, number: int) -> Cheaper | None:
     """The nearest trial that costs less: see `mfsearch.analysis.front.compare`."""
-    return _cheaper(study.path, study.seen, number)
+    return _cheaper(study.path, study.at, number)
 
 
-def is_being_written(study: Study) -> bool | None:
+def is_being_written(study: PageStudy) -> bool | None:
     """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
-    from mfsearch.study import ledger as studies
-
-    return studies.is_being_written(study.path)
+    return files.is_being_written(study.path)
 
 
 def prepare(path: Path) -> None:
@@ -109,7 +106,7 @@ def prepare(path: Path) -> None:
 
 
 @st.fragment(run_every=POLL_S)
-def offer_new_trials(study: Study) -> None:
+def offer_new_trials(study: PageStudy) -> None:
     """A button where a search has finished trials since the study was read: the page moves only when it is pressed."""
     seen = st.session_state["seen"][str(study.path)]
     try:
@@ -126,21 +123,19 @@ def offer_new_trials(study: Study) -> None:
         st.rerun()
 
 
-class _Watched(NamedTuple):
+class _Watch(NamedTuple):
     """A study that some visitor looks at: its reader, which one thread at a time may use."""
 
-    reader: "StudyReader"
+    reader: StudyReader
     lock: Lock
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _watch(path: Path) -> _Watched:
-    from mfsearch.study.ledger import StudyReader
-
-    return _Watched(StudyReader(path), Lock())
+def _watch(path: Path) -> _Watch:
+    return _Watch(StudyReader(path), Lock())
 
 
-def _look(path: Path) -> "Seen":
+def _look(path: Path) -> Position:
     """How far the study has come; reads what was appended since anyone last looked. ValueError if it cannot be read."""
     watched = _watch(path)
     with watched.lock, _uncollected():
@@ -148,13 +143,13 @@ def _look(path: Path) -> "Seen":
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Reading the study")  # cache_data would copy 10,000 trials a rerun
-def _read(path: Path, seen: "Seen") -> tuple[pd.DataFrame, dict[str, object]]:
+def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
     watched = _watch(path)
     with watched.lock, _uncollected():
-        rows, manifest = watched.reader.rows(seen), watched.reader.manifest
+        trials, manifest = watched.reader.trials(at), watched.reader.manifest
     with _uncollected():
-        frame = study_frame(rows)
-        frame = with_confidence(frame, measured_objectives(frame, study_objectives(manifest)))
+        frame = study_frame(trials)
+        frame = with_confidence(frame, measured_objectives(frame, manifest.objectives))
     if len(frame) > 1000:
         gc.collect()  # what is garbage by now would be frozen, too
         gc.freeze()  # in no later interaction it goes through the trials
@@ -172,23 +167,23 @@ def _uncollected() -> Iterator[None]:
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Fitting the study's latencies")
-def _rates(path: Path, seen: "Seen") -> StudyRates | None:
-    return fit_study(_read(path, seen)[0])
+def _rates(path: Path, at: Position) -> StudyRates | None:
+    return fit_study(_read(path, at)[0])
 
 
-def once(study: Study, asked: tuple[object, ...], work: Callable[[], T]) -> T:
+def once(study: PageStudy, asked: tuple[object, ...], work: Callable[[], T]) -> T:
     """What `work` gives, done once for the study as it is read. asked: names the work and all that decides it."""
-    kept: dict[tuple[object, ...], T] = _kept(study.path, study.seen)
+    kept: dict[tuple[object, ...], T] = _kept(study.path, study.at)
     if asked not in kept:
         kept[asked] = work()
     return kept[asked]
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _kept(path: Path, seen: "Seen") -> dict[tuple[object, ...], Any]:
+def _kept(path: Path, at: Position) -> dict[tuple[object, ...], Any]:
     return {}
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)  # reading 500 configs takes a quarter of a second
-def _cheaper(path: Path, seen: "Seen", number: int) -> Cheaper | None:
-    return compare.nearest_cheaper(_read(path, seen)[0], number)
+def _cheaper(path: Path, at: Position, number: int) -> Cheaper | None:
+    return compare.nearest_cheaper(_read(path, at)[0], number)

@@ -1,6 +1,6 @@
 """Parts that pages share: the choice of a trial, its pin and note, its card."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.frame import OUTCOMES, noise_sentence, shown, shown_top1, trained_longer
+from mfsearch.analysis.frame import noise_sentence, ranked_trials, shown, shown_top1, trained_longer
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.study.trial import OUTCOMES, Trial
 
 if TYPE_CHECKING:
     from app import load, state
@@ -19,7 +20,6 @@ else:
 
 OFFERED = 300  # trials in a list to choose from
 
-Row = Mapping[Hashable, Any]  # of a study's frame
 T = TypeVar("T")
 
 
@@ -27,11 +27,11 @@ def ask_trial(frame: pd.DataFrame, number: int) -> None:
     """A list of trials to choose from, at which `number` stands: the pinned ones first, then the best."""
     pins = state.pins(set(frame["number"].tolist()))
     listed = listed_trials(frame, [*pins, number])
-    rows = {int(row["number"]): row for row in frame[frame["number"].isin(listed)].to_dict("records")}
+    trials = {trial.number: trial for trial in frame.loc[frame["number"].isin(listed), "trial"]}
     st.session_state["trial"] = number
 
     def described(number: int) -> str:
-        return ("pinned " if number in pins else "") + describe_trial(rows[number])
+        return ("pinned " if number in pins else "") + describe_trial(trials[number])
 
     title = "Trial" if len(listed) == len(frame) else f"Trial, the {len(listed)} best of {len(frame):,}"
     st.selectbox(title, listed, format_func=described, key="trial", on_change=partial(state.keep_widget, "trial"))
@@ -95,11 +95,22 @@ def listed_trials(frame: pd.DataFrame, first: Sequence[int]) -> list[int]:
     return list(dict.fromkeys([*first, *ranked["number"].astype(int).tolist()]))[:OFFERED]
 
 
-def describe_trial(row: Row) -> str:
+def describe_trial(trial: Trial) -> str:
     """A trial in a line: number, top1 or what became of it, costs, origin."""
-    found = [shown_top1(row["top1"], row["top1_std"]) if row["outcome"] == "trained" else str(row["outcome"])]
-    found += [shown(name, row[name]) for name in ("madds", "latency_ms") if not np.isnan(row[name])]
-    return f"{row['number']}: {', '.join(found)}, {row['origin']}"
+    words = [trial_top1(trial) if trial.outcome == "trained" else trial.outcome]
+    words += [shown(name, trial.metric(name)) for name in ("madds", "latency_ms") if not np.isnan(trial.metric(name))]
+    return f"{trial.number}: {', '.join(words)}, {trial.origin}"
+
+
+def trial_top1(trial: Trial) -> str:
+    """ "61.3 ± 0.4 %"."""
+    return shown_top1(trial.metric("top1"), trial.metric("top1_std"))
+
+
+def trial_of(frame: pd.DataFrame, number: int) -> Trial:
+    """The trial of a row that is there."""
+    trial: Trial = frame.loc[frame["number"] == number, "trial"].iloc[0]
+    return trial
 
 
 def pin_and_note(number: int, numbers: Sequence[int]) -> None:
@@ -124,49 +135,46 @@ def _keep_note(number: int, numbers: Sequence[int]) -> None:
     state.set_note(number, text)
 
 
-def trial_card(study: "load.Study", row: Row) -> None:
+def trial_card(study: "load.PageStudy", number: int) -> None:
     """The metrics of a trial with their intervals, how sure they are, and what is missing of it and why."""
-    outcome = row["outcome"]
+    ranked = ranked_trials(study.frame[study.frame["number"] == number])[0]
+    trial, latency = ranked.trial, ranked.trial.latency
     with st.container(horizontal=True):
-        if not np.isnan(row["top1"]):
-            name = "top1 half way" if outcome == "stopped" else "top1"
-            st.metric(name, shown_top1(row["top1"], row["top1_std"]), width="content")
-        if outcome == "trained" and trained_longer(study.frame):
-            st.metric("trained", shown_training(row), width="content")
-        if not np.isnan(row["front_probability"]):
-            st.metric("on the front", shown_probability(row["front_probability"]), width="content")
-        if row["tied_with"]:
-            st.metric("tied with", shown_ties(row["tied_with"]), width="content")
+        if trial.top1 is not None:
+            name = "top1 half way" if trial.outcome == "stopped" else "top1"
+            st.metric(name, trial_top1(trial), width="content")
+        if trial.outcome == "trained" and trained_longer(study.frame):
+            st.metric("trained", shown_training(trial), width="content")
+        if not np.isnan(ranked.front_probability):
+            st.metric("on the front", shown_probability(ranked.front_probability), width="content")
+        if ranked.tied_with:
+            st.metric("tied with", shown_ties(ranked.tied_with), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
-            if np.isnan(row[name]) and name != "latency_ms":
+            value, interval = trial.metric(name), None
+            if np.isnan(value) and name != "latency_ms":
                 continue
-            interval = _interval(row) if name == "latency_ms" else None
-            value = shown(name, row[name])
-            st.metric(name, value, delta=interval, delta_color="off", delta_arrow="off", width="content")
-    for sentence in _remarks(study, row):
+            if name == "latency_ms" and latency is not None and latency.has_interval:
+                interval = f"{latency.low_ms:.2f} to {latency.high_ms:.2f}"
+            st.metric(name, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
+    for sentence in _remarks(study, trial):
         st.text(sentence)
 
 
-def _interval(row: Row) -> str | None:
-    low, high = row["latency_low_ms"], row["latency_high_ms"]
-    return None if np.isnan(low) or np.isnan(high) else f"{low:.2f} to {high:.2f}"
-
-
-def _remarks(study: "load.Study", row: Row) -> list[str]:
+def _remarks(study: "load.PageStudy", trial: Trial) -> list[str]:
     ends = {
         "stopped": "It was given up half way through its training; its top1 is compared with no other",
         "rejected": "It was never trained, so it has no top1 and no training curve",
         "failed": "Its evaluation failed, so what came after is missing",
     }
     found = []
-    if row["outcome"] in ends:
-        reason = f" ({row['reason']})" if row["reason"] else ""
-        found.append(f"{str(row['outcome']).capitalize()}{reason}. {ends[row['outcome']]}.")
-    elif np.isnan(row["top1"]):
+    if trial.outcome in ends:
+        reason = f" ({trial.reason})" if trial.reason else ""
+        found.append(f"{trial.outcome.capitalize()}{reason}. {ends[trial.outcome]}.")
+    elif trial.top1 is None:
         found.append("No top1 was recorded for this trial.")
-    if row["outcome"] == "trained":
+    if trial.outcome == "trained":
         noise = noise_sentence(study.frame)
         found += [] if noise is None else [noise]
-    if row.get("latency_disturbed") is True:
+    if trial.latency is not None and trial.latency.disturbed is True:
         found.append("The measurement of its latency was disturbed: it may be off by some percent.")
     return found

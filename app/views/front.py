@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import streamlit as st
 
 from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import KNOB, METRICS, knob_names, label, noise_sentence, shown, shown_top1, telling_knobs
+from mfsearch.analysis.frame import METRICS, knob_names, label, noise_sentence, shown, telling_knobs
 from mfsearch.analysis.front.confidence import shown_ties
 from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
@@ -20,17 +20,18 @@ from mfsearch.analysis.front.summary import (
     compared,
     confidence_columns,
     second_cost,
-    study_limits,
-    study_objectives,
     summary,
     why_no_figure,
     why_no_front,
 )
+from mfsearch.study.frame import KNOB
+from mfsearch.study.manifest import Manifest
 
 if TYPE_CHECKING:
-    from app import load, state
+    from app import load, parts, state
 else:
     import load
+    import parts
     import state
 
 SHOWN = {
@@ -54,7 +55,7 @@ class Fixed(NamedTuple):
     why_no_figure: str | None
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     fixed = load.once(study, ("what no limit changes",), lambda: _fixed(study))
     frame, trained, objectives = fixed.frame, fixed.trained, fixed.objectives
@@ -64,7 +65,7 @@ def show(study: load.Study) -> None:
         st.container(border=True).text(why_no_front(frame))
         return
 
-    given = study_limits(manifest)
+    given = manifest.limits
     limits: dict[str, float] = {}
     for column, name in zip(st.columns(len(state.LIMITED)), state.LIMITED, strict=True):
         with column:
@@ -89,13 +90,13 @@ def show(study: load.Study) -> None:
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
-def _fixed(study: load.Study) -> Fixed:
+def _fixed(study: load.PageStudy) -> Fixed:
     telling = _knobs(study)
     # Rows are copied with all their columns, and texts are compared one by one: with 10,000 trials both cost.
     dropped = [KNOB + name for name in knob_names(study.frame) if name not in telling]
     frame = study.frame.drop(columns=dropped).astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    objectives = measured_objectives(frame, study.manifest.objectives)
     return Fixed(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
 
 
@@ -125,23 +126,24 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     best = front.sort_values("top1").iloc[-1]
     costs = [shown(name, best[name]) for name in ("madds", "latency_ms") if not np.isnan(best[name])]
-    answer = f"**{_top1(best)} top1** for {' and '.join(costs)}"
+    answer = f"**{parts.trial_top1(best['trial'])} top1** for {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += f" The best of the published networks, {_plain(rival['origin'])}, has {_top1(rival)}."
+        found += (
+            f" The best of the published networks, {_plain(rival['origin'])}, has {parts.trial_top1(rival['trial'])}."
+        )
     if best["tied_with"]:
         found += f" No dearer, and top1 cannot tell it apart: {shown_ties(best['tied_with'])}."
     return found
 
 
-def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Mapping[str, object]) -> list[str]:
+def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifest) -> list[str]:
     """What to bear in mind with the answer."""
     found = []
-    budget = manifest.get("budget")
-    least = budget.get("low") if isinstance(budget, Mapping) else None
-    if isinstance(least, int | float) and limits.get("madds", np.inf) < least:
+    least = manifest.budget.low
+    if limits.get("madds", np.inf) < least:
         found.append(f"The search built nothing below {shown('madds', least)}: there are only published networks here.")
     if front["front_probability"].isna().all():
         found.append("Each network was trained with one seed: what top1 varies by between seeds is not known.")
@@ -157,7 +159,7 @@ def _chosen(trained: pd.DataFrame, front: pd.DataFrame) -> int:
 
 
 def _show_figures(
-    study: load.Study, limits: Mapping[str, float], objectives: list[str], front: pd.DataFrame, number: int
+    study: load.PageStudy, limits: Mapping[str, float], objectives: list[str], front: pd.DataFrame, number: int
 ) -> None:
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
@@ -224,11 +226,11 @@ def _choose_in_figure(key: str, cost: str) -> None:
         state.choose(int(told["0"] if isinstance(told, dict) else np.ravel(told)[0]))
 
 
-def _knobs(study: load.Study) -> list[str]:
+def _knobs(study: load.PageStudy) -> list[str]:
     return load.once(study, ("telling knobs",), lambda: telling_knobs(study.frame, 8))
 
 
-def _show_table(front: pd.DataFrame, study: load.Study, objectives: list[str]) -> None:
+def _show_table(front: pd.DataFrame, study: load.PageStudy, objectives: list[str]) -> None:
     st.subheader("The front")
     if noise := noise_sentence(study.frame):
         st.text(noise)
@@ -260,16 +262,16 @@ def _choose_row(numbers: list[int]) -> None:
         state.choose(int(numbers[rows[0]]))
 
 
-def _show_chosen(study: load.Study, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
+def _show_chosen(study: load.PageStudy, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
     """The chosen trial in a line, and the way to its page."""
-    row = trained[trained["number"] == number].to_dict("records")[0]
+    trial = parts.trial_of(trained, number)
     st.subheader(f"Trial {number}")
     if not in_limits:
         st.text("Over the limits set above.")
     with st.container(horizontal=True):
-        st.metric("top1", _top1(row), width="content")
+        st.metric("top1", parts.trial_top1(trial), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
-            st.metric(name, shown(name, row[name]), width="content")
+            st.metric(name, shown(name, trial.metric(name)), width="content")
     pins = state.pins(set(study.frame["number"].tolist()))
     with st.container(horizontal=True):
         st.button("Look closer", key="closer", on_click=partial(_look_closer, number), type="primary")
@@ -282,10 +284,6 @@ def _show_chosen(study: load.Study, trained: pd.DataFrame, number: int, in_limit
 def _look_closer(number: int) -> None:
     state.choose(number)
     st.session_state["page"] = "network"
-
-
-def _top1(row: Mapping[Any, Any] | pd.Series) -> str:
-    return shown_top1(row["top1"], row["top1_std"])
 
 
 def _plain(text: object) -> str:

@@ -24,7 +24,7 @@ from mfsearch.analysis.figures.effects import (
 )
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.cut import measured_objectives
-from mfsearch.analysis.front.summary import compared, counted, study_limits, study_objectives, why_no_front
+from mfsearch.analysis.front.summary import compared, counted, why_no_front
 from mfsearch.analysis.knobs.importance import (
     REACH,
     Coded,
@@ -52,7 +52,7 @@ COSTS = ("latency_ms", "madds", "num_params", "activation_bytes")
 AXES, MOST_AXES = 6, 8  # knobs that the lines run through at first and at most
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     frame = in_band(study.frame, study.manifest)
     if compared(frame, "madds").empty:
@@ -73,19 +73,19 @@ def show(study: load.Study) -> None:
     if left_out := len(study.frame) - len(in_band(study.frame, study.manifest)):
         st.text(f"{counted(left_out, 'trial')} below the budget's band, such as small published networks, left out.")
 
-    objectives = measured_objectives(frame, study_objectives(study.manifest))
+    objectives = measured_objectives(frame, study.manifest.objectives)
     _show_shares(study, frame, coded, objectives, initial)
     telling = _shares(study, frame, coded, "top1", objectives, initial)
     names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
     _show_slices(frame, coded, names)
-    _show_lines(frame, coded, objectives, study_limits(study.manifest), names)
+    _show_lines(frame, coded, objectives, study.manifest.limits, names)
     _show_twins(study)
 
 
 def _shares(
-    study: load.Study, frame: pd.DataFrame, coded: Coded, measure: str, objectives: list[str], initial: bool
+    study: load.PageStudy, frame: pd.DataFrame, coded: Coded, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
-    limits = study_limits(study.manifest)
+    limits = study.manifest.limits
     return load.once(
         study,
         ("knob shares", initial, measure),
@@ -94,7 +94,9 @@ def _shares(
 
 
 @st.fragment
-def _show_shares(study: load.Study, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool) -> None:
+def _show_shares(
+    study: load.PageStudy, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool
+) -> None:
     """How much of the chosen measure goes with each knob."""
     known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
     measure = st.segmented_control(
@@ -163,7 +165,7 @@ def _show_lines(
 
 
 @st.fragment
-def _show_twins(study: load.Study) -> None:
+def _show_twins(study: load.PageStudy) -> None:
     st.subheader("Twins: one knob changed, all else held")
     reports, unread = _read_all(twin_folders(load.places(study)))
     for message in unread:
@@ -175,8 +177,8 @@ def _show_twins(study: load.Study) -> None:
 
     def apart(report: TwinReport) -> list[str]:
         alike = {
-            "data": report.data == study.manifest.get("data"),
-            "recipe": report.recipe == study.manifest.get("recipe"),
+            "data": report.data == study.manifest.kept["data"],
+            "recipe": report.recipe == study.manifest.kept["recipe"],
         }
         return [f"other {name}" for name, same in alike.items() if not same]
 
@@ -214,11 +216,11 @@ def _show_twins(study: load.Study) -> None:
     st.dataframe(pd.DataFrame(rows), key="twin-rows", hide_index=True, height="content", column_config=formats)
 
 
-def _device_of(report: TwinReport, study: load.Study) -> str:
+def _device_of(report: TwinReport, study: load.PageStudy) -> str:
     """Whose the milliseconds of these twins are, and whether the study's were measured on the same device."""
-    passport = study.manifest.get("passport")
+    passport = study.manifest.passport
     told = f"Milliseconds are twin less network, measured on {passport_text(report.passport)}."
-    if not isinstance(passport, dict) or not report.passport:
+    if not passport or not report.passport:
         return told
     apart = passport_differences(passport, report.passport, ("in the study", "here"))
     return f"{told} " + (f"Not the device of this study: {'; '.join(apart)}." if apart else "It is that of this study.")

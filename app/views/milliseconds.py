@@ -16,7 +16,7 @@ from mfsearch.analysis.figures.latency_bars import (
     resolution_lines,
 )
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.front.summary import counted, study_front, study_limits, why_no_front
+from mfsearch.analysis.front.summary import counted, study_front, why_no_front
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
     BY_SIZE,
@@ -32,7 +32,7 @@ from mfsearch.analysis.latency.kept_latency import (
     setting_in_words,
 )
 from mfsearch.analysis.latency.milliseconds import (
-    Timed,
+    TimedTrial,
     correlation_in_words,
     disturbed_in_words,
     prediction_accuracy,
@@ -52,7 +52,7 @@ else:
 OPEN = "An open mark was measured on a disturbed machine."
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     passport = _passport(study)
     st.text(f"Latencies of this study belong to {passport_text(passport)}." if passport else "It measured no latency.")
@@ -69,7 +69,7 @@ def show(study: load.Study) -> None:
     _show_trials(study, trials, chosen)
 
 
-def _ask_trial(study: load.Study) -> int | None:
+def _ask_trial(study: load.PageStudy) -> int | None:
     """The trial whose milliseconds are asked for: the chosen one, else the best of the front; None without any."""
     frame = study.frame
     numbers = frame["number"].tolist()
@@ -83,7 +83,7 @@ def _ask_trial(study: load.Study) -> int | None:
     return start
 
 
-def _show_parts(study: load.Study, rows: Sequence[KeptRow], chosen: int | None) -> None:
+def _show_parts(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | None) -> None:
     st.subheader("By part")
     with_parts = [row for row in rows if row.parts_ms]
     arch_ids = {} if chosen is None else dict(zip(study.frame["number"], study.frame["arch_id"], strict=True))
@@ -108,7 +108,7 @@ def _show_parts(study: load.Study, rows: Sequence[KeptRow], chosen: int | None) 
         st.code(_latency_command(study, chosen, "--breakdown"), language="bash", wrap_lines=True)
 
 
-def _show_sizes(study: load.Study, rows: Sequence[KeptRow]) -> None:
+def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow]) -> None:
     st.subheader("Against the size of the image")
     own = _ask_device(study, rows, "sizes")
     batches = sorted({row.batch for row in own})
@@ -124,9 +124,9 @@ def _show_sizes(study: load.Study, rows: Sequence[KeptRow]) -> None:
         st.caption(f"{disturbed} of {counted(len(shown), 'measurement')} disturbed by other work.")
 
 
-def _show_trials(study: load.Study, trials: Sequence[Timed], chosen: int | None) -> None:
+def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: int | None) -> None:
     """What the study's own measurements say: against predictions, against multiply-adds, at the end of the run."""
-    limits = study_limits(study.manifest)
+    limits = study.manifest.limits
     left, right = st.columns(2)
     with left:
         st.subheader("As predicted?")
@@ -148,7 +148,7 @@ def _show_trials(study: load.Study, trials: Sequence[Timed], chosen: int | None)
         st.caption(OPEN)
 
 
-def _ask_device(study: load.Study, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:
+def _ask_device(study: load.PageStudy, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:
     """The rows of one device: the study's where it has any, another on demand; how it differs from that is said."""
     devices = by_passport(rows)
     if not devices:
@@ -185,11 +185,10 @@ def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
     return name if row.resolution == 224 else f"{name}, {row.resolution} px"
 
 
-def _latency_command(study: load.Study, number: int, option: str) -> str:
+def _latency_command(study: load.PageStudy, number: int, option: str) -> str:
     results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
     return f"mfsearch latency {quote(f'{study.command}:{number}')} {option}{results}"
 
 
-def _passport(study: load.Study) -> Passport | None:
-    passport = study.manifest.get("passport")
-    return passport if isinstance(passport, dict) else None
+def _passport(study: load.PageStudy) -> Passport | None:
+    return None if study.manifest.passport is None else dict(study.manifest.passport)

@@ -12,9 +12,15 @@ import streamlit as st
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.frame import METRICS, label, shown
-from mfsearch.analysis.front.compare import CHEAPER, Cheaper, nearest_published, read_network
-from mfsearch.analysis.front.side_by_side import block_table, knob_table, metric_table, shown_prediction
+from mfsearch.analysis.frame import METRICS, RankedTrial, label, ranked_trials, shown
+from mfsearch.analysis.front.compare import CHEAPER, Cheaper, nearest_published
+from mfsearch.analysis.front.side_by_side import (
+    block_table,
+    knob_table,
+    metric_table,
+    published_network,
+    shown_prediction,
+)
 from mfsearch.analysis.front.summary import study_front, why_no_front
 from mfsearch.analysis.latency.by_part import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.latency.kept_latency import (
@@ -29,8 +35,8 @@ from mfsearch.analysis.latency.kept_latency import (
     scaled_in_words,
 )
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.madds import count_costs
 from mfsearch.presets import PRESETS
+from mfsearch.study.trial import Trial
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -44,7 +50,7 @@ NONE = "none"  # in the address: a person took all networks out of the compariso
 BAR_NAMES = {"madds": label("madds"), "num_params": label("num_params"), PREDICTED: "predicted latency (ms)"}
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     frame = study.frame
     if frame.empty:
@@ -55,13 +61,13 @@ def show(study: load.Study) -> None:
 
     parts.ask_trial(frame, number)
     parts.pin_and_note(number, frame["number"].tolist())
-    row = frame[frame["number"] == number].to_dict("records")[0]
-    parts.trial_card(study, row)
+    trial = parts.trial_of(frame, number)
+    parts.trial_card(study, number)
+    config: MobileFormerConfig | None = None
     try:
-        config = read_network(row["config"])
+        config = trial.config
     except ValueError as error:
         st.container(border=True).text(f"Its network cannot be shown: {error}")
-        config = None
     left, right = st.columns([11, 9])
     with left:
         if config is not None:
@@ -74,13 +80,13 @@ def show(study: load.Study) -> None:
         else:
             st.text("No training curve was recorded.")
     if config is not None:
-        _show_costs(config, row, rates, measured=int(frame["latency_ms"].notna().sum()))
+        _show_costs(trial, rates, measured=int(frame["latency_ms"].notna().sum()))
         _show_measured(study, config)
         _show_neighbours(study, number, config)
     _show_comparison(study, rates)
 
 
-def _chosen(study: load.Study) -> int:
+def _chosen(study: load.PageStudy) -> int:
     """The number of the trial to show: that of the address, else the best on the front, else the first."""
     frame = study.frame
     asked = state.trial(set(frame["number"].tolist()))
@@ -90,9 +96,10 @@ def _chosen(study: load.Study) -> int:
     return int(best["number"].iloc[-1] if len(best) else frame["number"].iloc[0])
 
 
-def _show_costs(config: MobileFormerConfig, row: Mapping[Any, Any], rates: StudyRates | None, measured: int) -> None:
+def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
     """Bars by part and by block, of one cost at a time."""
     st.subheader("Where its costs lie")
+    config = trial.config
     options = [metric for metric in BAR_METRICS if metric != PREDICTED or rates is not None]
     metric = st.segmented_control(
         "Cost",
@@ -110,7 +117,8 @@ def _show_costs(config: MobileFormerConfig, row: Mapping[Any, Any], rates: Study
         st.text(rates_line(None, measured))
     elif metric == PREDICTED:
         told = f"Predicted for the whole network: {shown_prediction(rates.predict(config))}. "
-        told += f"Measured: {shown('latency_ms', row['latency_ms'])}. " if row["latency_ms"] > 0 else "Not measured. "
+        ms = trial.metric("latency_ms")
+        told += f"Measured: {shown('latency_ms', ms)}. " if ms > 0 else "Not measured. "
         st.text(told + rates_line(rates, measured))
     with st.expander("As a table"):
         names = [name for name in (*BAR_METRICS, "macs") if name in options or name == "macs"]
@@ -121,7 +129,7 @@ def _show_costs(config: MobileFormerConfig, row: Mapping[Any, Any], rates: Study
         st.dataframe(shown_costs, hide_index=True, column_config=formats, key="costs")
 
 
-def _show_measured(study: load.Study, config: MobileFormerConfig) -> None:
+def _show_measured(study: load.PageStudy, config: MobileFormerConfig) -> None:
     """Where `mfsearch latency --breakdown` measured this very network: the milliseconds of its parts, by device."""
     files = [folder / BREAKDOWN for folder in kept_folders(study.results, study.path)]
     own = [row for row in read_kept(files).rows if row.arch_id == config.arch_id and row.batch == 1 and row.parts_ms]
@@ -134,7 +142,7 @@ def _show_measured(study: load.Study, config: MobileFormerConfig) -> None:
         st.dataframe(pd.DataFrame(told, columns=["part", "latency_ms"]), hide_index=True, column_config=formats)
 
 
-def _show_neighbours(study: load.Study, number: int, config: MobileFormerConfig) -> None:
+def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerConfig) -> None:
     """What is special about the network beside the nearest published one, and the nearest that costs less."""
     frame = study.frame
     left, right = st.columns(2)
@@ -155,25 +163,26 @@ def _show_neighbours(study: load.Study, number: int, config: MobileFormerConfig)
         if found is None:
             st.text(f"No trained network saves {saved} or more.")
             return
-        other = frame[frame["number"] == found.number].to_dict("records")[0]
+        other = parts.trial_of(frame, found.number)
         st.text(_cheaper_in_words(found, other))
         st.button(f"Choose trial {found.number}", key="cheaper", on_click=partial(state.choose, found.number))
-        knobs = knob_table({f"trial {number}": config, f"trial {found.number}": read_network(other["config"])})
+        knobs = knob_table({f"trial {number}": config, f"trial {found.number}": other.config})
         st.dataframe(knobs, hide_index=True, key="changes", height=_height(knobs))
 
 
-def _cheaper_in_words(found: Cheaper, other: Mapping[Any, Any]) -> str:
+def _cheaper_in_words(found: Cheaper, other: Trial) -> str:
     change = f"{found.cost_change:+.0%}".replace("%", " %").replace("-", "\N{MINUS SIGN}")
     cost = "latency" if found.cost == "latency_ms" else "multiply-adds"
-    told = f"Trial {found.number} ({other['origin']}): {shown(found.cost, other[found.cost])}, {change} {cost}"
+    told = f"Trial {found.number} ({other.origin}): {shown(found.cost, other.metric(found.cost))}, {change} {cost}"
     if np.isnan(found.top1_change):
-        return f"{told}. It has {shown('top1', other['top1'])} top1; what this costs is not known, without a top1 here."
+        top1 = shown("top1", other.metric("top1"))
+        return f"{told}. It has {top1} top1; what this costs is not known, without a top1 here."
     points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
     after = " after the short training, which both had" if found.after_short else ""
     return f"{told}, {points} points of top1{after}."
 
 
-def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
+def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     """Two networks or more side by side, and of all that is known only what differs."""
     st.header("Compare")
     frame = study.frame
@@ -183,10 +192,10 @@ def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
     if len(named) > MOST:
         st.text(f"{MOST} of {len(named)} {'pinned' if 'compare' not in st.query_params else 'named'} are compared.")
     listed = parts.listed_trials(frame, [int(name) for name in asked if name.isdecimal()])
-    rows = {str(row["number"]): row for row in frame[frame["number"].isin(listed)].to_dict("records")}
+    ranked = {str(one.trial.number): one for one in ranked_trials(frame[frame["number"].isin(listed)])}
 
     def described(name: str) -> str:
-        return parts.describe_trial(rows[name]) if name in rows else f"{name}, as published"
+        return parts.describe_trial(ranked[name].trial) if name in ranked else f"{name}, as published"
 
     st.session_state["compare"] = asked
     st.multiselect(
@@ -200,12 +209,12 @@ def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
     if len(asked) < 2:
         st.text("Choose two networks or more; pinned trials are taken at first.")
         return
-    networks, unread = _networks(frame, {name: rows.get(name) for name in asked})
+    networks, unread = _networks({name: ranked.get(name) for name in asked})
     if unread:
         st.text(f"Its network cannot be read, so only metrics are compared: {', '.join(unread)}.")
-    facts = {f"trial {name}" if name in rows else name: rows.get(name) for name in asked}
+    facts = {f"trial {name}" if name in ranked else name: ranked.get(name) for name in asked}
     predicted = {} if rates is None else {name: rates.predict(config) for name, config in networks.items()}
-    metrics = metric_table({name: row or _costs(networks[name]) for name, row in facts.items()}, predicted)
+    metrics = metric_table({name: one or published_network(networks[name]) for name, one in facts.items()}, predicted)
     st.subheader("Metrics that differ")
     st.dataframe(metrics, hide_index=True, key="metrics", height=_height(metrics, 20))
     if len(networks) > 1:
@@ -223,7 +232,7 @@ def _show_comparison(study: load.Study, rates: StudyRates | None) -> None:
             blocks.style.apply(_marked, axis=1), hide_index=True, key="blocks", height="content", column_config=widths
         )
         st.text("\N{NOT EQUAL TO} rows that differ, with the fields that do in the last column; + only some have it.")
-    if lines := curve_lines(frame[frame["number"].isin([int(name) for name in asked if name in rows])]):
+    if lines := curve_lines(frame[frame["number"].isin([int(name) for name in asked if name in ranked])]):
         st.subheader("Training curves")
         st.plotly_chart(draw_curves(lines), config=CONFIG, key="curves")
 
@@ -242,42 +251,33 @@ def _keep_compared() -> None:
     state.put("compare", ",".join(st.session_state["compare"]) or NONE)
 
 
-def _networks(
-    frame: pd.DataFrame, rows: Mapping[str, Mapping[Any, Any] | None]
-) -> tuple[dict[str, MobileFormerConfig], list[str]]:
+def _networks(trials: Mapping[str, RankedTrial | None]) -> tuple[dict[str, MobileFormerConfig], list[str]]:
     """The networks by the name of their column, and the trials whose config cannot be read.
 
     A published network is taken at the image size and classes of the first trial that can be read.
     """
     found: dict[str, MobileFormerConfig] = {}
     unread = []
-    for name, row in rows.items():
-        if row is None:
+    for name, one in trials.items():
+        if one is None:
             found[name] = PRESETS[name]
             continue
         try:
-            found[f"trial {name}"] = read_network(row["config"])
+            found[f"trial {name}"] = one.trial.config
         except ValueError:
             unread.append(f"trial {name}")
-    trials = [config for name, config in found.items() if name not in PRESETS]
-    if trials:
-        side, classes = trials[0].resolution, trials[0].classes
+    own = [config for name, config in found.items() if name not in PRESETS]
+    if own:
+        side, classes = own[0].resolution, own[0].classes
         presets = {name: config for name, config in found.items() if name in PRESETS}
         found |= {name: replace(config, resolution=side, classes=classes) for name, config in presets.items()}
     return found, unread
 
 
-def _costs(config: MobileFormerConfig) -> dict[Any, Any]:
-    """What is known of a network that is no trial: its exact costs."""
-    costs = count_costs(config)
-    known = ("madds", "macs", "num_params", "activation_bytes")
-    return {"origin": "published", **{name: getattr(costs, name) for name in known}}
-
-
 def _marked(row: "pd.Series[Any]") -> list[str]:
     """The ground of a row's cells: those that differ from the first network's, and the mark."""
     first = row.iloc[2]
-    differs = [bool(row["mark"]) and (name == "mark" or text != first) for name, text in row.items()]
+    differs = [bool(row.iloc[0]) and (name == "mark" or text != first) for name, text in row.items()]
     differs[1] = differs[-1] = False
     return ["background-color: rgba(230, 159, 0, 0.28)" if one else "" for one in differs]
 

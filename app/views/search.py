@@ -22,14 +22,13 @@ from mfsearch.analysis.figures.trajectories import (
     speed_points,
 )
 from mfsearch.analysis.front.outcomes import (
-    asked_trainings,
     clock,
     grouped_reasons,
     proposers,
     spent_on_training,
     time_in_words,
 )
-from mfsearch.analysis.front.summary import counted, study_front, study_objectives, why_no_front
+from mfsearch.analysis.front.summary import counted, study_front, why_no_front
 from mfsearch.analysis.front.trajectory import (
     CONTROL,
     TRAINED,
@@ -42,6 +41,8 @@ from mfsearch.analysis.front.trajectory import (
     without_top1_below_band,
 )
 from mfsearch.analysis.latency.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
+from mfsearch.study.files import list_studies
+from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ HOW = (
 )
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     _show_status(study)
     if study.frame.empty:
@@ -75,14 +76,15 @@ def show(study: load.Study) -> None:
 
 
 @st.fragment(run_every=load.POLL_S)
-def _show_status(study: load.Study) -> None:
+def _show_status(study: load.PageStudy) -> None:
     """Whether a search is at work, and how far it is: of the trials that the page shows, as the rest of it."""
-    frame, asked = study.frame, asked_trainings(study.manifest)
+    frame, request = study.frame, study.manifest.request
     trained = int(frame["outcome"].isin(TRAINED).sum())
     writing = load.is_being_written(study)
-    if not writing and study.manifest.get("storage"):
+    if not writing and study.manifest.storage:
         writing = None  # another machine may write into the database
     words = [WRITING[writing]]
+    asked = None if request is None else request.trials
     of = "" if asked is None else f" of {asked:,} asked for when the study began"
     words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
     if (taken := clock(frame, study.manifest)) is not None:
@@ -91,10 +93,10 @@ def _show_status(study: load.Study) -> None:
     st.text(" ".join(word for word in words if word))
 
 
-def _show_history(study: load.Study) -> None:
+def _show_history(study: load.PageStudy) -> None:
     st.subheader("Better than chance?")
     manifests = _other_manifests(study)
-    random = study.manifest.get("sampler") == CONTROL
+    random = study.manifest.sampler == CONTROL
     fits = [
         name
         for name, (_, other) in manifests.items()
@@ -124,7 +126,7 @@ def _show_history(study: load.Study) -> None:
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]
-    objectives = shared_objectives(frames, study_objectives(study.manifest))
+    objectives = shared_objectives(frames, study.manifest.objectives)
     box = shared_box(frames, objectives)
     if box is None or len(objectives) < 2:
         st.container(border=True).text(why_no_front(study.frame))
@@ -140,7 +142,7 @@ def _show_history(study: load.Study) -> None:
     st.plotly_chart(figure, config=CONFIG, key="history")
     for other in others:
         found = differences(study.manifest, other.manifest)
-        sampler = f"{other.name}: sampler {other.manifest.get('sampler')}, here {study.manifest.get('sampler')}"
+        sampler = f"{other.name}: sampler {other.manifest.sampler}, here {study.manifest.sampler}"
         st.text(
             f"{sampler}; " + ("; ".join(found) if found else "no other setting differs but the seed, if that") + "."
         )
@@ -148,7 +150,7 @@ def _show_history(study: load.Study) -> None:
     st.caption(f"{HOW} Objectives: {', '.join(objectives)}.{small if left_out else ''}")
 
 
-def _read_others(study: load.Study, paths: Sequence[Path]) -> list[load.Study]:
+def _read_others(study: load.PageStudy, paths: Sequence[Path]) -> list[load.PageStudy]:
     """The studies to compare with as they are now; what one that cannot be read lacks is said."""
     found = []
     for path in paths:
@@ -159,7 +161,7 @@ def _read_others(study: load.Study, paths: Sequence[Path]) -> list[load.Study]:
     return found
 
 
-def _show_outcomes(study: load.Study) -> None:
+def _show_outcomes(study: load.PageStudy) -> None:
     frame = study.frame
     st.subheader("What became of the trials")
     reasons = grouped_reasons(frame)
@@ -177,7 +179,7 @@ def _show_outcomes(study: load.Study) -> None:
         right.text("All were.")
 
 
-def _show_time(study: load.Study) -> None:
+def _show_time(study: load.PageStudy) -> None:
     st.subheader("Where the time went")
     spent = spent_on_training(study.frame, study.manifest)
     st.text(time_in_words(spent, clock(study.frame, study.manifest)))
@@ -190,17 +192,15 @@ def _show_time(study: load.Study) -> None:
         left.plotly_chart(draw_speed(points), config=CONFIG, key="speed")
 
 
-def _other_manifests(study: load.Study) -> Mapping[str, tuple[Path, Mapping[str, object]]]:
+def _other_manifests(study: load.PageStudy) -> Mapping[str, tuple[Path, Manifest]]:
     """The studies to compare with, by name: those of the results folder and those beside this one."""
-    from mfsearch.study.ledger import list_studies, read_manifest
-
-    found: dict[str, tuple[Path, Mapping[str, object]]] = {}
+    found: dict[str, tuple[Path, Manifest]] = {}
     for folder in dict.fromkeys([study.path.parent, study.results]):
         for name in list_studies(folder):
             if (folder / name).resolve() == study.path.resolve() or name in found:
                 continue
             with suppress(ValueError):  # no manifest of ours: not a study
-                found[name] = folder / name, read_manifest(folder / name)
+                found[name] = folder / name, Manifest.read(folder / name)
     return found
 
 

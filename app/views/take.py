@@ -2,27 +2,27 @@
 
 import math
 import shlex
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from mfsearch.analysis.frame import shown, shown_top1
-from mfsearch.analysis.front.command import given_options
+from mfsearch.analysis.frame import shown
 from mfsearch.analysis.front.summary import compared, counted, study_front, why_no_front
 from mfsearch.analysis.front.table import trials_csv
-from mfsearch.config import MobileFormerConfig
+from mfsearch.study.trial import Trial
 
 if TYPE_CHECKING:
-    from app import load, state
+    from app import load, parts, state
 else:
     import load
+    import parts
     import state
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     frame = study.frame
     trained = compared(frame, "madds")
@@ -37,9 +37,8 @@ def show(study: load.Study) -> None:
 
     which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on their page"
     st.text(f"{counted(len(numbers), 'network')}, {which}.")
-    rows = {int(row["number"]): row for row in trained[trained["number"].isin(numbers)].to_dict("records")}
     for number in numbers:
-        _show_network(study, rows[number])
+        _show_network(study, parts.trial_of(trained, number))
 
     st.subheader("Tables")
     notes = {number: note for number in numbers if (note := state.note(number))}
@@ -49,10 +48,10 @@ def show(study: load.Study) -> None:
         _csv("All trials", partial(trials_csv, frame), f"{study.name}.csv")
 
     st.subheader("Make it again")
-    revision = study.manifest.get("git_revision")
-    seeds = f"Seed {study.manifest.get('seed')}" + (f", revision {revision}" if revision else "")
+    revision = study.manifest.git_revision
+    seeds = f"Seed {study.manifest.seed}" + (f", revision {revision}" if revision else "")
     st.text(f"{seeds}. Measured latencies aside, with one worker the same command finds the same networks.")
-    st.code(str(study.manifest.get("command") or "not recorded"), language="bash", wrap_lines=True)
+    st.code(study.manifest.command or "not recorded", language="bash", wrap_lines=True)
 
     st.subheader("This page as a link")
     base = str(st.context.url or "http://127.0.0.1:8501/").partition("?")[0].rstrip("/") + "/"
@@ -64,17 +63,16 @@ def show(study: load.Study) -> None:
     st.text("It opens this very page, pins and notes included, wherever the explorer shows this study.")
 
 
-def _show_network(study: load.Study, row: Mapping[Hashable, Any]) -> None:
-    number = int(row["number"])
+def _show_network(study: load.PageStudy, trial: Trial) -> None:
+    number = trial.number
     with st.container(border=True):
-        costs = [shown(name, value) for name in ("madds", "latency_ms") if not math.isnan(value := row[name])]
-        top1 = shown_top1(row["top1"], row["top1_std"])
-        st.text(f"Trial {number}: {top1}, {', '.join(costs)}, {row['origin']}")
+        costs = [shown(name, value) for name in ("madds", "latency_ms") if not math.isnan(value := trial.metric(name))]
+        st.text(f"Trial {number}: {parts.trial_top1(trial)}, {', '.join(costs)}, {trial.origin}")
         if note := state.note(number):
             st.text(f"Note: {note}")
         try:
-            config = MobileFormerConfig.from_dict(row["config"])
-        except (TypeError, ValueError) as error:
+            config = trial.config
+        except ValueError as error:
             st.text(f"Its config cannot be read: {error}")
             return
         name = f"{study.name}-{number}"
@@ -97,7 +95,7 @@ def _file(label: str, data: Callable[[], str | bytes], name: str, key: str) -> N
     st.download_button(label, data, name, "application/octet-stream", key=key, on_click="ignore")
 
 
-def _bundled(study: load.Study, number: int, *, onnx: bool = False) -> bytes:
+def _bundled(study: load.PageStudy, number: int, *, onnx: bool = False) -> bytes:
     """All that `mfsearch export` writes as a zip archive, or its ONNX file alone."""
     from mfsearch.export.bundle import trial_onnx, trial_zip
 
@@ -108,14 +106,11 @@ def _csv(label: str, data: str | Callable[[], str], name: str) -> None:
     st.download_button(label, data, name, "text/csv", key=name, on_click="ignore")
 
 
-def _of_data(study: load.Study) -> tuple[str, str]:
+def _of_data(study: load.PageStudy) -> tuple[str, str]:
     """What `export` needs to fit the images of the search, where it has other classes, and `train` to find them."""
-    given = given_options(study.manifest)
-    name = given.get("data", "digits")
-    options = f"--data {shlex.quote(name)}"
-    if "data-dir" in given or name.startswith("cifar"):
-        options += f" --data-dir {shlex.quote(given.get('data-dir', 'DIR'))}"
-    facts, deployment = (study.manifest.get(key) for key in ("data", "deployment"))
-    classes = facts.get("classes") if isinstance(facts, Mapping) else None
-    deployed = deployment.get("classes") if isinstance(deployment, Mapping) else None
-    return (f" --classes {classes}" if classes is not None and classes != deployed else ""), options
+    manifest, asked = study.manifest, study.manifest.options()
+    options = f"--data {shlex.quote(asked['data'])}"
+    if "data-dir" in asked or asked["data"].startswith("cifar"):
+        options += f" --data-dir {shlex.quote(asked.get('data-dir', 'DIR'))}"
+    classes = manifest.data.classes
+    return (f" --classes {classes}" if classes != manifest.classes else ""), options

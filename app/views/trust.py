@@ -31,7 +31,7 @@ from mfsearch.analysis.ranking.trust import (
 from mfsearch.search.calibration_file import GROUPS
 
 
-def show(study: load.Study) -> None:
+def show(study: load.PageStudy) -> None:
     """The page."""
     places = load.places(study)
     kept, unread = read_calibrations(places)
@@ -79,7 +79,7 @@ def show(study: load.Study) -> None:
         _show_table(figures, group)
 
 
-def _ask_reading(figures: dict[str, Any], study: load.Study) -> Reading:
+def _ask_reading(figures: dict[str, Any], study: load.PageStudy) -> Reading:
     every = list(dict.fromkeys(each for group in GROUPS for each in readings(figures, group)))
     own = study_reading(figures, study.manifest)
     return parts.ask_one(
@@ -133,7 +133,7 @@ def _gain(gain: dict[str, Any]) -> str:
     return f"{gain['gain']:+.2f}" + ("" if gain["low"] is None else f" ({gain['low']:+.2f} to {gain['high']:+.2f})")
 
 
-def _show_noise(study: load.Study) -> None:
+def _show_noise(study: load.PageStudy) -> None:
     """What the study's own repeated trainings say, where there are any."""
     if noise := noise_sentence(study.frame):
         st.text(f"In this study: {noise}")
