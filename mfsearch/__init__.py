@@ -1,3 +1,91 @@
-"""Neural architecture search and design-space explorer for Mobile-Former (arXiv:2108.05895)."""
+"""Neural architecture search and design-space explorer for Mobile-Former.
+
+    import mfsearch as mf
+
+    study = mf.search("mobile_former", budget="150M", data="flowers/", trials=30)
+    network = study.network(study.front()[-1].number, weights=True)
+
+The names in `__all__` are the public interface; each is loaded when it is first used.
+"""
+
+import importlib
+import sys
 
 __version__ = "0.1.0"
+TYPE_CHECKING = False  # typing itself takes longer to import than all of this
+
+if TYPE_CHECKING:
+    from mfsearch.api import (
+        export_bundle,
+        load_bundle,
+        load_space,
+        measure_latency,
+        open_study,
+        plot_front,
+        search,
+    )
+    from mfsearch.config import MobileFormerConfig, load_config
+    from mfsearch.cost.madds import count_costs
+    from mfsearch.model import MobileFormer
+    from mfsearch.presets import preset
+    from mfsearch.study.study import Study
+    from mfsearch.study.trial import Trial
+
+_HOMES = {
+    "MobileFormer": "model",
+    "MobileFormerConfig": "config",
+    "Study": "study.study",
+    "Trial": "study.trial",
+    "count_costs": "cost.madds",
+    "export_bundle": "api",
+    "load_bundle": "api",
+    "load_config": "config",
+    "load_space": "api",
+    "measure_latency": "api",
+    "open_study": "api",
+    "plot_front": "api",
+    "preset": "presets",
+    "search": "api",
+}
+
+__all__ = [
+    "MobileFormer",
+    "MobileFormerConfig",
+    "Study",
+    "Trial",
+    "count_costs",
+    "export_bundle",
+    "load_bundle",
+    "load_config",
+    "load_space",
+    "measure_latency",
+    "open_study",
+    "plot_front",
+    "preset",
+    "search",
+]
+
+
+def __getattr__(name: str):  # type: ignore[no-untyped-def]
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mfsearch' has no attribute {name!r}; public names are {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"mfsearch.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(type(sys)):  # type: ignore[misc]
+    """Keeps `mfsearch.search` the function: importing the sub-package of that name would put a module in its place."""
+
+    @property
+    def search(self):  # type: ignore[no-untyped-def]
+        return __getattr__("search")
+
+    @search.setter
+    def search(self, module: object) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

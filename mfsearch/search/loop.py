@@ -24,7 +24,7 @@ from mfsearch.search.calibration_file import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter
 from mfsearch.search.front import contenders
 from mfsearch.search.processes import interruptible
-from mfsearch.search.progress import TRAINED, Limits, Progress, Running, Watcher
+from mfsearch.search.progress import TRAINED, Limits, OnEvent, Progress, Running, SearchEvent
 from mfsearch.search.promotion import (
     Promotion,
     Stop,
@@ -49,7 +49,7 @@ from mfsearch.study.files import (
     write_json,
 )
 from mfsearch.study.ledger import Ledger
-from mfsearch.study.manifest import Lesson, Manifest, Request, check_same_study, make_manifest
+from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
 from mfsearch.study.settings import Settings
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
@@ -75,22 +75,22 @@ def run_search(
     settings: Settings,
     limits: Limits,
     folder: Path,
-    watcher: Watcher,
+    on_event: OnEvent,
     storage: str | None = None,
     command: str | None = None,
 ) -> RunResult:
     """Begin or resume the study in `folder` until a limit, Ctrl-C or the end of the space.
 
-    command: the command line that asked for it, for the manifest. Raises ValueError for settings that cannot work
-    (before anything is written) or differ from the study's, StudyBusyError, DiskError, and WorkerError when no worker
-    can start.
+    command: the command line that asked for it, for the manifest. on_event: called in this thread. Raises ValueError
+    for settings that cannot work (before anything is written) or differ from the study's, StudyBusyError, DiskError,
+    and WorkerError when no worker can start.
     """
     check_reachable(settings.space, settings.budget)
     images = settings.recipe.load_images(
         settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
     )
     with locked(folder):
-        request = Request(
+        request = StudyRequest(
             data=settings.data,
             data_dir=None if settings.data_dir is None else str(settings.data_dir),
             trials=limits.trials,
@@ -104,11 +104,11 @@ def run_search(
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a study that is gone
         trust = _trust(settings, folder.parent, manifest.data.digest)
-        return _Run(settings, limits, ledger, manifest, watcher, trust).run()
+        return _Run(settings, limits, ledger, manifest, on_event, trust).run()
 
 
 def _manifest(
-    settings: Settings, images: ImageData, request: Request, folder: Path, storage: str | None, command: str | None
+    settings: Settings, images: ImageData, request: StudyRequest, folder: Path, storage: str | None, command: str | None
 ) -> Manifest:
     """The study's manifest: made if it is new, compared if it is not."""
     passport, baseline_ms = _latency_device(settings)
@@ -194,12 +194,12 @@ class _Run:
         limits: Limits,
         ledger: Ledger,
         manifest: Manifest,
-        watcher: Watcher,
+        on_event: OnEvent,
         trust: str,
     ) -> None:
         self.settings, self.limits, self.ledger = settings, limits, ledger
-        self.manifest, self.watcher = manifest, watcher
-        self.progress = Progress(settings.study, limits, settings.objectives, settings.rungs, trust)
+        self.manifest, self.on_event = manifest, on_event
+        self.progress = Progress(manifest, limits, trust)
         self.proposer = Proposer(
             settings.space,
             settings.budget,
@@ -227,7 +227,7 @@ class _Run:
 
     def run(self) -> RunResult:
         progress = self.progress
-        self.watcher.began(progress, self.manifest)
+        self.on_event(SearchEvent("began", progress))
         with interruptible() as self.interrupted:
             if not self._over() or self._next_promotion() is not None:
                 self._train()
@@ -236,7 +236,7 @@ class _Run:
                     self.progress,
                     self.settings.latency_limit_ms,
                     ledger=self.ledger,
-                    watcher=self.watcher,
+                    on_event=self.on_event,
                     open_meter=lambda: self._runner() or kept_meter(self._baseline_ms()),
                     interrupted=self.interrupted,
                     seed=self.settings.seed,
@@ -252,7 +252,7 @@ class _Run:
                     return
                 for event in pool.wait(timeout=0.5):
                     self._take(event)
-                self.watcher.tick(self.progress)
+                self.on_event(SearchEvent("tick", self.progress))
         finally:
             pool.close()
 
@@ -450,7 +450,7 @@ class _Run:
         self.lost_in_a_row = 0 if trial.outcome in TRAINED else self.lost_in_a_row + 1
         progress.trials.append(trial)
         progress.rank()
-        self.watcher.finished(progress, trial)
+        self.on_event(SearchEvent("trial", progress, trial))
 
     def _take_longer(self, promotion: Promotion, result: TrialResult) -> None:
         progress = self.progress
@@ -460,7 +460,7 @@ class _Run:
         trial = progress.trials[promotion.number].with_training(training)
         progress.trials[promotion.number] = trial
         progress.rank()
-        self.watcher.longer(progress, trial, training)
+        self.on_event(SearchEvent("training", progress, trial, training))
 
     def _drop_files(self) -> None:
         """Only contenders for the front keep weights, and only trainings that may go on keep their checkpoint."""

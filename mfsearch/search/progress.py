@@ -1,8 +1,9 @@
-"""How a run stands: what it may do, what its workers are at, and what a display is told."""
+"""How a run stands: its limits, the work of each worker, and the events that a display gets."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.rungs import Rungs
@@ -12,6 +13,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Training, Trial
 
+DEFAULT_TRIALS = 30  # of a search without a limit of its own
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 
 
@@ -32,7 +34,7 @@ class Limits:
 
 @dataclass
 class Running:
-    """What a worker is doing: a new proposal, or a longer training of trial `number`."""
+    """The work of one worker: a new proposal, or the longer training of a trial."""
 
     config: MobileFormerConfig
     madds: int
@@ -46,12 +48,10 @@ class Running:
 
 @dataclass
 class Progress:
-    """What a display shows, kept up to date by the run."""
+    """The state of a run, kept up to date by it."""
 
-    study: str
+    manifest: Manifest
     limits: Limits
-    objectives: tuple[str, ...]
-    rungs: Rungs
     trust: str  # what a calibration says of the ranking
     started: float = field(default_factory=time.monotonic)
     trials: list[Trial] = field(default_factory=list)
@@ -60,6 +60,14 @@ class Progress:
     running: dict[int, Running] = field(default_factory=dict)  # by worker
     screened: int = 0
     before: int = 0  # trials that were there when this run began
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return self.manifest.objectives
+
+    @property
+    def rungs(self) -> Rungs:
+        return self.manifest.rungs
 
     def rank(self) -> None:
         """Bring front and standing up to date with the trials."""
@@ -108,18 +116,21 @@ class Progress:
         return epochs * short / self.limits.workers
 
 
-class Watcher(Protocol):
-    """A display. `finished` comes once a trial, `longer` once a longer training, `tick` about twice a second;
-    `measured_again` at the end for each member of the front, `not_measured_again` where that failed."""
+@dataclass(frozen=True)
+class SearchEvent:
+    """One thing that happened in a search, or the passing of time.
 
-    def began(self, progress: Progress, manifest: Manifest) -> None: ...
+    kind: `began`; `trial` when one is finished; `training` when a longer one is; `latency` when a member of the front
+    was measured again, with `left` to go; `problem` where that failed, with a sentence in `text`; `tick`, twice a
+    second. trial and training: what the event is about.
+    """
 
-    def finished(self, progress: Progress, trial: Trial) -> None: ...
+    kind: Literal["began", "trial", "training", "latency", "problem", "tick"]
+    progress: Progress
+    trial: Trial | None = None
+    training: Training | None = None
+    left: int = 0
+    text: str = ""
 
-    def longer(self, progress: Progress, trial: Trial, training: Training) -> None: ...
 
-    def measured_again(self, trial: Trial, left: int) -> None: ...
-
-    def not_measured_again(self, whose: str, reason: str) -> None: ...
-
-    def tick(self, progress: Progress) -> None: ...
+OnEvent = Callable[[SearchEvent], None]  # a display, or whatever else wants to know

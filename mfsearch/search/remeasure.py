@@ -11,7 +11,7 @@ from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.search.evaluate import measure_in_full, trial_latency
 from mfsearch.search.front import front_in_search
-from mfsearch.search.progress import Progress, Watcher
+from mfsearch.search.progress import OnEvent, Progress, SearchEvent
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.trial import FinalLatency, Trial
 
@@ -21,7 +21,7 @@ def measure_front(
     limit_ms: float,
     *,
     ledger: Ledger,
-    watcher: Watcher,
+    on_event: OnEvent,
     open_meter: Callable[[], LatencyMeter | Runner],
     interrupted: Callable[[], bool],
     seed: int,
@@ -54,17 +54,19 @@ def measure_front(
                 meter = meter or open_meter()
                 latency = trial_latency(measure_in_full(trial.config, meter, seed))
             except RunnerError as error:
-                watcher.not_measured_again("the front's latencies are", str(error))
+                text = f"the front's latencies are not measured again: {error}; the same command tries again"
+                on_event(SearchEvent("problem", progress, text=text))
                 return
             except (ExportError, ValueError, OSError) as error:
-                watcher.not_measured_again(f"trial {trial.number}'s latency is", str(error))
+                text = f"trial {trial.number}'s latency is not measured again: {error}; the same command tries again"
+                on_event(SearchEvent("problem", progress, trial, text=text))
                 continue
             lowest = latency.ms if latency.low_ms is None else latency.low_ms
             finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             final = FinalLatency(latency, window, finished, over_limit=lowest > limit_ms)
             ledger.add_latency(trial.number, final)
             progress.trials[place] = dataclasses.replace(trial, final=final)
-            watcher.measured_again(progress.trials[place], len(left) - k)
+            on_event(SearchEvent("latency", progress, progress.trials[place], left=len(left) - k))
         progress.rank()
 
 

@@ -106,6 +106,12 @@ def check_name(name: str) -> str:
     return name
 
 
+def study_name(data: str, budget: str) -> str:
+    """The name of a study that was given none: "flowers-150M" for data "photos/flowers" and budget "150M"."""
+    name = f"{Path(data).name or 'data'}-{budget}".replace("..", "-")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+
+
 def find_study(name: str, results: Path = RESULTS) -> Path:
     """The folder of a study by its name under `results` or by its path; ValueError lists what is there."""
     for folder in (results / name, Path(name)):

@@ -48,7 +48,7 @@ class SpaceFacts:
 
 
 @dataclass(frozen=True)
-class Request:
+class StudyRequest:
     """What was asked for and is no part of the study's identity. None in studies from before it was kept.
 
     data: as it was named, such as a folder's path. space: name or file. trials: how many networks were to be trained.
@@ -115,7 +115,7 @@ class Manifest:
     std: tuple[float, float, float] | None = None
     class_names: tuple[str, ...] | None = None
     lesson: Lesson | None = None
-    request: Request | None = None
+    request: StudyRequest | None = None
     storage: str | None = None
     created: str | None = None
     command: str | None = None
@@ -163,7 +163,7 @@ class Manifest:
             std=None if told is None else _three(told["std"]),
             class_names=None if names is None else tuple(names),
             lesson=None if lesson is None else Lesson.from_dict(lesson),
-            request=None if request is None else Request(**request),
+            request=None if request is None else StudyRequest(**request),
             storage=values.get("storage"),
             created=values.get("created"),
             command=values.get("command"),
@@ -203,7 +203,7 @@ class Manifest:
 
         Budget, latency limit and name are the caller's to give.
         """
-        request = self.request or Request(data=self.data.name)
+        request = self.request or StudyRequest(data=self.data.name)
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
@@ -231,7 +231,7 @@ class Manifest:
 def make_manifest(
     settings: Settings,
     images: ImageData,
-    request: Request,
+    request: StudyRequest,
     *,
     passport: Mapping[str, Any] | None,
     baseline_ms: float | None,

@@ -116,8 +116,10 @@ def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Tri
 
 def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.float64]:
     """The objectives [N, K], less is better: top1 changes its sign; NaN where a trial lacks one."""
-    values = [[-trial.metric(name) if name == "top1" else trial.metric(name) for name in objectives] for trial in trials]
-    return np.array(values, dtype=np.float64).reshape(len(trials), len(objectives))
+    signs = np.array([-1.0 if name == "top1" else 1.0 for name in objectives])
+    values = [[trial.metric(name) for name in objectives] for trial in trials]
+    table: NDArray[np.float64] = signs * np.array(values, dtype=np.float64).reshape(len(trials), len(signs))
+    return table
 
 
 def _is_arch_id(text: str) -> bool:

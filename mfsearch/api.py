@@ -1,0 +1,179 @@
+"""The Python side of the command line: a search, a study, a figure, a latency and a bundle, each one call.
+
+`import mfsearch as mf` gives these names and loads what is behind them when they are first used.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.presets import preset
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.space import SearchSpace, find_space
+from mfsearch.study.files import RESULTS, check_name, find_study, study_name
+from mfsearch.study.settings import Settings
+from mfsearch.study.study import Study
+from mfsearch.units import parse_budget, parse_ms, parse_seconds
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from mfsearch.cost.meter import Latency
+    from mfsearch.model import MobileFormer
+    from mfsearch.search.progress import SearchEvent
+
+
+def load_space(name: str | Path) -> SearchSpace:
+    """The search space of a YAML file, or one that comes with mfsearch by its name, such as "mobile_former".
+
+    ValueError names the line of a YAML file that is wrong, or the spaces that are known.
+    """
+    return find_space(str(name))
+
+
+def search(
+    space: SearchSpace | str = "mobile_former",
+    *,
+    budget: str,
+    data: str | Path = "digits",
+    data_dir: str | Path | None = None,
+    latency: str | None = None,
+    trials: int | None = None,
+    time: str | None = None,
+    workers: int = 1,
+    study: str | None = None,
+    results: str | Path = RESULTS,
+    sampler: str = Settings.sampler,
+    seed: int = Settings.seed,
+    device: str = Settings.device,
+    recipe: Recipe | None = None,
+    rungs: Rungs | None = None,
+    start_from: str | None = None,
+    storage: str | None = None,
+    on_event: "Callable[[SearchEvent], None] | None" = None,
+) -> Study:
+    """Search a space inside a budget of multiply-adds; the same call again resumes the study where it stopped.
+
+    budget: multiply-adds at deployment, "150M" or "120M..150M". latency: limit at batch 1 on one thread here, "8ms".
+    data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with train/CLASS/*.jpg. trials: networks
+    that get a short training, 30 where neither `trials` nor `time` ("30m") is given. workers: processes, one thread
+    each. study: its name under `results`, by default made from data and budget. recipe, rungs: the short training and
+    the longer ones. start_from: a study whose best networks are tried first. storage: URL of a database. on_event:
+    called with a SearchEvent for whatever happens; by default a progress bar where there is a terminal.
+
+    Returns the study, whose front is empty where nothing could be trained. Raises ValueError for settings that cannot
+    work or differ from the study's, StudyBusyError where another process writes it, DiskError and WorkerError. Ctrl-C
+    ends the search with every finished trial kept.
+    """
+    from mfsearch.search.loop import run_search
+    from mfsearch.search.progress import DEFAULT_TRIALS, Limits
+
+    results, name = Path(results), check_name(study or study_name(str(data), budget))
+    if trials is None and time is None:
+        trials = DEFAULT_TRIALS
+    settings = Settings(
+        study=name,
+        budget=parse_budget(budget),
+        latency_limit_ms=None if latency is None else parse_ms(latency),
+        space=find_space(space) if isinstance(space, str) else space,
+        data=str(data),
+        recipe=recipe or default_recipe(str(data)),
+        sampler=sampler,
+        seed=seed,
+        device=device,
+        rungs=rungs or Rungs(),
+        data_dir=None if data_dir is None else Path(data_dir),
+        start_from=None if start_from is None else find_study(start_from, results),
+    )
+    limits = Limits(trials, None if time is None else parse_seconds(time), workers)
+    if on_event is not None:
+        return run_search(settings, limits, results / name, on_event, storage).study
+    from mfsearch.search.bar import progress_bar
+
+    with progress_bar() as bar:
+        return run_search(settings, limits, results / name, bar, storage).study
+
+
+def open_study(name: str | Path) -> Study:
+    """The study in a folder, or of that name under results/; it may be one that a search is writing.
+
+    ValueError where there is none or it cannot be read.
+    """
+    return Study.open(find_study(str(name)))
+
+
+def plot_front(study: Study, cost: str = "madds") -> "go.Figure":
+    """The study's trials as a plotly figure: top1 (%) against a cost, with the front marked.
+
+    cost: "madds" (M), "latency_ms" or "num_params" (M). ValueError for any other, and where no trial has it.
+    """
+    from mfsearch.analysis.figures.tradeoff import COSTS, draw_tradeoff, tradeoff_points
+    from mfsearch.analysis.frame import with_confidence
+    from mfsearch.analysis.front.cut import measured_objectives
+    from mfsearch.analysis.front.summary import comparable
+
+    frame = study.frame()
+    if cost not in COSTS or not comparable(frame, cost).any():
+        raise ValueError(f"cost must be one of {', '.join(COSTS)} that the study's trials have, got {cost!r}")
+    objectives = measured_objectives(frame, study.objectives)
+    frame = with_confidence(frame, objectives)
+    return draw_tradeoff(tradeoff_points(frame, cost, objectives, study.manifest.limits))
+
+
+def measure_latency(
+    network: "MobileFormer | MobileFormerConfig | str", *, threads: int = 1, batch: int = 1
+) -> "Latency":
+    """Milliseconds of a network here by ONNX Runtime on the CPU, with the 95 % interval and the device's passport.
+
+    network: a module, a config or a preset's name, timed at its config's resolution in turns with MobileNetV3-Large.
+    Takes ten to thirty seconds. ExportError where its ONNX file does not equal torch.
+    """
+    from mfsearch.cost.meter import LatencyMeter
+    from mfsearch.cost.onnx_export import export_onnx
+    from mfsearch.model import MobileFormer
+
+    if isinstance(network, str):
+        network = preset(network)
+    model = network if isinstance(network, MobileFormer) else MobileFormer(network)
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
+        path = Path(folder) / "model.onnx"
+        export_onnx(model, model.config.resolution, path, batch=batch)
+        return LatencyMeter.open(threads=threads).measure(path)
+
+
+def export_bundle(
+    source: Study | MobileFormerConfig | str, *, trial: int | None = None, to: str | Path, classes: int | None = None
+) -> Path:
+    """Write a network as a bundle: code, weights, ONNX, training and model card; returns its folder.
+
+    source: a study with the number of one of its trials, a config, or a preset's name. to: a new or empty folder.
+    classes: of the classifier; where they differ from the trained ones it is re-initialised. ValueError where there is
+    no such trial or the folder is not empty.
+    """
+    from dataclasses import replace
+
+    from mfsearch.export.bundle import write_bundle
+    from mfsearch.export.origin import of_config, of_trial
+
+    if isinstance(source, Study):
+        if trial is None:
+            raise ValueError("a study's bundle needs the number of a trial, as in export_bundle(study, trial=7, ...)")
+        origin = of_trial(source.folder, trial, classes=classes)
+    else:
+        name, config = (source, preset(source)) if isinstance(source, str) else (source.arch_id, source)
+        origin = of_config(name, replace(config, classes=config.classes if classes is None else classes))
+    write_bundle(origin, Path(to))
+    return Path(to)
+
+
+def load_bundle(folder: str | Path) -> "MobileFormer":
+    """The network of a bundle with its weights, in eval mode: images [N, 3, H, W] in, logits [N, classes] out.
+
+    ValueError where the folder is no bundle or a file of it was altered in form; `mfsearch verify` checks all of it.
+    """
+    from mfsearch.export.bundle import load_network
+
+    return load_network(Path(folder)).eval()
