@@ -274,6 +274,11 @@ class Trial:
             raise ValueError(f"trial {self.number} keeps no config")
         return MobileFormerConfig.from_dict(self.config_data)
 
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Every training by rising rung, the short one first."""
+        return self.longer if self.short is None else (self.short, *self.longer)
+
     @cached_property
     def longest(self) -> tuple[Training, ...]:
         """The trainings with a top1 at the longest length there is one of, one a seed; empty where none was trained."""
