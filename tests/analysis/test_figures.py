@@ -8,8 +8,10 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front.cut import pareto_front
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, failed, longer_study, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
@@ -17,7 +19,7 @@ EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["e
 
 @EMPTY
 @pytest.mark.parametrize("cost", COSTS)
-def test_nothing_trained_gives_no_points_and_still_draws(rows: list[dict[str, object]], cost: str) -> None:
+def test_nothing_trained_gives_no_points_and_still_draws(rows: list[Trial], cost: str) -> None:
     points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"], {"madds": 1e8})
     assert len(points.dominated.numbers) == 0
     assert not points.front
@@ -345,7 +347,7 @@ def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:
 
 
 def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
-    rows: list[dict[str, object]] = [
+    rows: list[Trial] = [
         {"name": "a", "resolution": 224, "latency_ms": 4.0, "latency_low_ms": 3.5, "latency_high_ms": 4.5},
         {"name": "b", "resolution": 224, "latency_ms": 5.0, "latency_low_ms": None, "latency_high_ms": None},
         {"name": "a", "resolution": 160, "latency_ms": 2.0, "latency_low_ms": 1.9, "latency_high_ms": 2.5},

@@ -10,17 +10,17 @@ from mfsearch.analysis.frame import (
     shown,
     shown_limit,
     shown_top1,
-    study_frame,
     telling_knobs,
     training_lengths,
 )
 from mfsearch.analysis.front.confidence import confidence, shown_training
-from mfsearch.search.rungs import merged
-from tests.analysis.rows import failed, longer_study, row, stage, study
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import failed, longer, longer_study, row, stage, study
 
 
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0)], study()], ids=["empty", "failed", "one", "study"])
-def test_columns_and_dtypes_are_the_same_for_every_study(rows: list[dict[str, object]]) -> None:
+def test_columns_and_dtypes_are_the_same_for_every_study(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     assert {name: str(frame[name].dtype) for name in COLUMNS} == COLUMNS
     assert len(frame) == len(rows)
@@ -43,7 +43,7 @@ ODD = row(0, epochs=20.0, stages=[stage(1, 0, 0.5) | {"epochs": 23.0}])  # 1.15,
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0)], study(), longer_study(), [ODD]])
-def test_lengths_are_those_of_each_row(rows: list[dict[str, object]]) -> None:
+def test_lengths_are_those_of_each_row(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     assert training_lengths(frame) == [shown_training(each).partition(",")[0] for each in rows]
     assert confidence(confidence_rows(frame, ["madds"]), ["top1", "madds"]) == confidence(rows, ["top1", "madds"])
@@ -79,7 +79,7 @@ def test_telling_knobs_puts_the_one_that_splits_top1_first() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0)], [row(0), row(1)]])
-def test_telling_knobs_needs_no_minimum_of_trials(rows: list[dict[str, object]]) -> None:
+def test_telling_knobs_needs_no_minimum_of_trials(rows: list[Trial]) -> None:
     assert set(telling_knobs(study_frame(rows), 3)) <= {"tokens.count"}
 
 
@@ -104,7 +104,7 @@ def test_telling_knobs_compares_short_trainings_whoever_was_trained_longer() -> 
         return row(number, top1, params={"good": knob, "luck": luck}, epochs=1.0)
 
     rows = [trial(k, 0.3 + 0.1 * (k % 2) + 0.001 * k, "ab"[k % 2], k // 4) for k in range(8)]
-    rows[4:] = [merged(each, [stage(2, 0, 0.9)]) for each in rows[4:]]  # those of luck 1 were trained longer
+    rows[4:] = [longer(each, [stage(2, 0, 0.9)]) for each in rows[4:]]  # those of luck 1 were trained longer
     assert telling_knobs(study_frame(rows), 1) == ["good"]
 
 

@@ -19,7 +19,6 @@ from mfsearch.analysis.figures.effects import (
     twin_dots,
 )
 from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.knobs.importance import KnobShare, code_knobs
 from mfsearch.analysis.knobs.twin_pairs import Effect, TwinRow, read_twins, twin_folders, twins_note
 from mfsearch.analysis.knobs.variance import Share
@@ -34,6 +33,8 @@ from mfsearch.analysis.ranking.trust import (
     verdict,
 )
 from mfsearch.search.calibration_file import GROUPS
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, row
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -123,7 +124,7 @@ def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [row(0)], [row(0, None), row(1, float("nan"))]], ids=["empty", "one", "NaN"])
-def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[dict[str, object]]) -> None:
+def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     coded = code_knobs(frame, {})
     points = parallel_lines(frame, coded, coded.names, ["top1", "madds"], "top1", OBJECTIVES)

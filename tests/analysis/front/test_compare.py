@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.compare import (
     differences,
     distances,
@@ -27,6 +26,7 @@ from mfsearch.cost.madds import count_madds
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
 from mfsearch.search.twin_networks import row_stages
 from mfsearch.space import find_space
+from mfsearch.study.frame import study_frame
 from tests.analysis.rows import row
 from tests.random_configs import random_config
 

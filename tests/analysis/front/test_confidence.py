@@ -4,7 +4,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front import confidence as confidence_module
 from mfsearch.analysis.front.confidence import (
     Noise,
@@ -21,8 +21,9 @@ from mfsearch.analysis.front.confidence import (
     training_noise,
 )
 from mfsearch.pareto import pareto_mask
-from mfsearch.search.rungs import merged
-from tests.analysis.rows import failed, longer_study, row, stage, study
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import failed, longer, longer_study, row, stage, study
 
 OBJECTIVES = ["top1", "madds"]
 KNOWN = {0: Noise(0.01, math.inf)}  # one training varies by one point, exactly
@@ -42,8 +43,8 @@ def test_two_networks_of_one_cost_share_the_probability() -> None:
 
 
 def test_more_seeds_make_surer() -> None:
-    dear = merged(row(1, 0.3, 200, epochs=1.0), [stage(2, seed, 0.51) for seed in range(4)])
-    cheap = merged(row(0, 0.3, 100, epochs=1.0), [stage(2, seed, 0.50) for seed in range(4)])
+    dear = longer(row(1, 0.3, 200, epochs=1.0), [stage(2, seed, 0.51) for seed in range(4)])
+    cheap = longer(row(0, 0.3, 100, epochs=1.0), [stage(2, seed, 0.50) for seed in range(4)])
     found = front_probability([cheap, dear], OBJECTIVES, {2: Noise(0.02, math.inf)})
     assert found[1] == pytest.approx(NormalDist().cdf(1 / math.sqrt(2)), abs=0.03)  # 0.02 / sqrt(4) = 0.01
 
@@ -150,7 +151,7 @@ def test_pooled_noise_finds_the_noise_that_was_put_in() -> None:
 def test_each_rung_has_the_noise_that_the_finalists_curves_show_there() -> None:
     on_the_way = [{1.0: 0.40, 3.0: 0.60}, {1.0: 0.48, 3.0: 0.64}]
     stages = [stage(1, 0, 0.60), *(stage(2, seed, 0.70 + 0.02 * seed, on_the_way[seed]) for seed in range(2))]
-    rows = [merged(row(0, 0.40, epochs=1.0), stages), row(1, 0.3, epochs=1.0)]
+    rows = [longer(row(0, 0.40, epochs=1.0), stages), row(1, 0.3, epochs=1.0)]
     noise = training_noise(rows)
     assert [noise[rung].std for rung in (0, 1, 2)] == pytest.approx(
         [step / math.sqrt(2) for step in (0.08, 0.04, 0.02)]
@@ -163,14 +164,14 @@ def test_a_rung_without_a_figure_has_that_of_the_noisiest() -> None:
 
 
 def test_a_study_of_one_seed_each_has_no_probability_and_says_why() -> None:
-    rows = [merged(row(0, 0.4, epochs=1.0), [stage(1, 0, 0.6)]), row(1, 0.3, epochs=1.0)]
+    rows = [longer(row(0, 0.4, epochs=1.0), [stage(1, 0, 0.6)]), row(1, 0.3, epochs=1.0)]
     assert confidence(rows, OBJECTIVES) == {}
     assert "one seed each" in str(shown_noise(rows))
     assert confidence(rows, OBJECTIVES, fallback={0: Noise(0.01, 5)})[0].front_probability > 0.99
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), study()], ids=["empty", "failed", "short"])
-def test_a_study_of_short_trainings_says_nothing(rows: list[dict[str, object]]) -> None:
+def test_a_study_of_short_trainings_says_nothing(rows: list[Trial]) -> None:
     assert training_noise(rows) == {}
     assert confidence(rows, OBJECTIVES) == {}
     assert shown_noise(rows) is None
@@ -209,12 +210,12 @@ def test_lengths_and_probabilities_as_people_read_them() -> None:
 
 def test_a_longer_training_that_failed_does_not_count() -> None:
     lost = stage(2, 1, 0.7) | {"top1": None, "epochs": None, "curve": None, "reason": "loss became NaN"}
-    found = longest(merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost]))
+    found = longest(longer(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost]))
     assert (found.rung, found.seeds, found.epochs) == (2, 1, 9.0)
-    assert training_noise([merged(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])]) == {}
+    assert training_noise([longer(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])]) == {}
 
 
-def drawn_in_full(rows: list[dict[str, object]], objectives: list[str], noise: dict[int, Noise]) -> list[float]:
+def drawn_in_full(rows: list[Trial], objectives: list[str], noise: dict[int, Noise]) -> list[float]:
     """The probabilities by their definition: every draw of every trial, and the front of each draw."""
     generator, draws = np.random.default_rng(0), 150
     scales = {
@@ -244,7 +245,7 @@ def drawn_in_full(rows: list[dict[str, object]], objectives: list[str], noise: d
 @pytest.mark.parametrize("count", [1, 2, 130])
 def test_the_probabilities_are_those_of_drawing_everything(objectives: list[str], degrees: float, count: int) -> None:
     generator = np.random.default_rng(count)
-    rows: list[dict[str, object]] = []
+    rows: list[Trial] = []
     for number in range(count):
         madds = int(generator.integers(1, 30)) * 1_000_000  # with equals
         ms = round(float(generator.uniform(1, 2)) + madds / 1e7, 1)
@@ -253,7 +254,7 @@ def test_the_probabilities_are_those_of_drawing_everything(objectives: list[str]
         made = row(number, round(float(generator.normal(0.5 + madds / 1e9, 0.02)), 2), madds, epochs=1.0)
         made |= timed if generator.random() < 0.9 else lost
         rungs = [stage(rung, seed, 0.6 + 0.01 * rung) for rung in (1, 2) for seed in range(rung) if number % 5 == rung]
-        rows.append(merged(made, rungs))
+        rows.append(longer(made, rungs))
     noise = {0: Noise(0.02, degrees), 2: Noise(0.01, degrees)}
     found = front_probability(rows, objectives, noise, draws=150)
     assert list(found.values()) == drawn_in_full(rows, objectives, noise)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.cut import (
     OBJECTIVES,
     hypervolume,
@@ -15,6 +14,8 @@ from mfsearch.analysis.front.cut import (
     within,
 )
 from mfsearch.pareto import pareto_mask
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, row, study
 
 NAN = np.nan
@@ -107,7 +108,7 @@ def test_front_has_trained_trials_with_all_objectives_by_madds() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], failed(3)])
-def test_front_of_nothing_trained_is_empty_with_its_columns(rows: list[dict[str, object]]) -> None:
+def test_front_of_nothing_trained_is_empty_with_its_columns(rows: list[Trial]) -> None:
     front = pareto_front(study_frame(rows), ["top1", "madds"])
     assert front.empty
     assert "top1" in front.columns

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from mfsearch.analysis.figures.trajectories import draw_proposers, draw_reasons, draw_speed, draw_spent, speed_points
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.outcomes import (
     Clock,
     Spent,
@@ -16,8 +15,9 @@ from mfsearch.analysis.front.outcomes import (
     spent_on_training,
     time_in_words,
 )
-from mfsearch.search.rungs import merged
-from tests.analysis.rows import MARKUP, failed, row, stage, study
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MARKUP, failed, longer, row, stage, study
 
 
 def lost(number: int, reason: str | None, outcome: str = "rejected") -> dict[str, object]:
@@ -49,7 +49,7 @@ def test_a_reason_that_holds_the_sign_itself_and_one_over_several_lines() -> Non
 
 
 @pytest.mark.parametrize("rows", [[], [row(0)]], ids=["empty", "trained"])
-def test_without_a_loss_there_is_no_reason(rows: list[dict[str, object]]) -> None:
+def test_without_a_loss_there_is_no_reason(rows: list[Trial]) -> None:
     assert grouped_reasons(study_frame(rows)) == []
 
 
@@ -101,7 +101,7 @@ def test_origins_have_a_proposer(origin: object, name: str) -> None:
 def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
     """40 s short; 90 s in all at 3x and at 9x, from the checkpoint; then 9x with another seed, all of its 90 s."""
     long = row(0)
-    long = merged(long, [stage(1, 0, 0.6), stage(2, 0, 0.7) | {"train_seconds": 300.0}, stage(2, 1, 0.7)])
+    long = longer(long, [stage(1, 0, 0.6), stage(2, 0, 0.7) | {"train_seconds": 300.0}, stage(2, 1, 0.7)])
     rows = [long, row(1), row(2, 0.2, outcome="stopped", train_seconds=15.0), lost(3, "x")]
     found = spent_on_training(study_frame(rows), {"rungs": {"factors": [1.0, 3.0, 9.0]}})
     assert found == [
@@ -114,7 +114,7 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
 
 
 def test_seconds_that_were_not_recorded_are_said() -> None:
-    rows = [row(0, train_seconds=None), merged(row(1), [stage(1, 0, 0.6) | {"top1": None, "train_seconds": None}])]
+    rows = [row(0, train_seconds=None), longer(row(1), [stage(1, 0, 0.6) | {"top1": None, "train_seconds": None}])]
     found = spent_on_training(study_frame(rows), {})
     assert found == [Spent("short", 2, 40.0, 1), Spent("rung 1", 1, 0.0, 1)]
     assert "Of 2 the time was not recorded." in time_in_words(found, None)
@@ -123,7 +123,7 @@ def test_seconds_that_were_not_recorded_are_said() -> None:
 
 def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     rows = [row(k, finished=f"2026-11-22T10:0{k}:00+00:00") for k in (1, 2, 9)]
-    rows[0] = merged(rows[0], [stage(1, 0, 0.6) | {"finished": "2026-11-22T10:12:00"}])  # without a zone: UTC
+    rows[0] = longer(rows[0], [stage(1, 0, 0.6) | {"finished": "2026-11-22T10:12:00"}])  # without a zone: UTC
     frame = study_frame(rows)
     last = datetime(2026, 11, 22, 10, 12, tzinfo=UTC)
     assert clock(frame, {"created": "2026-11-22T10:00:00+00:00"}) == Clock(720.0, 420.0, last)
@@ -134,7 +134,7 @@ def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0, finished="yesterday")]], ids=["empty", "old", "odd"])
-def test_without_stamps_there_is_no_clock(rows: list[dict[str, object]]) -> None:
+def test_without_stamps_there_is_no_clock(rows: list[Trial]) -> None:
     assert clock(study_frame(rows), {"created": "2026-11-22T10:00:00+00:00"}) is None
 
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.report import write_report
 from mfsearch.analysis.front.summary import (
     study_front,
@@ -13,6 +12,8 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -26,7 +27,7 @@ FLAGS = [
 ]
 
 
-def report(tmp_path: Path, rows: list[dict[str, object]], manifest: dict[str, object]) -> str:
+def report(tmp_path: Path, rows: list[Trial], manifest: dict[str, object]) -> str:
     path = tmp_path / "report.html"
     write_report(study_frame(rows), manifest, path)
     return path.read_text(encoding="utf-8")
@@ -45,10 +46,8 @@ def report(tmp_path: Path, rows: list[dict[str, object]], manifest: dict[str, ob
     ],
     ids=["empty", "failed", "one", "no top1"],
 )
-def test_a_study_without_points_gets_a_sentence_and_no_figure(
-    tmp_path: Path, rows: list[dict[str, object]], sentence: str
-) -> None:
-    manifests: list[dict[str, object]] = [{}, {"study": "flowers", "objectives": ["top1", "madds"]}]
+def test_a_study_without_points_gets_a_sentence_and_no_figure(tmp_path: Path, rows: list[Trial], sentence: str) -> None:
+    manifests: list[Trial] = [{}, {"study": "flowers", "objectives": ["top1", "madds"]}]
     for manifest in manifests:
         html = report(tmp_path, rows, manifest)
         assert sentence in html

@@ -9,6 +9,7 @@ from rich.console import Console
 from mfsearch.commands.display import front_table, print_front
 from mfsearch.commands.study import summary_of
 from mfsearch.search.front import front_numbers
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import longer_study, study
 
 MANIFEST: dict[str, Any] = {
@@ -19,7 +20,7 @@ MANIFEST: dict[str, Any] = {
 CONFIG = {"tokens": {"count": 6, "dim": 192}, "dyrelu": {"source": "mean_token"}}
 
 
-def with_configs(rows: list[dict[str, object]]) -> list[dict[str, Any]]:
+def with_configs(rows: list[Trial]) -> list[dict[str, Any]]:
     return [{**row, "config": CONFIG} for row in rows]
 
 

@@ -1,8 +1,8 @@
 import csv
 import io
 
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.table import trials_csv
+from mfsearch.study.frame import study_frame
 from tests.analysis.rows import row, study
 
 

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from mfsearch.analysis.figures.trajectories import draw_history, history_line, median_line
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.analysis.front.trajectory import (
     Box,
@@ -20,8 +19,9 @@ from mfsearch.analysis.front.trajectory import (
     study_history,
     without_top1_below_band,
 )
-from mfsearch.search.rungs import merged
-from tests.analysis.rows import failed, row, stage, study
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import failed, longer, row, stage, study
 
 TWO = ["top1", "madds"]
 
@@ -88,7 +88,7 @@ def test_the_box_reaches_from_the_best_to_a_tenth_of_the_range_beyond_the_worst_
 
 
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
-def test_without_a_trained_network_there_is_no_box(rows: list[dict[str, object]]) -> None:
+def test_without_a_trained_network_there_is_no_box(rows: list[Trial]) -> None:
     assert shared_box([study_frame(rows)], TWO) is None
     assert shared_box([], TWO) is None
 
@@ -106,7 +106,7 @@ def test_a_study_counts_trainings_seconds_and_the_top1_of_the_short_training() -
     rows = [row(k, 0.4 + 0.1 * k, 100_000_000 + k) for k in range(4)]
     rows[1] |= {"outcome": "rejected", "top1": None, "train_seconds": None}
     rows[2] |= {"outcome": "stopped", "train_seconds": 20.0}  # 0.6 half way: no result
-    rows[3] = merged(rows[3], [stage(1, 0, 0.99)])
+    rows[3] = longer(rows[3], [stage(1, 0, 0.99)])
     frame = study_frame(rows)
     found = study_history("s", frame, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200_000_000.0])))
     assert found.trainings.tolist() == [1, 1, 2, 3]

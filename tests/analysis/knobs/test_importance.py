@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.knobs.importance import (
     MEASURES,
     above_chance,
@@ -25,6 +24,8 @@ from mfsearch.analysis.knobs.importance import (
 )
 from mfsearch.analysis.knobs.variance import group_codes, judge_shares, shares_between
 from mfsearch.space import find_space
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, longer_study, row, study
 
 OBJECTIVES = ["top1", "madds"]
@@ -164,7 +165,7 @@ def test_a_knob_without_a_say_is_left_out_of_its_trials() -> None:
     assert coded.of("blocks.s2.repeat")[0] == [0, 1]
     assert coded.of("blocks.s2.repeat")[1].tolist() == [1, 0, -1]
     assert "madds_target" not in coded.names
-    unlike: list[dict[str, object]] = [
+    unlike: list[Trial] = [
         {"space": None},
         {"deployment": {}},
         {"deployment": {"resolution": 160, "classes": 9}},
@@ -187,7 +188,7 @@ def test_values_stand_in_order() -> None:
     [[], [row(0)], failed(3), [row(0, None), row(1, float("nan")), row(2, 0.5)], study()],
     ids=["empty", "one", "failed", "NaN", "small"],
 )
-def test_any_study_has_shares_and_sentences(rows: list[dict[str, object]]) -> None:
+def test_any_study_has_shares_and_sentences(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     coded = code_knobs(frame, {})
     for measure in MEASURES:

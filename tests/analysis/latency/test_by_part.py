@@ -9,12 +9,13 @@ import pandas as pd
 import pytest
 
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, LOOKS, PREDICTED, draw_parts, part_bars
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.compare import row_names
 from mfsearch.analysis.latency.by_part import PARTS, fit_study, part_costs, predicted_parts, rates_line
 from mfsearch.cost.latency_model import RATES, Prediction, count_work, unmeasured
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, row
 from tests.random_configs import random_config
 
@@ -80,7 +81,7 @@ def test_rates_come_from_eight_measured_networks_or_more() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], failed(9), [row(0)], [row(k, latency_ms=float("nan")) for k in range(9)]])
-def test_studies_that_measured_nothing_predict_nothing(rows: list[dict[str, object]]) -> None:
+def test_studies_that_measured_nothing_predict_nothing(rows: list[Trial]) -> None:
     assert fit_study(study_frame(rows)) is None
 
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from mfsearch.analysis.figures.latency_bars import draw_against_madds, draw_predictions, draw_twice
-from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.latency.milliseconds import (
     Timed,
     correlation_in_words,
@@ -17,7 +16,8 @@ from mfsearch.analysis.latency.milliseconds import (
     turned_down,
     twice_in_words,
 )
-from mfsearch.search.rungs import measured_again
+from mfsearch.study.frame import study_frame
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, failed, row, study
 
 
@@ -46,7 +46,7 @@ def trials(*rows: dict[str, object]) -> list[Timed]:
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0)]], ids=["empty", "failed", "not measured"])
-def test_without_latency_there_is_a_sentence(rows: list[dict[str, object]]) -> None:
+def test_without_latency_there_is_a_sentence(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     found = timed_trials(frame)
     assert found == []
