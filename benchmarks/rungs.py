@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mfsearch.analysis.front.cut import hypervolume
-from mfsearch.pareto import pareto_mask
+from mfsearch.pareto import hypervolume, pareto_mask
 from mfsearch.search.rungs import (
     READINGS,
     Promotion,

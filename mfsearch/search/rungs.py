@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from mfsearch.pareto import nondominated_ranks
 
 MIN_RANKED = 6  # networks with a short training, before the first goes on
 MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training gains is trusted
@@ -114,17 +115,6 @@ def ranking(rows: Sequence[Row], objectives: Sequence[str], rung: int) -> list[R
 
 def _minimised(row: Row, score: float, objectives: Sequence[str]) -> list[float]:
     return [-score if name == "top1" else as_searched(row, name) for name in objectives]
-
-
-def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
-    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest and so on; NaN is the worst."""
-    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
-    rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
-    ranks = np.zeros(len(rows), dtype=np.int64)
-    for i in range(1, len(rows)):
-        beating = np.logical_and.reduce([column[:i] <= column[i] for column in rows.T])
-        ranks[i] = 1 + ranks[:i][beating].max(initial=-1)
-    return [int(rank) for rank in ranks[np.ravel(place)]]
 
 
 def _by_gain(rank: list[tuple[Row, float]], worst: float) -> list[Row]:
