@@ -13,7 +13,7 @@ import streamlit as st
 from mfsearch import explore
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.front import compare
-from mfsearch.analysis.front.compare import Cheaper
+from mfsearch.analysis.front.compare import CheaperTrial
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import counted, study_objectives
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
@@ -91,7 +91,7 @@ def places(study: Study) -> list[Path]:
     return list({place.resolve(): place for place in near}.values())
 
 
-def nearest_cheaper(study: Study, number: int) -> Cheaper | None:
+def nearest_cheaper(study: Study, number: int) -> CheaperTrial | None:
     """The nearest trial that costs less: see `mfsearch.analysis.front.compare`."""
     return _cheaper(study.path, study.seen, number)
 
@@ -126,7 +126,7 @@ def offer_new_trials(study: Study) -> None:
         st.rerun()
 
 
-class _Watched(NamedTuple):
+class _SharedReader(NamedTuple):
     """A study that some visitor looks at: its reader, which one thread at a time may use."""
 
     reader: "StudyReader"
@@ -134,10 +134,10 @@ class _Watched(NamedTuple):
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _watch(path: Path) -> _Watched:
+def _watch(path: Path) -> _SharedReader:
     from mfsearch.study.ledger import StudyReader
 
-    return _Watched(StudyReader(path), Lock())
+    return _SharedReader(StudyReader(path), Lock())
 
 
 def _look(path: Path) -> "Seen":
@@ -190,5 +190,5 @@ def _kept(path: Path, seen: "Seen") -> dict[tuple[object, ...], Any]:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)  # reading 500 configs takes a quarter of a second
-def _cheaper(path: Path, seen: "Seen", number: int) -> Cheaper | None:
+def _cheaper(path: Path, seen: "Seen", number: int) -> CheaperTrial | None:
     return compare.nearest_cheaper(_read(path, seen)[0], number)

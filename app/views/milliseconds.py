@@ -32,7 +32,7 @@ from mfsearch.analysis.latency.kept_latency import (
     setting_in_words,
 )
 from mfsearch.analysis.latency.milliseconds import (
-    Timed,
+    TrialLatency,
     correlation_in_words,
     disturbed_in_words,
     prediction_accuracy,
@@ -124,7 +124,7 @@ def _show_sizes(study: load.Study, rows: Sequence[KeptRow]) -> None:
         st.caption(f"{disturbed} of {counted(len(shown), 'measurement')} disturbed by other work.")
 
 
-def _show_trials(study: load.Study, trials: Sequence[Timed], chosen: int | None) -> None:
+def _show_trials(study: load.Study, trials: Sequence[TrialLatency], chosen: int | None) -> None:
     """What the study's own measurements say: against predictions, against multiply-adds, at the end of the run."""
     limits = study_limits(study.manifest)
     left, right = st.columns(2)

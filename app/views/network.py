@@ -13,7 +13,7 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.frame import METRICS, label, shown
-from mfsearch.analysis.front.compare import CHEAPER, Cheaper, nearest_published, read_network
+from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published, read_network
 from mfsearch.analysis.front.side_by_side import block_table, knob_table, metric_table, shown_prediction
 from mfsearch.analysis.front.summary import study_front, why_no_front
 from mfsearch.analysis.latency.by_part import StudyRates, part_costs, predicted_parts, rates_line
@@ -162,7 +162,7 @@ def _show_neighbours(study: load.Study, number: int, config: MobileFormerConfig)
         st.dataframe(knobs, hide_index=True, key="changes", height=_height(knobs))
 
 
-def _cheaper_in_words(found: Cheaper, other: Mapping[Any, Any]) -> str:
+def _cheaper_in_words(found: CheaperTrial, other: Mapping[Any, Any]) -> str:
     change = f"{found.cost_change:+.0%}".replace("%", " %").replace("-", "\N{MINUS SIGN}")
     cost = "latency" if found.cost == "latency_ms" else "multiply-adds"
     told = f"Trial {found.number} ({other['origin']}): {shown(found.cost, other[found.cost])}, {change} {cost}"

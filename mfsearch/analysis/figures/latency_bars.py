@@ -21,7 +21,7 @@ from mfsearch.analysis.figures.style import (
 )
 from mfsearch.analysis.frame import label
 from mfsearch.analysis.latency.kept_latency import PARTS, REST, KeptRow, parts_of, scaled_in_words
-from mfsearch.analysis.latency.milliseconds import Measured, Timed, hover_text
+from mfsearch.analysis.latency.milliseconds import Timing, TrialLatency, hover_text
 from mfsearch.cost.latency_model import WITHIN
 
 # Colour and pattern of each part, so that neither is needed alone; in the order of PARTS.
@@ -58,7 +58,7 @@ def resolution_lines(rows: Sequence[Mapping[str, object]]) -> list[ResolutionLin
     return lines
 
 
-class PartBar(NamedTuple):
+class LatencyBar(NamedTuple):
     """A network's milliseconds by part, with the name of its bar and what hovering tells, plain text."""
 
     name: str
@@ -85,7 +85,7 @@ def draw_resolutions(lines: Sequence[ResolutionLine], title: str) -> go.Figure:
     return finish(figure, 490).update_layout(title=head, margin={"t": 46})
 
 
-def part_bar(row: KeptRow, name: str) -> PartBar:
+def part_bar(row: KeptRow, name: str) -> LatencyBar:
     """The bar of a kept breakdown; a star after the name where its measurement was disturbed."""
     low, high = row.latency_low_ms, row.latency_high_ms
     interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
@@ -95,10 +95,10 @@ def part_bar(row: KeptRow, name: str) -> PartBar:
         f"latency_ms {row.latency_ms:.2f}{interval}{', disturbed' if row.disturbed else ''}",
         f"measured {row.measured[:10]}",
     ]
-    return PartBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
+    return LatencyBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
 
 
-def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
+def draw_parts(bars: Sequence[LatencyBar]) -> go.Figure:
     """Milliseconds by part, a bar a network, in the order given from above."""
     figure = go.Figure()
     for part, (colour, pattern) in PART_LOOKS.items():
@@ -120,7 +120,7 @@ def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
     return finish(figure, 170 + 44 * len(bars)).update_layout(margin={"l": 16}, legend={"traceorder": "normal"})
 
 
-def draw_predictions(trials: Sequence[Timed], limit_ms: float | None) -> go.Figure:
+def draw_predictions(trials: Sequence[TrialLatency], limit_ms: float | None) -> go.Figure:
     """Measured against predicted latency of the trials that were predicted, with the line of equals and the band of
     10 %; a diamond was rejected."""
     told = [one for one in trials if one.predicted is not None]
@@ -152,7 +152,7 @@ def draw_predictions(trials: Sequence[Timed], limit_ms: float | None) -> go.Figu
     return finish(figure, 430)
 
 
-def draw_against_madds(trials: Sequence[Timed], chosen: int | None) -> go.Figure:
+def draw_against_madds(trials: Sequence[TrialLatency], chosen: int | None) -> go.Figure:
     """Measured latency against multiply-adds of every trial that was measured, whatever became of it."""
     figure = go.Figure()
     for name, some, colour, symbol in (
@@ -172,7 +172,7 @@ def draw_against_madds(trials: Sequence[Timed], chosen: int | None) -> go.Figure
     return finish(figure, 430)
 
 
-def draw_twice(trials: Sequence[Timed]) -> go.Figure:
+def draw_twice(trials: Sequence[TrialLatency]) -> go.Figure:
     """Latency in the search and at the end of the run, of the trials that were measured twice, with their intervals."""
     both = sorted((one for one in trials if one.final is not None), key=lambda one: (one.final or one.search).ms)
     names = [f"trial {one.number}" for one in both]
@@ -192,7 +192,12 @@ def draw_twice(trials: Sequence[Timed]) -> go.Figure:
 
 
 def _measurements(
-    trials: Sequence[Timed], x: Sequence[float], found: Sequence[Measured], name: str, colour: str, symbol: str
+    trials: Sequence[TrialLatency],
+    x: Sequence[float],
+    found: Sequence[Timing],
+    name: str,
+    colour: str,
+    symbol: str,
 ) -> go.Scatter:
     """Points with their intervals; the open symbol was disturbed."""
     marks = [_disturbed_symbol(symbol) if one.disturbed else symbol for one in found]
@@ -209,7 +214,7 @@ def _disturbed_symbol(symbol: str) -> str:
     return symbol if symbol.endswith("-open") else f"{symbol}-open"
 
 
-def _interval(found: Sequence[Measured], colour: str) -> dict[str, object]:
+def _interval(found: Sequence[Timing], colour: str) -> dict[str, object]:
     return {
         "type": "data",
         "symmetric": False,

@@ -21,7 +21,7 @@ Z_95 = NormalDist().inv_cdf(0.975)
 Row = Mapping[Any, Any]  # of a study, or of its frame: keys are texts
 
 
-class Longest(NamedTuple):
+class LongestTraining(NamedTuple):
     """The longest training of a trained trial. epochs: None where the study did not say."""
 
     rung: int
@@ -45,14 +45,14 @@ class Confidence(NamedTuple):
     tied_with: list[int]
 
 
-def longest(row: Row) -> Longest:
+def longest(row: Row) -> LongestTraining:
     """The longest training of a trial that has a top1 there; its short one where it had no other."""
     done = [stage for stage in row.get("stages") or () if stage["top1"] is not None]
     rung = max((stage["rung"] for stage in done), default=0)
     if rung == 0:
-        return Longest(0, 1, row.get("epochs"), row.get("curve") or [])
+        return LongestTraining(0, 1, row.get("epochs"), row.get("curve") or [])
     there = [stage for stage in done if stage["rung"] == rung]
-    return Longest(rung, len(there), there[0].get("epochs"), there[0].get("curve") or [])
+    return LongestTraining(rung, len(there), there[0].get("epochs"), there[0].get("curve") or [])
 
 
 def shown_training(row: Row) -> str:

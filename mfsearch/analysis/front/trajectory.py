@@ -49,7 +49,7 @@ class Box(NamedTuple):
     reference: Array
 
 
-class History(NamedTuple):
+class Trajectory(NamedTuple):
     """A study after each of its trials, [N]. trainings: short ones so far, those given up half way included;
     core_seconds: of these trainings; share: of the box that the front dominates, 0 to 1; top1: the best so far, a
     fraction, NaN before there is one."""
@@ -96,14 +96,14 @@ def shared_box(frames: Sequence[pd.DataFrame], objectives: Sequence[str]) -> Box
     return Box(ideal, worst + MARGIN * spread)
 
 
-def study_history(name: str, frame: pd.DataFrame, objectives: Sequence[str], box: Box) -> History:
+def study_history(name: str, frame: pd.DataFrame, objectives: Sequence[str], box: Box) -> Trajectory:
     """The study in the order in which its trials finished; its hypervolume as a share of the box."""
     values = _values(frame, objectives)
     trained = frame["outcome"].isin(TRAINED).to_numpy(dtype=np.bool_)
     seconds = np.where(trained, frame["train_seconds"].to_numpy(dtype=np.float64), 0.0)
     top1 = np.where(frame["outcome"] == "trained", short_top1(frame).to_numpy(dtype=np.float64), np.nan)
     room = float(np.prod(box.reference - box.ideal))
-    return History(
+    return Trajectory(
         name=name,
         trainings=np.cumsum(trained),
         core_seconds=np.cumsum(np.nan_to_num(seconds)),
@@ -179,7 +179,7 @@ def _shown(what: str, value: object) -> str:
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def comparison(own: History, others: Sequence[History]) -> str:
+def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     """How much better a study is than others after equally many trainings; their median where there are several."""
     there = [other for other in others if len(other.trainings) and other.trainings[-1]]
     if not there or not len(own.trainings) or not own.trainings[-1]:
@@ -212,7 +212,7 @@ def comparison(own: History, others: Sequence[History]) -> str:
     return " ".join(sentences)
 
 
-def share_after(history: History, trainings: int) -> float:
+def share_after(history: Trajectory, trainings: int) -> float:
     """The share of the box that a study covers once it has had so many trainings."""
     return _after(history, history.share, trainings)
 
@@ -222,6 +222,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _after(history: History, values: Array, trainings: int) -> float:
+def _after(history: Trajectory, values: Array, trainings: int) -> float:
     """The value after the training of that number, whatever was rejected after it."""
     return float(values[int(np.searchsorted(history.trainings, trainings))])

@@ -27,7 +27,7 @@ NAMED = 5  # knobs that a sentence names
 ENOUGH = 16  # trained networks, to look at these alone
 
 
-class Coded(NamedTuple):
+class Coding(NamedTuple):
     """The knobs of N trials. codes: of each knob [N] the place of its value in `values`, -1 where it has no say."""
 
     names: list[str]
@@ -60,7 +60,7 @@ def study_space(manifest: Mapping[str, Any]) -> SearchSpace | None:
     return deployed if deployed and deployed.digest == known.get("digest") else None
 
 
-def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
+def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coding:
     """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
 
     Knobs and values are those of the study's space where the manifest holds it, in its order; what else the params
@@ -77,7 +77,7 @@ def code_knobs(frame: pd.DataFrame, manifest: Mapping[str, Any]) -> Coded:
         for row in zip(*columns, strict=True)
     ]
     active = [active_knobs(each, space) for each in params]
-    coded = Coded(names, [], [])
+    coded = Coding(names, [], [])
     for name, column in zip(names, columns, strict=True):
         told = choices.get(name) if isinstance(choices, Mapping) else None
         there = {value_key(value): value for value in column if value is not None}
@@ -135,7 +135,7 @@ def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping
 
 def knob_shares(
     frame: pd.DataFrame,
-    coded: Coded,
+    coded: Coding,
     measure: str,
     objectives: Sequence[str],
     *,

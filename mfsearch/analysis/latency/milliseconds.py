@@ -15,7 +15,7 @@ from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
 TIMED = ("number", "outcome", "origin", "madds", "predicted_low_ms", "predicted_high_ms")
 
 
-class Measured(NamedTuple):
+class Timing(NamedTuple):
     """One measurement in ms; NaN bounds where no interval is known, disturbed None where the device does not tell."""
 
     ms: float
@@ -24,7 +24,7 @@ class Measured(NamedTuple):
     disturbed: bool | None
 
 
-class Timed(NamedTuple):
+class TrialLatency(NamedTuple):
     """A trial whose latency was measured: as the search saw it, and again at the end where it was. predicted: before
     the search measured it, None where nothing was."""
 
@@ -32,8 +32,8 @@ class Timed(NamedTuple):
     outcome: str
     origin: str
     madds: float
-    search: Measured
-    final: Measured | None
+    search: Timing
+    final: Timing | None
     predicted: Prediction | None
 
 
@@ -46,7 +46,7 @@ class Correlation(NamedTuple):
     n: int
 
 
-def timed_trials(frame: pd.DataFrame) -> list[Timed]:
+def timed_trials(frame: pd.DataFrame) -> list[TrialLatency]:
     """The trials with a measured latency, by number, whatever became of them."""
     found = []
     columns = [name for name in frame if name in TIMED or "latency" in str(name)]
@@ -54,7 +54,7 @@ def timed_trials(frame: pd.DataFrame) -> list[Timed]:
         again, predicted = _filled(row.get("latency_final")), _number(row.get("predicted_latency_ms"))
         ends = (_number(row.get("predicted_low_ms")), _number(row.get("predicted_high_ms")))
         found.append(
-            Timed(
+            TrialLatency(
                 number=int(row["number"]),
                 outcome=str(row["outcome"]),
                 origin=str(row["origin"]),
@@ -76,7 +76,7 @@ def turned_down(frame: pd.DataFrame) -> int | None:
     return int(sum(known)) if known else None
 
 
-def prediction_accuracy(trials: Sequence[Timed]) -> Accuracy | None:
+def prediction_accuracy(trials: Sequence[TrialLatency]) -> Accuracy | None:
     """How far the search's predictions lay from its own measurements; None without any."""
     pairs = [(one.predicted, one.search.ms) for one in trials if one.predicted is not None]
     if not pairs:
@@ -115,7 +115,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     return Correlation(rho, math.tanh(math.atanh(rho) - half), math.tanh(math.atanh(rho) + half), n)
 
 
-def correlation_in_words(trials: Sequence[Timed], limits: Mapping[str, float]) -> str:
+def correlation_in_words(trials: Sequence[TrialLatency], limits: Mapping[str, float]) -> str:
     """What multiply-adds say of latency here. limits: of the study, as a budget cuts what can be seen."""
     found = rank_correlation([one.madds for one in trials], [(one.final or one.search).ms for one in trials])
     if math.isnan(found.value):
@@ -132,7 +132,7 @@ def correlation_in_words(trials: Sequence[Timed], limits: Mapping[str, float]) -
     return words
 
 
-def disturbed_in_words(trials: Sequence[Timed]) -> str:
+def disturbed_in_words(trials: Sequence[TrialLatency]) -> str:
     """How many of the figures that are shown were measured on a disturbed machine."""
     shown = [one.final or one.search for one in trials]
     known = [one for one in shown if one.disturbed is not None]
@@ -145,7 +145,7 @@ def disturbed_in_words(trials: Sequence[Timed]) -> str:
     return f"{count:,} of {of} disturbed by other work: these may be off by some percent."
 
 
-def twice_in_words(trials: Sequence[Timed]) -> str | None:
+def twice_in_words(trials: Sequence[TrialLatency]) -> str | None:
     """How the latencies at the end of the run compare with the search's; None where none was measured again."""
     ratios = [one.final.ms / one.search.ms - 1 for one in trials if one.final is not None and one.search.ms > 0]
     if not ratios:
@@ -157,7 +157,7 @@ def twice_in_words(trials: Sequence[Timed]) -> str | None:
     )
 
 
-def hover_text(one: Timed) -> str:
+def hover_text(one: TrialLatency) -> str:
     """A measured trial as plain text, a line each."""
     ms = METRICS["latency_ms"].digits
     lines = [f"trial {one.number} · {one.origin}", f"{one.madds / 1e6:.1f} M multiply-adds, {one.outcome}"]
@@ -171,9 +171,9 @@ def hover_text(one: Timed) -> str:
     return "\n".join(lines)
 
 
-def _measured(values: Mapping[Any, object]) -> Measured:
+def _measured(values: Mapping[Any, object]) -> Timing:
     disturbed = values.get("latency_disturbed")
-    return Measured(
+    return Timing(
         _number(values.get("latency_ms")),
         _number(values.get("latency_low_ms")),
         _number(values.get("latency_high_ms")),

@@ -6,7 +6,7 @@ from mfsearch.analysis.figures.trajectories import draw_history, history_line, m
 from mfsearch.analysis.frame import study_frame
 from mfsearch.analysis.front.trajectory import (
     Box,
-    History,
+    Trajectory,
     comparison,
     differences,
     is_control,
@@ -22,12 +22,12 @@ from tests.analysis.rows import failed, row, stage, study
 TWO = ["top1", "madds"]
 
 
-def made(name: str, *shares: float) -> History:
+def made(name: str, *shares: float) -> Trajectory:
     """A study of trainings of ten core-seconds each, with the share of the box after each; top1 rises by a point."""
     count = len(shares)
     numbers = np.arange(1, count + 1)
     seconds, top1 = (np.array([scale * k for k in range(count)], dtype=np.float64) for scale in (10, 0.01))
-    return History(name, numbers, seconds + 10, np.array(shares), top1 + 0.3)
+    return Trajectory(name, numbers, seconds + 10, np.array(shares), top1 + 0.3)
 
 
 # --- box and history ---
@@ -166,13 +166,13 @@ def test_what_covers_nothing_is_compared_without_a_ratio() -> None:
     words = comparison(made("mine", 0.4), [made("chance", 0.0)])
     assert "mine covers 40.0 % of the box and chance 0.0 %." in words
     assert "times" not in words
-    nothing = History("none", np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
+    nothing = Trajectory("none", np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
     for own, other in ((made("mine", 0.4), nothing), (nothing, made("chance", 0.1))):
         assert "nothing to compare yet" in comparison(own, [other])
 
 
 def test_trials_that_were_rejected_after_a_training_do_not_put_it_off() -> None:
-    history = History("s", np.array([1, 1, 1, 2]), np.zeros(4), np.array([0.1, 0.1, 0.1, 0.5]), np.zeros(4))
+    history = Trajectory("s", np.array([1, 1, 1, 2]), np.zeros(4), np.array([0.1, 0.1, 0.1, 0.5]), np.zeros(4))
     assert share_after(history, 1) == 0.1
     assert share_after(history, 2) == 0.5
 
