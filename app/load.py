@@ -13,7 +13,7 @@ import streamlit as st
 from mfsearch import explore
 from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front import compare
-from mfsearch.analysis.front.compare import Cheaper
+from mfsearch.analysis.front.compare import CheaperTrial
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
@@ -90,7 +90,7 @@ def places(study: PageStudy) -> list[Path]:
     return list({place.resolve(): place for place in near}.values())
 
 
-def nearest_cheaper(study: PageStudy, number: int) -> Cheaper | None:
+def nearest_cheaper(study: PageStudy, number: int) -> CheaperTrial | None:
     """The nearest trial that costs less: see `mfsearch.analysis.front.compare`."""
     return _cheaper(study.path, study.at, number)
 
@@ -123,7 +123,7 @@ def offer_new_trials(study: PageStudy) -> None:
         st.rerun()
 
 
-class _Watch(NamedTuple):
+class _SharedReader(NamedTuple):
     """A study that some visitor looks at: its reader, which one thread at a time may use."""
 
     reader: StudyReader
@@ -131,8 +131,8 @@ class _Watch(NamedTuple):
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner=False)
-def _watch(path: Path) -> _Watch:
-    return _Watch(StudyReader(path), Lock())
+def _watch(path: Path) -> _SharedReader:
+    return _SharedReader(StudyReader(path), Lock())
 
 
 def _look(path: Path) -> Position:
@@ -185,5 +185,5 @@ def _kept(path: Path, at: Position) -> dict[tuple[object, ...], Any]:
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)  # reading 500 configs takes a quarter of a second
-def _cheaper(path: Path, at: Position, number: int) -> Cheaper | None:
+def _cheaper(path: Path, at: Position, number: int) -> CheaperTrial | None:
     return compare.nearest_cheaper(_read(path, at)[0], number)

@@ -49,6 +49,7 @@ from unittest import mock
 
 import numpy as np
 import onnxruntime
+from scipy.stats import spearmanr
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import (
@@ -236,7 +237,7 @@ def loose() -> Rates:
 def judged(predicted: list[Prediction], truth: Array) -> dict[str, float]:
     found = accuracy(predicted, truth)
     guesses = np.array([one.latency_ms for one in predicted])
-    return {**found._asdict(), "spearman": spearman(guesses, truth)}
+    return {**found._asdict(), "spearman": float(spearmanr(guesses, truth).statistic)}
 
 
 def averaged(known: Set, count: int, prior: Rates, held_out: Set) -> dict[str, float]:
@@ -246,10 +247,6 @@ def averaged(known: Set, count: int, prior: Rates, held_out: Set) -> dict[str, f
         few = rng.permutation(len(known.ms))[:count]
         found.append(judged(fit_rates(known.work[few], known.ms[few], prior).predict(held_out.work), held_out.ms))
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
-
-
-def spearman(a: Array, b: Array) -> float:
-    return float(np.corrcoef(a.argsort().argsort(), b.argsort().argsort())[0, 1])
 
 
 def line(known: Array, ms: Array, asked: Array) -> list[Prediction]:

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from mfsearch.analysis.front.cut import hypervolume
-from mfsearch.pareto import pareto_mask
 from mfsearch.search.rungs import (
     READINGS,
     Promotion,
@@ -30,6 +27,8 @@ from mfsearch.search.rungs import (
     standing,
     stop_rule,
 )
+
+from mfsearch.pareto import hypervolume, pareto_mask
 
 OBJECTIVES = ["top1", "madds"]
 

@@ -32,18 +32,19 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import optuna
 import pandas as pd
+from mfsearch.search.settings import SAMPLERS
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from mfsearch.analysis.front.cut import hypervolume
+from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
+from mfsearch.pareto import hypervolume, pareto_mask
 from mfsearch.search.proposal import TARGET, Proposer
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.ground import Ground
-from mfsearch.search.settings import SAMPLERS
 from mfsearch.space import SearchSpace, Value, find_space
 from mfsearch.units import Budget, parse_budget
 
@@ -123,7 +124,7 @@ class Fitted:
         self.quality = {
             "networks": len(y),
             "cv_r2": float(1 - (residual**2).sum() / ((y - y.mean()) ** 2).sum()),
-            "cv_kendall_tau": _kendall(predicted, y),
+            "cv_kendall_tau": kendall_tau(predicted, y),
             "spread_points": float(y.std()) * 100,
             "cv_residual_points": float(residual.std()) * 100,
             "noise_points": self.noise * 100,
@@ -150,11 +151,6 @@ def _fit(x: Array, y: Array) -> _Models:
 def _predict(models: _Models, x: Array) -> Array:
     ridge, trees = models
     return np.asarray(ridge.predict(x) + trees.predict(x), dtype=np.float64)
-
-
-def _kendall(a: Array, b: Array) -> float:
-    i, j = np.triu_indices(len(a), 1)
-    return float(np.mean(np.sign(a[i] - a[j]) * np.sign(b[i] - b[j])))
 
 
 class Trained(NamedTuple):
@@ -190,12 +186,8 @@ class Judge:
         values = surface.top1(params, madds).tolist()
         self.reference = 2.0 * budget.high - budget.low, float(np.median(values))
         for _ in range(CLIMB // 50):
-            order = sorted(range(len(values)), key=lambda k: -values[k])
-            best, cheapest = [], math.inf
-            for k in order:  # the front: falling top1, falling MAdds
-                if madds[k] < cheapest:
-                    best.append(k)
-                    cheapest = madds[k]
+            table, first = np.unique(np.array([np.negative(values), madds]).T, axis=0, return_index=True)
+            best = first[pareto_mask(table)].tolist()  # by falling top1, falling MAdds
             grown = [ground.screen("", ground.mutate(params[rng.choice(best[:20])], rng)) for _ in range(50)]
             children = [c for c in grown if c is not None]
             if children:

@@ -1,14 +1,22 @@
-"""Which points no other one beats."""
+"""Dominance: the front, ranks behind it, and the volume that a front dominates. All objectives are minimised."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-def pareto_mask(values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True for the rows of `values` [N, K], minimised, that no other row dominates.
+BLOCK = 256  # rows that are compared at a time: fast in numpy, and the table of pairs stays small
 
-    A row dominates another if it is nowhere worse and somewhere better: of exact duplicates all are kept. A row that
-    holds a NaN is never on the front and dominates nothing.
+
+def pareto_mask(values: Array) -> Mask:
+    """True for the rows of `values` [N, K] that no other row dominates.
+
+    A row dominates another if it is nowhere worse and somewhere better, so exact duplicates are all kept. A row with a
+    NaN is never on the front and dominates nothing.
     """
     if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(f"values must be an array [N, K] with one objective or more, got shape {values.shape}")
@@ -29,12 +37,116 @@ def pareto_mask(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return on_front
 
 
-def _undominated(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """As pareto_mask, for distinct rows in lexicographic order."""
+def _undominated(rows: Array) -> Mask:
+    """pareto_mask of distinct rows in lexicographic order."""
     kept = np.zeros(len(rows), dtype=np.bool_)
-    for start in range(0, len(rows), 256):  # by blocks: fast in numpy, and the table of pairs stays small
-        block = rows[start : start + 256]
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
         rivals = np.concatenate([rows[:start][kept[:start]], block])
-        nowhere_worse = np.logical_and.reduce([rivals[:, k, None] <= block[:, k] for k in range(rows.shape[1])])
-        kept[start : start + 256] = nowhere_worse.sum(axis=0) == 1  # than itself
+        kept[start : start + BLOCK] = _nowhere_worse(rivals, block).sum(axis=0) == 1  # than itself
     return kept
+
+
+def _nowhere_worse(rows: Array, others: Array) -> Mask:
+    """Which of `rows` [M, K] are nowhere worse than which of `others` [N, K]: [M, N]."""
+    table: Mask = np.logical_and.reduce([rows[:, k, None] <= others[:, k] for k in range(rows.shape[1])])
+    return table
+
+
+def fronts(values: Array) -> Iterator[NDArray[np.intp]]:
+    """Row numbers of the front of `values` [N, K], then of the front of the rest and so on; rows with a NaN never come.
+
+    Peels only as far as it is asked, which beats `nondominated_ranks` for the first few.
+    """
+    left = np.arange(len(values))
+    while (on_front := pareto_mask(values[left])).any():
+        yield left[on_front]
+        left = left[~on_front]
+
+
+def nondominated_ranks(values: Array) -> list[int]:
+    """0 for the front of `values` [N, K], 1 for the front of the rest and so on; a NaN counts as infinitely bad."""
+    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
+    rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
+    ranks = np.zeros(len(rows), dtype=np.int64)
+    for i in range(1, len(rows)):
+        beating = np.logical_and.reduce([column[:i] <= column[i] for column in rows.T])
+        ranks[i] = 1 + ranks[:i][beating].max(initial=-1)
+    return [int(rank) for rank in ranks[np.ravel(place)]]
+
+
+def hypervolume(values: Array, reference: Array) -> float:
+    """The area (K = 2) or volume (K = 3) that the rows of `values` [N, K] dominate up to `reference` [K]; exact.
+
+    Rows that are not better than the reference in every objective, or have a NaN, add nothing.
+    """
+    if values.ndim != 2 or values.shape[1] not in (2, 3) or reference.shape != (values.shape[1],):
+        raise ValueError(f"values must be [N, 2] or [N, 3] and reference [K], got {values.shape}, {reference.shape}")
+    inside = values[(values < reference).all(axis=1)]
+    front = np.unique(inside[pareto_mask(inside)], axis=0)
+    stairs: list[tuple[float, float]] = []
+    if values.shape[1] == 2:
+        return sum(_add_step(stairs, x, y, reference) for x, y in front.tolist())
+    # Slices: between two neighbouring depths the cross-section is the area of all points that lie above.
+    by_depth = front[front[:, 2].argsort(kind="stable")]
+    bottoms = np.append(by_depth[:, 2], reference[2])[1:]
+    volume = area = 0.0
+    for (x, y, depth), bottom in zip(by_depth.tolist(), bottoms.tolist(), strict=True):
+        area += _add_step(stairs, x, y, reference)
+        volume += area * (bottom - depth)
+    return volume
+
+
+def _add_step(stairs: list[tuple[float, float]], x: float, y: float, reference: Array) -> float:
+    """Add (x, y) to a staircase of rising x and falling y, and return the area that it gains."""
+    at = bisect_left(stairs, (x, y))
+    roof = stairs[at - 1][1] if at else float(reference[1])  # what was covered to the left of x reaches up to here
+    if y >= roof:
+        return 0.0
+    added, end = 0.0, at
+    edge = x
+    while end < len(stairs) and stairs[end][1] >= y:
+        added += (stairs[end][0] - edge) * (roof - y)
+        edge, roof = stairs[end]
+        end += 1
+    right = stairs[end][0] if end < len(stairs) else float(reference[0])
+    added += (right - edge) * (roof - y)
+    stairs[at:end] = [(x, y)]
+    return added
+
+
+def hypervolume_history(values: Array, reference: Array) -> Array:
+    """The hypervolume of the first 1, 2, ... N rows of `values` [N, K], K = 2 or 3; exact.
+
+    Each row is compared with the front before it, and only rows that enter the front change the volume: 10,000 rows
+    take 0.05 s, and 0.3 s where a tenth of them enters.
+    """
+    gains = np.zeros(len(values))
+    front = np.empty((0, values.shape[1]))
+    inside: Mask = np.logical_and.reduce(values < reference, axis=1)  # False where there is a NaN
+    for start in range(0, len(values), BLOCK):
+        block = values[start : start + BLOCK]
+        fresh = inside[start : start + BLOCK] & ~_nowhere_worse(front, block).any(axis=0)
+        for at in np.flatnonzero(fresh).tolist():
+            point = block[at]
+            if (front <= point).all(axis=1).any():
+                continue
+            gains[start + at] = _gain(front, point, reference)
+            front = np.vstack([front[~(point <= front).all(axis=1)], point])
+    volume: Array = np.cumsum(gains)
+    return volume
+
+
+def _gain(front: Array, point: Array, reference: Array) -> float:
+    """What a point that no row of the front [F, K] beats adds to the volume: its box less what the front covers of it.
+
+    A row that is worse than the point in objective k alone covers all of the box from there on, so the box ends there.
+    Few rows reach into what is left.
+    """
+    worse = front > point
+    end = reference.copy()
+    for k in range(len(point)):
+        alone = front[worse[:, k] & (worse.sum(axis=1) == 1), k]
+        end[k] = min(end[k], alone.min(initial=np.inf))
+    near = np.maximum(front, point)
+    return float(np.prod(end - point)) - hypervolume(near[(near < end).all(axis=1)], end)

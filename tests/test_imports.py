@@ -1,8 +1,10 @@
 """Imports go one way, and what is heavy or optional is imported in one place only."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +80,29 @@ def test_tests_and_app_are_not_imported_by_the_package() -> None:
         if name.split(".")[0] in ("tests", "app", "benchmarks", "pytest")
     ]
     assert wrong == []
+
+
+def definitions(folder: str, kind: type[ast.ClassDef] | type[ast.FunctionDef]) -> Iterator[tuple[str, str]]:
+    """Name and path of every class or function, nested ones too."""
+    for path in sources(folder):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, kind):
+                yield node.name, str(path.relative_to(ROOT))
+
+
+def test_names_of_files_and_classes_are_unique() -> None:
+    files = Counter(path.name for path in sources("mfsearch") if path.name != "__init__.py")
+    assert [name for name, count in files.items() if count > 1] == []
+    classes = [*definitions("mfsearch", ast.ClassDef), *definitions("app", ast.ClassDef)]
+    counts = Counter(name for name, _ in classes)
+    assert [(name, path) for name, path in classes if counts[name] > 1] == []
+
+
+def test_dominance_and_hypervolume_are_defined_once() -> None:
+    pattern = re.compile(r"dominat|nowhere_worse|hypervolume|pareto_mask|^_?fronts$")
+    defined = [each for folder in ("mfsearch", "app", "benchmarks") for each in definitions(folder, ast.FunctionDef)]
+    homes = {path for name, path in defined if pattern.search(name)}
+    assert homes == {"mfsearch/pareto.py"}
 
 
 def loaded_by(code: str) -> set[str]:

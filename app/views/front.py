@@ -44,7 +44,7 @@ SHOWN = {
 BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a region
 
 
-class Fixed(NamedTuple):
+class FrontBasis(NamedTuple):
     """What no limit changes, made once for all visitors: nobody may assign to the frames. frame: with the telling
     knobs alone; trained: by falling top1."""
 
@@ -90,14 +90,14 @@ def show(study: load.PageStudy) -> None:
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
-def _fixed(study: load.PageStudy) -> Fixed:
+def _fixed(study: load.PageStudy) -> FrontBasis:
     telling = _knobs(study)
     # Rows are copied with all their columns, and texts are compared one by one: with 10,000 trials both cost.
     dropped = [KNOB + name for name in knob_names(study.frame) if name not in telling]
     frame = study.frame.drop(columns=dropped).astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     objectives = measured_objectives(frame, study.manifest.objectives)
-    return Fixed(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
+    return FrontBasis(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:

@@ -27,7 +27,7 @@ from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import compared, counted, why_no_front
 from mfsearch.analysis.knobs.importance import (
     REACH,
-    Coded,
+    Coding,
     KnobShare,
     can_choose_initial,
     code_knobs,
@@ -83,7 +83,7 @@ def show(study: load.PageStudy) -> None:
 
 
 def _shares(
-    study: load.PageStudy, frame: pd.DataFrame, coded: Coded, measure: str, objectives: list[str], initial: bool
+    study: load.PageStudy, frame: pd.DataFrame, coded: Coding, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
     limits = study.manifest.limits
     return load.once(
@@ -95,7 +95,7 @@ def _shares(
 
 @st.fragment
 def _show_shares(
-    study: load.PageStudy, frame: pd.DataFrame, coded: Coded, objectives: list[str], initial: bool
+    study: load.PageStudy, frame: pd.DataFrame, coded: Coding, objectives: list[str], initial: bool
 ) -> None:
     """How much of the chosen measure goes with each knob."""
     known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
@@ -133,7 +133,7 @@ def _choose_knob() -> None:
 
 
 @st.fragment
-def _show_slices(frame: pd.DataFrame, coded: Coded, names: list[str]) -> None:
+def _show_slices(frame: pd.DataFrame, coded: Coding, names: list[str]) -> None:
     st.subheader("One knob")
     knob = st.selectbox("Knob", names, key="knob", bind="query-params")
     slices = {name: slice_groups(frame, coded, knob, name) for name in ("top1", *COSTS[:2])}
@@ -143,7 +143,7 @@ def _show_slices(frame: pd.DataFrame, coded: Coded, names: list[str]) -> None:
 
 @st.fragment
 def _show_lines(
-    frame: pd.DataFrame, coded: Coded, objectives: list[str], limits: dict[str, float], names: list[str]
+    frame: pd.DataFrame, coded: Coding, objectives: list[str], limits: dict[str, float], names: list[str]
 ) -> None:
     st.subheader("All at once")
     metrics = ["top1", *(name for name in COSTS if name in objectives)]

@@ -13,7 +13,7 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.frame import METRICS, RankedTrial, label, ranked_trials, shown
-from mfsearch.analysis.front.compare import CHEAPER, Cheaper, nearest_published
+from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
 from mfsearch.analysis.front.side_by_side import (
     block_table,
     knob_table,
@@ -170,7 +170,7 @@ def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerCon
         st.dataframe(knobs, hide_index=True, key="changes", height=_height(knobs))
 
 
-def _cheaper_in_words(found: Cheaper, other: Trial) -> str:
+def _cheaper_in_words(found: CheaperTrial, other: Trial) -> str:
     change = f"{found.cost_change:+.0%}".replace("%", " %").replace("-", "\N{MINUS SIGN}")
     cost = "latency" if found.cost == "latency_ms" else "multiply-adds"
     told = f"Trial {found.number} ({other.origin}): {shown(found.cost, other.metric(found.cost))}, {change} {cost}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mfsearch.commands.network import deployed
 from mfsearch.data import ImageData
-from mfsearch.export.bundle import Written, check_new, of_bundle, write_bundle
+from mfsearch.export.bundle import BundleFiles, check_new, of_bundle, write_bundle
 from mfsearch.export.bundle_manifest import ARCH, MANIFEST
 from mfsearch.export.origin import Origin, of_config, of_trial
 from mfsearch.proxy.recipe import default_recipe
@@ -106,7 +106,7 @@ def _int8_images(args: argparse.Namespace, origin: Origin) -> ImageData | None:
     return default_recipe(data).load_images(data, data_dir=args.data_dir, seed=seed)
 
 
-def _row(written: Written, origin: Origin) -> dict[str, Any]:
+def _row(written: BundleFiles, origin: Origin) -> dict[str, Any]:
     return {
         "name": origin.name,
         "folder": str(written.folder),
@@ -117,7 +117,7 @@ def _row(written: Written, origin: Origin) -> dict[str, Any]:
     }
 
 
-def _print(written: Written, origin: Origin) -> None:
+def _print(written: BundleFiles, origin: Origin) -> None:
     print(f"{written.folder}: {', '.join(written.files)}  (arch_id {origin.config.arch_id})")
     print(f"weights: {written.note}")
     print(f"ONNX Runtime differs from torch by at most {written.onnx_difference:.1e} of the largest logit")

@@ -24,7 +24,7 @@ JUDGING_IMAGES = 512
 ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
 
-class Judged(NamedTuple):
+class Int8Judge(NamedTuple):
     """What calibrates int8, and the network whose answers are compared: as the study trained it. With first weights it
     may name one class for all images, and agreement would say nothing: then model is None and unjudged says why."""
 
@@ -72,12 +72,12 @@ def shown_agreement(row: dict[str, Any]) -> str:
     )
 
 
-def _judged(name: str, args: argparse.Namespace) -> Judged:
+def _judged(name: str, args: argparse.Namespace) -> Int8Judge:
     study, colon, trial = name.rpartition(":")
     if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
         data = args.data or "digits"
         images = default_recipe(data).load_images(data, data_dir=args.data_dir, seed=0)
-        return Judged(images, unjudged="first weights, nothing is trained")
+        return Int8Judge(images, unjudged="first weights, nothing is trained")
     folder = find_study(study, args.results)
     manifest, row = read_manifest(folder), find_trial(study, trial, args.results)
     recipe = Recipe(**manifest["recipe"])
@@ -88,10 +88,10 @@ def _judged(name: str, args: argparse.Namespace) -> Judged:
         why = row.get("weights_lost") or "only networks that may be on the front keep theirs"
         if row["outcome"] != "trained":
             why = f"it was {row['outcome']}"
-        return Judged(images, unjudged=f"the weights of trial {trial} were not kept: {why}")
+        return Int8Judge(images, unjudged=f"the weights of trial {trial} were not kept: {why}")
     if images.digest != manifest["data"]["digest"]:
         raise ValueError(f"{name} was trained on {manifest['data']['name']}: --data must name those images, got {data}")
     trained = MobileFormerConfig.from_dict(row["config"])
     model = MobileFormer(dataclasses.replace(trained, classes=len(images.classes)))
     model.load_state_dict(load_file(weights))
-    return Judged(images, model, recipe.resolution)
+    return Int8Judge(images, model, recipe.resolution)

@@ -16,14 +16,14 @@ from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.train.files import EpochRow
-    from mfsearch.train.fit import Begun
+    from mfsearch.train.fit import Session
     from mfsearch.train.training import Training
 
 
 def train(args: argparse.Namespace) -> int:
     """Train a bundle's network in full and put the weights into it; the same command again goes on."""
     from mfsearch.export.bundle_manifest import INT8, PTE
-    from mfsearch.train.fit import Request, Watcher, train_bundle
+    from mfsearch.train.fit import Callbacks, Request, train_bundle
 
     if not math.isfinite(args.checkpoint_minutes) or args.checkpoint_minutes <= 0:
         raise ValueError(f"--checkpoint-minutes must be above 0, got {args.checkpoint_minutes:g}")
@@ -47,7 +47,7 @@ def train(args: argparse.Namespace) -> int:
     )
     others = [name for name in (INT8, PTE) if (args.bundle / name).is_file()]
     with _Display(quiet=args.json) as display:
-        result = train_bundle(request, Watcher(display.began, display.step, display.epoch))
+        result = train_bundle(request, Callbacks(display.began, display.step, display.epoch))
     if int(os.environ.get("RANK", "0")):
         return 0
     if args.json:
@@ -99,7 +99,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if self.bar.live.is_started:  # else it would print an empty line
             self.bar.stop()
 
-    def began(self, begun: "Begun") -> None:
+    def began(self, begun: "Session") -> None:
         if self.quiet:
             return
         training, settings, images = begun.training, begun.settings, begun.images

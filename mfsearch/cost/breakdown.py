@@ -52,8 +52,8 @@ def measure_breakdown(path: Path, *, runs: int = RUNS) -> Breakdown:
     model = onnx.load(str(path))
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder, pinned(1):
         optimised = Path(folder) / "optimised.onnx"
-        network = _Profiled(model.SerializeToString(), Path(folder) / "network", keep=optimised)
-        chain = _Profiled(_chain().SerializeToString(), Path(folder) / "chain")
+        network = _Profiler(model.SerializeToString(), Path(folder) / "network", keep=optimised)
+        chain = _Profiler(_chain().SerializeToString(), Path(folder) / "chain")
         plain = [open_session(one.onnx, 1) for one in (network, chain)]
         seconds: list[list[float]] = [[], []]
         for _ in range(runs):
@@ -126,7 +126,7 @@ def _name_as_profiled(graph: onnx.GraphProto, profiled: Collection[str]) -> None
             node.name = numbered[node.op_type].pop(0)
 
 
-class _Profiled:
+class _Profiler:
     """A session that writes a profile; keep: where the runtime puts the graph that it runs."""
 
     def __init__(self, onnx: bytes, prefix: Path, keep: Path | None = None) -> None:

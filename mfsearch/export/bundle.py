@@ -78,7 +78,7 @@ class Bundle(NamedTuple):
     weights: Path | None
 
 
-class Written(NamedTuple):
+class BundleFiles(NamedTuple):
     """What was written. warm: tensors that come from a training; fresh: those drawn anew (the classifier); note: on the
     weights, in a sentence; onnx_difference: of the largest logit."""
 
@@ -99,7 +99,7 @@ def write_bundle(
     int8: ImageData | None = None,
     executorch: bool = False,
     measure: bool = False,
-) -> Written:
+) -> BundleFiles:
     """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
 
     Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
@@ -158,7 +158,7 @@ def write_bundle(
         (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
         write_manifest(part, manifest)
     files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
-    return Written(folder, files, warm, fresh, note, difference)
+    return BundleFiles(folder, files, warm, fresh, note, difference)
 
 
 def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | None = None) -> Origin:

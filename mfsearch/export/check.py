@@ -75,11 +75,11 @@ class _Mismatch(Exception):  # noqa: N818, it is a finding
     """A check that failed, with its reason."""
 
 
-class _Skipped(Exception):  # noqa: N818
+class _Skip(Exception):  # noqa: N818
     """A check that could not be made, with its reason."""
 
 
-class _Warned(Exception):  # noqa: N818
+class _Warning(Exception):  # noqa: N818
     """A check without a verdict, with its reason."""
 
 
@@ -99,7 +99,7 @@ def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
     if wrong := wrong_files(folder, manifest):
         return Report(folder, [Check("files", FAILED, line) for line in wrong])
     try:
-        looked = _Looked(folder, manifest)
+        looked = _Inspection(folder, manifest)
     except ValueError as error:
         return Report(folder, [Check("files", FAILED, str(error))])
     checks = [Check("files", OK, f"{len(manifest['files'])}, each as {MANIFEST} says")]
@@ -134,7 +134,7 @@ def wrong_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
 
 
 def _not_asked() -> str:
-    raise _Skipped("not asked for")
+    raise _Skip("not asked for")
 
 
 def _done(name: str, step: Callable[[], str]) -> Check:
@@ -142,9 +142,9 @@ def _done(name: str, step: Callable[[], str]) -> Check:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Check(name, OK, step())
-    except _Skipped as reason:
+    except _Skip as reason:
         return Check(name, SKIPPED, str(reason))
-    except _Warned as reason:
+    except _Warning as reason:
         return Check(name, WARNING, str(reason))
     except (_Mismatch, ValueError) as error:
         return Check(name, FAILED, str(error))
@@ -152,7 +152,7 @@ def _done(name: str, step: Callable[[], str]) -> Check:
         return Check(name, FAILED, f"{type(error).__name__}: {error}")
 
 
-class _Looked:
+class _Inspection:
     """A bundle whose files are those of its manifest. The checks build on each other in their order."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -208,7 +208,7 @@ class _Looked:
         """model.py is what mfsearch writes; then it is run, and computes what the package does."""
         generator = self.manifest.get("generator")
         if generator != GENERATOR:
-            raise _Skipped(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
+            raise _Skip(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
         text = (self.folder / MODEL).read_text(encoding="utf-8")
         if text != write_standalone(self.config, told_normalisation(self.manifest["normalisation"])):
             raise _Mismatch(f"{MODEL} is not what mfsearch writes for this network; it was not run")
@@ -248,7 +248,7 @@ class _Looked:
         try:
             check_installed()
         except ValueError as error:
-            raise _Skipped(f"not run: {error}") from None
+            raise _Skip(f"not run: {error}") from None
         logits = run_pte(self.folder / PTE, self.images)
         return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
 
@@ -269,9 +269,9 @@ class _Looked:
         """Measured here if the passport is this device's; a second time before it is called wrong."""
         told = self.metrics["latency"]
         if told is None:
-            raise _Skipped("metrics.json has none")
+            raise _Skip("metrics.json has none")
         if told.get("by_program"):
-            raise _Skipped("it was measured by a program of the user's")
+            raise _Skip("it was measured by a program of the user's")
         try:
             passport = DevicePassport.from_dict(told["passport"])
         except (ValueError, TypeError) as error:
@@ -285,7 +285,7 @@ class _Looked:
         if here != passport:
             pairs = zip(dataclasses.asdict(passport).items(), dataclasses.asdict(here).values(), strict=True)
             others = [f"{name} {ours} (there {theirs})" for (name, theirs), ours in pairs if ours != theirs]
-            raise _Skipped(f"this is another device: {'; '.join(others)}")
+            raise _Skip(f"this is another device: {'; '.join(others)}")
         found = self._measure(passport.threads)
         if not _inside(found, low, high):
             found = self._measure(passport.threads)
@@ -297,7 +297,7 @@ class _Looked:
             return said
         if found.disturbed or told.get("latency_disturbed"):
             whose = "this machine is" if found.disturbed else "the machine was, then,"
-            raise _Warned(f"{said}, but {whose} disturbed")
+            raise _Warning(f"{said}, but {whose} disturbed")
         raise _Mismatch(f"{said}: the intervals do not meet, measured twice")
 
     def _measure(self, threads: int) -> Latency:

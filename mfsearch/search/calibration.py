@@ -104,7 +104,7 @@ class Network(NamedTuple):
         return self.config.arch_id
 
 
-class Trained(NamedTuple):
+class NetworkRecords(NamedTuple):
     """A finished calibration: networks by group, the record of every training by its key, what they share."""
 
     networks: dict[str, list[Network]]
@@ -183,7 +183,7 @@ def run_calibration(
     on_start: Callable[[list[Task]], None] | None = None,
     on_done: Callable[[Task, Record], None] | None = None,
     make_trainer: MakeTrainer | None = None,
-) -> Trained:
+) -> NetworkRecords:
     """Train what is not yet in the folder's file. Raises what `run_tasks` raises, ValueError for other settings."""
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
@@ -208,7 +208,7 @@ def run_calibration(
         on_done=on_done,
         make_trainer=make_trainer or calibration_trainer,
     )
-    return Trained(networks, records, identity)
+    return NetworkRecords(networks, records, identity)
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:

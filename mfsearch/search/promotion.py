@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mfsearch.pareto import nondominated_ranks
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.trial import Trial
@@ -54,17 +54,6 @@ def _searched_cost(trial: Trial, name: str) -> float:
     if name == "latency_ms":
         return math.nan if trial.measured is None else trial.measured.ms
     return trial.metric(name)
-
-
-def nondominated_ranks(values: NDArray[np.float64]) -> list[int]:
-    """0 for the front of `values` [N, K], minimised, 1 for the front of the rest and so on; NaN is the worst."""
-    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
-    rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
-    ranks = np.zeros(len(rows), dtype=np.int64)
-    for i in range(1, len(rows)):
-        beating = np.logical_and.reduce([column[:i] <= column[i] for column in rows.T])
-        ranks[i] = 1 + ranks[:i][beating].max(initial=-1)
-    return [int(rank) for rank in ranks[np.ravel(place)]]
 
 
 def _by_gain(rank: list[tuple[Trial, float]], worst: float) -> list[Trial]:

@@ -18,7 +18,7 @@ EVAL_BATCH = 256
 Key = tuple[int, int]  # epoch, index of the image
 
 
-class _Drawn(Dataset[tuple[Tensor, int]]):
+class _TrainSplit(Dataset[tuple[Tensor, int]]):
     """Training images, transformed by draws that belong to (seed, epoch, index)."""
 
     def __init__(self, split: Split, transform: Transform, seed: int) -> None:
@@ -68,7 +68,7 @@ def train_loader(
     split: Split, transform: Transform, order: Order, *, workers: int, pinned: bool
 ) -> DataLoader[tuple[Tensor, int]]:
     return DataLoader(
-        _Drawn(split, transform, order.seed),
+        _TrainSplit(split, transform, order.seed),
         batch_sampler=order,
         persistent_workers=workers > 0,
         **_loading(workers, pinned),

@@ -18,11 +18,11 @@ from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 from mfsearch.train.images import TrainingImages, load_images
-from mfsearch.train.options import Settings, make_settings
+from mfsearch.train.options import TrainSettings, make_settings
 from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
-from mfsearch.train.training import Stop, Training
+from mfsearch.train.training import StopSwitch, Training
 
 SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
 
@@ -54,34 +54,34 @@ class Request:
     replace: bool = False
 
 
-class Begun(NamedTuple):
+class Session(NamedTuple):
     """A training that is about to take its first or next step."""
 
     bundle: Bundle
     images: TrainingImages
-    settings: Settings
+    settings: TrainSettings
     start: Start
     training: Training
     folder: Path
     processes: Processes
 
 
-class Watcher(NamedTuple):
+class Callbacks(NamedTuple):
     """What is told while a training runs; only the first process tells."""
 
-    began: Callable[[Begun], None] = lambda _: None
+    began: Callable[[Session], None] = lambda _: None
     step: Callable[[Training], None] = lambda _: None
     epoch: Callable[[EpochRow], None] = lambda _: None
 
 
-def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, Any]:
+def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str, Any]:
     """Train the network of a bundle in full, put the best weights into it and return the result.
 
     The same request goes on where it was cut. Raises ValueError for a bundle, settings, weights, data (DataError) or a
-    checkpoint that are wrong or do not belong together, TrainingError, DiskError, and KeyboardInterrupt after Ctrl-C,
+    checkpoint that are wrong or do not belong together, DivergenceError, DiskError, and KeyboardInterrupt after Ctrl-C,
     with a checkpoint written. Until the last step the bundle is as it was.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or Callbacks()
     if request.tensorboard:
         check_tensorboard()
     bundle = _read_whole(request.bundle)
@@ -114,7 +114,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
         )
     elif request.new_classifier:
         raise ValueError("--new-classifier is for --weights, which is not given")
-    stop = Stop()
+    stop = StopSwitch()
     with open_processes(request.device) as processes, generators_kept():
         first = processes.rank == 0
         teacher = None
@@ -142,7 +142,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
             )
             training.load(folder / CHECKPOINT)
             if first:
-                watcher.began(Begun(bundle, images, settings, start, training, folder, processes))
+                watcher.began(Session(bundle, images, settings, start, training, folder, processes))
             board = Board(folder, training.rows) if first and request.tensorboard else None
 
             def on_epoch(row: EpochRow) -> None:
@@ -160,7 +160,7 @@ def train_bundle(request: Request, watcher: Watcher | None = None) -> dict[str, 
                     on_step=watcher.step if first else lambda _: None,
                     on_epoch=on_epoch if first else lambda _: None,
                 )
-            return _finish(Begun(bundle, images, settings, start, training, folder, processes), request)
+            return _finish(Session(bundle, images, settings, start, training, folder, processes), request)
 
 
 def _beside(bundle: Path) -> Path:
@@ -272,7 +272,7 @@ def _kept_result(folder: Path) -> dict[str, Any] | None:
     return {name: value for name, value in kept.items() if name != "class_names"}
 
 
-def _finish(begun: Begun, request: Request) -> dict[str, Any]:
+def _finish(begun: Session, request: Request) -> dict[str, Any]:
     """The result of a training that is at its end; the first process puts it and the best weights into the bundle."""
     kept = _kept_result(begun.folder)
     if kept is not None and kept == begun.bundle.metrics["full_training"]:

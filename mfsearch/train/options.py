@@ -10,7 +10,7 @@ MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainSettings:
     """The final numbers of a training. Names and meanings are those of timm's train.py, but for these:
 
     size: input side in pixels. batch: images a step, over all processes. micro_batch: images that go through the
@@ -180,7 +180,7 @@ _OFF: tuple[Any, ...] = (None, False, 0, 0.0, "", [], {})
 
 def make_settings(
     training: Mapping[str, Any], resolution: int, changes: Mapping[str, Any], *, place: str = "train.yaml"
-) -> Settings:
+) -> TrainSettings:
     """The training that train.yaml and changes to it ask for; a ValueError names the key, the value and the way out.
 
     training: as `load_training` gives it. resolution: the network's, where no size is said. changes: timm's keys, and
@@ -217,7 +217,7 @@ def make_settings(
     values["interpolation"] = values["interpolation"] or "bilinear"
     del values["batch_size"], values["grad_accum_steps"]
     named = {key: changes[key] for key in ("distill", "temperature") if key in changes}
-    return Settings(size=size, batch=batch, micro_batch=micro_batch, lr=lr, **values, **named)
+    return TrainSettings(size=size, batch=batch, micro_batch=micro_batch, lr=lr, **values, **named)
 
 
 def _check_known(settings: Mapping[str, Any], place: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mfsearch.train.options import Settings
+from mfsearch.train.options import TrainSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,7 +40,7 @@ def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:
     return made
 
 
-def train_transform(settings: Settings, *, flip: bool) -> Transform:
+def train_transform(settings: TrainSettings, *, flip: bool) -> Transform:
     """Crop, flip, colour and erasing of an image, to a normalised tensor [3, S, S]; draws from global generators."""
     create = import_timm("timm.data").create_transform
     return _asked(f"aa is {settings.aa!r}", create)(  # type: ignore[no-any-return]
@@ -61,7 +61,7 @@ def train_transform(settings: Settings, *, flip: bool) -> Transform:
     )
 
 
-def eval_transform(settings: Settings) -> Transform:
+def eval_transform(settings: TrainSettings) -> Transform:
     """The shorter side to size / crop_pct, then the centre, to a normalised tensor [3, S, S]."""
     return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
         input_size=settings.size,
@@ -73,7 +73,7 @@ def eval_transform(settings: Settings) -> Transform:
     )
 
 
-def make_mixup(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+def make_mixup(settings: TrainSettings, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
     """Mixup and CutMix of a batch [B, 3, S, S] in place, and its labels as shares [B, K]; None where both are off."""
     if not settings.mixes:
         return None
@@ -88,13 +88,13 @@ def make_mixup(settings: Settings, classes: int) -> Callable[[Tensor, Tensor], t
     )
 
 
-def make_losses(settings: Settings) -> tuple[nn.Module, nn.Module]:
+def make_losses(settings: TrainSettings) -> tuple[nn.Module, nn.Module]:
     """The loss of labels [B], smoothed, and that of shares [B, K]."""
     losses = import_timm("timm.loss")
     return losses.LabelSmoothingCrossEntropy(settings.smoothing), losses.SoftTargetCrossEntropy()
 
 
-def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
     """No weight decay on biases and norms, as timm does."""
     given = {"eps": settings.opt_eps, "betas": settings.opt_betas}
     create = import_timm("timm.optim").create_optimizer_v2
@@ -109,7 +109,7 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     )
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, settings: Settings, per_epoch: int) -> tuple[Any, int]:
+def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainSettings, per_epoch: int) -> tuple[Any, int]:
     """The scheduler, and how many epochs it lasts with its cooldown."""
     schedule, epochs = import_timm("timm.scheduler").create_scheduler_v2(
         optimizer,
@@ -126,7 +126,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, settings: Settings, per_epoc
     return schedule, round(epochs if settings.sched == "cosine" else settings.epochs + settings.cooldown_epochs)
 
 
-def make_average(model: nn.Module, settings: Settings) -> Any:
+def make_average(model: nn.Module, settings: TrainSettings) -> Any:
     """timm's running average of parameters and buffers, or None where the settings have none."""
     if not settings.model_ema:
         return None
@@ -135,7 +135,7 @@ def make_average(model: nn.Module, settings: Settings) -> Any:
     )
 
 
-def clip_gradients(model: nn.Module, settings: Settings) -> None:
+def clip_gradients(model: nn.Module, settings: TrainSettings) -> None:
     if settings.clip_grad is not None:
         import_timm("timm.utils").dispatch_clip_grad(
             list(model.parameters()), value=settings.clip_grad, mode=settings.clip_mode

@@ -37,17 +37,17 @@ from mfsearch.train.files import (
     write_weights,
 )
 from mfsearch.train.images import TrainingImages
-from mfsearch.train.options import Settings
+from mfsearch.train.options import TrainSettings
 from mfsearch.train.teacher import Teacher, distilled
 
 LOOK_EVERY = 8  # steps on a GPU, where asking for the loss makes it wait
 
 
-class TrainingError(RuntimeError):
+class DivergenceError(RuntimeError):
     """The training cannot go on; the message says where it stopped and what to try."""
 
 
-class Stop:
+class StopSwitch:
     """Whether Ctrl-C or a polite kill has been seen; the second one interrupts at once."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Training:
         self,
         config: MobileFormerConfig,
         images: TrainingImages,
-        settings: Settings,
+        settings: TrainSettings,
         processes: Processes,
         *,
         start: Mapping[str, Tensor] | None = None,
@@ -165,7 +165,7 @@ class Training:
     def run(
         self,
         folder: Path,
-        stop: Stop,
+        stop: StopSwitch,
         *,
         checkpoint_seconds: float,
         facts: Mapping[str, Any],
@@ -176,7 +176,7 @@ class Training:
 
         After every epoch the folder has checkpoint, last and best weights (with `facts` in their headers) and summary;
         within an epoch a checkpoint is written each `checkpoint_seconds`. Raises KeyboardInterrupt after a checkpoint
-        where `stop` is wanted, TrainingError for a loss that is not finite, DiskError and DataError.
+        where `stop` is wanted, DivergenceError for a loss that is not finite, DiskError and DataError.
         """
         self.processes.wait()  # nobody writes before all have read
         while self.step < self.steps:
@@ -208,7 +208,7 @@ class Training:
             if self.processes.summed([stop.wanted])[0] and self.step < self.steps:
                 raise KeyboardInterrupt
 
-    def train_step(self, batches: Iterator[Any], stop: Stop) -> bool:
+    def train_step(self, batches: Iterator[Any], stop: StopSwitch) -> bool:
         """One step of the optimizer; whether all processes should stop after it."""
         settings, processes = self.settings, self.processes
         epoch = self.step // self.per_epoch
@@ -292,12 +292,12 @@ class Training:
         self.model.train()
         right1, right5, loss, count = self.processes.summed([right1, right5, loss, count])  # type: ignore[assignment]
         if not math.isfinite(loss):
-            raise TrainingError(self._advice(f"the loss on the validation images is {loss}"))
+            raise DivergenceError(self._advice(f"the loss on the validation images is {loss}"))
         return right1 / count, right5 / count, loss / count
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
-            raise TrainingError(self._advice(f"the loss is {loss}"))
+            raise DivergenceError(self._advice(f"the loss is {loss}"))
 
     def _advice(self, what: str) -> str:
         epoch = (self.step - 1) // self.per_epoch + 1

@@ -16,7 +16,6 @@ from mfsearch.search.rungs import (
     merged,
     next_final,
     next_promotion,
-    nondominated_ranks,
     quota,
     ranking,
     score_at,
@@ -76,26 +75,6 @@ def test_rungs_are_plain_data() -> None:
     assert Rungs((1,)).last == 0
     assert Rungs((1, 3, 9)).last == 2
     assert [quota(count, Rungs()) for count in (0, 2, 3, 5, 6, 30)] == [0, 0, 1, 1, 2, 10]
-
-
-def test_nondominated_ranks_by_hand() -> None:
-    """(1, 4), (2, 2), (4, 1) are the front; (2, 4) is beaten by two of them, (3, 3) by one; (4, 4) by these two."""
-    values = np.array([[4, 4], [1, 4], [3, 3], [2, 2], [2, 4], [4, 1], [2, 2]], dtype=np.float64)
-    assert nondominated_ranks(values) == [2, 0, 1, 0, 1, 0, 0]
-    assert nondominated_ranks(np.array([[3.0], [1.0], [2.0], [1.0]])) == [2, 0, 1, 0]
-    assert nondominated_ranks(np.array([[0.0, 5.0]])) == [0]
-    assert nondominated_ranks(np.array([[-0.0, 1.0], [0.0, 1.0]])) == [0, 0]
-    assert nondominated_ranks(np.array([[np.nan, 0.0], [5.0, 0.0]])) == [1, 0]
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_nondominated_ranks_are_one_more_than_the_worst_rank_that_beats_them(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 6, (40, 1 + seed % 3)).astype(np.float64)
-    ranks = nondominated_ranks(values)
-    for own, rank in zip(values, ranks, strict=True):
-        beating = [r for other, r in zip(values, ranks, strict=True) if (other <= own).all() and (other < own).any()]
-        assert rank == 1 + max(beating, default=-1)
 
 
 def test_the_score_at_a_rung_is_the_mean_over_its_seeds() -> None:

@@ -376,7 +376,7 @@ def test_expected_area_on_a_front_of_two_by_hand() -> None:
 
 def test_expected_area_is_the_mean_of_random_outcomes() -> None:
     """Against the exact area of the package's own hypervolume over 1,000 draws."""
-    from mfsearch.analysis.front.cut import hypervolume
+    from mfsearch.pareto import hypervolume
 
     front, reference = np.array([[1.0, 0.3], [2.0, 0.5]]), (4.0, 0.1)
     rng = np.random.default_rng(0)

@@ -24,7 +24,7 @@ from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.ledger import DiskError
 from mfsearch.train.files import EpochRow
-from mfsearch.train.fit import Request, Watcher, _export_for, train_bundle
+from mfsearch.train.fit import Callbacks, Request, _export_for, train_bundle
 from mfsearch.train.images import load_images
 from mfsearch.train.options import make_settings
 from mfsearch.train.parts import eval_transform, import_timm
@@ -58,7 +58,7 @@ def test_the_bundle_holds_the_best_weights_and_its_card_the_result(
     bundle: Path, request_of: Ask, image_folder: Path
 ) -> None:
     rows: list[EpochRow] = []
-    result = train_bundle(request_of(bundle), Watcher(epoch=rows.append))
+    result = train_bundle(request_of(bundle), Callbacks(epoch=rows.append))
     best = max(rows, key=lambda row: row.top1)
     assert (result["top1"], result["epoch"], result["epochs"]) == (best.top1, best.epoch, 3)
     found = read_bundle(bundle)
@@ -77,7 +77,7 @@ def test_the_bundle_holds_the_best_weights_and_its_card_the_result(
 def test_a_finished_training_is_not_done_again(trained: Path, request_of: Ask) -> None:
     before, rows = content(trained), list[EpochRow]()
     again = request_of(trained, changes=CHANGES | {"epochs": 1})
-    result = train_bundle(again, Watcher(epoch=rows.append))
+    result = train_bundle(again, Callbacks(epoch=rows.append))
     assert rows == []
     assert content(trained) == before
     assert result["top1"] == read_bundle(trained).metrics["full_training"]["top1"]
@@ -160,9 +160,9 @@ def test_a_teacher_is_learned_from(bundle: Path, request_of: Ask, tmp_path: Path
     torch.save(model.state_dict(), tmp_path / "teacher.pt")
     plain, taught = list[EpochRow](), list[EpochRow]()
     short = CHANGES | {"epochs": 1}
-    train_bundle(request_of(bundle, changes=short), Watcher(epoch=plain.append))
+    train_bundle(request_of(bundle, changes=short), Callbacks(epoch=plain.append))
     asked = request_of(bundle, changes=short, teacher=f"test_resnet:{tmp_path / 'teacher.pt'}", to=tmp_path / "t")
-    train_bundle(dataclasses.replace(asked, replace=True), Watcher(epoch=taught.append))
+    train_bundle(dataclasses.replace(asked, replace=True), Callbacks(epoch=taught.append))
     assert taught[0].train_loss != plain[0].train_loss
     assert read_bundle(bundle).metrics["full_training"]["teacher"].startswith("test_resnet:")
 
@@ -242,7 +242,7 @@ def test_tensorboard_has_a_point_an_epoch(bundle: Path, request_of: Ask, tmp_pat
     pytest.importorskip("tensorboard")
     reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")
     rows: list[EpochRow] = []
-    train_bundle(request_of(bundle, tensorboard=True), Watcher(epoch=rows.append))
+    train_bundle(request_of(bundle, tensorboard=True), Callbacks(epoch=rows.append))
     events = reader.EventAccumulator(str(tmp_path / "tiny-training" / "tensorboard"))
     events.Reload()
     points = events.Scalars("train_loss")

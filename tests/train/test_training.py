@@ -23,7 +23,7 @@ from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.options import make_settings
-from mfsearch.train.training import Stop, Training, TrainingError
+from mfsearch.train.training import DivergenceError, StopSwitch, Training
 from tests.train.conftest import CHANGES, TINY
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def run(training: Training, folder: Path, **other: Any) -> list[EpochRow]:
     training.load(folder / CHECKPOINT)
     asked: dict[str, Any] = {"checkpoint_seconds": 1e9, "facts": {}} | other
     with generators_kept():
-        training.run(folder, Stop(), **asked)
+        training.run(folder, StopSwitch(), **asked)
     return training.rows
 
 
@@ -118,11 +118,11 @@ def test_a_training_cut_after_any_step_is_the_undisturbed_one(make: Make, tmp_pa
     starts = 0
     while True:
         folder.mkdir(exist_ok=True)
-        training, stop = make(), Stop()
+        training, stop = make(), StopSwitch()
         steps: list[int] = []
         training.load(folder / CHECKPOINT)
 
-        def after_two(t: Training, steps: list[int] = steps, stop: Stop = stop) -> None:
+        def after_two(t: Training, steps: list[int] = steps, stop: StopSwitch = stop) -> None:
             steps.append(t.step)
             stop.wanted = len(steps) == 2
 
@@ -145,7 +145,7 @@ def test_summed_parts_are_the_mean_gradient_of_all(make: Make) -> None:
     plain = {"mixup": 0.0, "cutmix": 0.0, "drop": 0.0, "drop_path": 0.0, "model_ema": False, "clip_grad": None}
     both = make(**plain)
     with generators_kept():
-        both.train_step(iter(both.train_batches), Stop())
+        both.train_step(iter(both.train_batches), StopSwitch())
     found = {name: p.grad for name, p in both.model.named_parameters() if p.grad is not None}
     single = make(**plain)
     batches = list(single.train_batches)[:2]
@@ -173,7 +173,7 @@ def test_settings_that_do_not_fit_the_images(make: Make, images: TrainingImages)
 def test_a_loss_that_is_not_finite_ends_it_with_advice(make: Make, tmp_path: Path) -> None:
     training = make(lr=1e30, warmup_epochs=0)
     with pytest.raises(
-        TrainingError, match=r"diverged: .* at step \d+ of 15, in epoch \d; try a lower --lr \(it was 1e"
+        DivergenceError, match=r"diverged: .* at step \d+ of 15, in epoch \d; try a lower --lr \(it was 1e"
     ):
         run(training, tmp_path, checkpoint_seconds=0.0)
     if (tmp_path / CHECKPOINT).exists():  # one from before

@@ -29,7 +29,7 @@ from mfsearch.analysis.front.cut import within
 from mfsearch.study.trial import Trial
 
 
-class Progress(NamedTuple):
+class ProgressPoints(NamedTuple):
     """Trials over time: top1 in percent of each trained one after the short training, and the best so far."""
 
     found: list[tuple[int, float, str]]  # number, top1, hover
@@ -48,7 +48,7 @@ class CurveLine(NamedTuple):
     loss: list[float]
 
 
-def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = None) -> Progress:
+def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = None) -> ProgressPoints:
     """Top1 of the trained trials that keep the upper `limits`, by number, and the best one so far after each.
 
     Top1 is that of the short training: who was trained longer is told by the hover.
@@ -63,7 +63,7 @@ def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = No
         return [(ranked.trial.number, top1, hover_html(ranked, knobs)) for ranked, top1 in rows]
 
     best = np.maximum.accumulate(short.to_numpy(dtype=np.float64))
-    return Progress(
+    return ProgressPoints(
         found=gather(trained[~published]),
         published=gather(trained[published]),
         best=list(zip(trained["number"].astype(int).tolist(), best.tolist(), strict=True)),
@@ -71,7 +71,7 @@ def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = No
     )
 
 
-def draw_progress(progress: Progress) -> go.Figure:
+def draw_progress(progress: ProgressPoints) -> go.Figure:
     """Top1 against the trial's number: does the search still gain?"""
     figure = go.Figure()
     if progress.best:

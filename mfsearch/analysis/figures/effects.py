@@ -14,7 +14,7 @@ from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
 from mfsearch.analysis.frame import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.analysis.front.cut import pareto_front, within
-from mfsearch.analysis.knobs.importance import Coded, KnobShare, shown_value
+from mfsearch.analysis.knobs.importance import Coding, KnobShare, shown_value
 from mfsearch.analysis.knobs.twin_pairs import TwinReport
 
 NOT_USED = "not used"
@@ -103,7 +103,7 @@ def draw_shares(dots: ShareDots, of: str) -> go.Figure:
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 78})
 
 
-def slice_groups(frame: pd.DataFrame, coded: Coded, knob: str, metric: str) -> list[SliceGroup]:
+def slice_groups(frame: pd.DataFrame, coded: Coding, knob: str, metric: str) -> list[SliceGroup]:
     """The trials by their value of a knob, those in which it has no say last; top1 is that of the short training."""
     values, codes = coded.of(knob)
     found = (short_top1(frame) if metric == "top1" else frame[metric]).to_numpy(dtype=np.float64)
@@ -156,7 +156,7 @@ def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Fig
 
 def parallel_lines(
     frame: pd.DataFrame,
-    coded: Coded,
+    coded: Coding,
     knobs: Sequence[str],
     metrics: Sequence[str],
     colour: str,

@@ -59,7 +59,7 @@ def resolution_lines(rows: Sequence[Mapping[str, object]]) -> list[ResolutionLin
     return lines
 
 
-class PartBar(NamedTuple):
+class LatencyBar(NamedTuple):
     """A network's milliseconds by part, with the name of its bar and what hovering tells, plain text."""
 
     name: str
@@ -86,7 +86,7 @@ def draw_resolutions(lines: Sequence[ResolutionLine], title: str) -> go.Figure:
     return finish(figure, 490).update_layout(title=head, margin={"t": 46})
 
 
-def part_bar(row: KeptRow, name: str) -> PartBar:
+def part_bar(row: KeptRow, name: str) -> LatencyBar:
     """The bar of a kept breakdown; a star after the name where its measurement was disturbed."""
     low, high = row.latency_low_ms, row.latency_high_ms
     interval = f" ({low:.2f} to {high:.2f})" if low is not None and high is not None else ""
@@ -96,10 +96,10 @@ def part_bar(row: KeptRow, name: str) -> PartBar:
         f"latency_ms {row.latency_ms:.2f}{interval}{', disturbed' if row.disturbed else ''}",
         f"measured {row.measured[:10]}",
     ]
-    return PartBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
+    return LatencyBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
 
 
-def draw_parts(bars: Sequence[PartBar]) -> go.Figure:
+def draw_parts(bars: Sequence[LatencyBar]) -> go.Figure:
     """Milliseconds by part, a bar a network, in the order given from above."""
     figure = go.Figure()
     for part, (colour, pattern) in PART_LOOKS.items():

@@ -25,7 +25,7 @@ LOOKS = {  # colour and pattern, so that no part is told by its colour alone
 }
 
 
-class PartBar(NamedTuple):
+class CostBar(NamedTuple):
     """One part: its cost at each place and in all, in the units of the axis; low and high: of the sum, NaN if exact."""
 
     part: str
@@ -41,7 +41,7 @@ class PartBars(NamedTuple):
     axis: str
     unit: str
     places: list[str]
-    parts: list[PartBar]
+    parts: list[CostBar]
 
 
 def part_bars(costs: pd.DataFrame, metric: str, predicted: dict[str, Prediction] | None = None) -> PartBars:
@@ -64,7 +64,7 @@ def part_bars(costs: pd.DataFrame, metric: str, predicted: dict[str, Prediction]
         ends = (np.nan, np.nan)
         if metric == PREDICTED and predicted is not None:
             ends = (predicted[part].low_ms, predicted[part].high_ms)
-        parts.append(PartBar(part, values, sum(values), *ends))
+        parts.append(CostBar(part, values, sum(values), *ends))
     return PartBars(axis, unit, places, parts)
 
 

@@ -37,7 +37,7 @@ class Forest(NamedTuple):
     target: float
 
 
-class Compared(NamedTuple):
+class ShortLongPoint(NamedTuple):
     """A network read short and trained long: both in the units of the axes. best: among the five best after long."""
 
     short: float
@@ -50,7 +50,7 @@ class ShortLong(NamedTuple):
     """Networks by one reading and by the long top1. noise: standard deviation of the long top1 in points, NaN if
     unknown; reversed: whether less is better, so that the axis is drawn with the better to the right."""
 
-    points: list[Compared]
+    points: list[ShortLongPoint]
     axis: str
     noise: float
     reversed: bool
@@ -115,7 +115,7 @@ def short_long(group: Mapping[str, Any], reading: Reading, long_noise: float | N
     long = [float(network["long_top1"]) for network in networks]
     last = sorted(long, reverse=True)[:TOP][-1] if long else 0.0
     points = [
-        Compared(
+        ShortLongPoint(
             short=value * scale,
             long=100 * top1,
             best=top1 >= last,

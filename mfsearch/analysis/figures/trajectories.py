@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mfsearch.analysis.figures.style import BLUE, ORANGE, RED, SKY, finish
 from mfsearch.analysis.frame import METRICS, label
-from mfsearch.analysis.front.outcomes import Proposer, Reason, Spent
+from mfsearch.analysis.front.outcomes import OriginOutcomes, Reason, TrainingTime
 from mfsearch.analysis.front.summary import counted
-from mfsearch.analysis.front.trajectory import History
+from mfsearch.analysis.front.trajectory import Trajectory
 from mfsearch.study.trial import Trial
 
 # What hypervolume may be drawn against, with the title of the axis.
@@ -44,7 +44,7 @@ class Speed(NamedTuple):
     hover: str
 
 
-def history_line(history: History, axis: str) -> HistoryLine:
+def history_line(history: Trajectory, axis: str) -> HistoryLine:
     """The staircase of a study; only its corners, so that ten thousand trials stay a light line."""
     x, share = _along(history, axis), history.share * 100
     if not len(x):
@@ -54,7 +54,7 @@ def history_line(history: History, axis: str) -> HistoryLine:
     return HistoryLine(history.name, [0.0, *x[places].tolist()], [0.0, *share[places].tolist()])
 
 
-def median_line(histories: Sequence[History], axis: str) -> HistoryLine:
+def median_line(histories: Sequence[Trajectory], axis: str) -> HistoryLine:
     """The median staircase of several studies, as far as all of them reach."""
     lines = [history_line(history, axis) for history in histories]
     end = min(line.x[-1] for line in lines)
@@ -89,7 +89,7 @@ def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
     return _bars(figure, [_name(one.text) for one in reasons], "trials (number)", 50)
 
 
-def draw_proposers(found: Sequence[Proposer]) -> go.Figure:
+def draw_proposers(found: Sequence[OriginOutcomes]) -> go.Figure:
     """What became of each proposer's networks, and in the name of the bar how many of them are on the front."""
     figure = go.Figure()
     for outcome in LOOKS:
@@ -101,7 +101,7 @@ def draw_proposers(found: Sequence[Proposer]) -> go.Figure:
     return _bars(figure.update_layout(barmode="stack"), names, "trials (number)", 40)
 
 
-def draw_spent(spent: Sequence[Spent]) -> go.Figure:
+def draw_spent(spent: Sequence[TrainingTime]) -> go.Figure:
     """Core-seconds by length of training."""
     bar = go.Bar(x=[one.core_seconds for one in spent], y=list(range(len(spent))), orientation="h")
     figure = go.Figure(bar.update(marker={"color": BLUE}, hovertemplate="%{x:,.0f} core-seconds<extra></extra>"))
@@ -136,7 +136,7 @@ def draw_speed(points: Sequence[Speed]) -> go.Figure:
     return finish(figure, height=320)
 
 
-def _along(history: History, axis: str) -> NDArray[np.float64]:
+def _along(history: Trajectory, axis: str) -> NDArray[np.float64]:
     along: Mapping[str, NDArray[np.float64]] = {
         "trainings": history.trainings.astype(np.float64),
         "core_seconds": history.core_seconds,

@@ -33,7 +33,7 @@ class Difference(NamedTuple):
     values: tuple[str, ...]
 
 
-class Published(NamedTuple):
+class NearestPublished(NamedTuple):
     """The published network that is nearest to another, and what differs from it (values: published, other)."""
 
     name: str
@@ -41,7 +41,7 @@ class Published(NamedTuple):
     differences: list[Difference]
 
 
-class Cheaper(NamedTuple):
+class CheaperTrial(NamedTuple):
     """The nearest trained trial that costs at least CHEAPER less. cost_change: as a share, negative; top1_change: as a
     fraction, of the short training both had where one was trained longer (after_short), NaN where one has none."""
 
@@ -150,14 +150,14 @@ def distances(network: MobileFormerConfig, others: Sequence[MobileFormerConfig])
     return found
 
 
-def nearest_published(config: MobileFormerConfig) -> Published:
+def nearest_published(config: MobileFormerConfig) -> NearestPublished:
     """The preset at the smallest distance, the smaller one of equals."""
     found = distances(config, list(PRESETS.values()))
     name = list(PRESETS)[int(found.argmin())]
-    return Published(name, float(found.min()), differences([PRESETS[name], config]))
+    return NearestPublished(name, float(found.min()), differences([PRESETS[name], config]))
 
 
-def nearest_cheaper(frame: pd.DataFrame, number: int) -> Cheaper | None:
+def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
     """The nearest trained trial that is at least CHEAPER faster, or has as many fewer multiply-adds where the trial was
     not timed; of equals the one with the highest top1. None where there is none, or the trial's config cannot be read.
 
@@ -181,7 +181,7 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> Cheaper | None:
     both_trained = own["outcome"] == "trained"
     after_short = bool(both_trained and rival["rung"] != own["rung"])
     top1 = "short" if after_short else "top1"
-    return Cheaper(
+    return CheaperTrial(
         number=int(rival["number"]),
         cost=cost,
         cost_change=float(rival[cost] / own[cost] - 1),

@@ -6,20 +6,19 @@ find. The spread is that of trainings; that the validation images are a sample, 
 """
 
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mfsearch.pareto import pareto_mask
+from mfsearch.pareto import fronts, pareto_mask
 from mfsearch.study.study import minimised
 from mfsearch.study.trial import Training, Trial
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
 MOST_DRAWN, FEWEST_DRAWS = 5_000_000, 200  # draws times trials: half a second, and 80 MB
-Z_95 = 1.959964
-# The 0.975 quantile of Student's t for 1 to 10 degrees; beyond, an expansion in 1 / degrees is good to 0.003.
-STUDENT_T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+Z_95 = NormalDist().inv_cdf(0.975)
 
 
 class Noise(NamedTuple):
@@ -147,6 +146,8 @@ def ties(trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int,
     Cannot be told: the difference of top1 lies within the 95 % interval of a difference of two equals (Student's t with
     the fewer degrees of the two). A latency counts as no greater within the interval of its difference.
     """
+    from scipy.special import stdtrit  # takes 0.2 s, which only a study with repeated seeds needs
+
     trained = _trained(trials)
     values = minimised(trained, objectives)
     numbers = np.array([trial.number for trial in trained], dtype=np.int64)
@@ -155,13 +156,12 @@ def ties(trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int,
     trainings = [(noise[_rung_of(noise, trial.rung)], len(trial.longest)) for trial in trained]
     variances = np.array([each.std**2 / seeds for each, seeds in trainings])
     degrees = np.array([each.degrees for each, _ in trainings])
-    reaches = {each.degrees: student_t(each.degrees) for each in noise.values()}
+    known, place = np.unique(degrees, return_inverse=True)
+    reaches = stdtrit(known, 0.975)[place]  # the fewer degrees, the further
     tied: dict[int, list[int]] = {}
     for at in np.flatnonzero(pareto_mask(values)).tolist():
         apart = np.abs(top1 - top1[at])
-        fewer = np.minimum(degrees, degrees[at])
-        reach = np.select([fewer == each for each in reaches], list(reaches.values()))
-        near = apart <= reach * np.sqrt(variances[at] + variances)
+        near = apart <= np.maximum(reaches, reaches[at]) * np.sqrt(variances[at] + variances)
         for k, name in enumerate(objectives):
             if name != "top1":
                 slack = Z_95 * np.hypot(clocks, clocks[at]) if name == "latency_ms" else 0.0
@@ -244,9 +244,9 @@ def _front_counts(
 ) -> NDArray[np.int64]:
     """In how many draws each trial is on the front.
 
-    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. Exact: most trials are
-    first found dominated by a rival of their own, draw by draw, and whatever is dominated is also dominated by what is
-    left, so the front of a draw is that of what is left.
+    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. Exact: each trial is
+    first dropped from the draws in which a likely rival dominates it, which leaves few for `pareto_mask`. Whatever a
+    dropped trial dominates is also dominated by a trial that is left, so the front of a draw stays the same.
     """
     counts = np.zeros(len(means), dtype=np.int64)
     rivals = _rivals(means, varied, spreads)
@@ -271,14 +271,17 @@ def _front_counts(
 def _rivals(
     means: NDArray[np.float64], varied: Sequence[int], spreads: NDArray[np.float64], count: int = 12
 ) -> NDArray[np.int64]:
-    """For each trial some that are likely to dominate it in a draw, the likeliest first: [N, count], itself where there
-    is none. They cost no more in what is exact and lie as far below as can be in what varies, in its spread."""
+    """For each trial the rivals likeliest to dominate it in a draw: [N, count], the trial itself where there are fewer.
+
+    A rival is no worse in the exact objectives, and the further below in the varied ones, in spreads, the likelier.
+    """
     exact = [k for k in range(means.shape[1]) if k not in varied]
     whole = np.flatnonzero(~np.isnan(means).any(axis=1))
     strong = np.zeros(0, dtype=np.int64)
-    while len(strong) < min(100, len(whole)):  # the front and those behind it
-        behind = np.setdiff1d(whole, strong)
-        strong = np.concatenate([strong, behind[pareto_mask(means[behind])]])
+    for front in fronts(means):
+        strong = np.concatenate([strong, front])
+        if len(strong) >= 100:
+            break
     rivals = np.repeat(np.arange(len(means))[:, None], count, axis=1)
     if not varied or not len(strong):
         return rivals
@@ -297,16 +300,8 @@ def _rivals(
 
 
 def _beaten(rivals: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """True where a rival [N, V, ...] is below in the first objective and not above in the others."""
+    """Where a rival [N, V, ...] is below in the first objective and not above in the others, hence dominates."""
     beaten: NDArray[np.bool_] = rivals[:, 0] < own[:, 0]
     for j in range(1, own.shape[1]):
         beaten &= rivals[:, j] <= own[:, j]
     return beaten
-
-
-def student_t(degrees: float) -> float:
-    """The 0.975 quantile of Student's t: a 95 % interval reaches so many standard errors to either side."""
-    if degrees <= len(STUDENT_T_95):
-        return STUDENT_T_95[int(degrees) - 1]
-    z = Z_95
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)

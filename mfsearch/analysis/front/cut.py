@@ -1,6 +1,5 @@
-"""Which networks are worth having: the front, its knee, and how much room it covers. Arrays are minimised."""
+"""Which networks are worth having: the front of a frame, and its knee. Arrays are minimised."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -82,48 +81,3 @@ def knee(front: pd.DataFrame, objectives: Sequence[str] = ("top1", "madds")) -> 
     low, span = values.min(axis=0), np.ptp(values, axis=0)
     scaled = (values - low) / np.where(span > 0, span, 1.0)
     return int(by_madds["number"].iloc[int(np.round(scaled.sum(axis=1), 12).argmin())])  # 12 places: ties are ties
-
-
-def hypervolume(values: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    """The area (K = 2) or volume (K = 3) that the rows of `values` [N, K] dominate up to `reference` [K]; exact.
-
-    Everything is minimised. Rows that are not better than the reference in every objective, or hold a NaN, add nothing.
-    """
-    if values.ndim != 2 or values.shape[1] not in (2, 3) or reference.shape != (values.shape[1],):
-        raise ValueError(f"values must be [N, 2] or [N, 3] and reference [K], got {values.shape}, {reference.shape}")
-    inside = values[(values < reference).all(axis=1)]
-    front = np.unique(inside[pareto_mask(inside)], axis=0)
-    if values.shape[1] == 2:
-        return _area(front, reference)
-    # Slices: between two neighbouring depths the cross-section is the area of all points that lie above.
-    by_depth = front[front[:, 2].argsort(kind="stable")]
-    bottoms = np.append(by_depth[:, 2], reference[2])[1:]
-    stairs: list[tuple[float, float]] = []
-    volume = area = 0.0
-    for (x, y, depth), bottom in zip(by_depth.tolist(), bottoms.tolist(), strict=True):
-        area += _add_step(stairs, x, y, reference)
-        volume += area * (bottom - depth)
-    return volume
-
-
-def _area(front: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    stairs: list[tuple[float, float]] = []
-    return sum(_add_step(stairs, x, y, reference) for x, y in front.tolist())
-
-
-def _add_step(stairs: list[tuple[float, float]], x: float, y: float, reference: NDArray[np.float64]) -> float:
-    """The area that (x, y) adds to a staircase of rising x and falling y, which takes the point in."""
-    at = bisect_left(stairs, (x, y))
-    roof = stairs[at - 1][1] if at else float(reference[1])  # what was covered to the left of x reaches up to here
-    if y >= roof:
-        return 0.0
-    added, end = 0.0, at
-    edge = x
-    while end < len(stairs) and stairs[end][1] >= y:
-        added += (stairs[end][0] - edge) * (roof - y)
-        edge, roof = stairs[end]
-        end += 1
-    right = stairs[end][0] if end < len(stairs) else float(reference[0])
-    added += (right - edge) * (roof - y)
-    stairs[at:end] = [(x, y)]
-    return added

@@ -26,7 +26,7 @@ class Reason(NamedTuple):
     numbers: list[int]
 
 
-class Proposer(NamedTuple):
+class OriginOutcomes(NamedTuple):
     """What came of the networks of one origin. counts: trials by outcome; front: how many are on it; top1: the best, a
     fraction, NaN where none was trained."""
 
@@ -36,7 +36,7 @@ class Proposer(NamedTuple):
     top1: float
 
 
-class Spent(NamedTuple):
+class TrainingTime(NamedTuple):
     """Core-seconds of some trainings: how many there were, and of how many the time was not recorded."""
 
     what: str
@@ -76,7 +76,7 @@ def grouped_reasons(frame: pd.DataFrame) -> list[Reason]:
     return sorted(reasons, key=lambda one: (OUTCOMES.index(one.outcome), -len(one.numbers), one.text))
 
 
-def proposers(frame: pd.DataFrame, front: Sequence[int]) -> list[Proposer]:
+def proposers(frame: pd.DataFrame, front: Sequence[int]) -> list[OriginOutcomes]:
     """The trials by who proposed them, in the order in which they first did; front: numbers of its members."""
     origins = frame["origin"].map(proposer_name)
     found = []
@@ -84,7 +84,7 @@ def proposers(frame: pd.DataFrame, front: Sequence[int]) -> list[Proposer]:
         own = frame[origins == name]
         counts = {outcome: int((own["outcome"] == outcome).sum()) for outcome in OUTCOMES}
         top1 = own.loc[own["outcome"] == "trained", "top1"].max()
-        found.append(Proposer(name, counts, int(own["number"].isin(front).sum()), float(top1)))
+        found.append(OriginOutcomes(name, counts, int(own["number"].isin(front).sum()), float(top1)))
     return found
 
 
@@ -96,7 +96,7 @@ def proposer_name(origin: object) -> str:
     return {"preset": "published", "fitted": "published, fitted"}.get(kind, str(origin or "unknown"))
 
 
-def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[Spent]:
+def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[TrainingTime]:
     """Core-seconds by length of training, the short ones first.
 
     A training that goes on from a checkpoint has all its seconds in its record: those of the shorter one are taken off.
@@ -117,9 +117,9 @@ def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[Spent]:
     return [one for one in found if one.trainings]
 
 
-def _spent(what: str, seconds: Sequence[float]) -> Spent:
+def _spent(what: str, seconds: Sequence[float]) -> TrainingTime:
     known = [one for one in seconds if not np.isnan(one)]
-    return Spent(what, len(seconds), sum(known), len(seconds) - len(known))
+    return TrainingTime(what, len(seconds), sum(known), len(seconds) - len(known))
 
 
 def _length(rung: int, manifest: Manifest) -> str:
@@ -150,7 +150,7 @@ def _stamp(value: object) -> datetime | None:
     return stamp if stamp.tzinfo is not None else stamp.replace(tzinfo=UTC)
 
 
-def time_in_words(spent: Sequence[Spent], taken: Clock | None) -> str:
+def time_in_words(spent: Sequence[TrainingTime], taken: Clock | None) -> str:
     """Where the time went as far as the study tells, and what it does not record."""
     if not spent:
         return "No training was recorded, so there is nothing to say of where the time went."

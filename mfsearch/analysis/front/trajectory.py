@@ -12,14 +12,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.analysis.frame import short_top1
-from mfsearch.analysis.front.cut import hypervolume, measured_objectives, minimised
+from mfsearch.analysis.front.cut import measured_objectives, minimised
+from mfsearch.pareto import hypervolume_history
 from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_madds
 
 Array = NDArray[np.float64]
 
 MARGIN = 0.1  # by which the reference point lies beyond the worst trained networks, as a share of their range
-BLOCK = 256
 TRAINED = ("trained", "stopped")  # outcomes that took a short training
 CONTROL = "random"  # the sampler of a control
 # What has to be equal before only the sampler is left to explain a difference, in the words of a sentence.
@@ -48,7 +48,7 @@ class Box(NamedTuple):
     reference: Array
 
 
-class History(NamedTuple):
+class Trajectory(NamedTuple):
     """A study after each of its trials, [N]. trainings: short ones so far, those given up half way included;
     core_seconds: of these trainings; share: of the box that the front dominates, 0 to 1; top1: the best so far, a
     fraction, NaN before there is one."""
@@ -92,64 +92,20 @@ def shared_box(frames: Sequence[pd.DataFrame], objectives: Sequence[str]) -> Box
     return Box(ideal, worst + MARGIN * spread)
 
 
-def study_history(name: str, frame: pd.DataFrame, objectives: Sequence[str], box: Box) -> History:
+def study_history(name: str, frame: pd.DataFrame, objectives: Sequence[str], box: Box) -> Trajectory:
     """The study in the order in which its trials finished; its hypervolume as a share of the box."""
     values = _values(frame, objectives)
     trained = frame["outcome"].isin(TRAINED).to_numpy(dtype=np.bool_)
     seconds = np.where(trained, frame["train_seconds"].to_numpy(dtype=np.float64), 0.0)
     top1 = np.where(frame["outcome"] == "trained", short_top1(frame).to_numpy(dtype=np.float64), np.nan)
     room = float(np.prod(box.reference - box.ideal))
-    return History(
+    return Trajectory(
         name=name,
         trainings=np.cumsum(trained),
         core_seconds=np.cumsum(np.nan_to_num(seconds)),
         share=hypervolume_history(values, box.reference) / room,
         top1=np.fmax.accumulate(top1),
     )
-
-
-def hypervolume_history(values: Array, reference: Array) -> Array:
-    """What the first 1, 2, ... N rows of `values` [N, K], minimised, dominate up to `reference` [K], K = 2 or 3; exact.
-
-    A row is compared with the front before it, and the volume is only touched by one that enters. 10,000 rows take
-    0.05 s, and 0.3 s where a tenth of them enters.
-    """
-    gains = np.zeros(len(values))
-    front = np.empty((0, values.shape[1]))
-    inside: NDArray[np.bool_] = np.logical_and.reduce(values < reference, axis=1)  # not where there is a NaN
-    for start in range(0, len(values), BLOCK):
-        block = values[start : start + BLOCK]
-        fresh = inside[start : start + BLOCK] & ~_covered(front, block)
-        for at in np.flatnonzero(fresh).tolist():
-            point = block[at]
-            if (front <= point).all(axis=1).any():
-                continue
-            gains[start + at] = _gain(front, point, reference)
-            front = np.vstack([front[~(point <= front).all(axis=1)], point])
-    volume: Array = np.cumsum(gains)
-    return volume
-
-
-def _gain(front: Array, point: Array, reference: Array) -> float:
-    """What a point that no row of the front [F, K] beats adds: its own box less what the front covers of it.
-
-    A row that is nowhere worse than the point but in objective k covers all of the box from there on, so the box ends
-    there; what is left of it few rows reach into.
-    """
-    worse = front > point
-    end = reference.copy()
-    for k in range(len(point)):
-        alone = front[worse[:, k] & (worse.sum(axis=1) == 1), k]
-        end[k] = min(end[k], alone.min(initial=np.inf))
-    near = np.maximum(front, point)
-    return float(np.prod(end - point)) - hypervolume(near[(near < end).all(axis=1)], end)
-
-
-def _covered(front: Array, rows: Array) -> NDArray[np.bool_]:
-    """Which rows [M, K] some row of the front [F, K] equals or beats."""
-    nowhere_worse = np.logical_and.reduce([front[:, k, None] <= rows[:, k] for k in range(rows.shape[1])])
-    covered: NDArray[np.bool_] = nowhere_worse.any(axis=0)
-    return covered
 
 
 def _values(frame: pd.DataFrame, objectives: Sequence[str]) -> Array:
@@ -217,7 +173,7 @@ def _shown(what: str, value: object) -> str:
 # --- in words ------------------------------------------------------------------------------------------------------
 
 
-def comparison(own: History, others: Sequence[History]) -> str:
+def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     """How much better a study is than others after equally many trainings; their median where there are several."""
     there = [other for other in others if len(other.trainings) and other.trainings[-1]]
     if not there or not len(own.trainings) or not own.trainings[-1]:
@@ -250,7 +206,7 @@ def comparison(own: History, others: Sequence[History]) -> str:
     return " ".join(sentences)
 
 
-def share_after(history: History, trainings: int) -> float:
+def share_after(history: Trajectory, trainings: int) -> float:
     """The share of the box that a study covers once it has had so many trainings."""
     return _after(history, history.share, trainings)
 
@@ -260,6 +216,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _after(history: History, values: Array, trainings: int) -> float:
+def _after(history: Trajectory, values: Array, trainings: int) -> float:
     """The value after the training of that number, whatever was rejected after it."""
     return float(values[int(np.searchsorted(history.trainings, trainings))])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mfsearch.analysis.frame import knob_names, short_top1
 from mfsearch.analysis.front.cut import minimised, within
 from mfsearch.analysis.knobs.variance import Codes, Floats, Share, judge_shares, value_key
-from mfsearch.search.promotion import nondominated_ranks
+from mfsearch.pareto import nondominated_ranks
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs
 from mfsearch.study.frame import KNOB
@@ -29,7 +29,7 @@ NAMED = 5  # knobs that a sentence names
 ENOUGH = 16  # trained networks, to look at these alone
 
 
-class Coded(NamedTuple):
+class Coding(NamedTuple):
     """The knobs of N trials. codes: of each knob [N] the place of its value in `values`, -1 where it has no say."""
 
     names: list[str]
@@ -58,7 +58,7 @@ def study_space(manifest: Manifest) -> SearchSpace | None:
     return space if space and space.digest == manifest.space.digest else None
 
 
-def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coded:
+def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
     """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
 
     Knobs and values are those of the study's space where the manifest holds it, in its order; what else the params
@@ -74,7 +74,7 @@ def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coded:
         for row in zip(*columns, strict=True)
     ]
     active = [active_knobs(each, space) for each in params]
-    coded = Coded(names, [], [])
+    coded = Coding(names, [], [])
     for name, column in zip(names, columns, strict=True):
         there = {value_key(value): value for value in column if value is not None}
         keys = [key for key in map(value_key, choices[name]) if key in there]
@@ -130,7 +130,7 @@ def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping
 
 def knob_shares(
     frame: pd.DataFrame,
-    coded: Coded,
+    coded: Coding,
     measure: str,
     objectives: Sequence[str],
     *,

@@ -44,7 +44,7 @@ class KeptRow(NamedTuple):
     measured: str
 
 
-class Kept(NamedTuple):
+class LatencyFiles(NamedTuple):
     """What was read: rows in the order of the files' lines, and how many lines were none of ours."""
 
     rows: list[KeptRow]
@@ -92,7 +92,7 @@ def kept_folders(results: Path, study: Path) -> list[Path]:
     return list({place.resolve(): place for place in places if place.is_dir()}.values())
 
 
-def read_kept(paths: Sequence[Path]) -> Kept:
+def read_kept(paths: Sequence[Path]) -> LatencyFiles:
     """The lines of these files; a file that is not there has none. A last line that was cut short is passed over, as
     its writer may be at it; any other that is none of ours counts as unread."""
     rows: list[KeptRow] = []
@@ -109,7 +109,7 @@ def read_kept(paths: Sequence[Path]) -> Kept:
                 rows.append(row)
             elif line.strip():
                 unread += 1
-    return Kept(rows, unread)
+    return LatencyFiles(rows, unread)
 
 
 def _row(line: str) -> KeptRow | None:

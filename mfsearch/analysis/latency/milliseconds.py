@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mfsearch.analysis.frame import METRICS
+from mfsearch.analysis.front.confidence import Z_95
 from mfsearch.analysis.front.summary import counted
 from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
 from mfsearch.study.trial import Trial, TrialLatency
-
-Z_95 = 1.959964
 
 
 class TimedTrial(NamedTuple):
@@ -85,7 +84,7 @@ def screen_in_words(draws: int | None, found: Accuracy | None) -> str:
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
-    """Spearman's rho, equal values sharing their mean rank; pairs with a NaN are left out.
+    """Spearman's rho; equal values share their mean rank, and pairs with a NaN are left out.
 
     The interval is Fisher's, with the variance 1.06 / (n - 3) of Fieller, Hartley and Pearson (Biometrika 1957).
     """
@@ -93,8 +92,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     n = len(pairs)
     if n < 2 or pairs["x"].nunique() < 2 or pairs["y"].nunique() < 2:
         return Correlation(math.nan, math.nan, math.nan, n)
-    ranks = pairs.rank()
-    rho = float(np.clip(np.corrcoef(ranks["x"], ranks["y"])[0, 1], -1.0, 1.0))
+    rho = float(pairs.corr("spearman").to_numpy()[0, 1])
     if n < 4 or abs(rho) > 1 - 1e-12:
         return Correlation(rho, math.nan, math.nan, n)
     half = Z_95 * math.sqrt(1.06 / (n - 3))

@@ -21,7 +21,7 @@ SHARED = (
 )
 
 
-class Kept(NamedTuple):
+class KeptCalibration(NamedTuple):
     """A calibration on disk: its folder and what calibration.json holds."""
 
     path: Path
@@ -40,9 +40,9 @@ class Reading(NamedTuple):
         return NAMES.get(self.name, self.name) + after
 
 
-def read_calibrations(places: Iterable[Path]) -> tuple[list[Kept], list[str]]:
+def read_calibrations(places: Iterable[Path]) -> tuple[list[KeptCalibration], list[str]]:
     """The calibrations under folders of results, and a sentence for each that cannot be read."""
-    found: dict[Path, Kept] = {}
+    found: dict[Path, KeptCalibration] = {}
     unread = []
     for path in [path for place in places for path in sorted(place.glob(f"{CALIBRATIONS}/*/{CALIBRATION}"))]:
         if path.resolve() in found:
@@ -58,7 +58,7 @@ def read_calibrations(places: Iterable[Path]) -> tuple[list[Kept], list[str]]:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             unread.append(f"cannot read {path}: {error}; `mfsearch calibrate` writes it anew")
             continue
-        found[path.resolve()] = Kept(path.parent, figures)
+        found[path.resolve()] = KeptCalibration(path.parent, figures)
     return list(found.values()), unread
 
 
@@ -76,7 +76,9 @@ def fitting_calibration(places: Iterable[Path], manifest: Manifest) -> dict[str,
     return None
 
 
-def by_fit(kept: Sequence[Kept], fits: Mapping[str, Any] | None, manifest: Manifest) -> list[Kept]:
+def by_fit(
+    kept: Sequence[KeptCalibration], fits: Mapping[str, Any] | None, manifest: Manifest
+) -> list[KeptCalibration]:
     """The calibrations, that which fits first, then those that differ in the least."""
     return sorted(kept, key=lambda each: (each.figures != fits, len(differences(each.figures, manifest))))
 

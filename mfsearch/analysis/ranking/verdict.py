@@ -24,7 +24,7 @@ from mfsearch.analysis.ranking.agreement import (
 )
 from mfsearch.analysis.ranking.readings import READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
-from mfsearch.search.calibration import Calibration, Network, Trained, long_key, short_key
+from mfsearch.search.calibration import Calibration, Network, NetworkRecords, long_key, short_key
 from mfsearch.search.calibration_file import GROUPS, SCHEMA
 from mfsearch.study.files import versions
 
@@ -52,7 +52,7 @@ class Column(NamedTuple):
     kept: list[int]  # which networks
 
 
-def calibration_figures(settings: Calibration, trained: Trained, targets: Mapping[str, float]) -> dict[str, Any]:
+def calibration_figures(settings: Calibration, trained: NetworkRecords, targets: Mapping[str, float]) -> dict[str, Any]:
     """Everything that calibration.json holds, as plain data; top1 and noise are fractions, NaN is None.
 
     targets: the tau that is good enough, inside the band and across budgets. Raises RuntimeError where too few
@@ -83,7 +83,7 @@ def calibration_figures(settings: Calibration, trained: Trained, targets: Mappin
     return figures
 
 
-def _long_noise(settings: Calibration, trained: Trained) -> tuple[float | None, list[int]]:
+def _long_noise(settings: Calibration, trained: NetworkRecords) -> tuple[float | None, list[int]]:
     """Standard deviation of the long top1 over the seeds of the band's first network, and those seeds."""
     first = trained.networks["band"][0]
     seeds = [settings.seed + 1 + k for k in range(settings.seeds)]
@@ -92,7 +92,7 @@ def _long_noise(settings: Calibration, trained: Trained) -> tuple[float | None, 
     return (float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None), list(top1)
 
 
-def _pairs(settings: Calibration, trained: Trained, networks: list[Network]) -> list[Pair]:
+def _pairs(settings: Calibration, trained: NetworkRecords, networks: list[Network]) -> list[Pair]:
     pairs = []
     for network in networks:
         short = trained.records[short_key(network, settings.seed)]

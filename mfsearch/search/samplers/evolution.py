@@ -3,6 +3,9 @@
 import math
 import random
 
+import numpy as np
+
+from mfsearch.pareto import nondominated_ranks
 from mfsearch.search.samplers.ground import ATTEMPTS, Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.space import Value
@@ -91,20 +94,18 @@ def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | N
 
 
 def _crowding(history: History, population: list[Observation]) -> list[tuple[int, float]]:
-    """Rank of its front and crowding distance within it, for each of the population."""
-    found: dict[int, tuple[int, float]] = {}
-    left, rank = population, 0
-    while left:
-        ids = {id(t) for t in History(history.objectives, trials=left).front()} or {id(t) for t in left}
-        front = [t for t in left if id(t) in ids]
-        values = history.values(front)
-        distance = [0.0] * len(front)
+    """For each of the population the rank of its front and its crowding distance within it."""
+    table = history.values(population)
+    ranks = np.array(nondominated_ranks(table))
+    crowding = np.zeros(len(table))
+    for rank in np.unique(ranks):
+        values = table[ranks == rank]
+        distance = [0.0] * len(values)
         for k in range(values.shape[1]):
             order = values[:, k].argsort(kind="stable").tolist()
             span = values[order[-1], k] - values[order[0], k]
             distance[order[0]] = distance[order[-1]] = math.inf
             for before, at, after in zip(order, order[1:], order[2:], strict=False):
                 distance[at] += (values[after, k] - values[before, k]) / span if span > 0 else 0.0
-        found |= {id(t): (rank, d) for t, d in zip(front, distance, strict=True)}
-        left, rank = [t for t in left if id(t) not in ids], rank + 1
-    return [found[id(t)] for t in population]
+        crowding[ranks == rank] = distance
+    return list(zip(ranks.tolist(), crowding.tolist(), strict=True))

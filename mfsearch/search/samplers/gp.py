@@ -10,12 +10,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
-from mfsearch.search.samplers.improvement import _erf, expected_area
+from mfsearch.search.samplers.improvement import expected_area
 from mfsearch.space import Value
 
 Array = NDArray[np.float64]
@@ -120,7 +121,7 @@ class _Latency:
         mean, spread = self.model.predict(x)
         spread = np.hypot(spread, math.sqrt(self.model.noise) * self.model.scale)
         z = (math.log(self.limit) - np.log(costs) - mean) / spread
-        result: Array = 0.5 * (1.0 + _erf(z / math.sqrt(2.0)))
+        result: Array = ndtr(z)
         return result
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mfsearch.pareto import pareto_mask
+from mfsearch.pareto import fronts, pareto_mask
 from mfsearch.search.samplers.ground import Candidate
 from mfsearch.space import Value
 from mfsearch.study.trial import Trial
@@ -51,21 +51,16 @@ class History:
 
     def best(self, count: int, trials: Sequence[Observation] | None = None) -> list[Observation]:
         """The `count` best: the front, then the front of the rest and so on; within a front by falling top1."""
-        left = list(self.trials if trials is None else trials)
+        trials = self.trials if trials is None else trials
         chosen: list[Observation] = []
-        while left and len(chosen) < count:
-            on_front = pareto_mask(self.values(left))
-            if not on_front.any():  # a missing objective
+        for front in fronts(self.values(trials)):
+            chosen += sorted((trials[k] for k in front.tolist()), key=lambda trial: -(trial.top1 or 0.0))
+            if len(chosen) >= count:
                 break
-            front = [trial for trial, on in zip(left, on_front, strict=True) if on]
-            chosen += sorted(front, key=lambda trial: -(trial.top1 or 0.0))
-            left = [trial for trial, on in zip(left, on_front, strict=True) if not on]
         return chosen[:count]
 
     def front(self) -> list[Observation]:
         """Trials that no other one beats, by falling top1."""
-        if not self.trials:
-            return []
         mask = pareto_mask(self.values(self.trials))
         return sorted((t for t, on in zip(self.trials, mask, strict=True) if on), key=lambda t: -(t.top1 or 0.0))
 

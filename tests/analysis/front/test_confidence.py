@@ -16,7 +16,6 @@ from mfsearch.analysis.front.confidence import (
     shown_probability,
     shown_ties,
     shown_training,
-    student_t,
     ties,
     training_noise,
 )
@@ -111,11 +110,15 @@ def test_a_slightly_slower_rival_ties_if_the_clock_cannot_tell() -> None:
 
 
 @pytest.mark.parametrize(
-    ("degrees", "quantile"), [(1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (30, 2.042), (120, 1.980)]
+    ("degrees", "quantile"),
+    [(1, 12.706), (4, 2.776), (10, 2.228), (11, 2.201), (30, 2.042), (120, 1.980), (math.inf, 1.960)],
 )
-def test_student_t_is_the_one_of_the_tables(degrees: float, quantile: float) -> None:
-    assert student_t(degrees) == pytest.approx(quantile, abs=0.003)
-    assert student_t(math.inf) == pytest.approx(1.96, abs=0.001)
+def test_ties_reach_as_far_as_the_tables_of_student_t_say(degrees: float, quantile: float) -> None:
+    """Of two networks of one seed each, top1 differs by a standard deviation of sqrt(2) times the noise."""
+    noise = {0: Noise(0.01, degrees)}
+    for reach, tied in ((quantile - 0.001, [0]), (quantile + 0.001, [])):
+        rows = [row(0, 0.50, 100), row(1, 0.50 + reach * math.sqrt(2) * 0.01, 200)]
+        assert ties(rows, OBJECTIVES, noise)[1] == tied
 
 
 def test_pooled_noise_of_one_network_is_its_standard_deviation() -> None:

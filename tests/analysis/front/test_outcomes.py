@@ -6,7 +6,7 @@ import pytest
 from mfsearch.analysis.figures.trajectories import draw_proposers, draw_reasons, draw_speed, draw_spent, speed_points
 from mfsearch.analysis.front.outcomes import (
     Clock,
-    Spent,
+    TrainingTime,
     asked_trainings,
     clock,
     grouped_reasons,
@@ -105,10 +105,10 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
     rows = [long, row(1), row(2, 0.2, outcome="stopped", train_seconds=15.0), lost(3, "x")]
     found = spent_on_training(study_frame(rows), {"rungs": {"factors": [1.0, 3.0, 9.0]}})
     assert found == [
-        Spent("short", 2, 80.0, 0),
-        Spent("short, given up half way", 1, 15.0, 0),
-        Spent("3x", 1, 50.0, 0),
-        Spent("9x", 2, 210.0 + 90.0, 0),
+        TrainingTime("short", 2, 80.0, 0),
+        TrainingTime("short, given up half way", 1, 15.0, 0),
+        TrainingTime("3x", 1, 50.0, 0),
+        TrainingTime("9x", 2, 210.0 + 90.0, 0),
     ]
     assert len(draw_spent(found).data[0].x) == 4
 
@@ -116,7 +116,7 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
 def test_seconds_that_were_not_recorded_are_said() -> None:
     rows = [row(0, train_seconds=None), longer(row(1), [stage(1, 0, 0.6) | {"top1": None, "train_seconds": None}])]
     found = spent_on_training(study_frame(rows), {})
-    assert found == [Spent("short", 2, 40.0, 1), Spent("rung 1", 1, 0.0, 1)]
+    assert found == [TrainingTime("short", 2, 40.0, 1), TrainingTime("rung 1", 1, 0.0, 1)]
     assert "Of 2 the time was not recorded." in time_in_words(found, None)
     assert "When trials finished was not recorded" in time_in_words(found, None)
 
@@ -128,7 +128,7 @@ def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     last = datetime(2026, 11, 22, 10, 12, tzinfo=UTC)
     assert clock(frame, {"created": "2026-11-22T10:00:00+00:00"}) == Clock(720.0, 420.0, last)
     assert clock(frame, {"created": "x"}) == Clock(660.0, 420.0, last)
-    words = time_in_words([Spent("short", 3, 1440.0, 0)], clock(frame, {"created": "2026-11-22T10:00:00+00:00"}))
+    words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, {"created": "2026-11-22T10:00:00+00:00"}))
     assert "3 trainings took 24m 00s of one core. From the study's beginning to its last result 12m 00s passed" in words
     assert "2.0 trainings ran at a time on average; the longest time between two results was 7m 00s" in words
 

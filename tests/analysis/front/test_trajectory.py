@@ -1,17 +1,13 @@
-import time
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from mfsearch.analysis.figures.trajectories import draw_history, history_line, median_line
-from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.analysis.front.trajectory import (
     Box,
-    History,
+    Trajectory,
     comparison,
     differences,
-    hypervolume_history,
     is_control,
     share_after,
     shared_box,
@@ -26,53 +22,12 @@ from tests.analysis.rows import failed, longer, row, stage, study
 TWO = ["top1", "madds"]
 
 
-def made(name: str, *shares: float) -> History:
+def made(name: str, *shares: float) -> Trajectory:
     """A study of trainings of ten core-seconds each, with the share of the box after each; top1 rises by a point."""
     count = len(shares)
     numbers = np.arange(1, count + 1)
     seconds, top1 = (np.array([scale * k for k in range(count)], dtype=np.float64) for scale in (10, 0.01))
-    return History(name, numbers, seconds + 10, np.array(shares), top1 + 0.3)
-
-
-# --- hypervolume ---
-
-
-def test_two_dimensions_by_hand() -> None:
-    """Up to (4, 4): (2, 2) covers 4; (3, 3) nothing more; (1, 3) adds 1x1; (0, 0) all 16 in the end."""
-    values = np.array([[2.0, 2.0], [3.0, 3.0], [1.0, 3.0], [5.0, 0.0], [np.nan, 0.0], [0.0, 0.0]])
-    found = hypervolume_history(values, np.array([4.0, 4.0]))
-    assert found.tolist() == [4.0, 4.0, 5.0, 5.0, 5.0, 16.0]
-
-
-def test_three_dimensions_by_hand() -> None:
-    """Up to (2, 2, 2): a unit cube in one corner, then one that shares half of its volume with it."""
-    values = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 1.5]])
-    assert hypervolume_history(values, np.full(3, 2.0)).tolist() == [1.0, 1.5]
-
-
-@pytest.mark.parametrize("K", [2, 3])
-@pytest.mark.parametrize("seed", range(6))
-def test_every_step_equals_the_hypervolume_of_the_trials_so_far(K: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    values = rng.random((120, K)) - np.linspace(0, 0.5, 120)[:, None] * rng.random(K)
-    values[rng.random(values.shape) < 0.02] = np.nan
-    values = np.round(values, 2 if seed % 2 else 9)  # ties in some
-    reference = np.full(K, 0.8)
-    expected = [hypervolume(values[: k + 1], reference) for k in range(len(values))]
-    assert hypervolume_history(values, reference) == pytest.approx(expected, abs=1e-12)
-
-
-@pytest.mark.parametrize("K", [2, 3])
-def test_no_trials_have_no_history(K: int) -> None:
-    assert len(hypervolume_history(np.empty((0, K)), np.ones(K))) == 0
-
-
-def test_ten_thousand_trials_of_three_objectives_are_quick() -> None:
-    """0.05 s on an idle core; the bound is for a busy one."""
-    values = np.random.default_rng(0).random((10_000, 3))
-    start = time.process_time()
-    hypervolume_history(values, np.ones(3))
-    assert time.process_time() - start < 1.0
+    return Trajectory(name, numbers, seconds + 10, np.array(shares), top1 + 0.3)
 
 
 # --- box and history ---
@@ -211,13 +166,13 @@ def test_what_covers_nothing_is_compared_without_a_ratio() -> None:
     words = comparison(made("mine", 0.4), [made("chance", 0.0)])
     assert "mine covers 40.0 % of the box and chance 0.0 %." in words
     assert "times" not in words
-    nothing = History("none", np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
+    nothing = Trajectory("none", np.array([], dtype=np.int64), np.array([]), np.array([]), np.array([]))
     for own, other in ((made("mine", 0.4), nothing), (nothing, made("chance", 0.1))):
         assert "nothing to compare yet" in comparison(own, [other])
 
 
 def test_trials_that_were_rejected_after_a_training_do_not_put_it_off() -> None:
-    history = History("s", np.array([1, 1, 1, 2]), np.zeros(4), np.array([0.1, 0.1, 0.1, 0.5]), np.zeros(4))
+    history = Trajectory("s", np.array([1, 1, 1, 2]), np.zeros(4), np.array([0.1, 0.1, 0.1, 0.5]), np.zeros(4))
     assert share_after(history, 1) == 0.1
     assert share_after(history, 2) == 0.5
 

@@ -1,10 +1,12 @@
 """Paired effects: by hand, and on planted truths: intervals hold them as often as they say."""
 
+import math
 import random
+import statistics
 
 import pytest
 
-from mfsearch.analysis.knobs.twin_pairs import Effect, expected_by_chance, holm, paired_effect, t_inside, t_quantile
+from mfsearch.analysis.knobs.twin_pairs import Effect, expected_by_chance, holm, paired_effect
 from mfsearch.commands.twins import compare, meaning, table
 from mfsearch.presets import PRESETS
 from mfsearch.search.trainings import Record
@@ -17,9 +19,16 @@ SEEDS = [0, 1, 2]
 @pytest.mark.parametrize(
     ("freedom", "t"), [(1, 12.706), (2, 4.303), (3, 3.182), (4, 2.776), (7, 2.365), (30, 2.042), (61, 2.000)]
 )
-def test_t_quantiles_are_those_of_the_tables(freedom: int, t: float) -> None:
-    assert t_quantile(freedom) == pytest.approx(t, abs=6e-4)
-    assert t_inside(t_quantile(freedom, 0.9), freedom) == pytest.approx(0.9)
+def test_an_interval_reaches_as_far_as_the_tables_of_student_t_say(freedom: int, t: float) -> None:
+    differences = [float(seed) for seed in range(freedom + 1)]
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    effect = paired_effect(dict.fromkeys(range(freedom + 1), 0.0), dict(enumerate(differences)))
+    assert effect.mean is not None
+    assert effect.high is not None
+    assert (effect.high - effect.mean) / error == pytest.approx(t, abs=6e-4)
+    edge = paired_effect(dict.fromkeys(range(freedom + 1), effect.low or 0.0), dict(enumerate(differences)))
+    assert edge.low == pytest.approx(0.0, abs=1e-12)  # moved until the interval ends at 0
+    assert edge.p == pytest.approx(0.05)
 
 
 def test_an_effect_by_hand() -> None:

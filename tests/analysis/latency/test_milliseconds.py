@@ -6,7 +6,7 @@ import pytest
 
 from mfsearch.analysis.figures.latency_bars import draw_against_madds, draw_predictions, draw_twice
 from mfsearch.analysis.latency.milliseconds import (
-    Timed,
+    TrialLatency,
     correlation_in_words,
     disturbed_in_words,
     prediction_accuracy,
@@ -41,7 +41,7 @@ def again(one: dict[str, object], ms: float, disturbed: bool = False) -> dict[st
     return measured_again(one, final | {"over_limit": False, "window": "w"})
 
 
-def trials(*rows: dict[str, object]) -> list[Timed]:
+def trials(*rows: dict[str, object]) -> list[TrialLatency]:
     return timed_trials(study_frame(rows))
 
 

@@ -9,7 +9,7 @@ import pytest
 from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
 from mfsearch.commands.calibrate import report_lines
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.calibration import Calibration, Network, Trained, draw_networks, long_key, short_key
+from mfsearch.search.calibration import Calibration, Network, NetworkRecords, draw_networks, long_key, short_key
 from mfsearch.search.calibration_file import trust_line
 from mfsearch.space import load_space
 from mfsearch.units import parse_budget
@@ -27,7 +27,7 @@ def curve(tops: list[float], losses: list[float], points: tuple[float, ...]) -> 
     ]
 
 
-def made_up() -> Trained:
+def made_up() -> NetworkRecords:
     """Eight networks a group. Accuracy ranks them rightly at the end and halfway, the other way at a quarter; the loss
     rightly throughout; MAdds and NASWOT as SHUFFLED says, params all the same but one; synflow rightly. Zen has no
     score for the first network. Long trainings see the same at the short points, all two points better."""
@@ -62,7 +62,7 @@ def made_up() -> Trained:
         records[long_key(first, seed)] = {"outcome": "trained", "top1": top1, "curve": []}
     recipe = SETTINGS.recipe.as_dict()
     identity = {"data": {"name": "digits", "val_images": 100}, "recipe": recipe, "budget": {"high": 500_000}}
-    return Trained(networks, records, identity)
+    return NetworkRecords(networks, records, identity)
 
 
 def rows(figures: dict[str, Any], group: str = "band") -> dict[Any, dict[str, Any]]:
