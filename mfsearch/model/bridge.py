@@ -72,7 +72,8 @@ class ToMobile(nn.Module):
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor) -> Tensor:
         y_BCHW = self._attend(self.query(x_BCHW) if self.query is not None else x_BCHW, z_BMD)
-        return x_BCHW + (y_BCHW if self.output is None else self.output(y_BCHW))
+        update_BCHW: Tensor = y_BCHW if self.output is None else self.output(y_BCHW)
+        return x_BCHW + update_BCHW
 
     @cpu.in_training(cpu.spread)
     def _attend(self, q_BCHW: Tensor, z_BMD: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def gather(bridge: "ToFormer", q_BMC: Tensor, k_BhcN: Tensor, v_BhcN: Tensor) ->
     """ToFormer's attention as one operator, which gives no scores."""
     if bridge.needs_scores:
         return None
-    q_BhMc = q_BMC.unflatten(2, (bridge.heads, -1)).transpose(1, 2)
+    q_BhMc = q_BMC.view(*q_BMC.shape[:2], bridge.heads, bridge.width).transpose(1, 2)
     y_BhMc = F.scaled_dot_product_attention(q_BhMc, k_BhcN.transpose(2, 3), v_BhcN.transpose(2, 3))
     return y_BhMc.transpose(1, 2).flatten(2), None
 
@@ -76,9 +76,9 @@ def spread(bridge: "ToMobile", q_BCHW: Tensor, z_BMD: Tensor) -> Tensor | None:
     B, C, H, W = q_BCHW.shape
     if H * W > FEW_POSITIONS:
         return None
-    q_BhNc = q_BCHW.flatten(2).unflatten(1, (bridge.heads, -1)).transpose(2, 3)
+    q_BhNc = q_BCHW.flatten(2).view(B, bridge.heads, bridge.width, H * W).transpose(2, 3)
     k_BhMc, v_BhMc = (
-        layer(z_BMD).unflatten(2, (bridge.heads, -1)).transpose(1, 2) for layer in (bridge.key, bridge.value)
+        layer(z_BMD).view(B, -1, bridge.heads, bridge.width).transpose(1, 2) for layer in (bridge.key, bridge.value)
     )
     y_BhNc = F.scaled_dot_product_attention(q_BhNc, k_BhMc, v_BhMc)
     return y_BhNc.transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2)
@@ -122,11 +122,11 @@ class _Attention(torch.autograd.Function):
 
 
 def _split(y_BMD: Tensor, heads: int) -> Tensor:
-    return y_BMD.unflatten(2, (heads, -1)).transpose(1, 2).flatten(0, 1)
+    return y_BMD.reshape(*y_BMD.shape[:2], heads, -1).transpose(1, 2).flatten(0, 1)
 
 
 def _join(y_GMc: Tensor, heads: int) -> Tensor:
-    return y_GMc.unflatten(0, (-1, heads)).transpose(1, 2).flatten(2)
+    return y_GMc.view(-1, heads, *y_GMc.shape[1:]).transpose(1, 2).flatten(2)
 
 
 def largest_line(act: "DyReLU", x: Tensor, a: list[Tensor], b: list[Tensor]) -> Tensor | None:
@@ -153,7 +153,7 @@ class _LargerOfTwo(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, g_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, g_BCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x_BCHW, a, b = ctx.saved_tensors
         above_BCHW = torch.ops.aten.threshold_backward(g_BCHW, x_BCHW, 0)  # g where x > 0
         larger = (above_BCHW * x_BCHW).sum((2, 3), keepdim=True)
