@@ -83,4 +83,4 @@ class ToMobile(nn.Module):
         k_BhMc = (self.key(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
         v_BhcM = self.value(z_BMD).view(B, M, h, c).permute(0, 2, 3, 1)
         attention_BhMN = (k_BhMc @ q_BhcN).softmax(2)
-        return (v_BhcM @ attention_BhMN).view(B, C, H, W)
+        return (v_BhcM @ attention_BhMN).view(B, C, H, W)  # type: ignore[no-any-return]
