@@ -7,20 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfsearch.config import BridgeConfig
-
-FEW_POSITIONS = 4  # to train ToMobile over more of them, products and softmax are faster than one operator
+from mfsearch.model import cpu
 
 
 class ToFormer(nn.Module):
     """Mobile->Former: tokens gather from the feature map; returns the tokens and the scores [B, h, M, H, W].
 
-    Q = W_q z, K = V = local features (projected by 1x1 where projections are full), a channel gate
-    2 hard_sigmoid(W_g z) on what was gathered, W_o, residual, LayerNorm. A training on a CPU that does not need the
-    scores gets None for them: attention is then one operator, faster there, which fvcore could not count.
+    Q = W_q z; K = V = local features, each projected by 1x1 if projections are full. The channel gate
+    2 hard_sigmoid(W_g z) scales the result; then W_o, residual, LayerNorm. Without needs_scores, training on a CPU
+    returns None for the scores.
     """
 
-    def __init__(self, config: BridgeConfig, channels: int, dim: int) -> None:
+    def __init__(self, config: BridgeConfig, channels: int, dim: int, needs_scores: bool = True) -> None:
         super().__init__()
+        self.needs_scores = needs_scores
         self.heads, self.width = config.heads, channels // config.heads
         self.scale = self.width**-0.5
         full = config.projections == "full"
@@ -31,34 +31,33 @@ class ToFormer(nn.Module):
         self.output = nn.Linear(channels, dim)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, x_BCHW: Tensor, z_BMD: Tensor, needs_scores: bool = True) -> tuple[Tensor, Tensor | None]:
-        B, C, H, W = x_BCHW.shape
-        M, h, c = z_BMD.shape[1], self.heads, self.width
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor) -> tuple[Tensor, Tensor | None]:
+        B, _, H, W = x_BCHW.shape
 
         def split(y_BCHW: Tensor) -> Tensor:
-            return y_BCHW.flatten(2).view(B, h, c, H * W)
+            return y_BCHW.flatten(2).view(B, self.heads, self.width, H * W)
 
         k_BhcN = split(self.key(x_BCHW) if self.key is not None else x_BCHW)
         v_BhcN = split(self.value(x_BCHW)) if self.value is not None else k_BhcN
-        scores_BhMHW = None
-        if self.training and x_BCHW.device.type == "cpu" and not needs_scores:
-            q_BhMc = self.query(z_BMD).view(B, M, h, c).transpose(1, 2)
-            y_BhMc = F.scaled_dot_product_attention(q_BhMc, k_BhcN.transpose(2, 3), v_BhcN.transpose(2, 3))
-        else:
-            q_BhMc = (self.query(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
-            scores_BhMN = q_BhMc @ k_BhcN
-            y_BhMc = scores_BhMN.softmax(-1) @ v_BhcN.transpose(2, 3)
-            scores_BhMHW = scores_BhMN.view(B, h, M, H, W)
-        y_BMC = y_BhMc.transpose(1, 2).reshape(B, M, C)
+        y_BMC, scores_BhMN = self._attend(self.query(z_BMD), k_BhcN, v_BhcN)
         if self.gate is not None:
             y_BMC = y_BMC * (2 * F.hardsigmoid(self.gate(z_BMD)))
+        scores_BhMHW = scores_BhMN.view(*scores_BhMN.shape[:3], H, W) if scores_BhMN is not None else None
         return self.norm(z_BMD + self.output(y_BMC)), scores_BhMHW
+
+    @cpu.in_training(cpu.gather)
+    def _attend(self, q_BMC: Tensor, k_BhcN: Tensor, v_BhcN: Tensor) -> tuple[Tensor, Tensor | None]:
+        B, M, C = q_BMC.shape
+        q_BhMc = (q_BMC * self.scale).view(B, M, self.heads, self.width).transpose(1, 2)
+        scores_BhMN = q_BhMc @ k_BhcN
+        y_BhMc = scores_BhMN.softmax(-1) @ v_BhcN.transpose(2, 3)
+        return y_BhMc.transpose(1, 2).reshape(B, M, C), scores_BhMN
 
 
 class ToMobile(nn.Module):
-    """Mobile<-Former: every position mixes the tokens' values and adds them to itself; no norm.
+    """Mobile<-Former: each position adds a mix of the tokens' values; no norm.
 
-    Q = local features, K = W_k z, V = W_v z; projections full adds 1x1 Q and output.
+    Q = local features, K = W_k z, V = W_v z. Full projections add a 1x1 convolution to Q and to the output.
     """
 
     def __init__(self, config: BridgeConfig, channels: int, dim: int) -> None:
@@ -72,18 +71,16 @@ class ToMobile(nn.Module):
         self.output = nn.Conv2d(channels, channels, 1, bias=False) if full else None
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor) -> Tensor:
-        B, C, H, W = x_BCHW.shape
-        M, h, c = z_BMD.shape[1], self.heads, self.width
-        q_BCHW = self.query(x_BCHW) if self.query is not None else x_BCHW
-        q_BhcN = q_BCHW.flatten(2).view(B, h, c, H * W)
-        if self.training and x_BCHW.device.type == "cpu" and H * W <= FEW_POSITIONS:
-            k_BhMc, v_BhMc = (y.view(B, M, h, c).transpose(1, 2) for y in (self.key(z_BMD), self.value(z_BMD)))
-            y_BhNc = F.scaled_dot_product_attention(q_BhcN.transpose(2, 3), k_BhMc, v_BhMc)
-            y_BCHW = y_BhNc.transpose(1, 2).reshape(B, H, W, C).permute(0, 3, 1, 2)
-        else:
-            k_BhMc = (self.key(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
-            v_BhcM = self.value(z_BMD).view(B, M, h, c).permute(0, 2, 3, 1)
-            attention_BhMN = (k_BhMc @ q_BhcN).softmax(2)
-            y_BCHW = (v_BhcM @ attention_BhMN).view(B, C, H, W)
+        y_BCHW = self._attend(self.query(x_BCHW) if self.query is not None else x_BCHW, z_BMD)
         update_BCHW: Tensor = y_BCHW if self.output is None else self.output(y_BCHW)
         return x_BCHW + update_BCHW
+
+    @cpu.in_training(cpu.spread)
+    def _attend(self, q_BCHW: Tensor, z_BMD: Tensor) -> Tensor:
+        B, C, H, W = q_BCHW.shape
+        M, h, c = z_BMD.shape[1], self.heads, self.width
+        q_BhcN = q_BCHW.flatten(2).view(B, h, c, H * W)
+        k_BhMc = (self.key(z_BMD) * self.scale).view(B, M, h, c).transpose(1, 2)
+        v_BhcM = self.value(z_BMD).view(B, M, h, c).permute(0, 2, 3, 1)
+        attention_BhMN = (k_BhMc @ q_BhcN).softmax(2)
+        return (v_BhcM @ attention_BhMN).view(B, C, H, W)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The Mobile path: stem, lite bottleneck, and the two inverted bottlenecks of arXiv:2108.05895, section 3.3.
+"""The Mobile path: stem, lite bottleneck and two inverted bottlenecks (arXiv:2108.05895, section 3.3).
 
 Shapes: B images, C channels, H x W positions, M tokens, D token width.
 """
@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfsearch.config import BlockConfig, DyReLUConfig, LiteConfig
+from mfsearch.model import cpu
 from mfsearch.model.drop_path import dropped
 from mfsearch.model.dyrelu import activation
 
-SMALL_MAP = 16  # positions
-
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, BatchNorm, then a channel shuffle over `shuffle` groups where that is above 1."""
+    """Convolution without bias, BatchNorm, then a channel shuffle if `shuffle` (its groups) is above 1."""
 
     def __init__(self, inp: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, shuffle: int = 1) -> None:
         super().__init__()
@@ -23,37 +22,22 @@ class ConvNorm(nn.Module):
         self.shuffle = shuffle
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        trains_on_cpu = self.training and x_BCHW.device.type == "cpu"
-        x_BCHW = self.norm(convolve(self.conv, x_BCHW) if trains_on_cpu else self.conv(x_BCHW))
+        x_BCHW = self.norm(self._convolve(x_BCHW))
         return shuffle(x_BCHW, self.shuffle) if self.shuffle > 1 else x_BCHW
 
-
-def convolve(conv: nn.Conv2d, x_BCHW: Tensor) -> Tensor:
-    """conv(x) without bias, in the form with the cheapest backward on a CPU; factors are those of torch 2.13."""
-    B, C, H, W = x_BCHW.shape
-    (kernel, _), stride, weight = conv.kernel_size, conv.stride, conv.weight
-    if kernel == 1 and conv.groups == 1 and H * W <= SMALL_MAP:  # a matrix product: up to 2.4 times as fast
-        return F.linear(x_BCHW.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
-    if kernel == 1 or conv.groups < C:
-        return F.conv2d(x_BCHW, weight, None, stride, conv.padding, groups=conv.groups)
-    times = conv.out_channels // C
-    if times > 1 and stride == (1, 1):  # channels repeated first, then plainly depthwise: 1.4 to 2.8 times as fast
-        x_BHWCt = x_BCHW.permute(0, 2, 3, 1)[..., None].expand(B, H, W, C, times)
-        x_BCHW, C = x_BHWCt.reshape(B, H, W, C * times).permute(0, 3, 1, 2), C * times
-    if min(H, W) >= kernel:
-        return F.conv2d(x_BCHW, weight, None, stride, conv.padding, groups=C)
-    p = kernel // 2  # a kernel wider than its map: without room for it the backward takes 3 to 5 times as long
-    return F.conv2d(F.pad(x_BCHW, (p, p, p, p)), weight, None, stride, groups=C)
+    @cpu.in_training(cpu.convolve)
+    def _convolve(self, x_BCHW: Tensor) -> Tensor:
+        return self.conv(x_BCHW)  # type: ignore[no-any-return]
 
 
 def shuffle(x_BCHW: Tensor, groups: int) -> Tensor:
-    """Channels of all groups interleaved (arXiv:1707.01083), as views that every exporter knows."""
+    """Interleaves the channels of the groups (arXiv:1707.01083). Every exporter knows these views."""
     B, C, H, W = x_BCHW.shape
     return x_BCHW.reshape(B, groups, C // groups, H, W).transpose(1, 2).reshape(B, C, H, W)
 
 
 def depthwise(inp: int, out: int, kernel: int, stride: int, groups: int) -> ConvNorm:
-    """Depthwise convolution that may multiply channels; shuffled so that the grouped 1x1 behind it sees all inputs."""
+    """Depthwise convolution, which may multiply channels. The shuffle lets a grouped 1x1 after it see all inputs."""
     shuffle = inp if groups > 1 and out > inp else 1
     return ConvNorm(inp, out, kernel, stride, groups=inp, shuffle=shuffle)
 
@@ -70,7 +54,7 @@ class Stem(nn.Module):
 
 
 class LiteBottleneck(nn.Module):
-    """Depthwise in -> exp, ReLU6, 1x1 -> out, with a skip where shapes allow."""
+    """Depthwise in -> exp, ReLU6, 1x1 -> out; with a skip if the shapes are equal."""
 
     def __init__(self, config: LiteConfig, inp: int, groups: int) -> None:
         super().__init__()
@@ -85,7 +69,7 @@ class LiteBottleneck(nn.Module):
 
 
 class Mobile(nn.Module):
-    """Stride 1: 1x1 -> act -> depthwise -> act -> 1x1, with a skip where widths are equal."""
+    """Stride 1: 1x1 -> act -> depthwise -> act -> 1x1; with a skip if the widths are equal."""
 
     def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
         super().__init__()

@@ -22,7 +22,7 @@ class Block(nn.Module):
         super().__init__()
         dim = config.tokens.dim
         self.mixes = config.dyrelu.source == "spatial"
-        self.to_former = ToFormer(config.bridges, inp, dim) if row.to_former else None
+        self.to_former = ToFormer(config.bridges, inp, dim, self.mixes) if row.to_former else None
         self.former = Former(config.former, dim) if row.former else None
         mobile = MobileDown if row.stride == 2 else Mobile
         self.mobile = mobile(row, inp, config.groups, config.dyrelu, dim)
@@ -31,7 +31,7 @@ class Block(nn.Module):
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
         mix_BMHW = None
         if z_BMD is not None and self.to_former is not None:
-            z_BMD, scores = self.to_former(x_BCHW, z_BMD, self.mixes)
+            z_BMD, scores = self.to_former(x_BCHW, z_BMD)
             mix_BMHW = self._mix(scores) if self.mixes else None
         if z_BMD is not None and self.former is not None:
             z_BMD = self.former(z_BMD)
@@ -41,7 +41,7 @@ class Block(nn.Module):
         return x_BCHW, z_BMD
 
     def _mix(self, scores_BhMHW: Tensor) -> Tensor:
-        """Shares of the tokens at each position the activations see; they sum to 1 over M."""
+        """The tokens' shares at each position of the activations; they sum to 1 over M."""
         scores_BMHW = scores_BhMHW.mean(1)
         if isinstance(self.mobile, MobileDown):
             scores_BMHW = F.avg_pool2d(scores_BMHW, 2, ceil_mode=True)
@@ -65,7 +65,7 @@ class Head(nn.Module):
         return self.classifier(self.dropout(self.pre_logits(x_BCHW, z_BMD)))  # type: ignore[no-any-return]
 
     def pre_logits(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> Tensor:
-        """What the classifier reads, before dropout."""
+        """The classifier's input before dropout: [B, hidden]."""
         if self.groups > 1:
             x_BCHW = shuffle(x_BCHW, self.groups)
         y_BC = F.hardswish(F.adaptive_avg_pool2d(F.relu6(self.conv(x_BCHW)), 1).flatten(1))
@@ -77,10 +77,9 @@ class Head(nn.Module):
 class MobileFormer(nn.Module):
     """The network of a config: images [B, 3, H, W], normalised, to logits [B, K].
 
-    Any H = W works, whatever config.resolution says: that is where costs are counted. Weights are drawn by `seed` and
-    parameter name alone, so networks that share a layer share its first weights. dropout: before the classifier.
-    drop_path: how often the residual branches of the last block are left out of an image's training, rising from 0 at
-    the first one; bridges never are.
+    Any H = W works; config.resolution only says where costs are counted. First weights depend on `seed` and the
+    parameter's name alone, so networks share the first weights of a shared layer. dropout is the rate before the
+    classifier. drop_path is the rate in the last block, rising from 0 in the first; bridges are never dropped.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class MobileFormer(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        with torch.device("meta"):  # no draws from the caller's generator
+        with torch.device("meta"):  # draws nothing from the caller's generator
             self.stem = Stem(config.stem)
             self.lite = LiteBottleneck(config.lite, config.stem, config.groups)
             blocks, width = [], config.lite.out
@@ -96,7 +95,8 @@ class MobileFormer(nn.Module):
                 blocks.append(Block(config, row, width))
                 width = row.out
             self.blocks = nn.ModuleList(blocks)
-            self.final = ToFormer(config.bridges, width, config.tokens.dim) if config.bridges.final else None
+            final = config.bridges.final
+            self.final = ToFormer(config.bridges, width, config.tokens.dim, needs_scores=False) if final else None
             self.head = Head(config, width, dropout)
             count, dim = config.tokens.count, config.tokens.dim
             self.tokens = nn.Parameter(torch.empty(count, dim)) if count else None
@@ -114,20 +114,20 @@ class MobileFormer(nn.Module):
         return self.head(*self.features(x_BCHW))  # type: ignore[no-any-return]
 
     def features(self, x_BCHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What the head reads: the last feature map, and the tokens where there are any."""
+        """The head's inputs: the last feature map, and the tokens if the network has them."""
         z_BMD = self.tokens.expand(x_BCHW.shape[0], -1, -1) if self.tokens is not None else None
         x_BCHW = self.lite(self.stem(x_BCHW))
         for block in self.blocks:
             x_BCHW, z_BMD = block(x_BCHW, z_BMD)
         if z_BMD is not None and self.final is not None:
-            # the head reads the first token alone; eval mode keeps them all, as published and counted
-            z_BMD, _ = self.final(x_BCHW, z_BMD[:, :1] if self.training else z_BMD, False)
+            # the head reads the first token only; eval mode keeps all tokens, as published and counted
+            z_BMD, _ = self.final(x_BCHW, z_BMD[:, :1] if self.training else z_BMD)
         return x_BCHW, z_BMD
 
 
 @torch.no_grad()
 def _init_weights(model: MobileFormer, seed: int) -> None:
-    """Convolutions N(0, 2 / fan_out) with fan_out over all output channels, linears N(0, 0.01^2), as published."""
+    """As published: convolutions N(0, 2 / fan_out), counting all output channels; linear layers N(0, 0.01^2)."""
 
     def normal_(weight: Tensor, name: str, std: float) -> None:
         digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()

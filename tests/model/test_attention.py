@@ -130,7 +130,8 @@ def test_mobile_to_former_gathers_gates_projects_and_normalises(heads: int, gate
     for training, needs_scores in ((True, False), (True, True), (False, True)):
         for memory_format in (torch.contiguous_format, torch.channels_last):
             x_BCHW = x_BCHW.contiguous(memory_format=memory_format)
-            found = module.train(training)(x_BCHW, z_BMD, needs_scores)[0]
+            module.needs_scores = needs_scores
+            found = module.train(training)(x_BCHW, z_BMD)[0]
             torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
 
 
@@ -184,7 +185,8 @@ def test_training_has_the_gradients_of_the_plain_form(which: str, channels_last:
         x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
         x, z = x.requires_grad_(), inputs()[1].requires_grad_()
         if isinstance(module, ToFormer):
-            y = module(x, z, False)[0]
+            module.needs_scores = False
+            y = module(x, z)[0]
         else:
             y = module(x, z) if isinstance(module, ToMobile) else module(z)
         y.square().sum().backward()

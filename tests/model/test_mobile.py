@@ -12,7 +12,6 @@ from mfsearch.model.mobile import (
     Mobile,
     MobileDown,
     Stem,
-    convolve,
     depthwise,
     shuffle,
 )
@@ -139,29 +138,3 @@ def test_no_convolution_of_the_path_has_a_bias() -> None:
         convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d)]
         assert convolutions
         assert all(conv.bias is None for conv in convolutions)
-
-
-@pytest.mark.parametrize("side", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize(
-    ("inp", "out", "kernel", "stride", "groups"),
-    [
-        *((12, 8, 1, 1, 1), (12, 8, 1, 1, 4)),
-        *((12, 12, 3, 1, 12), (12, 24, 3, 1, 12), (12, 36, 3, 2, 12), (12, 12, 5, 1, 12), (12, 24, 5, 2, 12)),
-        *((1, 4, 3, 1, 1), (3, 8, 3, 2, 1)),
-    ],
-)
-def test_training_convolves_as_the_convolution_does(
-    inp: int, out: int, kernel: int, stride: int, groups: int, side: int
-) -> None:
-    """Values and gradients, on maps smaller and larger than the kernel, in both memory formats."""
-    conv = ConvNorm(inp, out, kernel, stride, groups=groups).double().conv
-    for memory_format in (torch.contiguous_format, torch.channels_last):
-        found = []
-        for call in (conv, lambda x: convolve(conv, x)):
-            x = image(inp, side).contiguous(memory_format=memory_format).requires_grad_()
-            y = call(x)
-            y.square().sum().backward()
-            assert conv.weight.grad is not None
-            found.append([y.detach(), x.grad, conv.weight.grad.clone()])
-            conv.zero_grad()
-        torch.testing.assert_close(*found)
