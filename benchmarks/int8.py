@@ -9,8 +9,8 @@ round in an order that changes, CPU time of the thread; medians, and the median 
 
 2026-11-27, AMD EPYC (family 25, model 1: no VNNI), onnxruntime 1.32, load 11 to 13, mf-52m on digits after 4 epochs,
 360 images: same class, largest deviation of a logit, time over fp32 (of the files for 32 px, 30 rounds).
-Activations uint8: int8 weights per channel with 8 bits 93.9 %, 42.1 %, 1.52; with 7 bits (chosen) 99.7 %, 4.8 %, 1.51; uint8
-weights per channel 99.2 %, 7.9 %, 1.63, per tensor 99.2 %, 4.8 %, 1.37. All int8, 8 bits: 99.2 %, 5.8 %, 3.76.
+Activations uint8: int8 weights per channel with 8 bits 93.9 %, 42.1 %, 1.52; with 7 bits (chosen) 99.7 %, 4.8 %, 1.51;
+uint8 weights per channel 99.2 %, 7.9 %, 1.63, per tensor 99.2 %, 4.8 %, 1.37. All int8, 8 bits: 99.2 %, 5.8 %, 3.76.
 docs/LOG.md has all ten.
 """
 

@@ -28,8 +28,8 @@ class Scheme(NamedTuple):
     per_channel: bool = True
 
     def __str__(self) -> str:
-        scales = "per channel" if self.per_channel else "per tensor"
-        return f"weights {self.weights} with {self.weight_bits} bits {scales}, activations {self.activations}"
+        bits = f"{self.weight_bits} bits per {'channel' if self.per_channel else 'tensor'}"
+        return f"weights {self.weights} with {bits}, activations {self.activations}"
 
 
 # Chosen by benchmarks/int8.py. x86 without VNNI adds two products of uint8 and int8 in 16 bits. That overflows with
@@ -53,11 +53,13 @@ def write_int8(fp32: Path, int8: Path, images_NCHW: Array, scheme: Scheme = CHOS
     The images are normalised and go through in batches of the size that the fp32 file is made for; what is left of them
     is not used. Raises ValueError if there is no whole batch.
     """
+    import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    name, batch = _input_of(fp32)
+    image: Any = onnx.load(str(fp32), load_external_data=False).graph.input[0]
+    name, batch = str(image.name), int(image.type.tensor_type.shape.dim[0].dim_value)
     if len(images_NCHW) < batch:
         raise ValueError(f"int8 needs at least a batch of {batch} images to calibrate on, got {len(images_NCHW)}")
 
@@ -118,10 +120,3 @@ def agreement(fp32_NK: Array, int8_NK: Array) -> Agreement:
     same = float((fp32_NK.argmax(axis=1) == int8_NK.argmax(axis=1)).mean())
     largest, difference = float(np.abs(fp32_NK).max()), float(np.abs(int8_NK - fp32_NK).max())
     return Agreement(len(fp32_NK), same, difference / largest if largest else math.inf if difference else 0.0)
-
-
-def _input_of(path: Path) -> tuple[str, int]:
-    import onnx
-
-    image: Any = onnx.load(str(path), load_external_data=False).graph.input[0]
-    return str(image.name), int(image.type.tensor_type.shape.dim[0].dim_value)

@@ -243,9 +243,7 @@ class _Looked:
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         scheme = (self.metrics["int8"] or {}).get("scheme")
         if scheme is None:  # before 2026-11-27
-            raise _Warned(
-                "runs, but was written with 8-bit weights: its answers are off on x86 without VNNI; export it again"
-            )
+            raise _Warned("runs; its 8-bit weights overflow on x86 processors without VNNI: export it again")
         return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
 
     def executorch(self) -> str:
