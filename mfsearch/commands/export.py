@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.commands.network import deployed
+from mfsearch.cost.quantize import CHOSEN
 from mfsearch.data import ImageData
 from mfsearch.export.bundle import BundleFiles, check_new, of_bundle, write_bundle
-from mfsearch.export.bundle_manifest import ARCH, MANIFEST
+from mfsearch.export.bundle_manifest import ARCH, INT8, MANIFEST
 from mfsearch.export.origin import Origin, of_config, of_trial
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.search.settings import without_password
@@ -114,6 +115,7 @@ def _row(written: BundleFiles, origin: Origin) -> dict[str, Any]:
         "weights": written.note,
         "arch_id": origin.config.arch_id,
         "onnx_difference": written.onnx_difference,
+        "int8": str(CHOSEN) if INT8 in written.files else None,
     }
 
 
@@ -121,5 +123,7 @@ def _print(written: BundleFiles, origin: Origin) -> None:
     print(f"{written.folder}: {', '.join(written.files)}  (arch_id {origin.config.arch_id})")
     print(f"weights: {written.note}")
     print(f"ONNX Runtime differs from torch by at most {written.onnx_difference:.1e} of the largest logit")
+    if INT8 in written.files:
+        print(f"{INT8}: {CHOSEN}")
     if written.fresh or not written.warm:
         print("train it in full before use", file=sys.stderr)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
-from mfsearch.cost.quantize import Agreement, agreement, logits_of, write_int8
+from mfsearch.cost.quantize import CHOSEN, Agreement, agreement, logits_of, write_int8
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.export.int8 import CALIBRATION_IMAGES, prepared
@@ -50,7 +50,7 @@ def int8_columns(
         write_int8(fp32, deployed8, prepared(images, images.train_images[:count], config.resolution))
         found = meter.measure(deployed8)
         if model is None:
-            return {**found.as_dict(), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
+            return {**found.as_dict(), "scheme": str(CHOSEN), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
         export_onnx(model, side, small)
         write_int8(small, small8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
         asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
@@ -58,16 +58,16 @@ def int8_columns(
     labels = images.val_labels[:JUDGING_IMAGES]
     right = [float((logits_NK.argmax(axis=1) == labels).mean()) for logits_NK in (fp32_NK, int8_NK)]
     answers = dict(zip(ANSWERS, (*agreement(fp32_NK, int8_NK), *right, side), strict=True))
-    return {**found.as_dict(), **answers, "unjudged": None}
+    return {**found.as_dict(), "scheme": str(CHOSEN), **answers, "unjudged": None}
 
 
 def shown_agreement(row: dict[str, Any]) -> str:
-    """The answers of int8 in a sentence."""
+    """How int8 was written, and its answers in a sentence."""
     if row["unjudged"] is not None:
-        return f"the answers of int8 are not judged: {row['unjudged']}"
+        return f"{row['scheme']}; the answers of int8 are not judged: {row['unjudged']}"
     return (
-        f"int8 gives the class of fp32 on {row['same_top1']:.1%} of {row['images']} validation images at "
-        f"{row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest; "
+        f"{row['scheme']}; int8 gives the class of fp32 on {row['same_top1']:.1%} of {row['images']} validation images "
+        f"at {row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest; "
         f"top1 {row['top1_fp32']:.2%} in fp32, {row['top1_int8']:.2%} in int8"
     )
 

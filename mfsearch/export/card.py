@@ -121,6 +121,8 @@ def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append(("int8", f"{int8['same_top1']:.1%}", how))
     elif int8:
         rows.append(("int8", "not judged", plain(int8["why_not_judged"])))
+    if int8 and "scheme" in int8:
+        rows.append(("int8 as written", "QDQ", plain(int8["scheme"])))
     if program := metrics.get("executorch"):
         how = plain(
             f"the same for model.pte on {program['images']} images of noise; ExecuTorch {program['version']}, "

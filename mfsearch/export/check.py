@@ -241,7 +241,10 @@ class _Inspection:
         (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
-        return "runs; its agreement with fp32 needs the images and is not judged again"
+        scheme = (self.metrics["int8"] or {}).get("scheme")
+        if scheme is None:  # before 2026-11-27
+            raise _Warned("runs; its 8-bit weights overflow on x86 processors without VNNI: export it again")
+        return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
 
     def executorch(self) -> str:
         """ExecuTorch computes what torch does, where it is installed."""

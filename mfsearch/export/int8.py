@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mfsearch.cost.quantize import Array, agreement, logits_of, write_int8
+from mfsearch.cost.quantize import CHOSEN, Array, agreement, logits_of, write_int8
 from mfsearch.data import ImageData
 from mfsearch.data.augment import normalize
 from mfsearch.data.image_data import Images
@@ -37,6 +37,7 @@ def quantised(
         if not math.isfinite(found["largest_deviation"]):
             found["largest_deviation"] = None
     return {
+        "scheme": str(CHOSEN),
         **found,
         "why_not_judged": None if judge else "its weights are not trained: int8 would agree with anything",
         "calibration_images": min(CALIBRATION_IMAGES, len(images.train_images)),

@@ -1,8 +1,10 @@
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -52,3 +54,35 @@ def test_agreement_is_that_worked_by_hand() -> None:
     zeros = np.zeros((1, 2), dtype=np.float32)
     assert agreement(zeros, zeros).largest_deviation == 0
     assert agreement(zeros, zeros + 1).largest_deviation == math.inf
+
+
+def test_no_sum_of_two_products_overflows(small: nn.Module, tmp_path: Path) -> None:
+    """x86 without VNNI adds two products of uint8 and int8 in 16 bits: 2 x 255 x 64 is 32,640, of 32,767 at most."""
+    fp32, int8 = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    export_onnx(small, 16, fp32)
+    write_int8(fp32, int8, images(4))
+    tensors = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(int8).graph.initializer}
+    weights = [value for value in tensors.values() if value.dtype == np.int8 and value.ndim > 1]
+    assert len(weights) == 2
+    assert [int(np.abs(value.astype(int)).max()) for value in weights] == [64, 64]
+
+
+def test_what_others_log_meanwhile_is_theirs(
+    small: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The quantiser advises on the root logger, which may have no handler: it has none afterwards either."""
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    fp32 = tmp_path / "fp32.onnx"
+    export_onnx(small, 16, fp32)
+
+    class Talking(np.ndarray):
+        """Images that log a line when a batch of them is taken."""
+
+        def __getitem__(self, key: Any) -> Any:
+            logging.getLogger("another").warning("of another library")
+            return np.asarray(super().__getitem__(key))
+
+    write_int8(fp32, tmp_path / "int8.onnx", images(1).view(Talking))
+    assert (root.handlers, root.filters, root.level) == ([], [], logging.WARNING)
+    assert capsys.readouterr().err == "of another library\n"

@@ -461,6 +461,8 @@ def test_int8_comes_with_its_agreement_and_goes_with_its_weights(tmp_path: Path)
     assert told["images"] == 40
     assert 0 < told["same_top1"] <= 1
     assert 0 < told["largest_deviation"] < 1
+    assert told["scheme"] == "weights int8 with 7 bits per channel, activations uint8"
+    assert told["scheme"] in (tmp_path / "b" / "README.md").read_text()
     metadata = {one.key: one.value for one in onnx.load(tmp_path / "b" / "model.int8.onnx").metadata_props}
     assert metadata["arch_id"] == config.arch_id
     replace_weights(tmp_path / "b", tmp_path / "w", result={})

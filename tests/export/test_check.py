@@ -83,6 +83,15 @@ def test_a_whole_bundle_is_verified(whole: Path) -> None:
     }
 
 
+def test_int8_written_with_8_bits_still_verifies_with_a_warning(bundle: Path) -> None:
+    """Bundles written before 2026-11-27 do not say how their int8 file was made."""
+    report = verify_bundle(altered_json(bundle, "metrics.json", lambda told: told["int8"].pop("scheme")), latency=False)
+    assert report.verified
+    (check,) = [check for check in report.checks if check.name == "model.int8.onnx"]
+    assert check.outcome == "warning"
+    assert "8-bit weights" in check.said
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_one_changed_bit_anywhere_is_caught_with_the_files_name(name: str, bundle: Path) -> None:
     path = bundle / name
