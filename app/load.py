@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pandas as pd
 import streamlit as st
 
-from mfsearch import explore
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.front import compare
 from mfsearch.analysis.front.compare import Cheaper
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import counted, study_objectives
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
+from mfsearch.commands import explore
 
 if TYPE_CHECKING:
     from mfsearch.study.ledger import Seen, StudyReader

@@ -23,7 +23,8 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from mfsearch.search.rungs import Rungs, next_final, standing
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.rungs import next_final, standing
 from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
 
 SPACE = Path(__file__).parents[1] / "tests" / "tiny_space.yaml"

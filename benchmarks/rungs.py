@@ -19,10 +19,9 @@ import numpy as np
 
 from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.pareto import pareto_mask
+from mfsearch.proxy.rungs import READINGS, Rungs
 from mfsearch.search.rungs import (
-    READINGS,
     Promotion,
-    Rungs,
     merged,
     next_final,
     next_promotion,

@@ -1,37 +1,62 @@
-"""export: networks of a study, a preset or a file as bundles."""
+"""Export a network as a bundle: config, code, weights, ONNX, training, card."""
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mfsearch.commands.network import deployed
-from mfsearch.data import ImageData
-from mfsearch.export.bundle import Written, check_new, of_bundle, write_bundle
-from mfsearch.export.bundle_manifest import ARCH, MANIFEST
-from mfsearch.export.origin import Origin, of_config, of_trial
+from mfsearch.commands import options
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.settings import without_password
+
+if TYPE_CHECKING:
+    from mfsearch.data import ImageData
+    from mfsearch.export.bundle import Written
+    from mfsearch.export.origin import Origin
 
 
-def export(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
+    which = parser.add_argument_group("which network of a study")
+    which.add_argument("--trial", type=options.whole, help="the trial of this number")
+    which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
+    which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
+    parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
+    parser.add_argument(
+        "--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: one image)"
+    )
+    parser.add_argument("--int8", action="store_true", help="also write model.int8.onnx, by static quantisation")
+    parser.add_argument(
+        "--executorch", action="store_true", help="also write model.pte (takes minutes; needs mfsearch[executorch])"
+    )
+    options.add_data(
+        parser, "images for --int8, and for mean and std of older studies (default: the study's)", download=False
+    )
+    parser.add_argument("--latency", action="store_true", help="measure latency here if the study has none")
+    options.add_results(parser)
+    options.add_json(parser)
+    options.add_deployment(parser, "network")
+
+
+def run(args: argparse.Namespace) -> int:
     """Write a bundle, or with --front one for each network of a study's front."""
+    from mfsearch.export.bundle import check_new, write_bundle
+    from mfsearch.search.settings import without_password
+
     folders = {args.to / name: origin for name, origin in _origins(args).items()}
     check_new(args.to)
     images = _int8_images(args, next(iter(folders.values())))
-    command = without_password(shlex.join(["mfsearch", *sys.argv[1:]]))
     rows = []
     for folder, origin in folders.items():
         written = write_bundle(
             origin,
             folder,
-            command=command,
+            command=without_password(args.command_line),
             dynamic_batch=args.dynamic_batch,
             int8=images,
             executorch=args.executorch,
             measure=args.latency,
+            cache_dir=args.cache_dir,
         )
         rows.append(_row(written, origin))
         if not args.json:
@@ -41,8 +66,11 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _origins(args: argparse.Namespace) -> dict[str, Origin]:
+def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     """The networks that are asked for, by the folder of each under --to."""
+    from mfsearch.export.bundle import of_bundle
+    from mfsearch.export.bundle_manifest import ARCH, MANIFEST
+    from mfsearch.export.origin import of_config, of_trial
     from mfsearch.study.configs import find_config
     from mfsearch.study.ledger import find_study, list_studies
 
@@ -60,7 +88,7 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
     if trial is None and not ways:
         if study in list_studies(args.results):
             raise ValueError(f"{study} is a study: say which network with --trial, --knee or --front")
-        config = deployed(find_config(study, args.results), args)
+        config = options.deployed(find_config(study, args.results), args)
         name = Path(study).name if Path(study).suffix in (".yaml", ".yml", ".json") else study
         return {".": of_config(name, config)}
     folder = find_study(study, args.results)
@@ -72,7 +100,7 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
             resolution=args.resolution,
             classes=args.classes,
             data=args.data,
-            data_dir=args.data_dir,
+            data_dir=args.data_dir or args.data_home,
         )
         for number in numbers
     }
@@ -97,16 +125,16 @@ def _chosen(folder: Path, *, front: bool) -> list[int]:
     return [balanced]
 
 
-def _int8_images(args: argparse.Namespace, origin: Origin) -> ImageData | None:
+def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | None":
     """What int8 is calibrated by: --data, else the study's images, else digits."""
     if not args.int8:
         return None
     data = args.data or (origin.study["data"]["name"] if origin.study else "digits")
     seed = int(origin.study["seed"]) if origin.study else 0
-    return default_recipe(data).load_images(data, data_dir=args.data_dir, seed=seed)
+    return default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=seed)
 
 
-def _row(written: Written, origin: Origin) -> dict[str, Any]:
+def _row(written: "Written", origin: "Origin") -> dict[str, Any]:
     return {
         "name": origin.name,
         "folder": str(written.folder),
@@ -117,7 +145,7 @@ def _row(written: Written, origin: Origin) -> dict[str, Any]:
     }
 
 
-def _print(written: Written, origin: Origin) -> None:
+def _print(written: "Written", origin: "Origin") -> None:
     print(f"{written.folder}: {', '.join(written.files)}  (arch_id {origin.config.arch_id})")
     print(f"weights: {written.note}")
     print(f"ONNX Runtime differs from torch by at most {written.onnx_difference:.1e} of the largest logit")

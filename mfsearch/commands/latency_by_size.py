@@ -13,6 +13,7 @@ from torch import nn
 
 from mfsearch.analysis.latency.kept_latency import BY_SIZE, kept_line
 from mfsearch.commands.keep import kept
+from mfsearch.commands.latency import FIGURE
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import Latency, LatencyMeter
@@ -23,7 +24,6 @@ from mfsearch.model import MobileFormer
 from mfsearch.search.settings import without_password
 
 BESIDE = "MobileNetV3-Large"
-FIGURE = "latency-by-size.html"
 STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
 SMALLEST, LARGEST = 16, 1024  # sides that every network takes
 

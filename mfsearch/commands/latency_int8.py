@@ -76,13 +76,13 @@ def _judged(name: str, args: argparse.Namespace) -> Judged:
     study, colon, trial = name.rpartition(":")
     if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
         data = args.data or "digits"
-        images = default_recipe(data).load_images(data, data_dir=args.data_dir, seed=0)
+        images = default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=0)
         return Judged(images, unjudged="first weights, nothing is trained")
     folder = find_study(study, args.results)
     manifest, row = read_manifest(folder), find_trial(study, trial, args.results)
     recipe = Recipe(**manifest["recipe"])
     data = args.data or manifest["data"]["name"]
-    images = recipe.load_images(data, data_dir=args.data_dir, seed=manifest["seed"])
+    images = recipe.load_images(data, data_dir=args.data_dir or args.data_home, seed=manifest["seed"])
     weights = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
     if not weights.is_file():
         why = row.get("weights_lost") or "only networks that may be on the front keep theirs"

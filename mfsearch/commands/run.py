@@ -1,8 +1,7 @@
-"""run: from the command line's words to a study, its display and what is left at the end."""
+"""Search networks inside a budget; the same command again resumes."""
 
 import argparse
 import collections
-import dataclasses
 import json
 import re
 import shlex
@@ -12,20 +11,44 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mfsearch.commands.display import make_display, print_front
-from mfsearch.commands.network import deployed_space, runner_of
-from mfsearch.proxy.recipe import Recipe, default_recipe
-from mfsearch.search.rungs import Rungs
-from mfsearch.search.settings import Settings
-from mfsearch.space import find_space
-from mfsearch.study.ledger import MANIFEST, REPORT, check_name, find_study
+from mfsearch.commands import options
+from mfsearch.proxy.rungs import READINGS, Rungs
+from mfsearch.search.settings import SAMPLERS, Limits, Settings
 from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
 
-DEFAULT_TRIALS = 30
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_budget(parser)
+    options.add_data(parser, f"{options.DATA} (default: digits)")
+    parser.add_argument("--latency", help="limit on latency at batch 1, one thread: 8ms (default: not measured)")
+    options.add_runner(parser)
+    parser.add_argument(
+        "--trials",
+        type=options.whole,
+        help=f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)",
+    )
+    parser.add_argument("--time", help="start no new trial after 90s, 30m or 2h (default: no limit)")
+    parser.add_argument("--study", help="name of the study (default: made from data and budget)")
+    parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
+    parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
+    parser.add_argument("--sampler", default=Settings.sampler, help=f"{', '.join(SAMPLERS)} (default: %(default)s)")
+    parser.add_argument("--dry-run", action="store_true", help="propose --trials networks, train none")
+    options.add_results(parser)
+    options.add_json(parser)
+    options.add_training(parser)
+    group = parser.add_argument_group("longer trainings of the better networks")
+    factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
+    group.add_argument("--rungs", default=factors, help="lengths in short trainings, 1 for none (default: %(default)s)")
+    options.add_number(group, "--finalists", Rungs.finalists, "networks trained at the last length")
+    options.add_number(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
+    group.add_argument(
+        "--rank-by", default=Rungs.rank_by, help=f"rank networks by {', '.join(READINGS)} (default: %(default)s)"
+    )
+    options.add_deployment(parser, "space")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search; the exit code of the command line."""
+    """Search, print the front and what to do next."""
     embedded = args.data is None
     if embedded:
         args.data = "digits"
@@ -34,13 +57,13 @@ def run(args: argparse.Namespace) -> int:
         print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
+    from mfsearch.commands.display import make_display, print_front
     from mfsearch.search.loop import run_search
-    from mfsearch.search.progress import Limits
 
-    _check_device(settings.device)
+    options.check_device(settings.device)
     seconds = None if args.time is None else parse_seconds(args.time)
-    trials = DEFAULT_TRIALS if args.trials is None and seconds is None else args.trials
-    limits = Limits(trials=trials, seconds=seconds, workers=args.workers)
+    trials = Limits.trials if args.trials is None and seconds is None else args.trials
+    limits = Limits(trials, seconds, args.workers, args.checkpoint_seconds)
     folder: Path = args.results / settings.study
     display = make_display(quiet=args.json)
     with display:
@@ -69,8 +92,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    from mfsearch.study.ledger import check_name
+
     budget = parse_budget(args.budget)
-    space = deployed_space(find_space(args.space), args)
+    space = options.deployed_space(args)
     name = Path(args.data).name or "data"
     study = args.study or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{name}-{args.budget}".replace("..", "-")).strip("._-")
     return Settings(
@@ -79,20 +104,24 @@ def _settings(args: argparse.Namespace) -> Settings:
         latency_limit_ms=None if args.latency is None else parse_ms(args.latency),
         space=space,
         data=args.data,
-        recipe=_recipe(args),
+        recipe=options.recipe_of(args),
         sampler=args.sampler,
         seed=args.seed,
         device=args.device,
         rungs=_rungs(args),
-        data_dir=args.data_dir,
+        data_dir=args.data_dir or args.data_home,
         download=args.download,
         start_from=_start_from(args, study),
-        runner=runner_of(args),
+        runner=options.runner_of(args),
+        cache_dir=args.cache_dir,
+        command=args.command_line,
     )
 
 
 def _start_from(args: argparse.Namespace, study: str) -> Path | None:
     """The folder of the study to begin from; one that goes on has its lesson and needs the name alone."""
+    from mfsearch.study.ledger import MANIFEST, find_study
+
     if args.start_from is None or (args.results / study / MANIFEST).exists():
         return None if args.start_from is None else Path(args.start_from)
     return find_study(args.start_from, args.results)
@@ -106,47 +135,16 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds, rank_by=args.rank_by)
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe of the data with what the command line changes of it."""
-    given = {
-        "resolution": args.proxy_resolution,
-        "epochs": args.epochs,
-        "samples": args.samples,
-        "batch": args.batch,
-        "optimizer": args.optimizer,
-        "lr": args.lr,
-    }
-    recipe = default_recipe(args.data)
-    changed = {name: value for name, value in given.items() if value is not None}
-    if "resolution" in changed:
-        changed["crop"] = changed["resolution"] // 8
-    return dataclasses.replace(recipe, **changed)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch sees no CUDA device here")
-
-
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     """Propose and count, train nothing: is the space reachable, how fast are proposals, how long would it take?"""
     from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
-    from mfsearch.study.ledger import read_trials
+    from mfsearch.study.ledger import MANIFEST, read_trials
 
     check_reachable(settings.space, settings.budget)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
-    count = DEFAULT_TRIALS if args.trials is None else args.trials
     times, proposals = [], []
-    for _ in range(count):
+    for _ in range(args.trials or Limits.trials or 0):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
@@ -196,6 +194,7 @@ def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, A
     """The study's page; a full disk costs the page, not the run."""
     from mfsearch.analysis.frame import study_frame
     from mfsearch.analysis.front.report import write_report
+    from mfsearch.study.ledger import REPORT
 
     path = folder / REPORT
     try:
@@ -207,7 +206,7 @@ def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, A
 
 
 def _summary(stopped: str, manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    from mfsearch.commands.study import summary_of
+    from mfsearch.commands.show import summary_of
 
     return {"stopped": stopped, **summary_of(manifest, rows, folder)}
 
@@ -226,6 +225,7 @@ def _print_ending(
     print(f"\n{words[stopped]}")
     if report is not None:
         from mfsearch.search.front import front_numbers
+        from mfsearch.study.ledger import MANIFEST
 
         front = front_numbers(rows, settings.objectives)
         in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"

@@ -1,18 +1,30 @@
-"""verify: whether bundles are what they say."""
+"""Verify that bundles are what they say."""
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from mfsearch.commands import options
 
-from mfsearch.export.check import FAILED, Check, verify_all
+if TYPE_CHECKING:
+    from mfsearch.export.check import Check
 
 
-def verify(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folders", metavar="DIR", nargs="+", type=Path, help="folder of a bundle")
+    parser.add_argument("--no-latency", action="store_true", help="skip the latency check (saves up to a minute)")
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     """Check bundles and print a line for each thing looked at; the exit code is 1 where one failed."""
+    import torch
+
+    from mfsearch.export.check import verify_all
+
     torch.set_num_threads(1)
-    reports = verify_all([Path(folder) for folder in args.folders], latency=not args.no_latency)
+    reports = verify_all(args.folders, latency=not args.no_latency, cache_dir=args.cache_dir)
     failed = [report for report in reports if not report.verified]
     if args.json:
         rows = [
@@ -34,6 +46,8 @@ def verify(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _line(check: Check) -> str:
+def _line(check: "Check") -> str:
+    from mfsearch.export.check import FAILED
+
     outcome = check.outcome.upper() if check.outcome == FAILED else check.outcome
     return f"  {check.name:<16}{outcome:<9}{' '.join(check.said.split())}"

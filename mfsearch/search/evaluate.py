@@ -26,9 +26,10 @@ from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.rungs import READINGS, Rungs
 from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
-from mfsearch.search.rungs import READINGS, Rungs, Stop
+from mfsearch.search.rungs import Stop
 from mfsearch.study.ledger import DiskError, write_json
 
 # a trial's latency: within 2 %, or what eight seconds give
@@ -58,6 +59,7 @@ class Job:
     weights: Path
     checkpoints: Path
     checkpoint_seconds: float
+    cache_dir: Path | None
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Evaluator:
         self.broken = False  # the device can do no more in this process
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
-            self.meter = kept_meter(job.baseline_ms)
+            self.meter = kept_meter(job.baseline_ms, job.cache_dir)
 
     def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
         """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
@@ -208,9 +210,9 @@ class Evaluator:
         return done
 
 
-def kept_meter(baseline_ms: float) -> LatencyMeter:
+def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:
     """A meter of this device with the baseline that a study began with."""
-    return dataclasses.replace(LatencyMeter.open(), baseline_ms=baseline_ms)
+    return dataclasses.replace(LatencyMeter.open(cache_dir=cache_dir), baseline_ms=baseline_ms)
 
 
 def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int) -> Latency | RunnerLatency:

@@ -6,10 +6,7 @@ import datetime
 import itertools
 import json
 import operator
-import os
-import shlex
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,18 +16,19 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
+from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
+from mfsearch.proxy.rungs import READINGS
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibration_file import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, Work, kept_meter
 from mfsearch.search.front import contenders
 from mfsearch.search.processes import interruptible
-from mfsearch.search.progress import TRAINED, Limits, Progress, Running, Watcher
+from mfsearch.search.progress import TRAINED, Progress, Running, Watcher
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front
 from mfsearch.search.rungs import (
-    READINGS,
     Promotion,
     Stop,
     finalists,
@@ -45,7 +43,7 @@ from mfsearch.search.rungs import (
     stop_rule,
     told,
 )
-from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
+from mfsearch.search.settings import IDENTITY, Limits, Settings, check_same_study, make_manifest, without_password
 from mfsearch.search.workers import Event, WorkerPool
 from mfsearch.study.ledger import (
     CHECKPOINTS,
@@ -132,7 +130,7 @@ def _manifest(settings: Settings, images: ImageData, folder: Path, storage: str 
             )
         return manifest
     start = {"from": _taught(settings)} if settings.start_from is not None else {}
-    return wanted | start | {"storage": storage, "command": without_password(shlex.join(["mfsearch", *sys.argv[1:]]))}
+    return wanted | start | {"storage": storage, "command": without_password(settings.command)}
 
 
 def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
@@ -140,10 +138,8 @@ def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | 
     runner that does not work ends the run here, before anything is trained."""
     if settings.latency_limit_ms is None:
         return None, None
-    from mfsearch.cost.meter import LatencyMeter, reference_onnx
-
     if settings.runner is None:
-        meter = LatencyMeter.open()
+        meter = LatencyMeter.open(cache_dir=settings.cache_dir)
         return meter.passport.as_dict(), meter.baseline_ms
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "reference.onnx"
@@ -229,7 +225,7 @@ class _Run:
                     self.settings.latency_limit_ms,
                     ledger=self.ledger,
                     watcher=self.watcher,
-                    open_meter=lambda: self._runner() or kept_meter(self.manifest["baseline_ms"]),
+                    open_meter=self._open_meter,
                     interrupted=self.interrupted,
                     seed=self.settings.seed,
                 )
@@ -319,8 +315,12 @@ class _Run:
             rungs=settings.rungs,
             weights=weights,
             checkpoints=checkpoints,
-            checkpoint_seconds=float(os.environ.get("MFSEARCH_CHECKPOINT_SECONDS") or CHECKPOINT_SECONDS),
+            checkpoint_seconds=self.limits.checkpoint_seconds or CHECKPOINT_SECONDS,
+            cache_dir=settings.cache_dir,
         )
+
+    def _open_meter(self) -> LatencyMeter | Runner:
+        return self._runner() or kept_meter(self.manifest["baseline_ms"], self.settings.cache_dir)
 
     def _runner(self) -> Runner | None:
         """The user's runner, which must go on measuring on the device that the study began with."""

@@ -5,26 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.front import front_numbers
 from mfsearch.search.proposal import Proposal
-from mfsearch.search.rungs import Promotion, Rungs, Standing, Stop, finalists, standing
+from mfsearch.search.rungs import Promotion, Standing, Stop, finalists, standing
+from mfsearch.search.settings import Limits
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: networks given a short training in the study as a whole, seconds of this run; workers."""
-
-    trials: int | None
-    seconds: float | None
-    workers: int
-
-    def __post_init__(self) -> None:
-        if self.trials is not None and self.trials < 1:
-            raise ValueError(f"--trials must be 1 or more, got {self.trials}")
-        if not 1 <= self.workers <= 256:
-            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
 
 
 @dataclass

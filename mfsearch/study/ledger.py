@@ -48,9 +48,6 @@ OUTCOMES = {
 }
 
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
 class StudyBusyError(RuntimeError):
     """Another process is writing the study."""
 
@@ -125,7 +122,7 @@ class Ledger:
                 reserve.write_bytes(b"\0" * RESERVE_BYTES)
         self.storage = JournalStorage(_Journal(folder / JOURNAL)) if storage is None else _open_url(storage)
         directions = [StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in objectives]
-        with _storage_errors(f"cannot open the study in {folder}"):
+        with _storage_errors(f"cannot open the study in {folder}"), quiet_optuna():
             self.study = optuna.create_study(
                 storage=self.storage, study_name=name, directions=directions, load_if_exists=True
             )
@@ -174,6 +171,17 @@ class Ledger:
         with _storage_errors(f"cannot write the study in {self.folder}"):
             made = self.storage.create_new_trial(self.study_id, template_trial=trial)
             return self.storage.get_trial_number_from_id(made)
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs nothing but errors inside; afterwards its level is the caller's again."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.ERROR))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

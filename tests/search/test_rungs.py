@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mfsearch.proxy.rungs import READINGS, Rungs
 from mfsearch.search.rungs import (
-    READINGS,
     Promotion,
-    Rungs,
     Standing,
     Stop,
     finalists,

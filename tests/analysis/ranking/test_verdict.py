@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
+from mfsearch.analysis.ranking.readings import TARGETS
+from mfsearch.analysis.ranking.verdict import calibration_figures
 from mfsearch.commands.calibrate import report_lines
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.calibration import Calibration, Network, Trained, draw_networks, long_key, short_key
+from mfsearch.search.calibration import Network, Trained, draw_networks, long_key, short_key
 from mfsearch.search.calibration_file import trust_line
+from mfsearch.search.settings import Calibration
 from mfsearch.space import load_space
 from mfsearch.units import parse_budget
 

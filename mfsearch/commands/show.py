@@ -1,19 +1,22 @@
-"""show and explore: commands about a study."""
+"""Show the front of a study and what became of its trials."""
 
 import argparse
-import http.client
 import json
-import signal
-import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
+from mfsearch.commands import options
 from mfsearch.units import Budget
 
 
-def show(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", nargs="?", help="name or folder (default: the newest)")
+    parser.add_argument("--all", action="store_true", help="list every trial, not only the front")
+    options.add_results(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     """Print the front of a study, or all its trials."""
     from mfsearch.analysis.front.confidence import shown_training
     from mfsearch.commands.display import print_front, top1_percent
@@ -89,56 +92,3 @@ def _without_curves(row: dict[str, Any]) -> dict[str, Any]:
     if "stages" in row:
         plain["stages"] = [{key: value for key, value in stage.items() if key != "curve"} for stage in row["stages"]]
     return plain
-
-
-def explore(args: argparse.Namespace) -> int:
-    """Open the Streamlit explorer on 127.0.0.1 until Ctrl-C."""
-    from mfsearch.explore import committed_results, explore_command
-    from mfsearch.study.ledger import find_study, list_studies
-
-    if not 1 <= args.port <= 65535:
-        raise ValueError(f"--port must be 1 to 65535, got {args.port}")
-    study = None
-    if args.study is not None:
-        come_along = committed_results()
-        own = args.study in list_studies(args.results)
-        use = args.results if own or come_along is None or args.study not in list_studies(come_along) else come_along
-        study = find_study(args.study, use)
-    if _listens(args.port):
-        raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
-    command = explore_command(study, args.results, args.port)
-    server = subprocess.Popen(command)
-    ended = False
-
-    def end(*_: object) -> None:
-        nonlocal ended
-        ended = True
-        server.terminate()
-
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, end)
-    print("reading the study: the address follows", flush=True)
-    while server.poll() is None and not _is_ready(args.port):
-        time.sleep(0.05)
-    if server.poll() is None:
-        print(f"explorer at http://127.0.0.1:{args.port} (Ctrl-C ends it)", flush=True)
-    code = server.wait()
-    return 0 if ended else code
-
-
-def _is_ready(port: int) -> bool:
-    """Whether the explorer answers; it listens before, and lets who asks wait."""
-    asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # unlike urllib's by no proxy
-    try:
-        asked.request("GET", "/_stcore/health")
-        return asked.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        asked.close()
-
-
-def _listens(port: int) -> bool:
-    """Whether anything listens on the port of this machine."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
