@@ -21,19 +21,14 @@ ENOUGH = 16  # networks
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
     options.add_data(parser, options.DATA, required=True)
-    options.add_number(
-        parser,
-        "--networks",
-        Calibration.networks,
-        "networks in each group: within 10 %% of the budget, and spread below it",
-    )
-    options.add_number(parser, "--long", Calibration.long, "length of a long training, in short ones")
-    options.add_number(parser, "--seeds", Calibration.seeds, "long trainings of one network, for the noise")
-    options.add_number(parser, "--target", TARGETS["band"], "Kendall's tau wanted near the budget")
-    options.add_number(parser, "--target-across", TARGETS["across"], "Kendall's tau wanted across budgets")
+    groups = "networks in each group: within 10 %% of the budget, and spread below it"
+    options.add_default(parser, "--networks", Calibration.networks, groups)
+    options.add_default(parser, "--long", Calibration.long, "length of a long training, in short ones")
+    options.add_default(parser, "--seeds", Calibration.seeds, "long trainings of one network, for the noise")
+    options.add_default(parser, "--target", TARGETS["band"], "Kendall's tau wanted near the budget")
+    options.add_default(parser, "--target-across", TARGETS["across"], "Kendall's tau wanted across budgets")
     parser.add_argument("--name", help="folder under RESULTS/calibrations (default: made from the settings)")
     options.add_results(parser)
-    options.add_json(parser)
     options.add_training(parser)
     options.add_deployment(parser, "space")
 

@@ -2,19 +2,13 @@
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
 
 from mfsearch.commands import options
-
-if TYPE_CHECKING:
-    from mfsearch.config import MobileFormerConfig
-    from mfsearch.cost.madds import Costs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help=options.NETWORK)
     options.add_results(parser)
-    options.add_json(parser)
     options.add_deployment(parser, "network")
 
 
@@ -26,7 +20,9 @@ def run(args: argparse.Namespace) -> int:
     config = options.deployed(find_config(args.config, args.results), args)
     costs = count_costs(config)
     if args.json:
-        print(json.dumps(_described(args.config, config, costs), indent=1))
+        facts = {name: getattr(costs, name) for name in ("madds", "macs", "num_params", "activation_bytes")}
+        parts = {"by_part": costs.by_part(), "by_place": costs.by_place(), "config": config.to_dict()}
+        print(json.dumps({"name": args.config, "arch_id": config.arch_id, **facts, **parts}, indent=1))
         return 0
     print(f"{args.config}   arch_id {config.arch_id}   {config.resolution} px, {config.classes} classes\n")
     print(config.table())
@@ -40,17 +36,3 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:<12}{row['madds'] / 1e6:>11.3f}{share:>8.1%}{row['num_params'] / 1e3:>13.1f}")
         print()
     return 0
-
-
-def _described(name: str, config: "MobileFormerConfig", costs: "Costs") -> dict[str, Any]:
-    return {
-        "name": name,
-        "arch_id": config.arch_id,
-        "madds": costs.madds,
-        "macs": costs.macs,
-        "num_params": costs.num_params,
-        "activation_bytes": costs.activation_bytes,
-        "by_part": costs.by_part(),
-        "by_place": costs.by_place(),
-        "config": config.to_dict(),
-    }

@@ -1,7 +1,6 @@
 """Open the explorer in the browser."""
 
 import argparse
-import http.client
 import signal
 import socket
 import subprocess
@@ -29,8 +28,8 @@ CONFIG = {  # of Streamlit's server
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="?", help="name or folder (default: choose in the page)")
-    options.add_number(parser, "--port", 8501, "port on 127.0.0.1")
-    options.add_results(parser)
+    options.add_default(parser, "--port", 8501, "port on 127.0.0.1")
+    options.add_results(parser, json=False)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_ready(port: int) -> bool:
     """Whether the explorer answers. The port opens earlier; requests wait."""
+    import http.client  # loads ssl
+
     asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # urllib would ask a proxy
     try:
         asked.request("GET", "/_stcore/health")

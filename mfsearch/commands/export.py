@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
 from mfsearch.proxy.recipe import default_recipe
@@ -22,19 +22,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
     parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
-    parser.add_argument(
-        "--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: one image)"
-    )
+    parser.add_argument("--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: 1)")
     parser.add_argument("--int8", action="store_true", help="also write model.int8.onnx, by static quantisation")
-    parser.add_argument(
-        "--executorch", action="store_true", help="also write model.pte (takes minutes; needs mfsearch[executorch])"
-    )
+    parser.add_argument("--executorch", action="store_true", help="also write model.pte (minutes; needs its extra)")
     options.add_data(
-        parser, "images for --int8, and for mean and std of older studies (default: the study's)", download=False
+        parser, "images for --int8, and older studies' mean and std (default: the study's)", download=False
     )
     parser.add_argument("--latency", action="store_true", help="measure latency here if the study has none")
     options.add_results(parser)
-    options.add_json(parser)
     options.add_deployment(parser, "network")
 
 
@@ -58,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
             measure=args.latency,
             cache_dir=args.cache_dir,
         )
-        rows.append(_row(written, origin))
+        row = {"name": origin.name, "folder": str(written.folder), "files": written.files, "weights": written.note}
+        rows.append(row | {"arch_id": origin.config.arch_id, "onnx_difference": written.onnx_difference})
         if not args.json:
             _print(written, origin)
     if args.json:
@@ -132,17 +128,6 @@ def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | Non
     data = args.data or (origin.study["data"]["name"] if origin.study else "digits")
     seed = int(origin.study["seed"]) if origin.study else 0
     return default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=seed)
-
-
-def _row(written: "Written", origin: "Origin") -> dict[str, Any]:
-    return {
-        "name": origin.name,
-        "folder": str(written.folder),
-        "files": written.files,
-        "weights": written.note,
-        "arch_id": origin.config.arch_id,
-        "onnx_difference": written.onnx_difference,
-    }
 
 
 def _print(written: "Written", origin: "Origin") -> None:

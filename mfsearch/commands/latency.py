@@ -20,7 +20,7 @@ FIGURE = "latency-by-size.html"
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configs", metavar="CONFIG", nargs="+", help=options.NETWORK)
     parser.add_argument("--threads", type=options.whole, help=f"threads of ONNX Runtime (default: {THREADS})")
-    options.add_number(parser, "--batch", 1, "images per batch")
+    options.add_default(parser, "--batch", 1, "images per batch")
     parser.add_argument("--breakdown", action="store_true", help="also print ms per part, from the runtime's profile")
     parser.add_argument("--resolutions", help="measure at several sizes in pixels: 160..768 or 160,224,320")
     parser.add_argument("--figure", type=Path, help=f"page that --resolutions writes (default: {FIGURE})")
@@ -28,7 +28,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, "images for --int8 (default: those of the trial's study, else digits)", download=False)
     options.add_runner(parser)
     options.add_results(parser)
-    options.add_json(parser)
     options.add_deployment(parser, "network")
 
 

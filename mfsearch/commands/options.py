@@ -5,7 +5,7 @@ import argparse
 import dataclasses
 import random
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
@@ -27,27 +27,28 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def add_number(parser: argparse._ActionsContainer, option: str, default: float, text: str) -> None:
-    """An option for a number of the default's type; the help text ends with the default."""
-    kind = float if isinstance(default, float) else whole
-    parser.add_argument(option, type=kind, default=default, help=f"{text} (default: %(default)g)")
+def add_default(parser: argparse._ActionsContainer, option: str, default: float | str, text: str) -> None:
+    """An option with a default of its type, which the help text ends with."""
+    kind: Any = {float: float, int: whole}.get(type(default), str)
+    shown = default if isinstance(default, str) else f"{default:g}"
+    parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
-def add_results(parser: argparse.ArgumentParser) -> None:
+def add_results(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder that holds the studies (default: %(default)s)"
+        "--results", type=Path, default=Path("results"), help="folder of studies (default: %(default)s)"
     )
+    if json:
+        add_json(parser)
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
-    parser.add_argument(
-        "--space", default="mobile_former", help="name or YAML file of the search space (default: %(default)s)"
-    )
+    add_default(parser, "--space", "mobile_former", "name or YAML file of the search space")
 
 
 def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = False, download: bool = True) -> None:
@@ -59,11 +60,9 @@ def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = Fal
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """How many processes train, where, by which seed, and the short training itself."""
-    add_number(parser, "--workers", Limits.workers, "worker processes, one thread each")
-    add_number(parser, "--seed", Settings.seed, "seed of everything random")
-    parser.add_argument(
-        "--device", default=Settings.device, help="device to train on: cpu or cuda (default: %(default)s)"
-    )
+    add_default(parser, "--workers", Limits.workers, "worker processes, one thread each")
+    add_default(parser, "--seed", Settings.seed, "seed of everything random")
+    add_default(parser, "--device", Settings.device, "device to train on: cpu or cuda")
     group = parser.add_argument_group("short training")
     group.add_argument("--proxy-resolution", type=whole, help=f"input side in pixels ({_by_data('resolution')})")
     group.add_argument("--epochs", type=float, help=f"passes over the training images ({_by_data('epochs')})")
@@ -76,9 +75,8 @@ def add_training(parser: argparse.ArgumentParser) -> None:
 def _by_data(field: str) -> str:
     """A recipe's default for each kind of data: "default: digits 1, cifar10 0.1, cifar100 0.2, folders 3"."""
     values = {data: getattr(default_recipe(data), field) for data in ("digits", "cifar10", "cifar100", "folders")}
-    return "default: " + ", ".join(
-        f"{data} {'all' if value is None else format(value, 'g')}" for data, value in values.items()
-    )
+    words = [f"{data} {'all' if value is None else f'{value:g}'}" for data, value in values.items()]
+    return f"default: {', '.join(words)}"
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -111,9 +109,8 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         help="measure with this program: {onnx} becomes the file's path, without it the file comes on standard input; "
         'it prints JSON like {"latency_ms": 7.9}',
     )
-    parser.add_argument(
-        "--latency-timeout", metavar="TIME", help=f"time limit for each answer of CMD (default: {Runner.timeout_s:g}s)"
-    )
+    text = f"time limit for each answer of CMD (default: {Runner.timeout_s:g}s)"
+    parser.add_argument("--latency-timeout", metavar="TIME", help=text)
 
 
 def runner_of(args: argparse.Namespace) -> Runner | None:
@@ -122,9 +119,8 @@ def runner_of(args: argparse.Namespace) -> Runner | None:
         if args.latency_timeout is not None:
             raise ValueError("--latency-timeout is for --latency-cmd, which is not given")
         return None
-    return Runner(
-        args.latency_cmd, Runner.timeout_s if args.latency_timeout is None else parse_seconds(args.latency_timeout)
-    )
+    timeout_s = Runner.timeout_s if args.latency_timeout is None else parse_seconds(args.latency_timeout)
+    return Runner(args.latency_cmd, timeout_s)
 
 
 def add_deployment(parser: argparse.ArgumentParser, whose: str) -> None:

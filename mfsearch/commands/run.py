@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.commands import options
+from mfsearch.commands.show import summary_of
 from mfsearch.proxy.rungs import READINGS, Rungs
 from mfsearch.search.settings import SAMPLERS, Limits, Settings
 from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
@@ -22,28 +23,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, f"{options.DATA} (default: digits)")
     parser.add_argument("--latency", help="limit on latency at batch 1, one thread: 8ms (default: not measured)")
     options.add_runner(parser)
-    parser.add_argument(
-        "--trials",
-        type=options.whole,
-        help=f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)",
-    )
+    text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)"
+    parser.add_argument("--trials", type=options.whole, help=text)
     parser.add_argument("--time", help="start no new trial after 90s, 30m or 2h (default: no limit)")
     parser.add_argument("--study", help="name of the study (default: made from data and budget)")
     parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
-    parser.add_argument("--sampler", default=Settings.sampler, help=f"{', '.join(SAMPLERS)} (default: %(default)s)")
+    options.add_default(parser, "--sampler", Settings.sampler, ", ".join(SAMPLERS))
     parser.add_argument("--dry-run", action="store_true", help="propose --trials networks, train none")
     options.add_results(parser)
-    options.add_json(parser)
     options.add_training(parser)
     group = parser.add_argument_group("longer trainings of the better networks")
     factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
-    group.add_argument("--rungs", default=factors, help="lengths in short trainings, 1 for none (default: %(default)s)")
-    options.add_number(group, "--finalists", Rungs.finalists, "networks trained at the last length")
-    options.add_number(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
-    group.add_argument(
-        "--rank-by", default=Rungs.rank_by, help=f"rank networks by {', '.join(READINGS)} (default: %(default)s)"
-    )
+    options.add_default(group, "--rungs", factors, "lengths in short trainings, 1 for none")
+    options.add_default(group, "--finalists", Rungs.finalists, "networks trained at the last length")
+    options.add_default(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
+    options.add_default(group, "--rank-by", Rungs.rank_by, f"rank networks by {', '.join(READINGS)}")
     options.add_deployment(parser, "space")
 
 
@@ -71,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     trained = any(row["outcome"] == "trained" for row in result.rows)
     report = _write_report(folder, result.manifest, result.rows) if trained else None
     if args.json:
-        print(json.dumps(_summary(result.stopped, result.manifest, result.rows, folder), indent=1))
+        summary = summary_of(result.manifest, result.rows, folder)
+        print(json.dumps({"stopped": result.stopped, **summary}, indent=1))
     else:
         print_front(result.rows, result.manifest, folder)
         _print_ending(result.stopped, result.rows, settings, folder, report, args)
@@ -203,12 +199,6 @@ def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, A
         print(f"mfsearch: cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
     return path
-
-
-def _summary(stopped: str, manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    from mfsearch.commands.show import summary_of
-
-    return {"stopped": stopped, **summary_of(manifest, rows, folder)}
 
 
 def _print_ending(

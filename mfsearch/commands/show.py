@@ -13,7 +13,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", nargs="?", help="name or folder (default: the newest)")
     parser.add_argument("--all", action="store_true", help="list every trial, not only the front")
     options.add_results(parser)
-    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,23 +23,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, "folder of train/CLASS/*.jpg, cifar10, cifar100 or digits", required=True)
     parser.add_argument("--samples", type=options.whole, help="training images used (default: all)")
     parser.add_argument("--to", type=Path, help="folder for checkpoint, weights and logs (default: BUNDLE-training)")
-    parser.add_argument(
-        "--replace", action="store_true", help="overwrite the weights of another full training in BUNDLE"
-    )
-    parser.add_argument(
-        "--device", default=Request.device, help="cpu or cuda; several by torchrun (default: %(default)s)"
-    )
+    parser.add_argument("--replace", action="store_true", help="overwrite another full training's weights in BUNDLE")
+    options.add_default(parser, "--device", Request.device, "cpu or cuda; several by torchrun")
     parser.add_argument("--amp", action="store_true", help="mixed precision, on cuda")
-    options.add_number(parser, "--workers", Request.workers, "processes that load images")
-    options.add_number(
-        parser, "--checkpoint-minutes", Request.checkpoint_seconds / 60, "minutes between checkpoints within an epoch"
-    )
+    options.add_default(parser, "--workers", Request.workers, "processes that load images")
+    minutes = Request.checkpoint_seconds / 60
+    options.add_default(parser, "--checkpoint-minutes", minutes, "minutes between checkpoints within an epoch")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
     options.add_json(parser)
     recipe = parser.add_argument_group("recipe (defaults: the bundle's train.yaml)")
-    recipe.add_argument(
-        "--epochs", type=options.whole, help="passes over the images; the schedule is fitted to the number"
-    )
+    recipe.add_argument("--epochs", type=options.whole, help="passes over the images; the schedule adapts")
     recipe.add_argument("--size", type=options.whole, help="input side in pixels")
     recipe.add_argument("--batch", type=options.whole, help="images per step, over all processes")
     recipe.add_argument("--micro-batch", type=options.whole, help="images at once in one process")
@@ -49,15 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     begin = parser.add_argument_group("fine-tuning and distillation")
     begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune from (default: train from scratch)")
     begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of --weights")
-    begin.add_argument(
-        "--teacher", metavar="NAME[:FILE]", help="timm model to learn from, with its weights (--download gets them)"
-    )
-    begin.add_argument(
-        "--distill", type=float, help=f"share of the loss that is the teacher's (default: {TEACHING['distill']:g})"
-    )
-    begin.add_argument(
-        "--temperature", type=float, help=f"temperature of the teacher's answers (default: {TEACHING['temperature']:g})"
-    )
+    begin.add_argument("--teacher", metavar="NAME[:FILE]", help="timm model to learn from; --download gets its weights")
+    for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of its answers")):
+        begin.add_argument(f"--{name}", type=float, help=f"{text} (default: {TEACHING[name]:g})")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,11 +28,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help=options.NETWORK)
     options.add_data(parser, f"{options.DATA} (default: digits)")
     parser.add_argument("--knobs", help="like tokens.count=1+3,bridges,dyrelu.source (default: about twelve twins)")
-    options.add_number(parser, "--seeds", 3, "trainings of each network")
+    options.add_default(parser, "--seeds", 3, "trainings of each network")
     parser.add_argument("--latency", action="store_true", help="also measure each twin in turns with the network")
     parser.add_argument("--name", help="folder under RESULTS/twins (default: made from network and data)")
     options.add_results(parser)
-    options.add_json(parser)
     options.add_training(parser)
     options.add_deployment(parser, "network")
 

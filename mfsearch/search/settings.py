@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-import importlib.metadata
 import platform
 import re
 import subprocess
@@ -211,6 +210,8 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
 
 
 def versions() -> dict[str, str]:
+    import importlib.metadata  # not for --help
+
     found = {}
     for package in PACKAGES:
         try:
