@@ -1,6 +1,7 @@
 """The command line: assembles the commands, runs one, and is the one place that reads the environment."""
 
 import argparse
+import importlib
 import os
 import shlex
 import sys
@@ -9,38 +10,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from mfsearch import __version__
-from mfsearch.commands import (
-    calibrate,
-    describe,
-    explore,
-    export,
-    latency,
-    references,
-    run,
-    show,
-    space,
-    train,
-    twins,
-    verify,
-)
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
-# Each adds its options to a parser and runs; its docstring is its help.
-COMMANDS = {
-    "run": run,
-    "calibrate": calibrate,
-    "show": show,
-    "explore": explore,
-    "export": export,
-    "verify": verify,
-    "describe": describe,
-    "latency": latency,
-    "space": space,
-    "twins": twins,
-    "train": train,
-    "references": references,
-}
+# Each is a module of mfsearch/commands: add_options(parser), run(args), and a docstring that is its help.
+NAMES = "run calibrate show explore export verify describe latency space twins train references"
+COMMANDS = {name: importlib.import_module(f"mfsearch.commands.{name}") for name in NAMES.split()}
 
 
 class _Parser(argparse.ArgumentParser):

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             settings, folder, workers=args.workers, on_start=progress.began, on_done=progress.finished
         )
     except KeyboardInterrupt:
-        print("Interrupted; every finished training is kept and the same command goes on.", file=sys.stderr)
+        print("Interrupted; every finished training is kept; the same command resumes.", file=sys.stderr)
         return 130
     figures = calibration_figures(settings, trained, targets)
     write_json(folder / CALIBRATION, figures)

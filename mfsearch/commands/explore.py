@@ -97,8 +97,7 @@ def app_path() -> Path:
 
 
 def committed_results() -> Path | None:
-    """The folder of studies that come with mfsearch: `mfsearch/_results/` of a wheel, `results/` of a checkout; None
-    where they were left out."""
+    """The folder of studies that come with mfsearch, in `mfsearch/_results/` of a wheel or `results/` of a checkout."""
     package = Path(__file__).resolve().parents[1]
     places = [package / "_results" / "reference", package.parent / "results" / "reference"]
     return next((place for place in places if place.is_dir()), None)
@@ -107,7 +106,7 @@ def committed_results() -> Path | None:
 def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
     """The arguments that serve the explorer on http://127.0.0.1:`port`, to this machine alone.
 
-    `study` is the one that is open at first; None opens the newest in `results`.
+    `study` is open at first; None opens the newest in `results`.
     """
     return [
         *(sys.executable, str(app_path().with_name("serve.py")), f"--port={port}", f"--results={results}"),

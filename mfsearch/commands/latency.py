@@ -3,7 +3,10 @@
 import argparse
 import dataclasses
 import json
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +39,6 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from mfsearch.analysis.latency.kept_latency import BREAKDOWN, kept_line
-    from mfsearch.commands.keep import kept
     from mfsearch.cost.breakdown import measure_breakdown
     from mfsearch.cost.madds import count_madds
     from mfsearch.cost.meter import LatencyMeter
@@ -91,12 +93,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextmanager
+def kept(results: Path, name: str, *, quiet: bool) -> Iterator[list[dict[str, object]]]:
+    """Yield a list; what is in it at the end, also of an interrupted measurement, is appended to RESULTS/latency/NAME.
+
+    quiet: say nothing on standard output. A failure to write is one line on standard error and nothing more.
+    """
+    from mfsearch.analysis.latency.kept_latency import FOLDER, append_lines
+
+    lines: list[dict[str, object]] = []
+    try:
+        yield lines
+    finally:
+        path = results / FOLDER / name
+        try:
+            if lines:
+                append_lines(path, lines)
+                if not quiet:
+                    print(f"\nkept      {path}")
+        except OSError as error:
+            print(f"mfsearch: these figures are not kept, cannot write {path}: {error.strerror}", file=sys.stderr)
+
+
 def _check_options(args: argparse.Namespace) -> None:
-    """ValueError names the option that was given and what it needs, or what it does not go with."""
+    """ValueError for an option without the one it needs, or with one that excludes it."""
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
-    options = ("resolutions", "figure", "int8", "data", "data_dir", "breakdown", "resolution", "threads", "latency_cmd")
-    values = {f"--{name.replace('_', '-')}": getattr(args, name) for name in options}
+    names = ("resolutions", "figure", "int8", "data", "data_dir", "breakdown", "resolution", "threads", "latency_cmd")
+    values = {f"--{name.replace('_', '-')}": getattr(args, name) for name in names}
     given = {option for option, value in values.items() if value is not None and value is not False}
     for option, needed in (("--figure", "--resolutions"), ("--data", "--int8"), ("--data-dir", "--int8")):
         if option in given and needed not in given:
@@ -118,7 +142,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _where(meter: "LatencyMeter | Runner") -> str:
-    """What milliseconds belong to, above a table of them."""
+    """The device that the table's milliseconds were measured on."""
     if isinstance(meter, Runner):
         return f"measured by {meter.command}"
     device = meter.passport

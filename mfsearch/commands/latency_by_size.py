@@ -12,8 +12,7 @@ from typing import Any
 from torch import nn
 
 from mfsearch.analysis.latency.kept_latency import BY_SIZE, kept_line
-from mfsearch.commands.keep import kept
-from mfsearch.commands.latency import FIGURE
+from mfsearch.commands.latency import FIGURE, kept
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import Latency, LatencyMeter

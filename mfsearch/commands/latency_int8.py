@@ -25,8 +25,11 @@ ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
 
 class Judged(NamedTuple):
-    """What calibrates int8, and the network whose answers are compared: as the study trained it. With first weights it
-    may name one class for all images, and agreement would say nothing: then model is None and unjudged says why."""
+    """Images that calibrate int8, and the network, as the study trained it, whose answers are compared.
+
+    With first weights a network may name one class for all images, so agreement means nothing: then model is None and
+    unjudged says why.
+    """
 
     images: ImageData
     model: MobileFormer | None = None

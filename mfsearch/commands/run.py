@@ -44,11 +44,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, print the front and what to do next."""
-    embedded = args.data is None
-    if embedded:
-        args.data = "digits"
+    no_data, args.data = args.data is None, args.data or "digits"
     settings = _settings(args)
-    if embedded:
+    if no_data:
         print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
@@ -115,7 +113,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 
 def _start_from(args: argparse.Namespace, study: str) -> Path | None:
-    """The folder of the study to begin from; one that goes on has its lesson and needs the name alone."""
+    """The folder of the study to learn from. A study that resumes has learned already and needs the name alone."""
     from mfsearch.study.ledger import MANIFEST, find_study
 
     if args.start_from is None or (args.results / study / MANIFEST).exists():
@@ -132,7 +130,7 @@ def _rungs(args: argparse.Namespace) -> Rungs:
 
 
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
-    """Propose and count, train nothing: is the space reachable, how fast are proposals, how long would it take?"""
+    """Propose and count, train nothing: is the budget in reach, how fast are proposals, how long would it take?"""
     from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
     from mfsearch.study.ledger import MANIFEST, read_trials
@@ -205,9 +203,9 @@ def _print_ending(
     stopped: str, rows: list[dict[str, Any]], settings: Settings, folder: Path, report: Path | None, args: Any
 ) -> None:
     words = {
-        "trials": "All trials asked for are trained; --trials with a higher number goes on.",
-        "time": "The time is up; the same command goes on.",
-        "interrupted": "Interrupted; every finished trial is kept and the same command goes on.",
+        "trials": "All --trials are trained; a higher number resumes the study.",
+        "time": "The time is up; the same command resumes.",
+        "interrupted": "Interrupted; every finished trial is kept. The same command resumes.",
         "exhausted": "No new network inside the budget is left to propose in this space.",
         "latency": f"Stopped: the last networks proposed were slower than {settings.latency_limit_ms} ms.",
         "failing": "Stopped: the last networks proposed could not be trained.",

@@ -48,7 +48,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train a bundle's network in full and put the weights into it; the same command again goes on."""
+    """Train, put the weights into the bundle and print its top-1."""
     from mfsearch.export.bundle_manifest import INT8, PTE
     from mfsearch.train.fit import Watcher, train_bundle
 
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if gone := [name for name in others if not (args.bundle / name).is_file()]:
         print(
-            f"gone, as made of the weights before: {', '.join(gone)}; `mfsearch export {args.bundle}` makes them anew"
+            f"deleted, as made from the old weights: {', '.join(gone)}; `mfsearch export {args.bundle}` makes new ones"
         )
     return 0
 
@@ -161,7 +161,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self._say(f"teacher   {settings.distill:.0%} of the loss, at temperature {settings.temperature:g}")
         self._say(f"folder    {begun.folder}")
         if training.step:
-            self._say(f"goes on after step {training.step} of {training.steps}")
+            self._say(f"resumes after step {training.step} of {training.steps}")
         self._say(f"\n{'epoch':>7} {'loss':>8} {'val loss':>9} {'top1':>8} {'top5':>8} {'lr':>10} {'time':>9}")
         if self.console.is_terminal:
             self.bar.start()

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         )
         latencies = _measure(parent, built, folder, args.cache_dir, quiet=args.json) if args.latency else {}
     except KeyboardInterrupt:
-        print(f"\n{folder}: every finished training is kept; the same command goes on", file=sys.stderr)
+        print(f"\n{folder}: every finished training is kept; the same command resumes", file=sys.stderr)
         raise
     report = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies.get("twins"))
     if latencies:

@@ -3,12 +3,8 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
-
-if TYPE_CHECKING:
-    from mfsearch.export.check import Check
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,33 +17,23 @@ def run(args: argparse.Namespace) -> int:
     """Check bundles and print a line for each thing looked at; the exit code is 1 where one failed."""
     import torch
 
-    from mfsearch.export.check import verify_all
+    from mfsearch.export.check import FAILED, verify_all
 
     torch.set_num_threads(1)
     reports = verify_all(args.folders, latency=not args.no_latency, cache_dir=args.cache_dir)
     failed = [report for report in reports if not report.verified]
     if args.json:
         rows = [
-            {
-                "folder": str(report.folder),
-                "verified": report.verified,
-                "checks": [check._asdict() for check in report.checks],
-            }
-            for report in reports
+            {"folder": str(one.folder), "verified": one.verified, "checks": [check._asdict() for check in one.checks]}
+            for one in reports
         ]
         print(json.dumps({"verified": not failed, "bundles": rows}, indent=1))
         return 1 if failed else 0
     for report in reports:
         print(f"{report.folder}: {'verified' if report.verified else 'FAILED'}")
         for check in report.checks:
-            print(_line(check))
+            outcome = check.outcome.upper() if check.outcome == FAILED else check.outcome
+            print(f"  {check.name:<16}{outcome:<9}{' '.join(check.said.split())}")
     if len(reports) > 1:
         print(f"{len(reports) - len(failed)} of {len(reports)} verified")
     return 1 if failed else 0
-
-
-def _line(check: "Check") -> str:
-    from mfsearch.export.check import FAILED
-
-    outcome = check.outcome.upper() if check.outcome == FAILED else check.outcome
-    return f"  {check.name:<16}{outcome:<9}{' '.join(check.said.split())}"
