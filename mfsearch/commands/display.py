@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mfsearch.analysis.front.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.front import front_numbers, over_limit, without_weights
 from mfsearch.search.progress import Progress
-from mfsearch.search.rungs import Rungs, short_row
+from mfsearch.search.rungs import short_row
 from mfsearch.search.screen import screen_line
 from mfsearch.study.ledger import WEIGHTS
 from mfsearch.units import format_madds, format_seconds

@@ -11,6 +11,7 @@ import pytest
 from mfsearch.cli import main
 from mfsearch.data import DataError, ImageData, load_data
 from mfsearch.data.cifar_pickle import read_pickle
+from mfsearch.search.settings import Settings
 from tests.data.cifar_files import FOLDERS, NAMES, python2_array, python2_batch, python2_dict, python2_list, write_cifar
 
 LAYOUTS = list(FOLDERS)
@@ -71,7 +72,12 @@ def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(DataError, match="no data folder is given"):
         load_data("cifar100", resolution=32)
     seen: list[Path | None] = []
-    monkeypatch.setattr("mfsearch.commands.run._dry_run", lambda settings, _: seen.append(settings.data_dir) or 0)
+
+    def dry_run(settings: Settings, _: object) -> int:
+        seen.append(settings.data_dir)
+        return 0
+
+    monkeypatch.setattr("mfsearch.commands.run._dry_run", dry_run)
     argv = ["run", "--budget", "96M", "--data", "cifar100", "--dry-run"]
     assert main(argv) == main([*argv, "--data-dir", "mine"]) == 0
     assert seen == [tmp_path, Path("mine")]
