@@ -17,7 +17,7 @@ import streamlit as st
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from mfsearch.explore import CONFIG, HOSTS
+from mfsearch.commands.explore import CONFIG, HOSTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # Python leaves it out where PYTHONSAFEPATH is set
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from benchmarks.simulated_study import simulate
 from mfsearch.analysis.frame import study_frame, with_confidence
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import study_objectives
-from mfsearch.explore import app_path, explore_command
+from mfsearch.commands.explore import app_path, explore_command
 from mfsearch.study.ledger import JOURNAL, StudyReader, _read_foreign, read_manifest
 
 FIRST_PAGE_LIMIT_S, INTERACTION_LIMIT_S = 3.0, 0.5  # at LIMITED trials

@@ -21,9 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mfsearch.search.rungs import next_final, standing
 from optuna.trial import TrialState
 
-from mfsearch.search.rungs import Rungs, next_final, standing
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
 
 SPACE = Path(__file__).parents[1] / "tests" / "tiny_space.yaml"

@@ -17,14 +17,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mfsearch.search.rungs import merged, standing, stop_rule, told
+
 from mfsearch.cost.madds import Costs, count_costs
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.front import front_numbers
 from mfsearch.search.loop import proposed
 from mfsearch.search.proposal import Proposal, Proposer
-from mfsearch.search.rungs import Rungs, merged, standing, stop_rule, told
-from mfsearch.search.settings import SAMPLERS
 from mfsearch.space import find_space
 from mfsearch.study.ledger import Ledger, read_trials, write_json
+from mfsearch.study.settings import SAMPLERS
 from mfsearch.units import parse_budget
 
 RESUMED, LONG = 1000, 5000  # trials

@@ -17,9 +17,7 @@ from typing import Any
 
 import numpy as np
 from mfsearch.search.rungs import (
-    READINGS,
     Promotion,
-    Rungs,
     merged,
     next_final,
     next_promotion,
@@ -28,7 +26,9 @@ from mfsearch.search.rungs import (
     stop_rule,
 )
 
+from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.pareto import hypervolume, pareto_mask
+from mfsearch.proxy.rungs import READINGS, Rungs
 
 OBJECTIVES = ["top1", "madds"]
 

@@ -32,7 +32,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import optuna
 import pandas as pd
-from mfsearch.search.settings import SAMPLERS
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
@@ -46,6 +45,7 @@ from mfsearch.search.proposal import TARGET, Proposer
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.ground import Ground
 from mfsearch.space import SearchSpace, Value, find_space
+from mfsearch.study.settings import SAMPLERS
 from mfsearch.units import Budget, parse_budget
 
 Array = NDArray[np.float64]

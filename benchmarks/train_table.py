@@ -7,6 +7,7 @@ Networks are feasible random draws, each trained once with the same seed; the sa
 
 import argparse
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def draw(space: SearchSpace, budget: Budget, count: int, seed: int) -> list[Size
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--data-dir", type=Path, default=os.environ.get("MFSEARCH_DATA"))
     parser.add_argument("--budget", default="50M")
     parser.add_argument("--space", default="mobile_former")
     parser.add_argument("--networks", type=int, default=150)

@@ -14,7 +14,7 @@ from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.study.files import RESULTS, check_name, find_study, study_name
-from mfsearch.study.settings import Settings
+from mfsearch.study.settings import Limits, Settings
 from mfsearch.study.study import Study
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
@@ -69,11 +69,10 @@ def search(
     ends the search with every finished trial kept.
     """
     from mfsearch.search.loop import run_search
-    from mfsearch.search.progress import DEFAULT_TRIALS, Limits
 
     results, name = Path(results), check_name(study or study_name(str(data), budget))
     if trials is None and time is None:
-        trials = DEFAULT_TRIALS
+        trials = Limits.trials
     settings = Settings(
         study=name,
         budget=parse_budget(budget),

@@ -31,6 +31,25 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return said.err
 
 
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ([], "the following arguments are required: COMMAND; see `mfsearch --help`"),
+        (["run"], "the following arguments are required: --budget; see `mfsearch run --help`"),
+        (["show", "--every"], "unrecognized arguments: --every; see `mfsearch --help`"),
+        (
+            ["latency", "mf-26m", "--batch", "1.5"],
+            "must be a whole number, 0 or more, got '1.5'; see `mfsearch latency",
+        ),
+    ],
+)
+def test_a_usage_error_is_one_sentence(argv: list[str], expected: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(capsys, *argv)
+    assert said.startswith("mfsearch: ")
+    assert said.count("\n") == 1
+    assert expected in said
+
+
 def run_arguments(results: Path, **changed: str) -> list[str]:
     options = {"budget": "0.5M", "space": str(TINY_SPACE), "data": "digits", "study": "s"} | changed
     return ["run", "--results", str(results), "--resolution", "32", *(f"--{k}={v}" for k, v in options.items())]
@@ -223,7 +242,7 @@ def test_an_installed_wheel_carries_spaces_and_app(tmp_path: Path) -> None:
     assert (site / "mfsearch" / "_results" / "reference" / "fast151" / "manifest.json").is_file()
     assert (site / "mfsearch" / "export" / "standalone.txt").is_file()
     code = (
-        "import mfsearch, sys; from mfsearch.cli import COMMANDS, main; from mfsearch.explore import app_path\n"
+        "import mfsearch, sys; from mfsearch.cli import main; from mfsearch.commands.explore import app_path\n"
         "print(mfsearch.__file__, app_path()); sys.exit(main(['space', 'paper', '--json']))"
     )
     environment = os.environ | {"PYTHONPATH": str(site)}

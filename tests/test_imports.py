@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # `cost`, because the width is solved with the closed-form count.
 LAYERS = [
     *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto", "study"),
-    *("search", "analysis", "export", "train", "explore", "commands", "cli", "__main__"),
+    *("search", "analysis", "export", "train", "commands", "cli", "__main__"),
 ]
 HOME = {"optuna": "mfsearch", "plotly": "mfsearch/analysis", "streamlit": "app"}
 
@@ -127,8 +127,24 @@ def test_the_command_line_opens_without_the_heavy_libraries() -> None:
         "rich",
     }
     assert loaded_by("import mfsearch.cli") & heavy == set()
-    with_help = "import mfsearch.cli\ntry: mfsearch.cli.main(['run', '--help'])\nexcept SystemExit: pass"
-    assert loaded_by(with_help) & heavy == set()
+    with_help = (
+        "import contextlib, mfsearch.cli\n"
+        "for words in (), *([name] for name in mfsearch.cli.COMMANDS):\n"
+        "    with contextlib.suppress(SystemExit): mfsearch.cli.main([*words, '--help'])"
+    )
+    loaded = loaded_by(with_help)
+    assert loaded & heavy == set()
+    assert "mfsearch" in loaded
+
+
+def test_the_command_line_alone_reads_arguments_and_environment() -> None:
+    """torchrun's variables are read by the command `train`."""
+    found = set()
+    for path in sources("mfsearch"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("sys.argv", "os.environ", "os.getenv"):
+                found.add(str(path.relative_to(ROOT / "mfsearch")))
+    assert found == {"cli.py", "commands/train.py"}
 
 
 def test_configs_costs_and_spaces_need_no_torch() -> None:

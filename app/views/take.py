@@ -1,9 +1,11 @@
 """Take it with me: files, commands and a link of the chosen networks."""
 
 import math
+import os
 import shlex
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -99,7 +101,8 @@ def _bundled(study: load.PageStudy, number: int, *, onnx: bool = False) -> bytes
     """All that `mfsearch export` writes as a zip archive, or its ONNX file alone."""
     from mfsearch.export.bundle import trial_onnx, trial_zip
 
-    return (trial_onnx if onnx else trial_zip)(study.path, number)
+    data_dir = os.environ.get("MFSEARCH_DATA")
+    return (trial_onnx if onnx else trial_zip)(study.path, number, Path(data_dir) if data_dir else None)
 
 
 def _csv(label: str, data: str | Callable[[], str], name: str) -> None:

@@ -1,49 +1,63 @@
-"""calibrate: how far the short training's ranking can be trusted here, and what would be cheaper or better."""
+"""Measure how far the short training's ranking can be trusted here."""
 
 import argparse
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mfsearch.analysis.ranking.readings import NAMES
-from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
-from mfsearch.commands.network import deployed_space
-from mfsearch.commands.run import _check_device, _recipe
-from mfsearch.search.calibration import TRAININGS, Calibration, calibration_folder, run_calibration
-from mfsearch.search.calibration_file import CALIBRATION
-from mfsearch.search.trainings import Record, Task, read_trainings
-from mfsearch.space import find_space
-from mfsearch.study.ledger import write_json
+from mfsearch.analysis.ranking.readings import NAMES, TARGETS
+from mfsearch.commands import options
+from mfsearch.study.settings import Calibration
 from mfsearch.units import format_madds, format_seconds, parse_budget
+
+if TYPE_CHECKING:
+    from mfsearch.search.trainings import Record, Task
 
 ENOUGH = 16  # networks
 
 
-def calibrate(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_budget(parser)
+    options.add_data(parser, options.DATA, required=True)
+    groups = "networks in each group: within 10 %% of the budget, and spread below it"
+    options.add_default(parser, "--networks", Calibration.networks, groups)
+    options.add_default(parser, "--long", Calibration.long, "length of a long training, in short ones")
+    options.add_default(parser, "--seeds", Calibration.seeds, "long trainings of one network, for the noise")
+    options.add_default(parser, "--target", TARGETS["band"], "Kendall's tau wanted near the budget")
+    options.add_default(parser, "--target-across", TARGETS["across"], "Kendall's tau wanted across budgets")
+    parser.add_argument("--name", help="folder under RESULTS/calibrations (default: made from the settings)")
+    options.add_results(parser)
+    options.add_training(parser)
+    options.add_deployment(parser, "space")
+
+
+def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
+    from mfsearch.analysis.ranking.verdict import calibration_figures
+    from mfsearch.search.calibration import TRAININGS, calibration_folder, run_calibration
+    from mfsearch.search.calibration_file import CALIBRATION
+    from mfsearch.study.files import write_json
+
     settings = Calibration(
         budget=parse_budget(args.budget),
-        space=deployed_space(find_space(args.space), args),
+        space=options.deployed_space(args),
         data=args.data,
-        recipe=_recipe(args),
+        recipe=options.recipe_of(args),
         networks=args.networks,
         long=args.long,
         seeds=args.seeds,
         seed=args.seed,
         device=args.device,
-        data_dir=args.data_dir,
+        data_dir=args.data_dir or args.data_home,
         download=args.download,
     )
-    targets = {
-        group: TARGETS[group] if given is None else given
-        for group, given in (("band", args.target), ("across", args.target_across))
-    }
+    targets = {"band": args.target, "across": args.target_across}
     for target in targets.values():
         if not -1 <= target <= 1:
             raise ValueError(f"--target must be a tau from -1 to 1, got {target}")
-    _check_device(settings.device)
+    options.check_device(settings.device)
     folder = calibration_folder(args.results, settings, args.name)
     progress = _Progress(folder / TRAININGS, quiet=args.json)
     try:
@@ -51,7 +65,7 @@ def calibrate(args: argparse.Namespace) -> int:
             settings, folder, workers=args.workers, on_start=progress.began, on_done=progress.finished
         )
     except KeyboardInterrupt:
-        print("Interrupted; every finished training is kept and the same command goes on.", file=sys.stderr)
+        print("Interrupted; every finished training is kept; the same command resumes.", file=sys.stderr)
         return 130
     figures = calibration_figures(settings, trained, targets)
     write_json(folder / CALIBRATION, figures)
@@ -71,7 +85,9 @@ class _Progress:
         self.done, self.count = 0, 0
         self.epochs_left, self.epochs_done = 0.0, 0.0
 
-    def began(self, tasks: list[Task]) -> None:
+    def began(self, tasks: "list[Task]") -> None:
+        from mfsearch.search.trainings import read_trainings
+
         kept = read_trainings(self.path)[1] if self.path.exists() else {}
         left = [task for task in tasks if task.key not in kept]
         self.done, self.count = len(tasks) - len(left), len(tasks)
@@ -84,7 +100,7 @@ class _Progress:
                 flush=True,
             )
 
-    def finished(self, task: Task, record: Record) -> None:
+    def finished(self, task: "Task", record: "Record") -> None:
         self.done += 1
         self.epochs_left -= _epochs(task)
         self.epochs_done += _epochs(task)
@@ -98,7 +114,7 @@ class _Progress:
         print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  about {format_seconds(left)} left", flush=True)
 
 
-def _epochs(task: Task) -> float:
+def _epochs(task: "Task") -> float:
     assert task.points is not None
     return task.points[-1]
 

@@ -1,40 +1,69 @@
-"""export: networks of a study, a preset or a file as bundles."""
+"""Export a network as a bundle: config, code, weights, ONNX, training, card."""
 
 import argparse
 import json
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mfsearch.commands.network import deployed
-from mfsearch.cost.quantize import CHOSEN
-from mfsearch.data import ImageData
-from mfsearch.export.bundle import BundleFiles, check_new, of_bundle, write_bundle
-from mfsearch.export.bundle_manifest import ARCH, INT8, MANIFEST
-from mfsearch.export.origin import Origin, of_config, of_trial
+from mfsearch.commands import options
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.settings import without_password
+
+if TYPE_CHECKING:
+    from mfsearch.data import ImageData
+    from mfsearch.export.bundle import BundleFiles
+    from mfsearch.export.origin import Origin
 
 
-def export(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
+    which = parser.add_argument_group("which network of a study")
+    which.add_argument("--trial", type=options.whole, help="the trial of this number")
+    which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
+    which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
+    parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
+    parser.add_argument("--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: 1)")
+    parser.add_argument("--int8", action="store_true", help="also write model.int8.onnx, by static quantisation")
+    parser.add_argument("--executorch", action="store_true", help="also write model.pte (minutes; needs its extra)")
+    options.add_data(
+        parser, "images for --int8, and older studies' mean and std (default: the study's)", download=False
+    )
+    parser.add_argument("--latency", action="store_true", help="measure latency here if the study has none")
+    options.add_results(parser)
+    options.add_deployment(parser, "network")
+
+
+def run(args: argparse.Namespace) -> int:
     """Write a bundle, or with --front one for each network of a study's front."""
+    from mfsearch.cost.quantize import CHOSEN
+    from mfsearch.export.bundle import check_new, write_bundle
+    from mfsearch.export.bundle_manifest import INT8
+    from mfsearch.study.files import without_password
+
     folders = {args.to / name: origin for name, origin in _origins(args).items()}
     check_new(args.to)
     images = _int8_images(args, next(iter(folders.values())))
-    command = without_password(shlex.join(["mfsearch", *sys.argv[1:]]))
     rows = []
     for folder, origin in folders.items():
         written = write_bundle(
             origin,
             folder,
-            command=command,
+            command=without_password(args.command_line),
             dynamic_batch=args.dynamic_batch,
             int8=images,
             executorch=args.executorch,
             measure=args.latency,
+            cache_dir=args.cache_dir,
         )
-        rows.append(_row(written, origin))
+        int8 = str(CHOSEN) if INT8 in written.files else None
+        row = {
+            "name": origin.name,
+            "int8": int8,
+            "folder": str(written.folder),
+            "files": written.files,
+            "weights": written.note,
+        }
+        rows.append(row | {"arch_id": origin.config.arch_id, "onnx_difference": written.onnx_difference})
         if not args.json:
             _print(written, origin)
     if args.json:
@@ -42,10 +71,13 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _origins(args: argparse.Namespace) -> dict[str, Origin]:
+def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     """The networks that are asked for, by the folder of each under --to."""
+    from mfsearch.export.bundle import of_bundle
+    from mfsearch.export.bundle_manifest import ARCH, MANIFEST
+    from mfsearch.export.origin import of_config, of_trial
     from mfsearch.study.configs import find_config
-    from mfsearch.study.ledger import find_study, list_studies
+    from mfsearch.study.files import find_study, list_studies
 
     ways = [name for name in ("trial", "knee", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
@@ -61,7 +93,7 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
     if trial is None and not ways:
         if study in list_studies(args.results):
             raise ValueError(f"{study} is a study: say which network with --trial, --knee or --front")
-        config = deployed(find_config(study, args.results), args)
+        config = options.deployed(find_config(study, args.results), args)
         name = Path(study).name if Path(study).suffix in (".yaml", ".yml", ".json") else study
         return {".": of_config(name, config)}
     folder = find_study(study, args.results)
@@ -73,7 +105,7 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
             resolution=args.resolution,
             classes=args.classes,
             data=args.data,
-            data_dir=args.data_dir,
+            data_dir=args.data_dir or args.data_home,
         )
         for number in numbers
     }
@@ -81,48 +113,37 @@ def _origins(args: argparse.Namespace) -> dict[str, Origin]:
 
 def _chosen(folder: Path, *, front: bool) -> list[int]:
     """The numbers of the front, or its most balanced one alone."""
-    from mfsearch.analysis.frame import study_frame
     from mfsearch.analysis.front.cut import knee, measured_objectives
-    from mfsearch.search.front import front_numbers
-    from mfsearch.study.ledger import read_manifest, read_trials
+    from mfsearch.study.study import Study
 
-    rows, objectives = read_trials(folder), read_manifest(folder)["objectives"]
-    numbers = front_numbers(rows, objectives)
+    study = Study.open(folder)
+    numbers = [trial.number for trial in study.front()]
     if not numbers:
         raise ValueError(f"the study in {folder} has no front: nothing is trained")
     if front:
         return numbers
-    frame = study_frame(rows)
-    balanced = knee(frame[frame["number"].isin(numbers)], measured_objectives(frame, objectives))
+    frame = study.frame()
+    balanced = knee(frame[frame["number"].isin(numbers)], measured_objectives(frame, study.objectives))
     assert balanced is not None
     return [balanced]
 
 
-def _int8_images(args: argparse.Namespace, origin: Origin) -> ImageData | None:
+def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | None":
     """What int8 is calibrated by: --data, else the study's images, else digits."""
     if not args.int8:
         return None
     data = args.data or (origin.study["data"]["name"] if origin.study else "digits")
     seed = int(origin.study["seed"]) if origin.study else 0
-    return default_recipe(data).load_images(data, data_dir=args.data_dir, seed=seed)
+    return default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=seed)
 
 
-def _row(written: BundleFiles, origin: Origin) -> dict[str, Any]:
-    return {
-        "name": origin.name,
-        "folder": str(written.folder),
-        "files": written.files,
-        "weights": written.note,
-        "arch_id": origin.config.arch_id,
-        "onnx_difference": written.onnx_difference,
-        "int8": str(CHOSEN) if INT8 in written.files else None,
-    }
-
-
-def _print(written: BundleFiles, origin: Origin) -> None:
+def _print(written: "BundleFiles", origin: "Origin") -> None:
     print(f"{written.folder}: {', '.join(written.files)}  (arch_id {origin.config.arch_id})")
     print(f"weights: {written.note}")
     print(f"ONNX Runtime differs from torch by at most {written.onnx_difference:.1e} of the largest logit")
+    from mfsearch.cost.quantize import CHOSEN
+    from mfsearch.export.bundle_manifest import INT8
+
     if INT8 in written.files:
         print(f"{INT8}: {CHOSEN}")
     if written.fresh or not written.warm:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from mfsearch.analysis.latency.kept_latency import BY_SIZE, kept_line
-from mfsearch.commands.keep import kept
+from mfsearch.commands.latency import FIGURE, kept
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import Latency, LatencyMeter
@@ -20,10 +20,9 @@ from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
 from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.model import MobileFormer
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
 
 BESIDE = "MobileNetV3-Large"
-FIGURE = "latency-by-size.html"
 STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
 SMALLEST, LARGEST = 16, 1024  # sides that every network takes
 

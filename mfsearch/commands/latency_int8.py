@@ -1,12 +1,9 @@
 """latency --int8: the network in int8, its milliseconds and what its answers are worth."""
 
 import argparse
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from safetensors.torch import load_file
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.meter import LatencyMeter
@@ -16,17 +13,19 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.export.int8 import CALIBRATION_IMAGES, prepared
 from mfsearch.model import MobileFormer
-from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.proxy.recipe import default_recipe
 from mfsearch.study.configs import find_trial
-from mfsearch.study.ledger import WEIGHTS, find_study, read_manifest
 
 JUDGING_IMAGES = 512
 ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
 
 class Int8Judge(NamedTuple):
-    """What calibrates int8, and the network whose answers are compared: as the study trained it. With first weights it
-    may name one class for all images, and agreement would say nothing: then model is None and unjudged says why."""
+    """Images that calibrate int8, and the network, as the study trained it, whose answers are compared.
+
+    With first weights a network may name one class for all images, so agreement means nothing: then model is None and
+    unjudged says why.
+    """
 
     images: ImageData
     model: MobileFormer | None = None
@@ -76,22 +75,18 @@ def _judged(name: str, args: argparse.Namespace) -> Int8Judge:
     study, colon, trial = name.rpartition(":")
     if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
         data = args.data or "digits"
-        images = default_recipe(data).load_images(data, data_dir=args.data_dir, seed=0)
+        images = default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=0)
         return Int8Judge(images, unjudged="first weights, nothing is trained")
-    folder = find_study(study, args.results)
-    manifest, row = read_manifest(folder), find_trial(study, trial, args.results)
-    recipe = Recipe(**manifest["recipe"])
-    data = args.data or manifest["data"]["name"]
-    images = recipe.load_images(data, data_dir=args.data_dir, seed=manifest["seed"])
-    weights = folder / WEIGHTS / f"{row['arch_id']}.safetensors"
-    if not weights.is_file():
-        why = row.get("weights_lost") or "only networks that may be on the front keep theirs"
-        if row["outcome"] != "trained":
-            why = f"it was {row['outcome']}"
+    found, one = find_trial(study, trial, args.results)
+    recipe, facts = found.manifest.recipe, found.manifest.data
+    data = args.data or facts.name
+    images = recipe.load_images(data, data_dir=args.data_dir or args.data_home, seed=found.manifest.seed)
+    if found.weights(one.number) is None:
+        lost = next((training.weights_lost for training in one.trainings if training.weights_lost), None)
+        why = lost or "only networks that may be on the front keep theirs"
+        if one.outcome != "trained":
+            why = f"it was {one.outcome}"
         return Int8Judge(images, unjudged=f"the weights of trial {trial} were not kept: {why}")
-    if images.digest != manifest["data"]["digest"]:
-        raise ValueError(f"{name} was trained on {manifest['data']['name']}: --data must name those images, got {data}")
-    trained = MobileFormerConfig.from_dict(row["config"])
-    model = MobileFormer(dataclasses.replace(trained, classes=len(images.classes)))
-    model.load_state_dict(load_file(weights))
-    return Int8Judge(images, model, recipe.resolution)
+    if images.digest != facts.digest:
+        raise ValueError(f"{name} was trained on {facts.name}: --data must name those images, got {data}")
+    return Int8Judge(images, found.network(one.number, weights=True), recipe.resolution)

@@ -1,15 +1,18 @@
-"""references: the published systems, and the presets' own costs beside their paper's."""
+"""List the published systems to compare with, unverified figures marked."""
 
 import argparse
 import json
 from typing import Any
 
-from mfsearch.cost.madds import count_costs
-from mfsearch.presets import PRESETS
+from mfsearch.commands import options
 from mfsearch.references import PUBLISHED, Reference
 
 
-def references(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> int:
     """Print what was published, unverified figures marked, with the exact costs of what mfsearch builds itself."""
     rows = [_described(reference) for reference in PUBLISHED]
     if args.json:
@@ -18,8 +21,8 @@ def references(args: argparse.Namespace) -> int:
     width = max(len(reference.name) for reference in PUBLISHED)
     head = f"{'network':<{width}}{'params (M)':>12}{'madds (M)':>12}{'top1 (%)':>10}"
     print(f"{head}{'px':>6}{'built: params, madds':>23}  note")
-    for reference in PUBLISHED:
-        print(_line(reference, width))
+    for reference, row in zip(PUBLISHED, rows, strict=True):
+        print(_line(reference, width, row["built"]))
     print(
         "\n? not verified: quoted from memory, not read in the system's own release or a paper. top1 on ImageNet-1k.\n"
         "built: the exact costs of the preset in M, multiply-adds as fvcore counts them."
@@ -28,6 +31,9 @@ def references(args: argparse.Namespace) -> int:
 
 
 def _described(reference: Reference) -> dict[str, Any]:
+    from mfsearch.cost.madds import count_costs
+    from mfsearch.presets import PRESETS
+
     built = None
     if reference.preset is not None:
         costs = count_costs(PRESETS[reference.preset])
@@ -35,7 +41,7 @@ def _described(reference: Reference) -> dict[str, Any]:
     return {**reference._asdict(), "built": built}
 
 
-def _line(reference: Reference, width: int) -> str:
+def _line(reference: Reference, width: int, built: dict[str, Any] | None) -> str:
     def marked(text: str, verified: bool) -> str:
         return text + (" " if verified else "?")
 
@@ -44,8 +50,5 @@ def _line(reference: Reference, width: int) -> str:
     line = f"{reference.name:<{width}}{marked(params, reference.verified_params or not params):>12}"
     line += f"{marked(f'{reference.madds / 1e6:.0f}', reference.verified_madds):>12}"
     line += f"{marked(f'{100 * reference.top1:.1f}', reference.verified_top1):>10}{side:>6}"
-    built = ""
-    if reference.preset is not None:
-        costs = count_costs(PRESETS[reference.preset])
-        built = f"{costs.num_params / 1e6:.3f}, {costs.madds / 1e6:.2f}"
-    return f"{line}{built:>23}  {reference.note}".rstrip()
+    exact = "" if built is None else f"{built['num_params'] / 1e6:.3f}, {built['madds'] / 1e6:.2f}"
+    return f"{line}{exact:>23}  {reference.note}".rstrip()

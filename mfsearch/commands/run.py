@@ -1,98 +1,122 @@
-"""run: from the command line's words to a study, its display and what is left at the end."""
+"""Search networks inside a budget; the same command again resumes."""
 
 import argparse
 import collections
-import dataclasses
 import json
-import re
 import shlex
 import statistics
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from mfsearch.commands.display import make_display, print_front
-from mfsearch.commands.network import deployed_space, runner_of
-from mfsearch.proxy.recipe import Recipe, default_recipe
-from mfsearch.search.rungs import Rungs
-from mfsearch.search.settings import Settings
-from mfsearch.space import find_space
-from mfsearch.study.ledger import MANIFEST, REPORT, check_name, find_study
+from mfsearch.commands import options
+from mfsearch.commands.show import summary_of
+from mfsearch.proxy.curve import SCORES
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.study.settings import SAMPLERS, Limits, Settings
 from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
 
-DEFAULT_TRIALS = 30
+if TYPE_CHECKING:
+    from mfsearch.study.study import Study
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_budget(parser)
+    options.add_data(parser, f"{options.DATA} (default: digits)")
+    parser.add_argument("--latency", help="limit on latency at batch 1, one thread: 8ms (default: not measured)")
+    options.add_runner(parser)
+    text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)"
+    parser.add_argument("--trials", type=options.whole, help=text)
+    parser.add_argument("--time", help="start no new trial after 90s, 30m or 2h (default: no limit)")
+    parser.add_argument("--study", help="name of the study (default: made from data and budget)")
+    parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
+    parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
+    options.add_default(parser, "--sampler", Settings.sampler, ", ".join(SAMPLERS))
+    parser.add_argument("--dry-run", action="store_true", help="propose --trials networks, train none")
+    options.add_results(parser)
+    options.add_training(parser)
+    group = parser.add_argument_group("longer trainings of the better networks")
+    factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
+    options.add_default(group, "--rungs", factors, "lengths in short trainings, 1 for none")
+    options.add_default(group, "--finalists", Rungs.finalists, "networks trained at the last length")
+    options.add_default(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
+    options.add_default(group, "--rank-by", Rungs.rank_by, f"rank networks by {', '.join(SCORES)}")
+    options.add_deployment(parser, "space")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Search; the exit code of the command line."""
-    embedded = args.data is None
-    if embedded:
-        args.data = "digits"
+    """Search, print the front and what to do next."""
+    no_data, args.data = args.data is None, args.data or "digits"
     settings = _settings(args)
-    if embedded:
+    if no_data:
         print("no --data: searching on the embedded digits", file=sys.stderr)
     if args.dry_run:
         return _dry_run(settings, args)
+    from mfsearch.commands.display import make_display, print_front
     from mfsearch.search.loop import run_search
-    from mfsearch.search.progress import Limits
 
-    _check_device(settings.device)
+    options.check_device(settings.device)
     seconds = None if args.time is None else parse_seconds(args.time)
-    trials = DEFAULT_TRIALS if args.trials is None and seconds is None else args.trials
-    limits = Limits(trials=trials, seconds=seconds, workers=args.workers)
+    trials = Limits.trials if args.trials is None and seconds is None else args.trials
+    limits = Limits(trials, seconds, args.workers, args.checkpoint_seconds)
     folder: Path = args.results / settings.study
     display = make_display(quiet=args.json)
     with display:
-        result = run_search(settings, limits, folder, display, args.storage)
-    trained = any(row["outcome"] == "trained" for row in result.rows)
-    report = _write_report(folder, result.manifest, result.rows) if trained else None
+        result = run_search(settings, limits, folder, display, args.storage, args.command_line)
+    study = result.study
+    trained = study.count("trained")
+    report = _write_report(study) if trained else None
     if args.json:
-        print(json.dumps(_summary(result.stopped, result.manifest, result.rows, folder), indent=1))
+        print(json.dumps({"stopped": result.stopped, **summary_of(study)}, indent=1))
     else:
-        print_front(result.rows, result.manifest, folder)
-        _print_ending(result.stopped, result.rows, settings, folder, report, args)
+        print_front(study)
+        _print_ending(result.stopped, study, settings, report, args)
     if result.stopped == "interrupted":
         return 130
     if trained:
         return 0
     if result.stopped == "latency":
-        raise ValueError(_nothing_fast_enough(result.rows, settings))
+        raise ValueError(_nothing_fast_enough(study, settings))
     if result.stopped == "exhausted":
         raise ValueError(_nothing_inside(settings))
     if result.stopped == "failing":
-        reasons = collections.Counter(str(row["reason"]) for row in result.rows)
+        reasons = collections.Counter(str(trial.reason) for trial in study.trials)
         raise RuntimeError(
-            f"none of {len(result.rows)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
+            f"none of {len(study.trials)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
         )
     return 1
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    from mfsearch.study.files import check_name, study_name
+
     budget = parse_budget(args.budget)
-    space = deployed_space(find_space(args.space), args)
-    name = Path(args.data).name or "data"
-    study = args.study or re.sub(r"[^A-Za-z0-9._-]+", "-", f"{name}-{args.budget}".replace("..", "-")).strip("._-")
+    space = options.deployed_space(args)
+    study = args.study or study_name(args.data, args.budget)
     return Settings(
         study=check_name(study),
         budget=budget,
         latency_limit_ms=None if args.latency is None else parse_ms(args.latency),
         space=space,
         data=args.data,
-        recipe=_recipe(args),
+        recipe=options.recipe_of(args),
         sampler=args.sampler,
         seed=args.seed,
         device=args.device,
         rungs=_rungs(args),
-        data_dir=args.data_dir,
+        data_dir=args.data_dir or args.data_home,
         download=args.download,
         start_from=_start_from(args, study),
-        runner=runner_of(args),
+        runner=options.runner_of(args),
+        cache_dir=args.cache_dir,
     )
 
 
 def _start_from(args: argparse.Namespace, study: str) -> Path | None:
-    """The folder of the study to begin from; one that goes on has its lesson and needs the name alone."""
+    """The folder of the study to learn from. A study that resumes has learned already and needs the name alone."""
+    from mfsearch.study.files import MANIFEST, find_study
+
     if args.start_from is None or (args.results / study / MANIFEST).exists():
         return None if args.start_from is None else Path(args.start_from)
     return find_study(args.start_from, args.results)
@@ -106,47 +130,17 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds, rank_by=args.rank_by)
 
 
-def _recipe(args: argparse.Namespace) -> Recipe:
-    """The recipe of the data with what the command line changes of it."""
-    given = {
-        "resolution": args.proxy_resolution,
-        "epochs": args.epochs,
-        "samples": args.samples,
-        "batch": args.batch,
-        "optimizer": args.optimizer,
-        "lr": args.lr,
-    }
-    recipe = default_recipe(args.data)
-    changed = {name: value for name, value in given.items() if value is not None}
-    if "resolution" in changed:
-        changed["crop"] = changed["resolution"] // 8
-    return dataclasses.replace(recipe, **changed)
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch sees no CUDA device here")
-
-
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
-    """Propose and count, train nothing: is the space reachable, how fast are proposals, how long would it take?"""
+    """Propose and count, train nothing: is the budget in reach, how fast are proposals, how long would it take?"""
     from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
-    from mfsearch.study.ledger import read_trials
+    from mfsearch.study.files import MANIFEST
+    from mfsearch.study.study import Study
 
     check_reachable(settings.space, settings.budget)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
-    count = DEFAULT_TRIALS if args.trials is None else args.trials
     times, proposals = [], []
-    for _ in range(count):
+    for _ in range(args.trials or Limits.trials or 0):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
@@ -156,9 +150,9 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     madds = [proposal.costs.madds for proposal in proposals]
     inside = sum(settings.budget.holds(value) for value in madds)
     folder: Path = args.results / settings.study
-    rows = read_trials(folder) if (folder / MANIFEST).is_file() else []
+    trials = Study.open(folder).trials if (folder / MANIFEST).is_file() else ()
     seconds, source = estimate_seconds(
-        [proposal.config for proposal in proposals], settings.recipe, settings.data, rows, settings.study
+        [proposal.config for proposal in proposals], settings.recipe, settings.data, trials, settings.study
     )
     every = settings.rungs.short_trainings(len(proposals)) / max(1, len(proposals))
     report = {
@@ -192,49 +186,43 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_report(folder: Path, manifest: dict[str, Any], rows: list[dict[str, Any]]) -> Path | None:
-    """The study's page; a full disk costs the page, not the run."""
-    from mfsearch.analysis.frame import study_frame
+def _write_report(study: "Study") -> Path | None:
+    """Write the study's page; a full disk costs the page, not the run."""
     from mfsearch.analysis.front.report import write_report
+    from mfsearch.study.files import REPORT
 
-    path = folder / REPORT
+    path = study.folder / REPORT
     try:
-        write_report(study_frame(rows), manifest, path)
+        write_report(study.frame(), study.manifest, path)
     except OSError as error:
         print(f"mfsearch: cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
     return path
 
 
-def _summary(stopped: str, manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    from mfsearch.commands.study import summary_of
-
-    return {"stopped": stopped, **summary_of(manifest, rows, folder)}
-
-
 def _print_ending(
-    stopped: str, rows: list[dict[str, Any]], settings: Settings, folder: Path, report: Path | None, args: Any
+    stopped: str, study: "Study", settings: Settings, report: Path | None, args: argparse.Namespace
 ) -> None:
     words = {
-        "trials": "All trials asked for are trained; --trials with a higher number goes on.",
-        "time": "The time is up; the same command goes on.",
-        "interrupted": "Interrupted; every finished trial is kept and the same command goes on.",
+        "trials": "All --trials are trained; a higher number resumes the study.",
+        "time": "The time is up; the same command resumes.",
+        "interrupted": "Interrupted; every finished trial is kept. The same command resumes.",
         "exhausted": "No new network inside the budget is left to propose in this space.",
         "latency": f"Stopped: the last networks proposed were slower than {settings.latency_limit_ms} ms.",
         "failing": "Stopped: the last networks proposed could not be trained.",
     }
     print(f"\n{words[stopped]}")
     if report is not None:
-        from mfsearch.search.front import front_numbers
+        from mfsearch.study.files import MANIFEST
 
-        front = front_numbers(rows, settings.objectives)
+        front = study.front()
         in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
-        print(f"\nreport    {report}\nmanifest  {folder / MANIFEST}\n\nWhat to do next:")
+        print(f"\nreport    {report}\nmanifest  {study.folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
         if not front:
             return
-        print(f"  mfsearch describe {settings.study}:{front[-1]}{in_results}")
-        print(f"  mfsearch export {settings.study} --trial {front[-1]} --to exported{in_results}")
+        print(f"  mfsearch describe {settings.study}:{front[-1].number}{in_results}")
+        print(f"  mfsearch export {settings.study} --trial {front[-1].number} --to exported{in_results}")
 
 
 def _nothing_inside(settings: Settings) -> str:
@@ -247,11 +235,11 @@ def _nothing_inside(settings: Settings) -> str:
     )
 
 
-def _nothing_fast_enough(rows: list[dict[str, Any]], settings: Settings) -> str:
-    measured = [row for row in rows if row.get("latency_ms") is not None]
-    fastest = min(measured, key=lambda row: float(row["latency_ms"]))
+def _nothing_fast_enough(study: "Study", settings: Settings) -> str:
+    measured = [trial for trial in study.trials if trial.latency_ms is not None]
+    fastest = min(measured, key=lambda trial: trial.metric("latency_ms"))
     return (
         f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
-        f"the fastest takes {fastest['latency_ms']:.2f} ms, {fastest['madds'] / 1e6:.1f}M multiply-adds "
-        f"({fastest['origin']})"
+        f"the fastest takes {fastest.latency_ms:.2f} ms, {fastest.metric('madds') / 1e6:.1f}M multiply-adds "
+        f"({fastest.origin})"
     )

@@ -1,17 +1,15 @@
-"""train: the full training of a bundle, on one device or under torchrun."""
+"""Train a bundle's network in full; the same command again resumes."""
 
 import argparse
 import contextlib
 import json
 import math
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
+from mfsearch.commands import options
+from mfsearch.train.train_options import TEACHING, Request
 from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
@@ -20,17 +18,46 @@ if TYPE_CHECKING:
     from mfsearch.train.training import Training
 
 
-def train(args: argparse.Namespace) -> int:
-    """Train a bundle's network in full and put the weights into it; the same command again goes on."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder that `mfsearch export` wrote")
+    options.add_data(parser, "folder of train/CLASS/*.jpg, cifar10, cifar100 or digits", required=True)
+    parser.add_argument("--samples", type=options.whole, help="training images used (default: all)")
+    parser.add_argument("--to", type=Path, help="folder for checkpoint, weights and logs (default: BUNDLE-training)")
+    parser.add_argument("--replace", action="store_true", help="overwrite another full training's weights in BUNDLE")
+    options.add_default(parser, "--device", Request.device, "cpu or cuda; several by torchrun")
+    parser.add_argument("--amp", action="store_true", help="mixed precision, on cuda")
+    options.add_default(parser, "--workers", Request.workers, "processes that load images")
+    minutes = Request.checkpoint_seconds / 60
+    options.add_default(parser, "--checkpoint-minutes", minutes, "minutes between checkpoints within an epoch")
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
+    options.add_json(parser)
+    recipe = parser.add_argument_group("recipe (defaults: the bundle's train.yaml)")
+    recipe.add_argument("--epochs", type=options.whole, help="passes over the images; the schedule adapts")
+    recipe.add_argument("--size", type=options.whole, help="input side in pixels")
+    recipe.add_argument("--batch", type=options.whole, help="images per step, over all processes")
+    recipe.add_argument("--micro-batch", type=options.whole, help="images at once in one process")
+    recipe.add_argument("--lr", type=float, help="peak learning rate, for the whole batch")
+    recipe.add_argument("--seed", type=options.whole, help="seed of first weights, order and augmentation")
+    recipe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of train.yaml")
+    begin = parser.add_argument_group("fine-tuning and distillation")
+    begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune from (default: train from scratch)")
+    begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of --weights")
+    begin.add_argument("--teacher", metavar="NAME[:FILE]", help="timm model to learn from; --download gets its weights")
+    for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of its answers")):
+        begin.add_argument(f"--{name}", type=float, help=f"{text} (default: {TEACHING[name]:g})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, put the weights into the bundle and print its top-1."""
     from mfsearch.export.bundle_manifest import INT8, PTE
-    from mfsearch.train.fit import Callbacks, Request, train_bundle
+    from mfsearch.train.fit import Callbacks, train_bundle
 
     if not math.isfinite(args.checkpoint_minutes) or args.checkpoint_minutes <= 0:
         raise ValueError(f"--checkpoint-minutes must be above 0, got {args.checkpoint_minutes:g}")
     request = Request(
         bundle=args.bundle,
         data=args.data,
-        data_dir=args.data_dir,
+        data_dir=args.data_dir or args.data_home,
         download=args.download,
         samples=args.samples,
         changes=_changes(args),
@@ -44,6 +71,8 @@ def train(args: argparse.Namespace) -> int:
         tensorboard=args.tensorboard,
         to=args.to,
         replace=args.replace,
+        world_size=int(os.environ.get("WORLD_SIZE", "1")),
+        local_rank=int(os.environ.get("LOCAL_RANK", "0")),
     )
     others = [name for name in (INT8, PTE) if (args.bundle / name).is_file()]
     with _Display(quiet=args.json) as display:
@@ -58,13 +87,15 @@ def train(args: argparse.Namespace) -> int:
     )
     if gone := [name for name in others if not (args.bundle / name).is_file()]:
         print(
-            f"gone, as made of the weights before: {', '.join(gone)}; `mfsearch export {args.bundle}` makes them anew"
+            f"deleted, as made from the old weights: {', '.join(gone)}; `mfsearch export {args.bundle}` makes new ones"
         )
     return 0
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the options change of train.yaml; a named option overrules --set."""
+    import yaml
+
     changes: dict[str, Any] = {}
     for text in args.set:
         key, found, value = text.partition("=")
@@ -85,6 +116,9 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
     """A bar on a terminal, a line an epoch everywhere, nothing where only JSON is wanted."""
 
     def __init__(self, *, quiet: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.console, self.quiet, self.loss = Console(stderr=quiet, highlight=False), quiet, ""
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -127,7 +161,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self._say(f"teacher   {settings.distill:.0%} of the loss, at temperature {settings.temperature:g}")
         self._say(f"folder    {begun.folder}")
         if training.step:
-            self._say(f"goes on after step {training.step} of {training.steps}")
+            self._say(f"resumes after step {training.step} of {training.steps}")
         self._say(f"\n{'epoch':>7} {'loss':>8} {'val loss':>9} {'top1':>8} {'top5':>8} {'lr':>10} {'time':>9}")
         if self.console.is_terminal:
             self.bar.start()
@@ -149,4 +183,4 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             )
 
     def _say(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(text, markup=False, emoji=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""twins: what each Mobile-Former knob buys, against twins of one network with the same multiply-adds."""
+"""Measure what each Mobile-Former knob of a network buys, at equal multiply-adds."""
 
 import argparse
 import dataclasses
@@ -10,26 +10,39 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mfsearch.analysis.knobs.twin_pairs import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
-from mfsearch.commands.network import deployed
-from mfsearch.commands.run import _check_device, _recipe
-from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.madds import count_costs, count_madds
-from mfsearch.search.settings import versions
-from mfsearch.search.trainings import Record, Task, run_tasks
-from mfsearch.search.twin_networks import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
-from mfsearch.study.configs import find_config
-from mfsearch.study.ledger import check_name, locked, write_json
+from mfsearch.commands import options
 from mfsearch.units import format_madds, format_seconds
+
+if TYPE_CHECKING:
+    from mfsearch.config import MobileFormerConfig
+    from mfsearch.search.trainings import Record, Task
+    from mfsearch.search.twin_networks import Twin
 
 FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"
 COLUMNS = 100
 
 
-def twins(args: argparse.Namespace) -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help=options.NETWORK)
+    options.add_data(parser, f"{options.DATA} (default: digits)")
+    parser.add_argument("--knobs", help="like tokens.count=1+3,bridges,dyrelu.source (default: about twelve twins)")
+    options.add_default(parser, "--seeds", 3, "trainings of each network")
+    parser.add_argument("--latency", action="store_true", help="also measure each twin in turns with the network")
+    parser.add_argument("--name", help="folder under RESULTS/twins (default: made from network and data)")
+    options.add_results(parser)
+    options.add_training(parser)
+    options.add_deployment(parser, "network")
+
+
+def run(args: argparse.Namespace) -> int:
     """Train a network and its twins by the same seeds and print the paired differences."""
+    from mfsearch.search.trainings import run_tasks
+    from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins, twin_tasks
+    from mfsearch.study.configs import find_config
+    from mfsearch.study.files import check_name, versions, write_json
+
     if not 2 <= args.seeds <= 100:
         raise ValueError(f"--seeds must be 2 to 100, as one pair has no interval, got {args.seeds}")
     if not 0 <= args.seed < 2**31 - 100:
@@ -37,8 +50,8 @@ def twins(args: argparse.Namespace) -> int:
     if args.data is None:
         print("no --data: training on the embedded digits", file=sys.stderr)
         args.data = "digits"
-    _check_device(args.device)
-    parent = deployed(find_config(args.config, args.results), args)
+    options.check_device(args.device)
+    parent = options.deployed(find_config(args.config, args.results), args)
     found = make_twins(parent, args.knobs or MAIN_KNOBS)
     if not args.json:
         _print_twins(args.config, parent, found)
@@ -47,8 +60,10 @@ def twins(args: argparse.Namespace) -> int:
         reasons = "".join(f"\n  {twin.name}: {twin.reason}" for twin in found)
         raise ValueError(f"--knobs {args.knobs or MAIN_KNOBS}: {args.config} has no such twin:{reasons}")
 
-    recipe = _recipe(args)
-    images = recipe.load_images(args.data, data_dir=args.data_dir, seed=args.seed, download=args.download)
+    recipe = options.recipe_of(args)
+    images = recipe.load_images(
+        args.data, data_dir=args.data_dir or args.data_home, seed=args.seed, download=args.download
+    )
     facts = images.facts()
     step = 1 / len(images.val_labels)
     del images  # each worker has its own
@@ -64,7 +79,7 @@ def twins(args: argparse.Namespace) -> int:
         records = run_tasks(
             tasks,
             data=args.data,
-            data_dir=args.data_dir,
+            data_dir=args.data_dir or args.data_home,
             recipe=recipe,
             workers=args.workers,
             path=folder / TRAININGS,
@@ -73,9 +88,9 @@ def twins(args: argparse.Namespace) -> int:
             data_seed=args.seed,
             device=args.device,
         )
-        latencies = _measure(parent, built, folder, quiet=args.json) if args.latency else {}
+        latencies = _measure(parent, built, folder, args.cache_dir, quiet=args.json) if args.latency else {}
     except KeyboardInterrupt:
-        print(f"\n{folder}: every finished training is kept; the same command goes on", file=sys.stderr)
+        print(f"\n{folder}: every finished training is kept; the same command resumes", file=sys.stderr)
         raise
     report = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies.get("twins"))
     if latencies:
@@ -94,10 +109,10 @@ def twins(args: argparse.Namespace) -> int:
 
 def compare(
     name: str,
-    parent: MobileFormerConfig,
-    found: Sequence[Twin],
+    parent: "MobileFormerConfig",
+    found: "Sequence[Twin]",
     seeds: Sequence[int],
-    records: Mapping[str, Record],
+    records: "Mapping[str, Record]",
     *,
     step: float,
     latencies: Mapping[str, Mapping[str, Any]] | None = None,
@@ -106,6 +121,10 @@ def compare(
 
     step: one validation image as a fraction. latencies: by arch_id, as `_measure` gives them.
     """
+    from mfsearch.analysis.knobs.twin_pairs import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
+    from mfsearch.cost.madds import count_costs
+    from mfsearch.search.twin_networks import failures_by_seed, top1_by_seed
+
     own = top1_by_seed(parent, seeds, records)
     rows: list[dict[str, Any]] = []
     effects: list[Effect] = []
@@ -162,7 +181,7 @@ def table(report: Mapping[str, Any]) -> str:
             missing.append(f"{_change(row)}: {row['reason']}")
             continue
         missing += [f"{_change(row)}, seed {seed}: {reason}" for seed, reason in row["failures"].items()]
-        line = f"{_change(row):<38} {_costs(row)}  {_effect(row['effect']):<24}"
+        line = f"{_change(row):<38} {_costs(row)}  {_effect(row['effect'], report['confidence']):<24}"
         lines.append(line + (_milliseconds(row["latency"]) if row.get("latency") else ""))
     if missing:
         wrapped = [textwrap.fill(line, COLUMNS, initial_indent="  ", subsequent_indent="    ") for line in missing]
@@ -172,19 +191,20 @@ def table(report: Mapping[str, Any]) -> str:
 
 def meaning(report: Mapping[str, Any]) -> str:
     """The table in sentences: what is shown, what is not, and how much of it chance alone would show."""
+    confidence = report["confidence"]
     compared = [row for row in report["twins"] if row["effect"]["low"] is not None]
     shown = sorted((row for row in compared if row["effect"]["shown"]), key=lambda row: row["effect"]["p"])
     sentences = []
     for row in shown:
         points = 100 * row["effect"]["mean"]
-        holds = row["effect"]["p_holm"] < 1 - CONFIDENCE
+        holds = row["effect"]["p_holm"] < 1 - confidence
         word = f"{_change(row)} {'gains' if points > 0 else 'loses'} {abs(points):.2f} points"
         sentences.append(f"{word}{', also after the correction for all of them' if holds else ''}.")
     rest = [_change(row) for row in compared if not row["effect"]["shown"]]
     if rest:
         sentences.append(f"No effect shown (the interval holds 0): {'; '.join(rest)}.")
     count = len(compared)
-    strict = sum(row["effect"]["p_holm"] < 1 - CONFIDENCE for row in compared)
+    strict = sum(row["effect"]["p_holm"] < 1 - confidence for row in compared)
     sentences.append(
         f"Marked *: the interval leaves out 0, {len(shown)} of {count}; if nothing had any effect, "
         f"{report['shown_by_chance']:.1f} would by chance. Marked **: also after Holm's correction for all {count}, "
@@ -208,14 +228,14 @@ def _costs(row: Mapping[str, Any]) -> str:
     return f"{row['madds'] / 1e6:>6.1f} {row['num_params'] / 1e6:>6.2f}"
 
 
-def _effect(effect: Mapping[str, Any]) -> str:
+def _effect(effect: Mapping[str, Any], confidence: float) -> str:
     """ "+1.23 -0.35..+2.81" in points, marked where the interval leaves out 0; what there is of it."""
     if effect["mean"] is None:
         return "no pair"
     mean = f"{100 * effect['mean']:+.2f}"
     if effect["low"] is None:
         return f"{mean} (one pair)"
-    mark = "" if not effect["shown"] else " **" if effect["p_holm"] < 1 - CONFIDENCE else " *"
+    mark = "" if not effect["shown"] else " **" if effect["p_holm"] < 1 - confidence else " *"
     return f"{mean} {100 * effect['low']:+.2f}..{100 * effect['high']:+.2f}{mark}"
 
 
@@ -229,7 +249,9 @@ def _first_failure(report: Mapping[str, Any]) -> str:
     return failures[0] if failures else "none of the seeds has both"
 
 
-def _print_twins(name: str, parent: MobileFormerConfig, found: Sequence[Twin]) -> None:
+def _print_twins(name: str, parent: "MobileFormerConfig", found: "Sequence[Twin]") -> None:
+    from mfsearch.cost.madds import count_madds
+
     madds = count_madds(parent)
     print(f"{name}   arch_id {parent.arch_id}   {format_madds(madds)} multiply-adds at {parent.resolution} px\n")
     print("changed: multiply-adds with the knob alone; twin: with all widths scaled to give them back\n")
@@ -248,13 +270,13 @@ def _print_twins(name: str, parent: MobileFormerConfig, found: Sequence[Twin]) -
 class _Lines:
     """A line for every training that is finished."""
 
-    def __init__(self, tasks: Sequence[Task], parent: MobileFormerConfig, built: Sequence[Twin]) -> None:
+    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: "Sequence[Twin]") -> None:
         self.names = {twin.config.arch_id: _change(dataclasses.asdict(twin)) for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
         self.done_now, self.started = 0, time.monotonic()
         print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
 
-    def done(self, task: Task, record: Record) -> None:
+    def done(self, task: "Task", record: "Record") -> None:
         self.done_now += 1
         trained = record["outcome"] == "trained"
         what = f"top1 {record['top1']:6.2%}" if trained else f"failed: {record['reason']}"
@@ -264,7 +286,9 @@ class _Lines:
         )
 
 
-def _measure(parent: MobileFormerConfig, built: Sequence[Twin], folder: Path, *, quiet: bool) -> dict[str, Any]:
+def _measure(
+    parent: "MobileFormerConfig", built: "Sequence[Twin]", folder: Path, cache_dir: Path | None, *, quiet: bool
+) -> dict[str, Any]:
     """Each twin timed in turns with its parent: under `twins` the difference in ms by arch_id, with its 95 % interval.
 
     A B B A with the parent as the reference, so what slows the machine slows both; the exact interval of the
@@ -276,13 +300,14 @@ def _measure(parent: MobileFormerConfig, built: Sequence[Twin], folder: Path, *,
     from mfsearch.cost.meter import LatencyMeter
     from mfsearch.cost.onnx_export import ExportError, export_onnx
     from mfsearch.model import MobileFormer
+    from mfsearch.study.files import locked, write_json
 
     torch.set_num_threads(1)
-    meter = LatencyMeter.open()
+    meter = LatencyMeter.open(cache_dir=cache_dir)
     with locked(folder), tempfile.TemporaryDirectory(prefix="mfsearch-") as scratch:
         kept = _kept_latencies(folder / LATENCIES, parent, meter.passport.as_dict())
 
-        def export(config: MobileFormerConfig) -> Path:
+        def export(config: "MobileFormerConfig") -> Path:
             path = Path(scratch) / f"{config.arch_id}.onnx"
             export_onnx(MobileFormer(config), config.resolution, path)
             return path
@@ -314,7 +339,7 @@ def _measure(parent: MobileFormerConfig, built: Sequence[Twin], folder: Path, *,
     return kept
 
 
-def _kept_latencies(path: Path, parent: MobileFormerConfig, passport: dict[str, Any]) -> dict[str, Any]:
+def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: dict[str, Any]) -> dict[str, Any]:
     """What was measured of this network on this device before; nothing of any other."""
     fresh: dict[str, Any] = {"parent": parent.arch_id, "passport": passport, "parent_ms": None, "twins": {}}
     if not path.is_file():

@@ -185,8 +185,8 @@ class LatencyMeter:
         """Return a meter for so many threads, with the baseline from `cache_dir` or measured now, in a few seconds.
 
         The baseline is measured once per passport and kept, so that milliseconds do not jump from run to run; delete
-        its file to have it measured anew. `cache_dir` defaults to $MFSEARCH_CACHE, else ~/.cache/mfsearch. `timer`
-        defaults to the thread's CPU time with one thread, to the wall clock with more.
+        its file to have it measured anew. `cache_dir` defaults to ~/.cache/mfsearch, `timer` to the thread's CPU time
+        with one thread, to the wall clock with more.
         """
         from mfsearch.cost.reference_net import REFERENCE_VERSION
 
@@ -196,8 +196,7 @@ class LatencyMeter:
         if timer is None:
             timer = time.thread_time if threads == 1 and _step_s(time.thread_time) < 1e-4 else time.perf_counter
         reference = reference_onnx()
-        if cache_dir is None:
-            cache_dir = Path(os.environ.get("MFSEARCH_CACHE") or Path.home() / ".cache" / "mfsearch")
+        cache_dir = cache_dir or Path.home() / ".cache" / "mfsearch"
         path = cache_dir / f"baseline-{REFERENCE_VERSION}-{passport.digest}.json"
         baseline_ms = _cached_baseline_ms(
             path, passport, lambda: _measure_baseline_ms(reference, threads=threads, timer=timer)

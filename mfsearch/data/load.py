@@ -31,7 +31,7 @@ def load_data(
     """The training and validation images of a search, square at `resolution` pixels, in an order mixed by the seed.
 
     spec: "digits", "cifar10", "cifar100" or the path of an image folder (a folder of that name is "./digits").
-    data_dir: where CIFAR lies, by default $MFSEARCH_DATA; `download` allows fetching it there.
+    data_dir: where CIFAR is; `download` allows fetching it there.
     val_fraction: how much of the training part is the validation split, stratified; by default 0.25 of digits, 0.1 of
         others. It depends on the seed and this alone, so that other numbers of samples are judged on the same images.
     samples: how many training images, stratified and chosen before any is decoded; by default all.
@@ -80,8 +80,6 @@ def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
     if spec == "digits":
         return digits_source()
     if spec in CIFARS:
-        if data_dir is None and (from_environment := os.environ.get("MFSEARCH_DATA")):
-            data_dir = Path(from_environment)
         return cifar_source(spec, _expand(data_dir) if data_dir else None, download)
     folder = _expand(spec)
     if spec and folder.is_dir():

@@ -99,6 +99,7 @@ def write_bundle(
     int8: ImageData | None = None,
     executorch: bool = False,
     measure: bool = False,
+    cache_dir: Path | None = None,
 ) -> BundleFiles:
     """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
 
@@ -131,7 +132,7 @@ def write_bundle(
             "schema": SCHEMA,
             "arch_id": config.arch_id,
             "costs": costs_of(model),
-            "latency": origin.latency or (measured_here(model) if measure else None),
+            "latency": origin.latency or (measured_here(model, cache_dir) if measure else None),
             "proxy": origin.proxy,
             "weights": {"trained_tensors": warm, "fresh_tensors": fresh, "note": note},
             "onnx": {"batch": "any" if dynamic_batch else 1, "largest_deviation": difference},
@@ -279,19 +280,19 @@ def bundle_zip(folder: Path) -> bytes:
     return target.getvalue()
 
 
-def trial_zip(study: Path, number: int) -> bytes:
+def trial_zip(study: Path, number: int, data_dir: Path | None = None) -> bytes:
     """The bundle of a trial as a zip archive under trial-0007/; ValueError if there is no such trial."""
     target = io.BytesIO()
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         folder = Path(place) / "bundle"
-        write_bundle(of_trial(study, number), folder)
+        write_bundle(of_trial(study, number, data_dir=data_dir), folder)
         write_zip(folder, target, root=f"trial-{number:04}")
     return target.getvalue()
 
 
-def trial_onnx(study: Path, number: int) -> bytes:
+def trial_onnx(study: Path, number: int, data_dir: Path | None = None) -> bytes:
     """The ONNX file of a trial's bundle; ValueError if there is no such trial."""
-    origin = of_trial(study, number)
+    origin = of_trial(study, number, data_dir=data_dir)
     model = MobileFormer(origin.config, seed=origin.seed)
     if origin.weights is not None:
         take_weights(model, read_tensors(origin.weights))

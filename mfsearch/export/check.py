@@ -83,10 +83,11 @@ class _Warning(Exception):  # noqa: N818
     """A check without a verdict, with its reason."""
 
 
-def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
+def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None = None) -> Report:
     """Check all of a bundle. Where a file is missing, altered or too many, nothing else is looked at.
 
     latency: also measure it, half a minute at most, if it was measured on a device with the passport of this one.
+    cache_dir: as LatencyMeter.open() takes it.
     Raises ValueError if there is no such folder.
     """
     if not folder.is_dir():
@@ -99,7 +100,7 @@ def verify_bundle(folder: Path, *, latency: bool = True) -> Report:
     if wrong := wrong_files(folder, manifest):
         return Report(folder, [Check("files", FAILED, line) for line in wrong])
     try:
-        looked = _Inspection(folder, manifest)
+        looked = _Inspection(folder, manifest, cache_dir)
     except ValueError as error:
         return Report(folder, [Check("files", FAILED, str(error))])
     checks = [Check("files", OK, f"{len(manifest['files'])}, each as {MANIFEST} says")]
@@ -155,7 +156,8 @@ def _done(name: str, step: Callable[[], str]) -> Check:
 class _Inspection:
     """A bundle whose files are those of its manifest. The checks build on each other in their order."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: dict[str, Any], cache_dir: Path | None) -> None:
+        self.cache_dir = cache_dir
         self.folder = folder
         self.manifest = manifest
         self.metrics = read_json(folder / METRICS)
@@ -243,7 +245,7 @@ class _Inspection:
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         scheme = (self.metrics["int8"] or {}).get("scheme")
         if scheme is None:  # before 2026-11-27
-            raise _Warned("runs; its 8-bit weights overflow on x86 processors without VNNI: export it again")
+            raise _Warning("runs; its 8-bit weights overflow on x86 processors without VNNI: export it again")
         return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
 
     def executorch(self) -> str:
@@ -304,7 +306,7 @@ class _Inspection:
         raise _Mismatch(f"{said}: the intervals do not meet, measured twice")
 
     def _measure(self, threads: int) -> Latency:
-        meter = LatencyMeter.open(threads)
+        meter = LatencyMeter.open(threads, self.cache_dir)
         if self.metrics["onnx"]["batch"] != "any":
             return meter.measure(self.folder / ONNX)
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
@@ -345,9 +347,9 @@ def _agreeing(logits: Tensor, expected: Tensor, name: str) -> str:
     return f"{deviation:.1e} of the largest logit"
 
 
-def verify_all(folders: Sequence[Path], *, latency: bool = True) -> list[Report]:
+def verify_all(folders: Sequence[Path], *, latency: bool = True, cache_dir: Path | None = None) -> list[Report]:
     """Check several bundles; ValueError before anything is checked if one of the folders is not there."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} must be the folder of a bundle: there is none")
-    return [verify_bundle(folder, latency=latency) for folder in folders]
+    return [verify_bundle(folder, latency=latency, cache_dir=cache_dir) for folder in folders]

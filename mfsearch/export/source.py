@@ -82,9 +82,9 @@ def costs_of(model: MobileFormer) -> dict[str, Any]:
     }
 
 
-def measured_here(model: MobileFormer) -> dict[str, Any]:
+def measured_here(model: MobileFormer, cache_dir: Path | None) -> dict[str, Any]:
     """The network's latency on this device, as metrics.json has it."""
-    meter = LatencyMeter.open()
+    meter = LatencyMeter.open(cache_dir=cache_dir)
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
         export_onnx(model, model.config.resolution, path, check=False)

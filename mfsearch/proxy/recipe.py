@@ -3,9 +3,10 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mfsearch.data import ImageData, load_data
+if TYPE_CHECKING:
+    from mfsearch.data import ImageData
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,10 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def load_images(self, data: str, *, data_dir: Path | None, seed: int, download: bool = False) -> ImageData:
+    def load_images(self, data: str, *, data_dir: Path | None, seed: int, download: bool = False) -> "ImageData":
         """The images that this recipe trains on; every process of a study must load them alike. Raises DataError."""
+        from mfsearch.data import load_data
+
         return load_data(
             data,
             resolution=self.resolution,

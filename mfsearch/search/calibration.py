@@ -9,7 +9,6 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +16,6 @@ import torch
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
-from mfsearch.data import ImageData
-from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, short_train
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration_file import CALIBRATIONS, GROUPS
@@ -27,69 +24,15 @@ from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer,
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.files import check_name
+from mfsearch.study.settings import Calibration
 from mfsearch.units import Budget, format_madds
 
 TRAININGS = "trainings.jsonl"
 
 BAND = 0.9  # networks inside the band have at least this share of the budget
 REACH = 6.0  # networks across budgets go down to a sixth of it
-SHARES = (0.25, 0.5, 1.0)  # of recipe.epochs: the lengths at which a training is read
-MIN_NETWORKS = 6  # top-5 recall needs one that is left out; below 16 a tau proves nothing
 ATTEMPTS = 500  # draws a network, before the space counts as exhausted
 SCORE_IMAGES = 64  # the batch of the zero-cost scores
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What decides the trainings. networks: in each of the two groups. long: how many times recipe.epochs the long
-    trainings take. seeds: long trainings of one network, whose spread is the noise. data_dir says where, not what."""
-
-    budget: Budget
-    space: SearchSpace
-    data: str
-    recipe: Recipe
-    networks: int = 16
-    long: float = 10.0
-    seeds: int = 3
-    seed: int = 0
-    device: str = "cpu"
-    data_dir: Path | None = None
-    download: bool = False
-
-    def __post_init__(self) -> None:
-        rules = {
-            "networks": (MIN_NETWORKS <= self.networks <= 1000, f"{MIN_NETWORKS} to 1000"),
-            "long": (1 < self.long <= 1000, "above 1 and up to 1000, a multiple of the short training"),
-            "seeds": (2 <= self.seeds <= 100, "2 to 100: one seed has no spread"),
-            "seed": (0 <= self.seed < 2**31, f"0 to {2**31 - 1}"),
-        }
-        for name, (ok, allowed) in rules.items():
-            if not ok:
-                raise ValueError(f"--{name} must be {allowed}, got {getattr(self, name)!r}")
-
-    @property
-    def points(self) -> tuple[float, ...]:
-        """Epochs at which the short trainings are read, the last their end."""
-        return tuple(share * self.recipe.epochs for share in SHARES)
-
-    @property
-    def long_points(self) -> tuple[float, ...]:
-        """Those of the short trainings, three times as long on the way (a rung of `run`), and the end."""
-        end = self.long * self.recipe.epochs
-        return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
-
-    def identity(self, images: ImageData) -> dict[str, Any]:
-        """What all trainings of one calibration share; more networks and more seeds may be asked for later."""
-        return {
-            "space": {"name": self.space.name, "digest": self.space.digest},
-            "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},
-            "data": images.facts(),
-            "recipe": self.recipe.as_dict(),
-            "budget": dataclasses.asdict(self.budget),
-            "long": self.long,
-            "seed": self.seed,
-            "device": self.device.split(":")[0],
-        }
 
 
 class Network(NamedTuple):

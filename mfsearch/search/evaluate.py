@@ -59,6 +59,7 @@ class Job:
     weights: Path
     checkpoints: Path
     checkpoint_seconds: float
+    cache_dir: Path | None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ class Evaluator:
         self.broken = False  # the device can do no more in this process
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
-            self.meter = kept_meter(job.baseline_ms)
+            self.meter = kept_meter(job.baseline_ms, job.cache_dir)
 
     def evaluate(self, work: Work, report: Report) -> TrialResult:
         """The outcome with its reason, and what was measured on the way."""
@@ -243,9 +244,9 @@ class Evaluator:
         return None
 
 
-def kept_meter(baseline_ms: float) -> LatencyMeter:
+def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:
     """A meter of this device with the baseline that a study began with."""
-    return dataclasses.replace(LatencyMeter.open(), baseline_ms=baseline_ms)
+    return dataclasses.replace(LatencyMeter.open(cache_dir=cache_dir), baseline_ms=baseline_ms)
 
 
 def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int) -> Latency | RunnerLatency:

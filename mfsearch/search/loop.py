@@ -6,7 +6,6 @@ import datetime
 import itertools
 import json
 import operator
-import os
 import shutil
 import tempfile
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
+from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
@@ -24,7 +24,7 @@ from mfsearch.search.calibration_file import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter
 from mfsearch.search.front import contenders
 from mfsearch.search.processes import interruptible
-from mfsearch.search.progress import TRAINED, Limits, OnEvent, Progress, Running, SearchEvent
+from mfsearch.search.progress import TRAINED, OnEvent, Progress, Running, SearchEvent
 from mfsearch.search.promotion import (
     Promotion,
     Stop,
@@ -50,7 +50,7 @@ from mfsearch.study.files import (
 )
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
-from mfsearch.study.settings import Settings
+from mfsearch.study.settings import Limits, Settings
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
 
@@ -152,10 +152,8 @@ def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | 
     runner that does not work ends the run here, before anything is trained."""
     if settings.latency_limit_ms is None:
         return None, None
-    from mfsearch.cost.meter import LatencyMeter, reference_onnx
-
     if settings.runner is None:
-        meter = LatencyMeter.open()
+        meter = LatencyMeter.open(cache_dir=settings.cache_dir)
         return meter.passport.as_dict(), meter.baseline_ms
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "reference.onnx"
@@ -237,7 +235,7 @@ class _Run:
                     self.settings.latency_limit_ms,
                     ledger=self.ledger,
                     on_event=self.on_event,
-                    open_meter=lambda: self._runner() or kept_meter(self._baseline_ms()),
+                    open_meter=self._open_meter,
                     interrupted=self.interrupted,
                     seed=self.settings.seed,
                 )
@@ -327,8 +325,12 @@ class _Run:
             rungs=settings.rungs,
             weights=weights,
             checkpoints=checkpoints,
-            checkpoint_seconds=float(os.environ.get("MFSEARCH_CHECKPOINT_SECONDS") or CHECKPOINT_SECONDS),
+            checkpoint_seconds=self.limits.checkpoint_seconds or CHECKPOINT_SECONDS,
+            cache_dir=settings.cache_dir,
         )
+
+    def _open_meter(self) -> LatencyMeter | Runner:
+        return self._runner() or kept_meter(self._baseline_ms(), self.settings.cache_dir)
 
     def _runner(self) -> Runner | None:
         """The user's runner, which must go on measuring on the device that the study began with."""

@@ -10,26 +10,11 @@ from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.promotion import Promotion, Standing, Stop, finalists, standing
 from mfsearch.search.proposal import Proposal
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.settings import Limits
 from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Training, Trial
 
-DEFAULT_TRIALS = 30  # of a search without a limit of its own
 TRAINED = ("trained", "stopped")  # outcomes with a top1
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When to stop: networks given a short training in the study as a whole, seconds of this run; workers."""
-
-    trials: int | None
-    seconds: float | None
-    workers: int
-
-    def __post_init__(self) -> None:
-        if self.trials is not None and self.trials < 1:
-            raise ValueError(f"--trials must be 1 or more, got {self.trials}")
-        if not 1 <= self.workers <= 256:
-            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
 
 
 @dataclass

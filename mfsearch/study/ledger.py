@@ -37,9 +37,6 @@ STATES = {
 }
 
 
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
 class _HeldLock(BaseJournalFileLock):
     """The study's own lock is held for as long as the ledger is open: no lock file can go stale after a kill."""
 
@@ -99,7 +96,7 @@ class Ledger:
         directions = [
             StudyDirection.MAXIMIZE if name == "top1" else StudyDirection.MINIMIZE for name in self.objectives
         ]
-        with storage_errors(f"cannot open the study in {folder}"):
+        with storage_errors(f"cannot open the study in {folder}"), quiet_optuna():
             self.study = optuna.create_study(
                 storage=self.storage, study_name=manifest.study, directions=directions, load_if_exists=True
             )
@@ -147,6 +144,17 @@ def _value(trial: Trial, name: str) -> float:
     value = trial.top1_short if name == "top1" else trial.metric(name)
     assert value is not None
     return value
+
+
+@contextlib.contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Optuna logs nothing but errors inside; afterwards its level is the caller's again."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(max(before, optuna.logging.ERROR))
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 @contextlib.contextmanager

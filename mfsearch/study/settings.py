@@ -1,14 +1,21 @@
-"""The settings of a study: everything that makes its trials comparable."""
+"""What a run is asked for: the settings of a study, the limits of a run, and a calibration. Light to import."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.space import SearchSpace
 from mfsearch.units import Budget
 
+if TYPE_CHECKING:
+    from mfsearch.data import ImageData
+    from mfsearch.space import SearchSpace
+
+SHARES = (0.25, 0.5, 1.0)  # of recipe.epochs: the lengths at which a calibration reads a training
+MIN_NETWORKS = 6  # top-5 recall needs one that is left out; below 16 a tau proves nothing
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
 
 
@@ -17,13 +24,14 @@ class Settings:
     """Everything that decides what a study's trials are.
 
     data_dir: where the images are, not which. start_from: folder of a study whose best networks are tried first, fitted
-    to this budget. runner: the program that measures latency, None for ONNX Runtime here.
+    to this budget. runner: the program that measures latency, None for ONNX Runtime here. cache_dir: where the
+    reference network's latency is kept.
     """
 
     study: str
     budget: Budget
     latency_limit_ms: float | None
-    space: SearchSpace
+    space: "SearchSpace"
     data: str
     recipe: Recipe
     sampler: str = "auto"
@@ -34,6 +42,7 @@ class Settings:
     download: bool = False
     start_from: Path | None = None
     runner: Runner | None = None
+    cache_dir: Path | None = None
 
     def __post_init__(self) -> None:
         if self.runner is not None and self.latency_limit_ms is None:
@@ -47,3 +56,73 @@ class Settings:
     def objectives(self) -> tuple[str, ...]:
         """Names of what the front trades: latency only where a limit is asked for."""
         return ("top1", "madds") if self.latency_limit_ms is None else ("top1", "madds", "latency_ms")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far one run goes. trials: networks given a short training in the whole study. seconds: of this run.
+    checkpoint_seconds: between two checkpoints of a training, None for the training's own default."""
+
+    trials: int | None = 30
+    seconds: float | None = None
+    workers: int = 1
+    checkpoint_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"--trials must be 1 or more, got {self.trials}")
+        if not 1 <= self.workers <= 256:
+            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What decides the trainings. networks: in each of the two groups. long: how many times recipe.epochs the long
+    trainings take. seeds: long trainings of one network, whose spread is the noise. data_dir says where, not what."""
+
+    budget: Budget
+    space: "SearchSpace"
+    data: str
+    recipe: Recipe
+    networks: int = 16
+    long: float = 10.0
+    seeds: int = 3
+    seed: int = 0
+    device: str = "cpu"
+    data_dir: Path | None = None
+    download: bool = False
+
+    def __post_init__(self) -> None:
+        rules = {
+            "networks": (MIN_NETWORKS <= self.networks <= 1000, f"{MIN_NETWORKS} to 1000"),
+            "long": (1 < self.long <= 1000, "above 1 and up to 1000, a multiple of the short training"),
+            "seeds": (2 <= self.seeds <= 100, "2 to 100: one seed has no spread"),
+            "seed": (0 <= self.seed < 2**31, f"0 to {2**31 - 1}"),
+        }
+        for name, (ok, allowed) in rules.items():
+            if not ok:
+                raise ValueError(f"--{name} must be {allowed}, got {getattr(self, name)!r}")
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Epochs at which the short trainings are read, the last their end."""
+        return tuple(share * self.recipe.epochs for share in SHARES)
+
+    @property
+    def long_points(self) -> tuple[float, ...]:
+        """Those of the short trainings, three times as long on the way (a rung of `run`), and the end."""
+        end = self.long * self.recipe.epochs
+        return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
+
+    def identity(self, images: "ImageData") -> dict[str, Any]:
+        """What all trainings of one calibration share; more networks and more seeds may be asked for later."""
+        return {
+            "space": {"name": self.space.name, "digest": self.space.digest},
+            "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},
+            "data": images.facts(),
+            "recipe": self.recipe.as_dict(),
+            "budget": dataclasses.asdict(self.budget),
+            "long": self.long,
+            "seed": self.seed,
+            "device": self.device.split(":")[0],
+        }

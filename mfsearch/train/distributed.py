@@ -1,7 +1,6 @@
 """One training in several processes: after every step all of them hold the same state."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
@@ -49,22 +48,21 @@ class Processes(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_processes(device: str) -> Iterator[Processes]:
-    """The processes that torchrun started, or this one alone. device: cpu or cuda. ValueError where there is none."""
+def open_processes(device: str, size: int = 1, local_rank: int = 0) -> Iterator[Processes]:
+    """The `size` processes that torchrun started, or this one alone. device: cpu or cuda, there the GPU of number
+    `local_rank`. ValueError where there is none."""
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device cuda: torch finds no CUDA device here; --device cpu trains on the processor")
-    size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         yield Processes(0, 1, torch.device(device))
         return
     place = torch.device(device)
     if device == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if local >= torch.cuda.device_count():
-            raise ValueError(f"process {local} of this machine has no GPU of its own: {torch.cuda.device_count()} here")
-        place = torch.device("cuda", local)
+        if local_rank >= torch.cuda.device_count():
+            raise ValueError(f"process {local_rank} here has no GPU of its own: there are {torch.cuda.device_count()}")
+        place = torch.device("cuda", local_rank)
         torch.cuda.set_device(place)
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
     try:

@@ -12,46 +12,19 @@ from typing import Any, NamedTuple
 
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
-from mfsearch.study.ledger import DiskError
+from mfsearch.study.files import DiskError
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 from mfsearch.train.images import TrainingImages, load_images
-from mfsearch.train.options import TrainSettings, make_settings
 from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
+from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_settings
 from mfsearch.train.training import StopSwitch, Training
 
 SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What a training is asked for.
-
-    changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
-    or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of
-    another full training in the bundle may be lost.
-    """
-
-    bundle: Path
-    data: str
-    data_dir: Path | None = None
-    download: bool = False
-    samples: int | None = None
-    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
-    weights: Path | None = None
-    new_classifier: bool = False
-    teacher: str | None = None
-    device: str = "cpu"
-    amp: bool = False
-    workers: int = 0
-    checkpoint_seconds: float = 600.0
-    tensorboard: bool = False
-    to: Path | None = None
-    replace: bool = False
 
 
 class Session(NamedTuple):
@@ -115,7 +88,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     elif request.new_classifier:
         raise ValueError("--new-classifier is for --weights, which is not given")
     stop = StopSwitch()
-    with open_processes(request.device) as processes, generators_kept():
+    with open_processes(request.device, request.world_size, request.local_rank) as processes, generators_kept():
         first = processes.rank == 0
         teacher = None
         if request.teacher is not None:
@@ -195,7 +168,7 @@ def _changes(request: Request) -> dict[str, Any]:
             if name in request.changes:
                 raise ValueError(f"--{name} is for --teacher, which is not given")
         return request.changes
-    return {"distill": 0.5, "temperature": 2.0} | request.changes
+    return TEACHING | request.changes
 
 
 def _amp(request: Request, bundle: Bundle) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mfsearch.train.options import TrainSettings
+from mfsearch.train.train_options import TrainSettings
 
 if TYPE_CHECKING:
     from PIL import Image

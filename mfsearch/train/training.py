@@ -37,8 +37,8 @@ from mfsearch.train.files import (
     write_weights,
 )
 from mfsearch.train.images import TrainingImages
-from mfsearch.train.options import TrainSettings
 from mfsearch.train.teacher import Teacher, distilled
+from mfsearch.train.train_options import TrainSettings
 
 LOOK_EVERY = 8  # steps on a GPU, where asking for the loss makes it wait
 

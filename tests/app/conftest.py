@@ -5,4 +5,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _no_committed_studies(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mfsearch.explore.committed_results", lambda: None)
+    monkeypatch.setattr("mfsearch.commands.explore.committed_results", lambda: None)

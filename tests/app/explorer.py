@@ -7,7 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.simulated_study import write_study
-from mfsearch.explore import app_path
+from mfsearch.commands.explore import app_path
 from tests.analysis.rows import MANIFEST
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"

@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.simulated_study import simulate
 from mfsearch.cli import main
-from mfsearch.explore import explore_command
+from mfsearch.commands.explore import explore_command
 from mfsearch.presets import preset
 from tests.analysis.front.test_report import CHROMIUM, FLAGS
 from tests.app.explorer import REFERENCE

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.early import page_with_plotly
-from mfsearch.explore import CONFIG, app_path, explore_command
+from mfsearch.commands.explore import CONFIG, app_path, explore_command
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.app.explorer import Explorer, texts
 
@@ -305,7 +305,7 @@ def test_the_page_has_plotly_code_run_early_where_streamlit_has_it(
 
 
 def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mfsearch.explore.__file__", str(tmp_path / "mfsearch" / "explore.py"))
+    monkeypatch.setattr("mfsearch.commands.explore.__file__", str(tmp_path / "mfsearch" / "commands" / "explore.py"))
     with pytest.raises(FileNotFoundError, match="_app"):
         app_path()
     for folder in (tmp_path / "app", tmp_path / "mfsearch" / "_app"):

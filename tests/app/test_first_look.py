@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from mfsearch import explore
+from mfsearch.commands import explore
 from tests.app.explorer import REFERENCE, Explorer
 
 
 def test_the_first_look_is_never_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mfsearch.explore.committed_results", lambda: REFERENCE)
+    monkeypatch.setattr("mfsearch.commands.explore.committed_results", lambda: REFERENCE)
     explorer = Explorer(tmp_path / "results", monkeypatch)
     app = explorer.open()
     assert app.selectbox(key="study").options == ["fast151", "cifar10-150M-10ms", "fast151-random"]
@@ -31,7 +31,7 @@ def test_the_first_look_is_never_empty(tmp_path: Path, monkeypatch: pytest.Monke
 def test_studies_lie_in_a_wheel_or_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     assert explore.committed_results() == REFERENCE
-    monkeypatch.setattr("mfsearch.explore.__file__", str(tmp_path / "mfsearch" / "explore.py"))
+    monkeypatch.setattr("mfsearch.commands.explore.__file__", str(tmp_path / "mfsearch" / "commands" / "explore.py"))
     assert explore.committed_results() is None
     (tmp_path / "mfsearch" / "_results" / "reference").mkdir(parents=True)
     assert explore.committed_results() == tmp_path / "mfsearch" / "_results" / "reference"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mfsearch.explore import app_path
+from mfsearch.commands.explore import app_path
 from tests.analysis.rows import MARKUP, failed, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 

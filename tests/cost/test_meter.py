@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from mfsearch.cli import main
 from mfsearch.cost.meter import Interval, Latency, LatencyMeter, Round, collect_rounds, median_interval, summarise
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.passport import DevicePassport
@@ -264,13 +265,32 @@ def test_baseline_is_measured_once_per_passport(no_measuring: list[float], tmp_p
     assert DevicePassport.from_dict(content["passport"]).digest in path.name
 
 
-def test_cache_folder_is_taken_from_the_environment(
+def test_the_cache_is_in_the_home_folder_whatever_the_environment_says(
     no_measuring: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MFSEARCH_CACHE", str(tmp_path / "here"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     LatencyMeter.open()
-    assert len(list((tmp_path / "here").glob("*.json"))) == 1
+    assert len(list((tmp_path / "home" / ".cache" / "mfsearch").glob("*.json"))) == 1
     assert len(no_measuring) == 2
+    assert not (tmp_path / "here").exists()
+
+
+def test_the_command_line_takes_the_cache_folder_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def opened(threads: int = 1, cache_dir: Path | None = None) -> LatencyMeter:
+        seen.append((threads, cache_dir))
+        raise ValueError("that is enough")
+
+    monkeypatch.setenv("MFSEARCH_CACHE", str(tmp_path / "here"))
+    monkeypatch.setattr(LatencyMeter, "open", opened)
+    assert main(["latency", "mf-26m", "--results", str(tmp_path)]) == 2
+    monkeypatch.delenv("MFSEARCH_CACHE")
+    assert main(["latency", "mf-26m", "--threads", "2", "--results", str(tmp_path)]) == 2
+    assert seen == [(1, tmp_path / "here"), (2, None)]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mfsearch.cli import main
 from mfsearch.data import DataError, ImageData, load_data
 from mfsearch.data.cifar_pickle import read_pickle
+from mfsearch.study.settings import Settings
 from tests.data.cifar_files import FOLDERS, NAMES, python2_array, python2_batch, python2_dict, python2_list, write_cifar
 
 LAYOUTS = list(FOLDERS)
@@ -65,8 +67,20 @@ def test_the_released_folder_itself_may_be_named(tmp_path: Path) -> None:
 
 def test_the_environment_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, "cifar100", "binary", per_class=2)
+    """That of the command line: the library itself does not look there."""
     monkeypatch.setenv("MFSEARCH_DATA", str(tmp_path))
-    assert len(load_data("cifar100", resolution=32).train_images) == 100
+    with pytest.raises(DataError, match="no data folder is given"):
+        load_data("cifar100", resolution=32)
+    seen: list[Path | None] = []
+
+    def dry_run(settings: Settings, _: object) -> int:
+        seen.append(settings.data_dir)
+        return 0
+
+    monkeypatch.setattr("mfsearch.commands.run._dry_run", dry_run)
+    argv = ["run", "--budget", "96M", "--data", "cifar100", "--dry-run"]
+    assert main(argv) == main([*argv, "--data-dir", "mine"]) == 0
+    assert seen == [tmp_path, Path("mine")]
 
 
 def test_python_3_pickles_are_read_too(tmp_path: Path) -> None:

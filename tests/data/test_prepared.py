@@ -29,7 +29,7 @@ def test_the_full_training_set_of_cifar10_has_its_published_statistics() -> None
 
 @needs_cifar
 def test_cifar10_splits_into_45000_and_5000() -> None:
-    data = load_data("cifar10", resolution=32)
+    data = load_data("cifar10", resolution=32, data_dir=PREPARED)
     assert np.bincount(data.train_labels).tolist() == [4500] * 10
     assert np.bincount(data.val_labels).tolist() == [500] * 10
     assert not {image.tobytes() for image in data.val_images} & {image.tobytes() for image in data.train_images}

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from mfsearch.search.rungs import as_searched, measured_again, short_row, standing, told
 
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.evaluate import latency_columns, measure_in_full
 from mfsearch.search.front import contenders, front_in_search, front_numbers
-from mfsearch.search.rungs import Rungs, as_searched, measured_again, short_row, standing, told
 from mfsearch.study.ledger import WEIGHTS, read_trials
 from tests.search.test_loop import arguments
 

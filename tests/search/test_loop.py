@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mfsearch.search.rungs import finalists, next_final, short_row, standing
 from safetensors.torch import load_file
 
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.evaluate import Job, Work
-from mfsearch.search.rungs import Rungs, finalists, next_final, short_row, standing
 from mfsearch.search.workers import Event
 from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study, read_manifest, read_trials
 from tests.conftest import TINY_SPACE

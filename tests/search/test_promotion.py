@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mfsearch.search.rungs import (
-    READINGS,
     Promotion,
-    Rungs,
     Standing,
     Stop,
     finalists,

@@ -1,7 +1,10 @@
 import dataclasses
 import math
 import random
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -411,3 +414,23 @@ def test_pending_networks_lower_what_their_like_promises() -> None:
     history.pending[candidate.config.arch_id] = candidate
     after = Model(ground, history).scores([candidate.params], [candidate.madds])[0]
     assert after < 0.8 * before
+
+
+QUIET = """
+import random, sys
+from pathlib import Path
+import optuna
+from mfsearch.search.samplers.ground import Ground
+from mfsearch.search.samplers.tpe import tpe
+from mfsearch.study.ledger import Ledger
+from tests.search.test_samplers import BUDGET, many, tiny
+assert tpe(Ground(tiny(), BUDGET), many(20), random.Random(0)) is not None
+for _ in range(2):
+    Ledger(Path(sys.argv[1]), "s", ["top1", "madds"], None)
+assert optuna.logging.get_verbosity() == optuna.logging.INFO
+"""
+
+
+def test_a_search_from_python_prints_nothing_of_optunas_and_leaves_its_logging_as_it_was(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from mfsearch.search.settings import check_same_study
 from mfsearch.study.ledger import (
     JOURNAL,
     RESERVE,
@@ -21,6 +20,7 @@ from mfsearch.study.ledger import (
     read_trials,
     write_json,
 )
+from mfsearch.study.settings import check_same_study
 
 OBJECTIVES = ["top1", "madds"]
 CHOICES = {"knob": ("a", "b")}

@@ -12,7 +12,7 @@ import torch
 from mfsearch.config import BlockConfig, HeadConfig, LiteConfig, MobileFormerConfig, TokenConfig
 from mfsearch.export.bundle import write_bundle
 from mfsearch.export.origin import of_config
-from mfsearch.train.fit import Request
+from mfsearch.train.train_options import Request
 
 TINY = MobileFormerConfig(
     tokens=TokenConfig(2, 32),

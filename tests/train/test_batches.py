@@ -9,8 +9,8 @@ from torch import Tensor
 from mfsearch.train.batches import Order, eval_loader, train_loader
 from mfsearch.train.draws import epoch_order, generators_kept
 from mfsearch.train.images import load_images
-from mfsearch.train.options import make_settings
 from mfsearch.train.parts import eval_transform, train_transform
+from mfsearch.train.train_options import make_settings
 from tests.train.conftest import CHANGES
 
 SETTINGS = make_settings({"lr": 1e-3, "aa": "rand-m9-mstd0.5"}, 32, CHANGES)

@@ -24,11 +24,11 @@ from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.ledger import DiskError
 from mfsearch.train.files import EpochRow
-from mfsearch.train.fit import Callbacks, Request, _export_for, train_bundle
+from mfsearch.train.fit import Callbacks, _export_for, train_bundle
 from mfsearch.train.images import load_images
-from mfsearch.train.options import make_settings
 from mfsearch.train.parts import eval_transform, import_timm
 from mfsearch.train.start import given_weights
+from mfsearch.train.train_options import Request, make_settings
 from tests.train.conftest import CHANGES, TINY
 
 Ask = Callable[..., Request]

@@ -22,7 +22,7 @@ from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.files import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from mfsearch.train.images import TrainingImages, load_images
-from mfsearch.train.options import make_settings
+from mfsearch.train.train_options import make_settings
 from mfsearch.train.training import DivergenceError, StopSwitch, Training
 from tests.train.conftest import CHANGES, TINY
 

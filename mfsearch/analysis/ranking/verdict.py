@@ -24,11 +24,11 @@ from mfsearch.analysis.ranking.agreement import (
 )
 from mfsearch.analysis.ranking.readings import READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
-from mfsearch.search.calibration import Calibration, Network, NetworkRecords, long_key, short_key
+from mfsearch.search.calibration import Network, NetworkRecords, long_key, short_key
 from mfsearch.search.calibration_file import GROUPS, SCHEMA
 from mfsearch.study.files import versions
+from mfsearch.study.settings import Calibration
 
-TARGETS = {"band": 0.45, "across": 0.75}
 TOP = 5
 
 

@@ -11,14 +11,14 @@ from mfsearch.search.samplers.encode import is_ordered
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.space import Value
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
+from mfsearch.study.ledger import quiet_optuna
 
 AT_LEAST = 10  # trials before TPE models anything
 BEST, LATEST, SLOW = 60, 60, 30  # trials it is given: its cost grows with them, and old bad ones teach little
 ASKS = 60
 
 
+@quiet_optuna()
 def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
     """A candidate that TPE finds promising, or None while it has nothing to model or all it asks for is turned down.
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from mfsearch.commands.display import front_table, print_front
-from mfsearch.commands.study import summary_of
+from mfsearch.commands.show import summary_of
 from mfsearch.search.front import front_numbers
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import longer_study, study

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
+from mfsearch.analysis.ranking.readings import TARGETS
+from mfsearch.analysis.ranking.verdict import calibration_figures
 from mfsearch.commands.calibrate import report_lines
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.calibration import Calibration, Network, NetworkRecords, draw_networks, long_key, short_key
+from mfsearch.search.calibration import Network, NetworkRecords, draw_networks, long_key, short_key
 from mfsearch.search.calibration_file import trust_line
 from mfsearch.space import load_space
+from mfsearch.study.settings import Calibration
 from mfsearch.units import parse_budget
 
 SPACE = load_space(Path(__file__).parents[2] / "tiny_space.yaml").deployed(32, 2)

@@ -1,12 +1,43 @@
 """What a training is told: train.yaml in timm's words, what the command line changes of it, and checks of both."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mfsearch.export.timm_keys import KEYS, check_key
 
 MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a training is asked for.
+
+    changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
+    or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of
+    another full training in the bundle may be lost. workers: processes that load images. world_size, local_rank: how
+    many processes torchrun started, and which of this machine's this one is.
+    """
+
+    bundle: Path
+    data: str
+    data_dir: Path | None = None
+    download: bool = False
+    samples: int | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    weights: Path | None = None
+    new_classifier: bool = False
+    teacher: str | None = None
+    device: str = "cpu"
+    amp: bool = False
+    workers: int = 0
+    checkpoint_seconds: float = 600.0
+    tensorboard: bool = False
+    to: Path | None = None
+    replace: bool = False
+    world_size: int = 1
+    local_rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,6 +132,7 @@ class TrainSettings:
 
 
 SCHEDULES = ("cosine", "constant")
+TEACHING = {"distill": 0.5, "temperature": 2.0}  # with a teacher, where nothing else is said
 
 # What train.yaml has no key for, and the key whose values it takes.
 _OWN = {

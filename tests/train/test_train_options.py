@@ -9,7 +9,7 @@ import torch
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.presets import PRESETS
 from mfsearch.train import parts
-from mfsearch.train.options import make_settings
+from mfsearch.train.train_options import make_settings
 
 RECIPE = recommended_training(PRESETS["mf-294m"])
 

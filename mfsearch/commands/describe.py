@@ -1,0 +1,38 @@
+"""Describe a network: its table and exact costs."""
+
+import argparse
+import json
+
+from mfsearch.commands import options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", help=options.NETWORK)
+    options.add_results(parser)
+    options.add_deployment(parser, "network")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the paper's table of a network and its exact costs, per part and per place."""
+    from mfsearch.cost.madds import count_costs
+    from mfsearch.study.configs import find_config
+
+    config = options.deployed(find_config(args.config, args.results), args)
+    costs = count_costs(config)
+    if args.json:
+        facts = {name: getattr(costs, name) for name in ("madds", "macs", "num_params", "activation_bytes")}
+        parts = {"by_part": costs.by_part(), "by_place": costs.by_place(), "config": config.to_dict()}
+        print(json.dumps({"name": args.config, "arch_id": config.arch_id, **facts, **parts}, indent=1))
+        return 0
+    print(f"{args.config}   arch_id {config.arch_id}   {config.resolution} px, {config.classes} classes\n")
+    print(config.table())
+    print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (of them products: {costs.macs / 1e6:.2f} M)")
+    print(f"parameters     {costs.num_params / 1e6:9.3f} M")
+    print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1\n")
+    for title, rows in (("part", costs.by_part()), ("place", costs.by_place())):
+        print(f"{title:<12}{'madds (M)':>11}{'share':>8}{'params (k)':>13}")
+        for name, row in rows.items():
+            share = row["madds"] / costs.madds
+            print(f"{name:<12}{row['madds'] / 1e6:>11.3f}{share:>8.1%}{row['num_params'] / 1e3:>13.1f}")
+        print()
+    return 0

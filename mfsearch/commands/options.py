@@ -1,0 +1,148 @@
+"""Options that several commands share, and what is made of them. Free of torch, numpy and yaml, like every command's
+options: `--help` imports them all."""
+
+import argparse
+import dataclasses
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mfsearch.cost.runner import Runner
+from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
+from mfsearch.study.settings import Limits, Settings
+from mfsearch.units import parse_seconds
+
+if TYPE_CHECKING:
+    from mfsearch.config import MobileFormerConfig
+    from mfsearch.space import SearchSpace
+
+DATA = "digits, cifar10, cifar100 or an image folder"
+NETWORK = "preset, YAML file or STUDY:TRIAL"
+
+
+def whole(text: str) -> int:
+    """A whole number as typed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def add_default(parser: argparse._ActionsContainer, option: str, default: float | str, text: str) -> None:
+    """An option with a default of its type, which the help text ends with."""
+    kind: Any = {float: float, int: whole}.get(type(default), str)
+    shown = default if isinstance(default, str) else f"{default:g}"
+    parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def add_results(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of studies (default: %(default)s)"
+    )
+    if json:
+        add_json(parser)
+
+
+def add_budget(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
+    add_default(parser, "--space", "mobile_former", "name or YAML file of the search space")
+
+
+def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = False, download: bool = True) -> None:
+    parser.add_argument("--data", required=required, help=text)
+    parser.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    if download:
+        parser.add_argument("--download", action="store_true", help="download CIFAR into --data-dir if it is missing")
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """How many processes train, where, by which seed, and the short training itself."""
+    add_default(parser, "--workers", Limits.workers, "worker processes, one thread each")
+    add_default(parser, "--seed", Settings.seed, "seed of everything random")
+    add_default(parser, "--device", Settings.device, "device to train on: cpu or cuda")
+    group = parser.add_argument_group("short training")
+    group.add_argument("--proxy-resolution", type=whole, help=f"input side in pixels ({_by_data('resolution')})")
+    group.add_argument("--epochs", type=float, help=f"passes over the training images ({_by_data('epochs')})")
+    group.add_argument("--samples", type=whole, help=f"training images used ({_by_data('samples')})")
+    group.add_argument("--batch", type=whole, help=f"images per step ({_by_data('batch')})")
+    group.add_argument("--optimizer", help=f"{' or '.join(OPTIMIZERS)} (default: {Recipe.optimizer})")
+    group.add_argument("--lr", type=float, help=f"peak learning rate ({_by_data('lr')})")
+
+
+def _by_data(field: str) -> str:
+    """A recipe's default for each kind of data: "default: digits 1, cifar10 0.1, cifar100 0.2, folders 3"."""
+    values = {data: getattr(default_recipe(data), field) for data in ("digits", "cifar10", "cifar100", "folders")}
+    words = [f"{data} {'all' if value is None else f'{value:g}'}" for data, value in values.items()]
+    return f"default: {', '.join(words)}"
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe of the data with the changes that the command line makes."""
+    given = {name: getattr(args, name) for name in ("epochs", "samples", "batch", "optimizer", "lr")}
+    if args.proxy_resolution is not None:
+        given |= {"resolution": args.proxy_resolution, "crop": args.proxy_resolution // 8}
+    changed = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(default_recipe(args.data), **changed)
+
+
+def check_device(device: str) -> None:
+    """ValueError where torch cannot train on the device."""
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: torch sees no CUDA device here")
+
+
+def add_runner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--latency-cmd",
+        metavar="CMD",
+        help="measure with this program: {onnx} becomes the file's path, without it the file comes on standard input; "
+        'it prints JSON like {"latency_ms": 7.9}',
+    )
+    text = f"time limit for each answer of CMD (default: {Runner.timeout_s:g}s)"
+    parser.add_argument("--latency-timeout", metavar="TIME", help=text)
+
+
+def runner_of(args: argparse.Namespace) -> Runner | None:
+    """The user's own runner, where --latency-cmd names one."""
+    if args.latency_cmd is None:
+        if args.latency_timeout is not None:
+            raise ValueError("--latency-timeout is for --latency-cmd, which is not given")
+        return None
+    timeout_s = Runner.timeout_s if args.latency_timeout is None else parse_seconds(args.latency_timeout)
+    return Runner(args.latency_cmd, timeout_s)
+
+
+def add_deployment(parser: argparse.ArgumentParser, whose: str) -> None:
+    """whose: what says the defaults, the network or the space."""
+    parser.add_argument("--resolution", type=whole, help=f"input side in pixels at deployment (default: the {whose}'s)")
+    parser.add_argument("--classes", type=whole, help=f"classes at deployment (default: the {whose}'s)")
+
+
+def deployed(config: "MobileFormerConfig", args: argparse.Namespace) -> "MobileFormerConfig":
+    """The network at --resolution and --classes where they are given."""
+    resolution = config.resolution if args.resolution is None else args.resolution
+    classes = config.classes if args.classes is None else args.classes
+    return dataclasses.replace(config, resolution=resolution, classes=classes)
+
+
+def deployed_space(args: argparse.Namespace) -> "SearchSpace":
+    """The space of --space at --resolution and --classes where they are given."""
+    from mfsearch.space import find_space
+
+    space = find_space(args.space)
+    resolution = space.resolution if args.resolution is None else args.resolution
+    classes = space.classes if args.classes is None else args.classes
+    space = space.deployed(resolution, classes)
+    space.draw(random.Random(0))  # a ValueError for a size that no network takes
+    return space

@@ -1,0 +1,90 @@
+"""Show the front of a study and what became of its trials."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mfsearch.commands import options
+
+if TYPE_CHECKING:
+    from mfsearch.study.study import Study
+    from mfsearch.study.trial import Trial
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", nargs="?", help="name or folder (default: the newest)")
+    parser.add_argument("--all", action="store_true", help="list every trial, not only the front")
+    options.add_results(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the front of a study, or all its trials."""
+    from mfsearch.analysis.front.confidence import confidence
+    from mfsearch.commands.display import print_front
+    from mfsearch.study.files import find_study, list_studies
+    from mfsearch.study.study import Study
+
+    name = args.study
+    if name is None:
+        known = list_studies(args.results)
+        if not known:
+            raise ValueError(f"there is no study under {args.results}; `mfsearch run` makes one")
+        name = known[0]
+    study = Study.open(find_study(name, args.results))
+    if args.json:
+        sure = {number: one._asdict() for number, one in confidence(study.trials, study.objectives).items()}
+        rows = [trial.to_row() | sure.get(trial.number, {}) for trial in study.trials]
+        print(json.dumps(summary_of(study) | ({"trials": rows} if args.all else {}), indent=1))
+        return 0
+    if args.all:
+        _print_trials(study.trials)
+        print()
+    print_front(study)
+    return 0
+
+
+def _print_trials(trials: "Sequence[Trial]") -> None:
+    from mfsearch.analysis.front.confidence import shown_training
+    from mfsearch.commands.display import top1_percent
+
+    longer = any(trial.rung for trial in trials)
+    width, trained = (13, f"{'trained':<14}") if longer else (8, "")
+    print(f"{'trial':>5} {'outcome':<9}{'top1 %':>{width}}{'madds M':>9}{'ms':>8}  {trained}origin / reason")
+    for trial in trials:
+        ms = f"{trial.latency_ms:.2f}" if trial.latency_ms is not None else ""
+        if longer:
+            trained = f"{shown_training(trial) if trial.outcome == 'trained' else '':<14}"
+        words = trial.origin + (f": {trial.reason}" if trial.reason else "")
+        facts = f"{trial.number:>5} {trial.outcome:<9}{top1_percent(trial):>{width}}"
+        print(f"{facts}{trial.metric('madds') / 1e6:>9.1f}{ms:>8}  {trained}{words}")
+
+
+def summary_of(study: "Study") -> dict[str, Any]:
+    """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
+    from mfsearch.analysis.front.confidence import confidence, training_noise
+    from mfsearch.study.files import without_password
+
+    trials, manifest = study.trials, study.manifest
+    sure = {number: one._asdict() for number, one in confidence(trials, study.objectives).items()}
+    noise = {rung: each._asdict() for rung, each in training_noise(trials).items()}
+    trained = [trial for trial in trials if trial.outcome == "trained"]
+    return {
+        "study": study.name,
+        "folder": str(study.folder),
+        **{outcome: study.count(outcome) for outcome in ("trained", "rejected", "failed")},
+        "stopped_half_way": study.count("stopped"),
+        "trained_longer": sum(trial.rung > 0 for trial in trials),
+        "duplicates": len(trials) - len({trial.arch_id for trial in trials}),
+        "trained_outside_budget": sum(not manifest.budget.holds(trial.madds or 0) for trial in trained),
+        "top1_noise": noise or None,
+        "front": [_without_curves(trial) | sure.get(trial.number, {}) for trial in study.front()],
+        "manifest": manifest.to_dict() | {"storage": without_password(manifest.storage or "") or None},
+    }
+
+
+def _without_curves(trial: "Trial") -> dict[str, Any]:
+    row = {name: value for name, value in trial.to_row().items() if name != "curve"}
+    for longer in row.get("stages", ()):
+        del longer["curve"]
+    return row
