@@ -1,4 +1,4 @@
-"""Networks side by side, as text: their blocks with the rows aligned, and knobs and metrics where they differ."""
+"""Networks side by side, as text: their blocks in aligned rows, and the knobs and metrics that differ."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,7 +11,7 @@ from mfsearch.analysis.frame import METRICS, shown, shown_top1
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.summary import counted
-from mfsearch.config import MobileFormerConfig
+from mfsearch.config import MobileFormerConfig, has_tail
 from mfsearch.cost.latency_model import Prediction
 
 DIFFERS, ONLY_SOME = "≠", "+"  # marks of rows
@@ -22,9 +22,9 @@ _Cells = dict[str, str]  # of one row of one network, by field
 
 
 def block_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
-    """The rows of the paper's tables, aligned by `row_names`, so by stage, stride and place: a column a network.
+    """One column for each network, one line for each row of the paper's tables, aligned by `row_names`.
 
-    `mark` is DIFFERS where a row does, ONLY_SOME where not all have it, else ""; `differs` names the fields.
+    `mark` is DIFFERS if the networks differ in the row, ONLY_SOME if some lack it, else ""; `differs` names the fields.
     """
     tables = [_table(config) for config in networks.values()]
     rows = []
@@ -39,7 +39,7 @@ def block_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 
 
 def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
-    """The knobs in which any two networks differ: a row a knob, a column a network."""
+    """The knobs in which any two networks differ: one line for each knob, one column for each network."""
     found = differences(list(networks.values()))
     return pd.DataFrame([[one.knob, *one.values] for one in found], columns=["knob", *networks])
 
@@ -47,9 +47,9 @@ def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 def metric_table(
     rows: Mapping[str, Mapping[Any, Any]], predicted: Mapping[str, Prediction] | None = None
 ) -> pd.DataFrame:
-    """The metrics and other facts in which any two trials differ: a row a fact, a column a trial.
+    """The metrics and other facts in which any two trials differ: one line for each fact, one column for each trial.
 
-    rows: of a study's frame, or any of its columns alone for a network that is no trial; predicted: latencies.
+    rows: those of a study's frame; a network that is not a trial may have some of the columns. predicted: latencies.
     """
     facts = {name: [_fact(row, name) for row in rows.values()] for name in (*METRICS, *_OTHERS)}
     if predicted:
@@ -61,13 +61,13 @@ def metric_table(
 
 
 def _differ(texts: list[str], rows: list[Mapping[Any, Any]]) -> bool:
-    """Whether those differ that are trials or have the fact: a published network has no outcome that could."""
+    """Whether the texts differ. A published network is no trial: it is ignored if it lacks the fact."""
     asked = [text for text, row in zip(texts, rows, strict=True) if "outcome" in row or text != ABSENT]
     return len(set(asked)) > 1
 
 
 def shown_latency(row: Mapping[Any, Any]) -> str:
-    """A trial's latency with its 95 % interval where it has one: "4.99 ms (4.73 to 5.15)"."""
+    """A trial's latency, with its 95 % interval if it has one: "4.99 ms (4.73 to 5.15)"."""
     text = shown("latency_ms", _number(row.get("latency_ms")))
     ends = [_number(row.get(f"latency_{end}_ms")) for end in ("low", "high")]
     return text if np.isnan(ends).any() else f"{text} ({ends[0]:.2f} to {ends[1]:.2f})"
@@ -122,9 +122,8 @@ def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
     inp = lite.out
     for name, row in zip(row_names(config), config.blocks, strict=True):
         cells = _widths(inp, row.exp, row.out) | {"kernel": f"{row.kernel}x{row.kernel}"}
-        cells |= {"stride": f"stride {row.stride}"} | (
-            {"tail": f"tail {row.tail}"} if row.stride == 2 and row.tail != 4 else {}
-        )
+        tail = {"tail": f"tail {row.tail}"} if has_tail(row.stride) and row.tail != 4 else {}
+        cells |= {"stride": f"stride {row.stride}"} | tail
         if tokens.count:
             cells |= {"bridge": row.bridge, "former": "Former" if row.former else "no Former"}
         lines[name], inp = cells, row.out
@@ -144,7 +143,7 @@ def _shown_cells(cells: _Cells) -> str:
 
 
 def _line(name: str) -> tuple[int, ...]:
-    """Where a row stands in the table."""
+    """The sort key of a row of the table."""
     return (_FIXED.index(name),) if name in _FIXED else (_FIXED.index("rows"), *(stage_of(name) or ()))
 
 
