@@ -1,16 +1,16 @@
 """A Mobile-Former as data: every number of the network, checked, in the order of the paper's Table 1.
 
-A config holds final numbers only. Ratios, rounding and budgets end where `mfsearch.space` turns params into a config;
-`mfsearch.model` walks the rows and `mfsearch.cost` counts them, neither does arithmetic of its own on widths.
+A config holds final numbers only. `mfsearch.space` deals with ratios, rounding and budgets when it turns params into a
+config; `mfsearch.model` builds the rows and `mfsearch.cost` counts them; neither computes widths.
 """
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,6 +20,47 @@ BRIDGES = ("both", "to_former", "to_mobile", "none")
 TOKEN_SOURCES = ("first_token", "mean_token", "spatial")
 DYNAMIC_SOURCES = (*TOKEN_SOURCES, "pooled")
 SOURCES = (*DYNAMIC_SOURCES, "none", "hswish")
+
+
+class Wiring(NamedTuple):
+    """The facts about a network that decide which of its knobs have a say."""
+
+    tokens: int  # 0 where no bridge leads to them
+    former: bool  # any Former layer
+    to_former: bool  # any Mobile->Former, the final one included
+    source: str  # of DyReLU
+
+
+# When each of these knobs has a say: elsewhere every value of it builds the same network. Other knobs always have one.
+RULES: dict[str, Callable[[Wiring], bool]] = {
+    "tokens.dim": lambda net: net.tokens > 0,
+    "tokens.init_std": lambda net: net.tokens > 0,
+    "former.heads": lambda net: net.former and net.tokens > 1,  # attention over one token is 1, however many heads
+    "former.ffn": lambda net: net.former,
+    "former.projections": lambda net: net.former,
+    "bridges.heads": lambda net: net.to_former or net.tokens > 1,  # Mobile<-Former attends over the tokens
+    "bridges.gate": lambda net: net.to_former,
+    "bridges.projections": lambda net: net.tokens > 0,
+    "dyrelu.position": lambda net: net.source != "none",
+    "dyrelu.slopes": lambda net: net.source in DYNAMIC_SOURCES,
+    "dyrelu.intercepts": lambda net: net.source in DYNAMIC_SOURCES,
+    "dyrelu.reduction": lambda net: net.source in DYNAMIC_SOURCES,
+}
+
+
+def has_say(name: str, wiring: Wiring) -> bool:
+    """Whether another value of the knob could build another network."""
+    return name not in RULES or RULES[name](wiring)
+
+
+def has_tail(stride: int) -> bool:
+    """Whether a row of that stride has a second half, whose expansion `tail` is."""
+    return stride == 2
+
+
+def effective_source(source: str, tokens: int) -> str:
+    """The source of DyReLU under one name: the mean of one token is that token."""
+    return "first_token" if source == "mean_token" and tokens == 1 else source
 
 
 def _check(ok: bool, where: str, name: str, value: object, allowed: str) -> None:
@@ -57,11 +98,11 @@ class LiteConfig:
 
 @dataclass(frozen=True, slots=True)
 class BlockConfig:
-    """One row of the table: Mobile (exp, out, stride, kernel) with what stands beside it (bridge, former).
+    """One row of the table: the Mobile block (exp, out, stride, kernel), its bridge and its Former layer.
 
     exp: channels after the expansion; with stride 2 that is a depthwise convolution, so exp is a multiple of the input.
     tail: expansion of the second half of a stride-2 block (depthwise out -> tail * out -> out); unused with stride 1.
-    bridge: which way information crosses in this block. former: whether the tokens pass a Former layer here.
+    bridge: the directions in which information crosses. former: whether the tokens pass through a Former layer here.
     """
 
     exp: int
@@ -92,7 +133,7 @@ class BlockConfig:
 
 @dataclass(frozen=True, slots=True)
 class TokenConfig:
-    """count learned tokens of width dim, drawn from N(0, init_std^2); count 0 is a network without tokens."""
+    """`count` learned tokens of width `dim`, initialised from N(0, init_std^2); count 0 is a network without tokens."""
 
     count: int
     dim: int
@@ -107,7 +148,7 @@ class TokenConfig:
 
 @dataclass(frozen=True, slots=True)
 class FormerConfig:
-    """The Former layers. ffn: hidden width over token dim, 0 for none. tied: K = V = the tokens, as published."""
+    """The Former layers. ffn: hidden width / token dim, 0 for no FFN. tied: K = V = the tokens, as published."""
 
     heads: int = 4
     ffn: int = 2
@@ -123,7 +164,7 @@ class FormerConfig:
 class BridgeConfig:
     """The bridges: heads, the channel gate of Mobile->Former, projections of the local features, the final bridge.
 
-    published: local features enter unprojected; full adds 1x1 K and V (to Former), Q and output (to Mobile).
+    published: local features are not projected; full adds 1x1 K and V (to Former), Q and output (to Mobile).
     final: one more Mobile->Former after the last block.
     """
 
@@ -145,8 +186,8 @@ class DyReLUConfig:
 
     source: first_token (published), mean_token, spatial (every token's coefficients mixed per pixel by the attention
     map of Mobile->Former), pooled (globally pooled features of the activation's own input, arXiv:2003.10027),
-    none (ReLU), hswish (h-swish, static). position: which of a block's two activations; the other is ReLU.
-    reduction: source width over the hidden width of the coefficient MLP.
+    none (ReLU), hswish (h-swish, static). position: which of a block's two activations it is; the other is ReLU.
+    reduction: source width / hidden width of the coefficient MLP.
     """
 
     source: str = "first_token"
@@ -168,7 +209,7 @@ class DyReLUConfig:
 
     @property
     def coefficients(self) -> int:
-        """Dynamic numbers a channel: slopes, and as many intercepts where they are on."""
+        """Coefficients for each channel: the slopes, and as many intercepts if they are on."""
         return self.slopes * (2 if self.intercepts else 1)
 
     def hidden(self, width: int) -> int:
@@ -176,7 +217,7 @@ class DyReLUConfig:
         return max(1, width // self.reduction)
 
     def at(self, activation: str) -> str:
-        """The source of the block's `first` or `second` activation; a static ReLU is "none"."""
+        """The source of a block's `first` or `second` activation; "none" for a static ReLU."""
         return self.source if self.position in ("both", activation) else "none"
 
 
@@ -196,8 +237,8 @@ class HeadConfig:
 class MobileFormerConfig:
     """Every number of one Mobile-Former; the arguments follow the paper's Table 1 from top to bottom.
 
-    groups: groups of every 1x1 of the Mobile path, with channel shuffles where above 1 (the 26M network).
-    resolution: input side in pixels. Raises ValueError for a network that cannot be built, naming the field.
+    groups: of every 1x1 convolution on the Mobile path, with channel shuffles if above 1 (the 26M network).
+    resolution: input side in pixels. Raises ValueError, naming the field, if the network cannot be built.
     """
 
     tokens: TokenConfig
@@ -275,12 +316,12 @@ class MobileFormerConfig:
             _check(width % heads == 0, "bridges", "heads", heads, f"a divisor of the last width {width}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings, with the schema's version; `from_dict` reads it back."""
+        """Plain numbers and strings with the schema version; `from_dict` reads it back."""
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "MobileFormerConfig":
-        """The config of `to_dict`; an unknown or missing key is a ValueError that lists the known ones."""
+        """The config from `to_dict`; ValueError for an unknown or missing key lists the known ones."""
         if not isinstance(data, Mapping):
             raise ValueError(f"a config must be a mapping, got {type(data).__name__}")
         values = dict(data)
@@ -298,7 +339,7 @@ class MobileFormerConfig:
         return config
 
     def to_yaml(self) -> str:
-        """One row of blocks a line, as the paper's table has it."""
+        """YAML with one line for each row of blocks, like the paper's table."""
         data = self.to_dict()
         lines = []
         for key, value in data.items():
@@ -310,29 +351,32 @@ class MobileFormerConfig:
         return "\n".join(lines) + "\n"
 
     def save(self, path: Path) -> None:
-        """Write YAML, or JSON where the name ends in .json."""
+        """Write YAML, or JSON if the name ends in .json."""
         text = json.dumps(self.to_dict(), indent=1) + "\n" if path.suffix == ".json" else self.to_yaml()
         path.write_text(text, encoding="utf-8")
 
     @property
+    def wiring(self) -> Wiring:
+        to_former = self.bridges.final or any(row.to_former for row in self.blocks)
+        return Wiring(self.tokens.count, any(row.former for row in self.blocks), to_former, self.dyrelu.source)
+
+    @property
     def arch_id(self) -> str:
-        """Twelve hex digits that name what is built and where it is counted: fields without effect (token width where
-        there are no tokens, DyReLU's reduction under plain ReLU) do not enter, the resolution does."""
+        """Twelve hex digits that identify the network that is built, at its resolution. Fields without effect, such as
+        the token width without tokens or DyReLU's reduction with plain ReLU, are left out."""
         text = json.dumps(_identity(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def table(self) -> str:
-        """The network as the paper prints it: a row an operator, with the input size and what stands beside it."""
+        """The network as the paper prints it: one line for each operator, with input size, bridge and Former."""
         side = -(-self.resolution // 2)
         tokens = f"{self.tokens.count}x{self.tokens.dim}" if self.tokens.count else "none"
         act = {"none": "ReLU", "hswish": "h-swish"}.get(self.dyrelu.source, f"DyReLU({self.dyrelu.source})")
         lines = [f"tokens {tokens}   activation {act} ({self.dyrelu.position})   groups {self.groups}"]
         lines.append(f"{'input':>9}  {'operator':<16}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
 
-        def row(
-            size: int, name: str, exp: object, out: int, stride: object, beside: str = "", former: str = ""
-        ) -> None:
-            line = f"{f'{size}x{size}':>9}  {name:<16}{exp!s:>6}{out:>6}{stride!s:>8}  {beside:<10}{former}"
+        def row(size: int, op: str, exp: object, out: int, stride: object, bridge: str = "", former: str = "") -> None:
+            line = f"{f'{size}x{size}':>9}  {op:<16}{exp!s:>6}{out:>6}{stride!s:>8}  {bridge:<10}{former}"
             lines.append(line.rstrip())
 
         row(self.resolution, "conv 3x3", "-", self.stem, 2)
@@ -382,40 +426,24 @@ def _read(kind: type, where: str, values: Any) -> Any:
 
 
 def _identity(config: MobileFormerConfig) -> dict[str, Any]:
-    """What `arch_id` hashes: the config without the fields that change nothing in what is built."""
+    """The config as `arch_id` hashes it, without fields that have no effect on the network."""
     data = dataclasses.asdict(config)
-    rows = config.blocks
-    count = config.tokens.count
     data["tokens"]["init_std"] = float(config.tokens.init_std)
-    if not count:
-        del data["tokens"]["dim"], data["tokens"]["init_std"]
-    if not any(row.former for row in rows):
-        del data["former"]
-    elif count == 1:  # attention over one token is 1, however many heads
-        del data["former"]["heads"]
-    if not (config.bridges.final or any(row.to_former for row in rows)):
-        del data["bridges"]["gate"]
-        if count <= 1:
-            del data["bridges"]["heads"]
-        if not count:
-            del data["bridges"]["projections"]
-    if config.dyrelu.dynamic:
-        data["dyrelu"]["reduction"] = _hidden_widths(config)
-        if count == 1 and config.dyrelu.source == "mean_token":
-            data["dyrelu"]["source"] = "first_token"
-    else:
-        for name in ("slopes", "intercepts", "reduction"):
-            del data["dyrelu"][name]
-        if config.dyrelu.source == "none":
-            del data["dyrelu"]["position"]
+    data["dyrelu"]["source"] = effective_source(config.dyrelu.source, config.tokens.count)
+    data["dyrelu"]["reduction"] = _hidden_widths(config)
+    wiring = config.wiring
+    for name, rule in RULES.items():
+        if not rule(wiring):
+            section, _, key = name.partition(".")
+            del data[section][key]
     for row in data["blocks"]:
-        if row["stride"] == 1:
+        if not has_tail(row["stride"]):
             del row["tail"]
-    return data
+    return {name: value for name, value in data.items() if value != {}}  # `former` where no layer stands
 
 
 def _hidden_widths(config: MobileFormerConfig) -> list[int]:
-    """What DyReLU's reduction comes to: one width for all where tokens are the source, else one an activation."""
+    """The hidden widths of DyReLU: one for all if the tokens are the source, else one for each activation."""
     dyrelu = config.dyrelu
     if dyrelu.source in TOKEN_SOURCES:
         return [dyrelu.hidden(config.tokens.dim)]
@@ -434,10 +462,10 @@ def _flow(value: Any) -> str:
 
 
 def load_config(path: Path) -> MobileFormerConfig:
-    """The config in a YAML or JSON file; ValueError names the file and what is wrong in it."""
+    """The config in a YAML or JSON file; ValueError names the file and what is wrong with it."""
     try:
         text = path.read_text(encoding="utf-8")
-        # not one parser for both: YAML 1.1 takes JSON's 1e-05 for a word
+        # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string
         data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None

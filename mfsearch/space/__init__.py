@@ -3,21 +3,22 @@
 import difflib
 from pathlib import Path
 
+from mfsearch.space.knobs import Value
 from mfsearch.space.read import load_space
-from mfsearch.space.space import Knob, Params, SearchSpace, Value
+from mfsearch.space.space import Knob, Params, SearchSpace
 
 __all__ = ["Knob", "Params", "SearchSpace", "Value", "find_space", "load_space", "spaces_folder"]
 
 
 def spaces_folder() -> Path:
-    """The folder of the spaces that come with mfsearch: beside the package in a checkout, inside it in a wheel."""
+    """The folder of the spaces shipped with mfsearch: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "_search_spaces"
     return installed if installed.is_dir() else package.parent / "search_spaces"
 
 
 def find_space(name: str) -> SearchSpace:
-    """The space of a file, or one that comes with mfsearch by its bare name; ValueError lists the known ones."""
+    """The space in a file, or a shipped space by its name; ValueError lists the known names."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or path.is_file() or len(path.parts) > 1:
         if not path.is_file():

@@ -1,86 +1,55 @@
-"""Which knobs of a choice have a say in what is built: where a row is left out, its kernel is a number on paper."""
+"""Which knobs have a say in the network of some params: the kernel of a row that is left out, for one, has none."""
 
 from typing import Any
 
-from mfsearch.config import DYNAMIC_SOURCES
-from mfsearch.space.space import Params, Row, SearchSpace, Value
+from mfsearch.config import Wiring, effective_source, has_say, has_tail
+from mfsearch.space.knobs import KNOBS, find_knob
+from mfsearch.space.space import Params, Row, SearchSpace
 
-# What a space file's defaults say where neither params nor space do; a token count has none: several.
-_DEFAULTS: dict[str, Value] = {"tokens.count": 2, "bridges.final": True, "dyrelu.source": "first_token"}
-_NOT_A_STAGE = ("heads", "ffn", "gate", "projections", "final")
-_BY_STAGE: dict[str, Value] = {"bridges": "both", "former": True}
+# Used if neither params nor the space give a value; the token count has no default, so several tokens are assumed.
+_DEFAULTS = {name: spec.default for name, spec in KNOBS.items()} | {"tokens.count": 2}
 
 
 def active_knobs(params: Params, space: SearchSpace | None = None) -> set[str]:
-    """The knobs of `params` that have a say: with another value alone, another network would be built, or none.
+    """The knobs of `params` that have a say: changing one alone builds another network, or none.
 
-    By rules, in tens of microseconds; the truth is `MobileFormerConfig.arch_id` at width 1. `params` must build a
-    network. Values that come to the same number, such as out 16 and `same` after 16, count as different. Without the
-    space, what params do not say is what a file's defaults are, and a row stands unless its own `repeat` is 0.
+    This applies rules and takes tens of microseconds; comparing `MobileFormerConfig.arch_id` at width 1 gives the same.
+    `params` must build a network. Values that come to the same number, such as out 16 and `same` after 16, count as
+    different. Without the space, defaults fill in for missing values, and a row is there unless its `repeat` is 0.
     """
     get: dict[str, Any] = {**_DEFAULTS, **(dict(space.constants) if space else {}), **params}
-    rows = space.rows if space else _named_rows(params)
+    named = () if space else dict.fromkeys(name.split(".")[1] for name in params if name.startswith("blocks."))
+    rows = space.rows if space else tuple(Row(name, ()) for name in named)
     allowed = {row.name: all(get.get(name) == value for name, value in row.when) for row in rows}
     standing = {row.name for row in rows if allowed[row.name] and get.get(f"blocks.{row.name}.repeat", 1)}
     stages = {row.stage for row in rows if row.name in standing}
-    if space is None:  # stages without a knob in their rows
-        stages |= {name.partition(".")[2] for name in params if _is_by_stage(name)} - {row.stage for row in rows}
-    bridges = {get.get(f"bridges.{stage}", _BY_STAGE["bridges"]) for stage in stages}
+    if space is None:  # stages whose rows have no knobs
+        of_rows, keys = {row.stage for row in rows}, {n: n.partition(".")[2] for n in params}
+        stages |= {key for name, key in keys.items() if find_knob(name).about == "stage" and key not in of_rows}
+    bridges = {get.get(f"bridges.{stage}", _DEFAULTS["bridges.STAGE"]) for stage in stages}
 
     to_former = get["bridges.final"] is not False or bool(bridges & {"both", "to_former"})
     has_tokens = to_former or "to_mobile" in bridges
-    has_former = has_tokens and any(get.get(f"former.{stage}", _BY_STAGE["former"]) for stage in stages)
-    several = has_tokens and get["tokens.count"] != 1
-    dynamic = get["dyrelu.source"] in DYNAMIC_SOURCES
-    acts = {
-        "tokens.count": has_tokens,
-        "tokens.dim": has_tokens,
-        "tokens.init_std": has_tokens,
-        "former.heads": has_former and several,  # attention over one token is 1, however many heads
-        "former.ffn": has_former,
-        "former.projections": has_former,
-        "bridges.heads": to_former or several,
-        "bridges.gate": to_former,
-        "bridges.projections": has_tokens,
-        "bridges.final": True,
-        "dyrelu.source": several or not _one_for_one_token(space),
-        "dyrelu.position": get["dyrelu.source"] != "none",
-        "dyrelu.slopes": dynamic,
-        "dyrelu.intercepts": dynamic,
-        "dyrelu.reduction": dynamic,
-    }
+    has_former = has_tokens and any(get.get(f"former.{stage}", _DEFAULTS["former.STAGE"]) for stage in stages)
+    wiring = Wiring(get["tokens.count"] if has_tokens else 0, has_former, to_former, get["dyrelu.source"])
     conditions = {name for row in rows for name, _ in row.when}
     active = set()
     for name in params:
         section, _, rest = name.partition(".")
-        if name in acts:
-            says = acts[name]
-        elif section == "blocks":
-            row, _, field = rest.partition(".")
+        row, _, field = rest.partition(".")
+        if section == "blocks":
             says = allowed[row] if field == "repeat" else row in standing
             if field == "tail":
-                says = says and get.get(f"blocks.{row}.stride", 2) != 1
-        elif _is_by_stage(name):
+                says = says and has_tail(get.get(f"blocks.{row}.stride", 2))
+        elif find_knob(name).about == "stage":
             says = rest in stages and (section == "bridges" or has_tokens)
+        elif name == "tokens.count":  # without bridges there are no tokens
+            says = has_tokens
+        elif name == "dyrelu.source":
+            choices = [str(c) for k in (space.knobs if space else ()) if k.name == name for c in k.choices]
+            says = wiring.tokens > 1 or {effective_source(choice, 1) for choice in choices} != {"first_token"}
         else:
-            says = True
+            says = has_say(name, wiring)
         if says or name in conditions:
             active.add(name)
     return active
-
-
-def _is_by_stage(name: str) -> bool:
-    """bridges.s3, former.s3; a space's reader keeps rows from having the names of other keys."""
-    section, _, rest = name.partition(".")
-    return section in _BY_STAGE and rest not in _NOT_A_STAGE
-
-
-def _named_rows(params: Params) -> tuple[Row, ...]:
-    names = dict.fromkeys(name.split(".")[1] for name in params if name.startswith("blocks."))
-    return tuple(Row(name, ()) for name in names)
-
-
-def _one_for_one_token(space: SearchSpace | None) -> bool:
-    """Whether all sources of DyReLU are one where there is one token: the first is then the mean."""
-    knobs = space.knobs if space else ()
-    return any(k.name == "dyrelu.source" and set(k.choices) <= {"first_token", "mean_token"} for k in knobs)

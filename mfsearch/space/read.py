@@ -1,55 +1,24 @@
-"""A search space's YAML file: which keys it knows, what each may hold, and errors that name the line."""
+"""Reads a search space from its YAML file; errors name the line and the keys or values that are allowed."""
 
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mfsearch.space.space import STEP, Knob, Row, SearchSpace, Value, hint
+from mfsearch.space.knobs import KNOBS, SECTIONS, Value, find_knob, section_defaults
+from mfsearch.space.space import Knob, Row, SearchSpace, hint
 from mfsearch.space.yaml_lines import load_with_lines
 
-# Known keys of each section and what stands where the file does not say. None: must be given.
-_SECTIONS: dict[str, dict[str, Value | None]] = {
-    "tokens": {"count": None, "dim": None, "init_std": 1.0},
-    "former": {"heads": 4, "ffn": 2, "projections": "tied"},
-    "bridges": {"heads": 2, "gate": True, "projections": "published", "final": True},
-    "dyrelu": {"source": "first_token", "position": "both", "slopes": 2, "intercepts": False, "reduction": 4},
-    "stem": {"out": None},
-    "lite": {"expand": None, "out": None, "stride": 1},
-    "head": {"conv": "6x", "hidden": None},
-}
-_ROW: dict[str, Value | None] = {"stride": 1, "expand": None, "out": "same", "kernel": 3, "repeat": 1, "tail": 4}
-_BY_STAGE: dict[str, Value] = {"former": True, "bridges": "both"}  # sections with one more key a stage
+# Known keys of each section with their defaults; None: the file must give a value.
+_SECTIONS = {name: section_defaults(name) for name in (*SECTIONS, "stem", "lite", "head")}
+_ROW = section_defaults("blocks.ROW")
+_BY_STAGE = ("former", "bridges")  # sections with an additional key for each stage
 _TOP = ("name", *_SECTIONS, "blocks", "groups", "width")
 
 
-def _is_width(value: object) -> bool:
-    return type(value) is int and value >= STEP and value % STEP == 0
-
-
-def _is_ratio(value: object) -> bool:
-    return type(value) in (int, float) and 0 < value <= 64  # type: ignore[operator]
-
-
-# What `resolve` calculates with, checked as the file is read; the config checks what goes into it as it stands.
-_CALCULATED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "stem.out": (_is_width, f"a multiple of {STEP}"),
-    "lite.out": (_is_width, f"a multiple of {STEP}"),
-    "lite.expand": (lambda value: type(value) is int and value > 0, "a whole number above 0"),
-    "blocks.*.out": (lambda value: value == "same" or _is_width(value), f"same or a multiple of {STEP}"),
-    "blocks.*.expand": (_is_ratio, "a number above 0 and up to 64"),
-    "blocks.*.repeat": (lambda value: type(value) is int and 0 <= value <= 64, "a whole number from 0 to 64"),
-    "head.conv": (
-        lambda value: _is_width(value) or bool(re.fullmatch(r"\d{1,2}(\.\d{1,3})?x", str(value))),
-        f"like 6x or a multiple of {STEP}",
-    ),
-    "width": (lambda value: _is_ratio(value) and value <= 4, "solve or a number above 0 and up to 4"),
-}
-
-
 def load_space(path: Path, name: str | None = None) -> SearchSpace:
-    """The space of a YAML file; ValueError names file, line, key and what is known."""
+    """The space in a YAML file; ValueError names the file, the line, the key and what is allowed there."""
     shown = name or str(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -60,7 +29,7 @@ def load_space(path: Path, name: str | None = None) -> SearchSpace:
 
 
 class _Reader:
-    """Reads one file: keeps its name and lines for the errors, and gathers knobs and constants."""
+    """Collects the knobs and constants of one file, and knows its name and line numbers for the errors."""
 
     def __init__(self, file: str, lines: dict[tuple[str, ...], int]) -> None:
         self.file, self.lines = file, lines
@@ -79,10 +48,10 @@ class _Reader:
         rows = self.rows(top.get("blocks"))
         stages = list(dict.fromkeys(row.stage for row in rows))
         for section, defaults in _SECTIONS.items():
-            known = defaults | dict.fromkeys(stages, _BY_STAGE[section]) if section in _BY_STAGE else defaults
-            self.section((section,), top.get(section), known)
-        self.value(("groups",), top.get("groups", 1))
-        width = top.get("width", 1.0)
+            by_stage = dict.fromkeys(stages, KNOBS[f"{section}.STAGE"].default) if section in _BY_STAGE else {}
+            self.section((section,), top.get(section), defaults | by_stage)
+        self.value(("groups",), top.get("groups", KNOBS["groups"].default))
+        width = top.get("width", KNOBS["width"].default)
         if width != "solve":
             self.value(("width",), width)
         space = SearchSpace(
@@ -133,13 +102,13 @@ class _Reader:
     def value(self, path: tuple[str, ...], value: Any) -> None:
         name = ".".join(path)
         choices = value if isinstance(value, list) else [value]
+        fits, allowed = find_knob(name).rule
         if not choices:
             raise self.fail(path, f"{name} is an empty list: give at least one value")
         for choice in choices:
             if not isinstance(choice, bool | int | float | str):
                 raise self.fail(path, f"{name} must hold numbers, words or true and false, got {choice!r}")
-            fits, allowed = _CALCULATED.get(f"blocks.*.{path[2]}" if len(path) == 3 else name, (None, ""))
-            if fits is not None and not fits(choice):
+            if not fits(choice):
                 raise self.fail(path, f"{name} must be {allowed}, got {choice!r}")
         if len(set(choices)) < len(choices):  # 1, 1.0 and true are one value to Python, and to Optuna
             raise self.fail(path, f"{name} holds a value twice: {choices}")
@@ -149,7 +118,7 @@ class _Reader:
             self.constants[name] = choices[0]
 
     def try_values(self, space: SearchSpace) -> None:
-        """Every choice must appear in some network: an out-of-range value is found here, not in a search."""
+        """Check that every choice can be built in some network, so a search never meets an impossible value."""
         values = space.values()
         for row in space.rows:
             for name, value in row.when:
@@ -161,13 +130,13 @@ class _Reader:
         rng = random.Random(0)
         tried = [(name, value, _why_never(space, name, value, rng)) for name in values for value in values[name]]
         failed = [(name, value, error) for name, value, error in tried if error is not None]
-        if failed:  # one wrong constant fails them all: the first that its own error speaks of, else the first
+        if failed:  # one wrong constant makes all values fail: report the first one that its own error names
             name, value, error = next((row for row in failed if _is_blamed(*row)), failed[0])
             raise self.fail(tuple(name.split(".")), f"{name} = {value!r} fits no network of the space: {error}")
 
 
 def _why_never(space: SearchSpace, name: str, value: Value, rng: random.Random, tries: int = 200) -> str | None:
-    """None once a network that shows the value can be built, or where none does; else a reason why not."""
+    """None if some network with the value can be built, or if no network drawn has it; else the reason."""
     error = None
     for _ in range(tries):
         params = {knob.name: rng.choice(knob.choices) for knob in space.knobs}
@@ -187,6 +156,6 @@ def _why_never(space: SearchSpace, name: str, value: Value, rng: random.Random, 
 
 def _is_blamed(name: str, value: Value, error: str) -> bool:
     section, _, field = name.rpartition(".")
-    if section in _BY_STAGE and field not in _SECTIONS[section]:
+    if find_knob(name).about == "stage":
         field = section.removesuffix("s")  # bridges.s3 is the bridge of a block
     return f"{field} = {value!r}" in error or (f"{field} must be " in error and error.endswith(f", got {value!r}"))

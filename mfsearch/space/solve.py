@@ -1,17 +1,18 @@
-"""Inside the budget by construction: the width that lands a network in a band, and how small and large a space gets."""
+"""The width that puts a network inside a budget, and the smallest and largest networks of a space."""
 
 import random
 from typing import NamedTuple
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
-from mfsearch.space.space import Params, SearchSpace, Value
+from mfsearch.space.knobs import Value
+from mfsearch.space.space import Params, SearchSpace
 
 MIN_WIDTH, MAX_WIDTH = 0.25, 4.0
 
 
 class Sized(NamedTuple):
-    """Params with the width they were scaled by and the network they resolve to."""
+    """Params, the width by which they were scaled, and the network they resolve to."""
 
     params: dict[str, Value]
     width: float
@@ -20,13 +21,13 @@ class Sized(NamedTuple):
 
 
 def fit(space: SearchSpace, params: Params, low: float, high: float) -> Sized | None:
-    """The widest network of `params` with at most `high` multiply-adds; None if it has fewer than `low`.
+    """The widest network of `params` with at most `high` multiply-adds; None if that has fewer than `low`.
 
-    Without `width: solve` the width stays 1. Raises ValueError for params that cannot be built.
+    The width stays 1 if the space does not say `width: solve`. Raises ValueError for params that cannot be built.
     """
     if not space.solved:
         return _within(space, params, 1.0, low, high)
-    # widths move in steps of 4, so 1/512 resolves every width up to 2,000 channels
+    # channels move in steps of 4, so 1/512 is fine enough up to 2,000 channels
     narrow, wide = round(MIN_WIDTH * 512), round(MAX_WIDTH * 512)
     if count_madds(space.resolve(params, MIN_WIDTH)) > high:
         return None
@@ -46,7 +47,7 @@ def _within(space: SearchSpace, params: Params, width: float, low: float, high: 
 
 
 def extreme(space: SearchSpace, *, largest: bool, width: float = 1.0, starts: int = 8) -> MobileFormerConfig:
-    """The network of fewest (or most) multiply-adds that coordinate descent over the knobs finds from seeded starts."""
+    """The network with the fewest (or most) multiply-adds found by coordinate descent over the knobs, seeded starts."""
     sign = -1 if largest else 1
     rng = random.Random(0)
     best: tuple[int, MobileFormerConfig] | None = None
@@ -72,10 +73,10 @@ def extreme(space: SearchSpace, *, largest: bool, width: float = 1.0, starts: in
 
 
 def smallest_madds(space: SearchSpace) -> int:
-    """Fewest multiply-adds that the space reaches, with its widths scaled down where they are solved."""
+    """Fewest multiply-adds in the space; widths are scaled down if the space solves them."""
     return count_madds(extreme(space, largest=False, width=MIN_WIDTH if space.solved else 1.0))
 
 
 def largest_madds(space: SearchSpace) -> int:
-    """Most multiply-adds that the space reaches, with its widths scaled up where they are solved."""
+    """Most multiply-adds in the space; widths are scaled up if the space solves them."""
     return count_madds(extreme(space, largest=True, width=MAX_WIDTH if space.solved else 1.0))

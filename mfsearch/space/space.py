@@ -1,7 +1,7 @@
-"""A search space: a YAML file of constants and knobs, and the rule that turns one choice of each into a config.
+"""A search space: the constants and knobs of a YAML file, and the rule that turns one choice for each into a config.
 
 A list is a knob, a single value is fixed. Params map knob names (the dotted YAML keys) to one choice each. `resolve`
-unrolls the rows, turns ratios into widths and scales them: what comes out is a config of final numbers.
+unrolls the rows, turns ratios into widths and scales them: the result is a config of final numbers.
 """
 
 import dataclasses
@@ -25,23 +25,23 @@ from mfsearch.config import (
     MobileFormerConfig,
     TokenConfig,
 )
+from mfsearch.space.knobs import SECTIONS, STEP, Value, find_knob, network_values, section_defaults
 
-Value = bool | int | float | str
 Params = Mapping[str, Value]
 
-STEP = 4  # widths are multiples of 4, as published
 MAX_DRAWS = 10_000
+_NAMES = {section: [f"{section}.{key}" for key in section_defaults(section)] for section in SECTIONS}
 
 
 class Suggests(Protocol):
-    """What `suggest` needs of an Optuna trial."""
+    """The one method of an Optuna trial that `suggest` calls."""
 
     def suggest_categorical(self, name: str, choices: Any) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Knob:
-    """A dotted name and the values it can take, in the file's order."""
+    """A knob of one space: its dotted name and the values it can take, in the file's order."""
 
     name: str
     choices: tuple[Value, ...]
@@ -49,7 +49,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Row:
-    """One named row of `blocks`; when: the constants or choices under which it stands at all."""
+    """One named row of `blocks`. when: the constants or choices that a network must have for the row to be in it."""
 
     name: str
     when: tuple[tuple[str, Value], ...]
@@ -61,9 +61,9 @@ class Row:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Knobs, constants and rows of one file. resolution and classes are those of the deployment, for all its networks.
+    """Knobs, constants and rows of one file. All its networks have the resolution and classes of the deployment.
 
-    solved: the file says `width: solve`, so that a search scales every width to land in its budget.
+    solved: the file says `width: solve`, so a search scales every width to land in its budget.
     """
 
     name: str
@@ -76,25 +76,25 @@ class SearchSpace:
 
     @property
     def size(self) -> int:
-        """Number of params: not all of them build, and some build the same network."""
+        """Number of combinations: some cannot be built, and some build the same network."""
         return math.prod(len(knob.choices) for knob in self.knobs)
 
     @property
     def digest(self) -> str:
-        """Short hash of everything that decides what params resolve to."""
+        """Short hash of everything on which the result of `resolve` depends."""
         text = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def deployed(self, resolution: int, classes: int) -> "SearchSpace":
-        """The same space for another input side and class count."""
+        """The same space for another input side (pixels) and class count."""
         return dataclasses.replace(self, resolution=resolution, classes=classes)
 
     def suggest(self, trial: Suggests) -> dict[str, Value]:
-        """One choice a knob, asked of the trial by categorical suggestions alone."""
+        """One choice for each knob; the trial is asked for categorical suggestions only."""
         return {knob.name: trial.suggest_categorical(knob.name, knob.choices) for knob in self.knobs}
 
     def draw(self, rng: random.Random) -> dict[str, Value]:
-        """Random params that resolve to a network; ValueError if MAX_DRAWS draws hold none."""
+        """Random params that resolve to a network; ValueError if none of MAX_DRAWS draws does."""
         for _ in range(MAX_DRAWS):
             params = {knob.name: rng.choice(knob.choices) for knob in self.knobs}
             try:
@@ -106,10 +106,10 @@ class SearchSpace:
         raise ValueError(f"space {self.name}: none of {MAX_DRAWS} random draws can be built: {reason}")
 
     def resolve(self, params: Params, width: float = 1.0) -> MobileFormerConfig:
-        """The network of `params`, every width but the head's hidden one scaled by `width` in multiples of 4.
+        """The network of `params`, with all widths except the head's hidden one scaled by `width` to multiples of 4.
 
-        With all bridges off there are no tokens, whatever the token knobs say. Raises ValueError for params that name
-        a knob the space lacks or a value it does not have, and for combinations that cannot be built.
+        With all bridges off there are no tokens, whatever the token knobs say. Raises ValueError for an unknown knob or
+        value and for combinations that cannot be built.
         """
         self._check(params)
         get: dict[str, Any] = {**dict(self.constants), **params}
@@ -131,16 +131,14 @@ class SearchSpace:
                 blocks.append(self._block(row, get, inp, scale, has_bridge))
                 inp = blocks[-1].out
         return MobileFormerConfig(
-            tokens=TokenConfig(*_fields(get, "tokens", "count", "dim", "init_std"))
-            if has_bridge
-            else TokenConfig(0, 0),
+            tokens=TokenConfig(*_fields(get, "tokens")) if has_bridge else TokenConfig(0, 0),
             stem=stem,
             lite=lite,
             blocks=tuple(blocks),
             head=HeadConfig(_head_width(get["head.conv"], inp, scale), get["head.hidden"]),
-            former=FormerConfig(*_fields(get, "former", "heads", "ffn", "projections")),
-            bridges=BridgeConfig(*_fields(get, "bridges", "heads", "gate", "projections", "final")),
-            dyrelu=DyReLUConfig(*_fields(get, "dyrelu", "source", "position", "slopes", "intercepts", "reduction")),
+            former=FormerConfig(*_fields(get, "former")),
+            bridges=BridgeConfig(*_fields(get, "bridges")),
+            dyrelu=DyReLUConfig(*_fields(get, "dyrelu")),
             groups=get["groups"],
             resolution=self.resolution,
             classes=self.classes,
@@ -170,17 +168,15 @@ class SearchSpace:
         )
 
     def shows(self, name: str, params: Params) -> bool:
-        """Whether the network of `params` has what `name` is about: that row or stage, or any tokens."""
+        """Whether the network of `params` has the row, the stage or the tokens that the knob `name` describes."""
         get = {**dict(self.constants), **params}
         section, _, key = name.partition(".")
         if section == "tokens":
             return self._has_bridge(get)
-        row, _, field = key.partition(".")
-        if section == "blocks":
-            return field == "repeat" or any(row == present.name for present in self._present(get))
-        if section in ("former", "bridges") and any(key == known.stage for known in self.rows):
-            return any(key == present.stage for present in self._present(get))
-        return True
+        part, row = find_knob(name).about, key.partition(".")[0]
+        if part == "row":
+            return any(row == present.name for present in self._present(get))
+        return part != "stage" or any(key == present.stage for present in self._present(get))
 
     def _check(self, params: Params) -> None:
         if len(params) == len(self.knobs) and all(params.get(k.name, self) in k.choices for k in self.knobs):
@@ -195,15 +191,14 @@ class SearchSpace:
         raise ValueError(f"params lack {', '.join(missing)} of space {self.name}")
 
     def values(self) -> dict[str, tuple[Value, ...]]:
-        """Every dotted name of the space and what it can be: a knob's choices or a constant alone."""
+        """Every dotted name of the space with its possible values: a knob's choices, or the one constant."""
         return {name: (value,) for name, value in self.constants} | {knob.name: knob.choices for knob in self.knobs}
 
     def find_params(self, config: MobileFormerConfig) -> dict[str, Value] | None:
-        """Params that resolve to exactly `config` at width 1, or None where it lies outside the space."""
+        """Params that resolve to exactly `config` at width 1; None if it lies outside the space."""
         config = dataclasses.replace(config, resolution=self.resolution, classes=self.classes)
-        counts = [f"blocks.{row.name}.repeat" for row in self.rows]
         conditions = [name for row in self.rows for name, _ in row.when]
-        structural = [k for k in self.knobs if k.name in counts or k.name in conditions]
+        structural = [k for k in self.knobs if k.name.endswith(".repeat") or k.name in conditions]
         for choice in itertools.product(*(knob.choices for knob in structural)):
             fixed = {knob.name: value for knob, value in zip(structural, choice, strict=True)}
             get = {**dict(self.constants), **fixed}
@@ -219,15 +214,8 @@ class SearchSpace:
         return None
 
     def _invert(self, config: MobileFormerConfig, layout: list[Row], fixed: Params) -> dict[str, Value] | None:
-        """One value a knob, read off `config`; a knob that the network does not show takes its first choice."""
-        seen: dict[str, Any] = {"groups": config.groups, "stem.out": config.stem, "head.hidden": config.head.hidden}
-        seen |= {"lite.expand": config.lite.exp // config.stem, "lite.out": config.lite.out}
-        seen["lite.stride"] = config.lite.stride
-        for section in ("tokens", "former", "bridges", "dyrelu"):
-            part = getattr(config, section)
-            seen |= {f"{section}.{f.name}": getattr(part, f.name) for f in dataclasses.fields(part)}
-        last = config.blocks[-1].out if config.blocks else config.lite.out
-        seen["head.conv"] = config.head.conv
+        """One value for each knob, read from `config`; a knob that the network lacks takes its first choice."""
+        seen: dict[str, Any] = {**network_values(config), "width": 1.0}
         inp = config.lite.out
         for row, block in zip(layout, config.blocks, strict=True):
             at = f"blocks.{row.name}."
@@ -238,25 +226,24 @@ class SearchSpace:
         params: dict[str, Value] = {}
         for knob in self.knobs:
             value = fixed.get(knob.name, seen.get(knob.name))
-            value = 1.0 if knob.name == "width" else value
             if knob.name == "head.conv":
-                matching = [c for c in knob.choices if _head_width(c, last, int) == value]
+                matching = [c for c in knob.choices if _head_width(c, inp, int) == value]
             else:
                 matching = [c for c in knob.choices if c == value]
             params[knob.name] = matching[0] if matching else knob.choices[0]
         return params
 
 
-def _fields(get: Mapping[str, Any], section: str, *names: str) -> list[Any]:
-    return [get[f"{section}.{name}"] for name in names]
+def _fields(get: Mapping[str, Any], section: str) -> list[Any]:
+    return [get[name] for name in _NAMES[section]]
 
 
 def _head_width(conv: Value, last: int, scale: Any) -> int:
-    """`6x` is six times the last width; a plain number is a width of its own."""
+    """`6x` means six times the last width; a plain number is the width itself."""
     return int(float(conv[:-1]) * last) if isinstance(conv, str) else int(scale(conv))
 
 
 def hint(name: str, known: list[str]) -> str:
-    """The end of a message about an unknown name: the nearest known one and all of them."""
+    """The end of a message about an unknown name: the nearest known name, then all of them."""
     near = difflib.get_close_matches(name, known, n=1)
     return (f"did you mean {near[0]}? " if near else "") + f"known are {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""YAML with the line of every key, so that an error in a space file names its place."""
+"""YAML with the line number of every key, so that an error in a space file can name its line."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ Path_ = tuple[str, ...]
 
 
 def load_with_lines(text: str, name: str) -> tuple[Any, dict[Path_, int]]:
-    """The document, and the line (from 1) of every key by its path; ValueError for what is not YAML or given twice."""
+    """The document, and the line (from 1) of every key by its path; ValueError for invalid YAML and repeated keys."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Path_, int] = {}

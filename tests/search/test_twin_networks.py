@@ -12,18 +12,18 @@ from mfsearch.cost.madds import count_madds
 from mfsearch.presets import PRESETS
 from mfsearch.search.trainings import Record
 from mfsearch.search.twin_networks import (
-    KNOBS,
     MAIN_KNOBS,
+    TWIN_KNOBS,
     Twin,
     make_twins,
     parse_knobs,
-    row_stages,
     scale_widths,
     task_key,
     top1_by_seed,
     twin_tasks,
 )
 from mfsearch.space import find_space
+from mfsearch.space.knobs import row_stages
 
 MF_151M = PRESETS["mf-151m"]
 
@@ -81,10 +81,12 @@ def test_the_main_twins_of_the_published_networks_have_their_multiply_adds(name:
         assert twin.madds == count_madds(twin.config) == pytest.approx(count_madds(parent), rel=0.01)
 
 
-@pytest.mark.parametrize("knob", KNOBS)
+@pytest.mark.parametrize("knob", TWIN_KNOBS)
 def test_a_twin_changes_its_knob_alone(knob: str) -> None:
     """Whatever value is asked for: but for widths, only what the knob is named after differs."""
-    values = "+".join(str(value).lower() if isinstance(value, bool) else str(value) for value in KNOBS[knob].choices)
+    values = "+".join(
+        str(value).lower() if isinstance(value, bool) else str(value) for value in TWIN_KNOBS[knob].choices
+    )
     section, _, field = knob.partition(".")
     built = 0
     for twin in make_twins(MF_151M, f"{knob}={values}"):

@@ -1,4 +1,4 @@
-"""Knobs: what goes with each, one looked at closely, trials as lines across all, and twins side by side."""
+"""Figures about knobs: shares of variance, slices of one knob, parallel coordinates, and twins."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,8 +14,9 @@ from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
 from mfsearch.analysis.frame import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.analysis.front.cut import pareto_front, within
-from mfsearch.analysis.knobs.importance import Coding, KnobShare, shown_value
+from mfsearch.analysis.knobs.importance import Coding, KnobShare
 from mfsearch.analysis.knobs.twin_pairs import TwinReport
+from mfsearch.space.knobs import shown_value
 
 NOT_USED = "not used"
 MOST_LINES = 400
@@ -24,8 +25,8 @@ Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 class ShareDots(NamedTuple):
-    """Shares of a measure in percent, the largest first: of knobs above chance, of the others, and what chance stays
-    under for each knob."""
+    """Shares of a measure in percent, the largest first: knobs above chance, the others, and for each knob the upper
+    limit of chance."""
 
     above: list[Dot]
     others: list[Dot]
@@ -33,7 +34,7 @@ class ShareDots(NamedTuple):
 
 
 class SliceGroup(NamedTuple):
-    """The trials that have one value of a knob: numbers, and the metric of each in the unit of its axis."""
+    """The trials with one value of a knob: their numbers, and the metric of each in the unit of its axis."""
 
     value: str
     numbers: list[int]
@@ -42,7 +43,7 @@ class SliceGroup(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """A line of parallel coordinates: its places from 0 to 1 and what stands there."""
+    """An axis of parallel coordinates: its places from 0 to 1 and their labels."""
 
     name: str
     places: list[float]
@@ -50,7 +51,7 @@ class Axis(NamedTuple):
 
 
 class TrialLine(NamedTuple):
-    """A trial across all axes. places: from 0 to 1, one an axis; shade: of its colour, 0 to 1."""
+    """A trial across all axes. places: from 0 to 1, one for each axis; shade: of its colour, 0 to 1."""
 
     number: int
     places: list[float]
@@ -87,7 +88,7 @@ def share_dots(shares: Sequence[KnobShare], most: int = 16) -> ShareDots:
 
 
 def draw_shares(dots: ShareDots, of: str) -> go.Figure:
-    """Shares with their intervals, one line a knob; the bar is what chance gives. customdata: the knob's name."""
+    """Shares with their intervals, one line for each knob; the bar shows chance. customdata: the knob's name."""
     figure = go.Figure()
     names = [name for name, _ in dots.chance]
     bar = go.Bar(x=[max(0.0, chance) for _, chance in dots.chance], y=names, orientation="h", name="chance, 95 %")
@@ -104,7 +105,7 @@ def draw_shares(dots: ShareDots, of: str) -> go.Figure:
 
 
 def slice_groups(frame: pd.DataFrame, coded: Coding, knob: str, metric: str) -> list[SliceGroup]:
-    """The trials by their value of a knob, those in which it has no say last; top1 is that of the short training."""
+    """The trials grouped by their value of a knob, those in which it has no say last; top1 of the short training."""
     values, codes = coded.of(knob)
     found = (short_top1(frame) if metric == "top1" else frame[metric]).to_numpy(dtype=np.float64)
     known = ~np.isnan(found)
@@ -121,7 +122,7 @@ def slice_groups(frame: pd.DataFrame, coded: Coding, knob: str, metric: str) -> 
 
 
 def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Figure:
-    """One panel a metric, one place a value: each trial where they are few, quartiles where they are five or more.
+    """One panel for each metric, one place for each value: single trials if there are few, quartiles from five on.
 
     customdata: numbers of trials.
     """
@@ -166,11 +167,11 @@ def parallel_lines(
     most: int = MOST_LINES,
     seed: int = 0,
 ) -> ParallelLines:
-    """Trained trials that have all `metrics` and the `colour`, across the knobs and metrics.
+    """Lines across the knobs and metrics, for trained trials that have all `metrics` and the `colour`.
 
-    At most `most` lines: the front within `limits` (upper ones, in base units by column), and of the rest a sample
-    drawn by `seed`. top1 is that of the longest training.
-    Lines through one value of a knob are spread over its place, so that many look like many.
+    At most `most` lines: the front within `limits` (upper ones, in base units by column), and a sample of the rest
+    drawn with `seed`. top1 is that of the longest training.
+    Lines through one value of a knob are spread over its place, so their number can be seen.
     """
     wanted = list(dict.fromkeys(["top1", colour, *metrics]))
     keep = (frame["outcome"] == "trained").to_numpy() & frame[wanted].notna().all(axis=1).to_numpy()
@@ -216,9 +217,9 @@ def parallel_lines(
 
 
 def draw_parallel(points: ParallelLines) -> go.Figure:
-    """Axes from top to bottom, a line a trial, so that it reads on a phone; the front above the rest, with marks.
+    """Axes from top to bottom, to fit a phone, and one line for each trial; the front is on top, with markers.
 
-    customdata: numbers of trials, on the front's marks.
+    customdata: trial numbers, on the markers of the front.
     """
     figure = go.Figure()
     depth = len(points.axes)
@@ -270,7 +271,7 @@ def draw_parallel(points: ParallelLines) -> go.Figure:
 
 
 class TwinDots(NamedTuple):
-    """Twin less network, with 95 % intervals: top1 in points, shown or not; ms, of a quiet or a disturbed machine."""
+    """Twin minus network with 95 % intervals: top1 in points, shown or not; ms on a quiet or a disturbed machine."""
 
     changes: list[str]  # as HTML, from top to bottom
     shown: list[Dot]
@@ -280,7 +281,7 @@ class TwinDots(NamedTuple):
 
 
 def twin_dots(report: TwinReport) -> TwinDots:
-    """The changes that could be compared."""
+    """The dots of all changes that could be compared."""
     dots = TwinDots([], [], [], [], [])
     for row in report.rows:
         if row.effect.mean is None:
@@ -301,7 +302,7 @@ def twin_dots(report: TwinReport) -> TwinDots:
 
 
 def draw_twins(dots: TwinDots) -> go.Figure:
-    """Paired differences of top1, and of milliseconds below where they were measured, each with its 95 % interval."""
+    """Paired differences in top1, and below in milliseconds if measured, each with its 95 % interval."""
     looks = [
         (1, dots.shown, "top1, interval leaves out 0", BLUE, "circle"),
         (1, dots.unshown, "top1, no effect shown", GREY, "circle-open"),
@@ -339,7 +340,7 @@ def _scaled(values: Floats, low: float, high: float) -> Floats:
 
 
 def _colour(shade: float) -> str:
-    """From sky blue to orange: two ends that any colour vision tells apart, and both read on white and on black."""
+    """From sky blue to orange: everyone can tell the two apart, and both are readable on white and on black."""
     low, high = hex_to_rgb(SKY), hex_to_rgb(ORANGE)
     mixed = [round(one + shade * (other - one)) for one, other in zip(low, high, strict=True)]
     return f"rgb({', '.join(map(str, mixed))})"

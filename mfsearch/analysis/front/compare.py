@@ -1,8 +1,8 @@
-"""What differs between networks, and which is nearest: by what is built, in the names that the knobs of a space have.
+"""How networks differ and which is nearest, by the knobs that have a say in them, under their names in a space.
 
-The distance of two networks is a sum over all knobs: min(1, |log2((1 + a) / (1 + b))|) of two numbers, so that a factor
-of two or more counts in full; 1 of two words that differ; 1/2 where only one network has the knob. A knob of one row or
-stage weighs a quarter of one of the whole network, for there are four stages. It is a metric over what is built.
+The distance between two networks is a sum over all knobs: min(1, |log2((1 + a) / (1 + b))|) for two numbers (a factor
+of two or more counts in full); 1 for two different words; 1/2 if only one network has the knob. A knob of one row or
+stage has a quarter of the weight, because there are four stages. It is a metric over the networks that are built.
 """
 
 from collections.abc import Sequence
@@ -13,28 +13,27 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.analysis.frame import short_top1
-from mfsearch.config import BlockConfig, MobileFormerConfig
+from mfsearch.config import MobileFormerConfig, effective_source, has_say, has_tail
 from mfsearch.presets import PRESETS
+from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages
 from mfsearch.study.trial import Trial
 
-Value = bool | int | float | str
-
-LOOKED_AT = 500  # trials that may be the nearest cheaper one
-CHEAPER = 0.10  # share of a cost that the nearest cheaper network must save at the least
+LOOKED_AT = 500  # candidates for the nearest cheaper trial
+CHEAPER = 0.10  # share of a cost that the nearest cheaper network must save
 OF_A_STAGE = 0.25  # weight of a knob of one row or stage
 ABSENT = "-"  # a knob that a network does not have
-_SECTIONS = ("tokens", "former", "bridges", "dyrelu", "groups", "stem", "lite", "head")
+_SECTIONS = list(dict.fromkeys(name.partition(".")[0] for name in KNOBS))
 
 
 class Difference(NamedTuple):
-    """A knob and its value in each network, as text; ABSENT where a network does not have it."""
+    """A knob and its value in each network, as text; ABSENT if a network does not have it."""
 
     knob: str
     values: tuple[str, ...]
 
 
 class NearestPublished(NamedTuple):
-    """The published network that is nearest to another, and what differs from it (values: published, other)."""
+    """The published network nearest to another, and their differences (values: published, other)."""
 
     name: str
     distance: float
@@ -42,8 +41,8 @@ class NearestPublished(NamedTuple):
 
 
 class CheaperTrial(NamedTuple):
-    """The nearest trained trial that costs at least CHEAPER less. cost_change: as a share, negative; top1_change: as a
-    fraction, of the short training both had where one was trained longer (after_short), NaN where one has none."""
+    """The nearest trained trial that costs at least CHEAPER less. cost_change: a share, negative. top1_change: a
+    fraction, NaN if one has no top1; if one was trained longer, both are read after the short one (after_short)."""
 
     number: int
     cost: str
@@ -54,61 +53,37 @@ class CheaperTrial(NamedTuple):
 
 
 def row_names(config: MobileFormerConfig) -> list[str]:
-    """A name for each row of blocks by the stage of its output and its place there: s3_down (stride 2), s3_1, s3_2.
+    """A name for each row of blocks, from its stage (`row_stages`) and its place there: s3_down (stride 2), s3_1, s3_2.
 
-    s2 is a quarter of the input's side, s5 a 32nd. Rows of two networks that share a name stand side by side.
+    Rows of two networks with the same name are shown side by side.
     """
-    stage, place, names = 1 + (config.lite.stride == 2), 0, []
-    for row in config.blocks:
-        stage, place = (stage + 1, 0) if row.stride == 2 else (stage, place + 1)
-        names.append(f"s{stage}_{place or 'down'}")
+    place, names = 0, []
+    for stage, row in zip(row_stages(config), config.blocks, strict=True):
+        place = 0 if row.stride == 2 else place + 1
+        names.append(f"{stage}_{place or 'down'}")
     return names
 
 
 def network_knobs(config: MobileFormerConfig) -> dict[str, Value]:
-    """Every number of a network by the name that a space has for it; those that change nothing in it are left out.
+    """Every knob that has a say in the network, by its name in a space, with its value.
 
-    Rows are named by `row_names`; expansions are ratios to the row's input and head.conv to the last width. Bridges and
-    Former of a stage are one word where its rows agree. Image size and classes are no part of the network.
+    Rows are named by `row_names`; expansions are ratios to the row's input, head.conv to the last width. The bridge and
+    Former of a stage are one word if its rows agree. Image size and classes do not belong to the network.
     """
-    tokens, former, bridges, dyrelu = config.tokens, config.former, config.bridges, config.dyrelu
-    count = tokens.count
-    knobs: dict[str, Value] = {"tokens.count": count}
-    if count:
-        knobs |= {"tokens.dim": tokens.dim, "tokens.init_std": float(tokens.init_std)}
-    if any(row.former for row in config.blocks):
-        knobs |= {"former.heads": former.heads} if count > 1 else {}  # attention over one token is 1
-        knobs |= {"former.ffn": former.ffn, "former.projections": former.projections}
-    reads = bridges.final or any(row.to_former for row in config.blocks)
-    if reads or count > 1:
-        knobs["bridges.heads"] = bridges.heads
-    if reads:
-        knobs["bridges.gate"] = bridges.gate
-    if count:
-        knobs["bridges.projections"] = bridges.projections
-    knobs["bridges.final"] = bridges.final
-    source = "first_token" if dyrelu.source == "mean_token" and count == 1 else dyrelu.source
-    knobs["dyrelu.source"] = source
-    if source != "none":
-        knobs["dyrelu.position"] = dyrelu.position
-    if dyrelu.dynamic:
-        knobs |= {f"dyrelu.{name}": getattr(dyrelu, name) for name in ("slopes", "intercepts", "reduction")}
-    lite = config.lite
-    knobs |= {"groups": config.groups, "stem.out": config.stem}
-    knobs |= {"lite.expand": lite.exp / config.stem, "lite.out": lite.out, "lite.stride": lite.stride}
-    knobs |= {"head.conv": config.head.conv / config.blocks[-1].out, "head.hidden": config.head.hidden}
-    names = row_names(config)
-    stages: dict[str, list[BlockConfig]] = {}
-    for name, row in zip(names, config.blocks, strict=True):
-        stages.setdefault(name.partition("_")[0], []).append(row)
-    for stage, rows in stages.items():
+    wiring = config.wiring
+    knobs = {name: value for name, value in network_values(config).items() if has_say(name, wiring)}
+    knobs["dyrelu.source"] = effective_source(wiring.source, wiring.tokens)
+    knobs["head.conv"] = config.head.conv / config.blocks[-1].out
+    stages = row_stages(config)
+    for stage in dict.fromkeys(stages):
+        rows = [row for there, row in zip(stages, config.blocks, strict=True) if there == stage]
         knobs[f"bridges.{stage}"] = _together([row.bridge for row in rows])
         knobs[f"former.{stage}"] = _together([_word(row.former) for row in rows])
-    inp = lite.out
-    for name, row in zip(names, config.blocks, strict=True):
+    inp = config.lite.out
+    for name, row in zip(row_names(config), config.blocks, strict=True):
         knobs |= {f"blocks.{name}.expand": row.exp / inp, f"blocks.{name}.out": row.out}
         knobs |= {f"blocks.{name}.kernel": row.kernel}
-        if row.stride == 2:
+        if has_tail(row.stride):
             knobs[f"blocks.{name}.tail"] = row.tail
         inp = row.out
     return knobs
@@ -123,7 +98,7 @@ def shown_knob(name: str, value: Value | None) -> str:
 
 
 def differences(networks: Sequence[MobileFormerConfig]) -> list[Difference]:
-    """The knobs in which any two of the networks differ, those of the whole network first, rows from top to bottom."""
+    """The knobs in which any two of the networks differ: first those of the whole network, then row by row."""
     knobs = [network_knobs(config) for config in networks]
     names = sorted(dict.fromkeys(name for one in knobs for name in one), key=_place)
     found = [Difference(name, tuple(shown_knob(name, one.get(name)) for one in knobs)) for name in names]
@@ -131,10 +106,10 @@ def differences(networks: Sequence[MobileFormerConfig]) -> list[Difference]:
 
 
 def distances(network: MobileFormerConfig, others: Sequence[MobileFormerConfig]) -> NDArray[np.float64]:
-    """How far each of the others [N] is from the network: see the top of this file."""
+    """The distance of each of the others [N] from the network, as defined at the top of this file."""
     knobs = [network_knobs(config) for config in (network, *others)]
     columns = {name: k for k, name in enumerate(dict.fromkeys(name for one in knobs for name in one))}
-    words: dict[str, float] = {}  # any two of them a unit apart or more
+    words: dict[str, float] = {}  # a number for each word: any two are 1 or more apart
     values = np.full((len(knobs), len(columns)), np.nan)
     for at, one in enumerate(knobs):
         for name, value in one.items():
@@ -151,7 +126,7 @@ def distances(network: MobileFormerConfig, others: Sequence[MobileFormerConfig])
 
 
 def nearest_published(config: MobileFormerConfig) -> NearestPublished:
-    """The preset at the smallest distance, the smaller one of equals."""
+    """The preset at the smallest distance; ties go to the smaller network."""
     found = distances(config, list(PRESETS.values()))
     name = list(PRESETS)[int(found.argmin())]
     return NearestPublished(name, float(found.min()), differences([PRESETS[name], config]))
@@ -161,7 +136,7 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
     """The nearest trained trial that is at least CHEAPER faster, or has as many fewer multiply-adds where the trial was
     not timed; of equals the one with the highest top1. None where there is none, or the trial's config cannot be read.
 
-    Looked for among the LOOKED_AT trials that save the least, so that a study of any size answers at once.
+    Only the LOOKED_AT trials that save the least are candidates, so the answer is quick in a study of any size.
     """
     known = frame.assign(short=short_top1(frame))
     own = known[known["number"] == number].iloc[0]
@@ -192,7 +167,7 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
 
 
 def readable_networks(frame: pd.DataFrame) -> dict[int, MobileFormerConfig]:
-    """The networks of all trials whose config can be read, by number."""
+    """The networks of all trials with a readable config, by trial number."""
     found = {}
     trials: list[Trial] = frame["trial"].tolist()
     for trial in trials:
@@ -214,7 +189,7 @@ def _word(value: Value) -> str:
 
 
 def stage_of(name: str) -> tuple[int, int] | None:
-    """The stage and row that a name is about: (3, 0) for blocks.s3_down.out, (3, 2) for s3_2, (3, -1) for former.s3."""
+    """The stage and row in a knob's name: (3, 0) for blocks.s3_down.out, (3, 2) for s3_2, (3, -1) for former.s3."""
     for word in name.split("."):
         stage, _, place = word.removeprefix("s").partition("_")
         if word.startswith("s") and stage.isdecimal():
@@ -223,6 +198,6 @@ def stage_of(name: str) -> tuple[int, int] | None:
 
 
 def _place(name: str) -> tuple[int, int, int]:
-    """Where a knob stands in a list: the whole network's in the order of a space's file, then stage by stage."""
+    """The sort key of a knob: those of the whole network in the order of the table, then stage by stage."""
     stage = stage_of(name)
     return (_SECTIONS.index(name.partition(".")[0]), 0, 0) if stage is None else (len(_SECTIONS), *stage)

@@ -1,4 +1,4 @@
-"""Networks side by side, as text: their blocks with the rows aligned, and knobs and metrics where they differ."""
+"""Networks side by side, as text: their blocks in aligned rows, and the knobs and metrics that differ."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from mfsearch.analysis.frame import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.summary import counted
-from mfsearch.config import MobileFormerConfig
+from mfsearch.config import MobileFormerConfig, has_tail
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_costs
 from mfsearch.study.trial import Trial
@@ -23,9 +23,9 @@ _Cells = dict[str, str]  # of one row of one network, by field
 
 
 def block_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
-    """The rows of the paper's tables, aligned by `row_names`, so by stage, stride and place: a column a network.
+    """One column for each network, one line for each row of the paper's tables, aligned by `row_names`.
 
-    `mark` is DIFFERS where a row does, ONLY_SOME where not all have it, else ""; `differs` names the fields.
+    `mark` is DIFFERS if the networks differ in the row, ONLY_SOME if some lack it, else ""; `differs` names the fields.
     """
     tables = [_table(config) for config in networks.values()]
     rows = []
@@ -40,7 +40,7 @@ def block_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 
 
 def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
-    """The knobs in which any two networks differ: a row a knob, a column a network."""
+    """The knobs in which any two networks differ: one line for each knob, one column for each network."""
     found = differences(list(networks.values()))
     return pd.DataFrame([[one.knob, *one.values] for one in found], columns=["knob", *networks])
 
@@ -134,9 +134,8 @@ def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
     inp = lite.out
     for name, row in zip(row_names(config), config.blocks, strict=True):
         cells = _widths(inp, row.exp, row.out) | {"kernel": f"{row.kernel}x{row.kernel}"}
-        cells |= {"stride": f"stride {row.stride}"} | (
-            {"tail": f"tail {row.tail}"} if row.stride == 2 and row.tail != 4 else {}
-        )
+        tail = {"tail": f"tail {row.tail}"} if has_tail(row.stride) and row.tail != 4 else {}
+        cells |= {"stride": f"stride {row.stride}"} | tail
         if tokens.count:
             cells |= {"bridge": row.bridge, "former": "Former" if row.former else "no Former"}
         lines[name], inp = cells, row.out
@@ -156,5 +155,5 @@ def _shown_cells(cells: _Cells) -> str:
 
 
 def _line(name: str) -> tuple[int, ...]:
-    """Where a row stands in the table."""
+    """The sort key of a row of the table."""
     return (_FIXED.index(name),) if name in _FIXED else (_FIXED.index("rows"), *(stage_of(name) or ()))

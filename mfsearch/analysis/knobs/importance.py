@@ -1,7 +1,7 @@
 """Which knobs matter: how much of each objective, and of reaching the front, goes with a knob's value.
 
-Each share is of one knob alone, over the trials in which it has a say; interactions are not looked for. Trials that a
-search chose are not a random sample: values that it liked stand beside other values that it liked.
+Each share is for one knob alone, over the trials in which it has a say; interactions are ignored. Trials chosen by a
+search are not a random sample: the values that it liked occur together.
 """
 
 import math
@@ -24,13 +24,13 @@ from mfsearch.study.manifest import Manifest
 REACH = "front"  # the measure of being among the best by non-dominated rank
 MEASURES = ("top1", "madds", "latency_ms", "num_params", REACH)
 QUARTER = 0.25
-INITIAL = ("random", "spread", "preset", "fitted")  # origins that no result before them had a part in
-NAMED = 5  # knobs that a sentence names
-ENOUGH = 16  # trained networks, to look at these alone
+INITIAL = ("random", "spread", "preset", "fitted")  # origins that do not depend on earlier results
+NAMED = 5  # most knobs named in a sentence
+ENOUGH = 16  # fewest trained networks in a selection
 
 
 class Coding(NamedTuple):
-    """The knobs of N trials. codes: of each knob [N] the place of its value in `values`, -1 where it has no say."""
+    """The knobs of N trials. codes: for each knob [N], the index of its value in `values`; -1 if it has no say."""
 
     names: list[str]
     values: list[list[object]]
@@ -42,7 +42,7 @@ class Coding(NamedTuple):
 
 
 class KnobShare(NamedTuple):
-    """A knob and the share of a measure that goes with it."""
+    """A knob and the share of a measure's variance that goes with it."""
 
     knob: str
     share: Share
@@ -61,9 +61,8 @@ def study_space(manifest: Manifest) -> SearchSpace | None:
 def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
     """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
 
-    Knobs and values are those of the study's space where the manifest holds it, in its order; what else the params
-    have, such as the share of the budget that a proposal aimed at, is left out. Without it all are taken, numbers by
-    size and texts by the alphabet.
+    If the manifest holds the study's space, knobs and values come in its order, and other params (such as the share of
+    the budget that a proposal aimed at) are left out. If not, all params count, numbers by size and texts by alphabet.
     """
     space = study_space(manifest)
     choices = manifest.space.knobs
@@ -89,11 +88,11 @@ def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
 def measure_values(
     frame: pd.DataFrame, measure: str, objectives: Sequence[str], limits: Mapping[str, float] | None = None
 ) -> Floats:
-    """The measure of each trial, NaN where it is not known.
+    """The measure of each trial; NaN if unknown.
 
-    top1 is that of the short training, of trained trials alone, and `front` is 1 for the best quarter of those within
-    `limits` (upper ones, in base units by column) by non-dominated rank, 0 for the rest; a cost is known of whatever
-    was counted or timed, trained or not.
+    top1 is that of the short training, for trained trials only. `front` is 1 for the best quarter by non-dominated rank
+    of the trials within `limits` (upper ones, in base units by column), 0 for the rest. Costs are also known for trials
+    that were counted or timed but not trained.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
@@ -107,11 +106,10 @@ def measure_values(
 
 
 def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping[str, float] | None = None) -> Floats:
-    """1 for trained trials of the best ranks, 0 for the others; top1 is the short one. NaN for what lacks an objective
-    or is over one of the upper limits: it could not have been on the front.
+    """1 for trained trials of the best ranks, 0 for the others, by the top1 of the short training. NaN for trials that
+    lack an objective or exceed an upper limit, because they could not be on the front.
 
-    Ranks are taken whole, as many as come nearest to a quarter of the trials, one at the least; all NaN where that is
-    all of them.
+    Whole ranks are taken, at least one, as many as come nearest to a quarter of the trials; all NaN if that is all.
     """
     short = frame.assign(top1=short_top1(frame))
     values = minimised(short, objectives)
@@ -137,12 +135,12 @@ def knob_shares(
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> list[KnobShare]:
-    """The share of a measure's variance between the values of each knob that took several, the largest first.
+    """For each knob with several values, the share of the measure's variance between them, the largest first.
 
-    For `front` it is PED-ANOVA (arXiv:2304.10255) with the plain frequencies of the values in place of kernels: there
-    quarter^2 times the Pearson divergence of a knob's values among the best from those among all is the variance of
-    the chance to be among the best, between the knob's values. Here that is over the whole variance of being among
-    them, adjusted as all shares are. Knobs whose share is not defined are left out.
+    For `front` this is PED-ANOVA (arXiv:2304.10255) with plain frequencies instead of kernels: quarter^2 times the
+    Pearson divergence between a knob's values among the best and among all is the variance, between those values, of
+    the chance to be among the best. That is divided by the total variance of being among the best, and adjusted like
+    all shares. Knobs with an undefined share are left out.
     """
     values = measure_values(frame, measure, objectives, limits)
     shares = judge_shares(values, coded.codes, seed=seed)
@@ -157,29 +155,24 @@ def in_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
 
 
 def is_initial(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """True for trials that were proposed without looking at a result: random ones and the start of a search."""
+    """True for trials proposed without looking at results: random ones and the start of a search."""
     found: NDArray[np.bool_] = frame["origin"].map(lambda origin: str(origin).split(" ")[0] in INITIAL).to_numpy(bool)
     return found
 
 
 def can_choose_initial(frame: pd.DataFrame) -> bool:
-    """Whether there are others than initial proposals, and enough of the initial ones trained to look at them alone."""
+    """Whether some proposals are not initial, and enough of the initial ones are trained to show them alone."""
     initial = is_initial(frame)
     return not initial.all() and int((initial & (frame["outcome"] == "trained").to_numpy()).sum()) >= ENOUGH
 
 
 def above_chance(shares: Sequence[KnobShare]) -> list[str]:
-    """The knobs whose share is above what chance gives in 95 % of permutations."""
+    """The knobs whose share exceeds what chance gives in 95 % of permutations."""
     return [each.knob for each in shares if each.share.above_chance]
 
 
-def shown_value(value: object) -> str:
-    """A knob's value as a space file writes it: true, 3, first_token."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
 def sampling_note(frame: pd.DataFrame) -> str:
-    """A sentence on what kind of a sample the trials are."""
+    """A sentence that says what kind of sample the trials are."""
     initial = int(is_initial(frame).sum())
     if initial == len(frame):
         return "All proposals were random or the search's starting points: no result had a part in them."
@@ -190,7 +183,7 @@ def sampling_note(frame: pd.DataFrame) -> str:
 
 
 def width_note(frame: pd.DataFrame) -> str | None:
-    """A sentence on what solved widths hold; None where the widths were not solved or no costs are known."""
+    """A sentence on what solved widths keep equal; None if widths were not solved or no costs are known."""
     widths = set(frame["width"].dropna()) if "width" in frame else set()
     madds = frame["madds"].dropna() / 1e6
     if len(widths) < 2 or madds.empty:
@@ -203,7 +196,7 @@ def width_note(frame: pd.DataFrame) -> str | None:
 
 
 def shares_note(shares: Sequence[KnobShare], name: str) -> str:
-    """What the shares say, as a sentence. name: of the measure in words."""
+    """The shares in one sentence. name: the measure in words."""
     if not shares:
         return f"No knob has two values with enough trials to say anything of {name}."
     found = above_chance(shares)

@@ -1,4 +1,4 @@
-"""What a change buys: paired differences over seeds with t-intervals, corrected for how many are looked at."""
+"""What a change buys: paired differences over seeds, with t-intervals and a correction for multiple comparisons."""
 
 import json
 import math
@@ -12,9 +12,9 @@ FOLDER, REPORT = "twins", "twins.json"  # under a folder of results; the report 
 
 
 class Effect(NamedTuple):
-    """The mean paired difference, second less first, with its 95 % interval; None where there are too few pairs.
+    """The mean paired difference, second minus first, with its 95 % interval; None if there are too few pairs.
 
-    p: two-sided, of a mean of 0, by the same t-distribution; below 0.05 exactly where the interval leaves 0 out.
+    p: two-sided, for a mean of 0, by the same t-distribution; below 0.05 exactly if the interval excludes 0.
     """
 
     pairs: int
@@ -25,15 +25,15 @@ class Effect(NamedTuple):
 
     @property
     def shown(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def paired_effect(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Effect:
-    """The effect over the seeds that both have. step: the unit in which the values move, such as one image of top1.
+    """The effect over the seeds that both have. step: the resolution of the values, such as one image of top1.
 
-    Pairs that agree to the step may still differ by less, so the spread is at least that of two roundings. Assumes
-    independent, roughly normal differences between seeds.
+    Values are rounded to the step, so equal values may hide a difference: the spread is at least that of two roundings.
+    Assumes that the differences are independent and roughly normal.
     """
     from scipy.special import stdtr, stdtrit  # takes 0.2 s, which a reader of finished twins does not need
 
@@ -62,15 +62,15 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def expected_by_chance(effects: Sequence[Effect]) -> float:
-    """How many of the intervals would leave out 0 if no change had any effect."""
+    """How many intervals would exclude 0 if no change had any effect."""
     return (1 - CONFIDENCE) * sum(effect.low is not None for effect in effects)
 
 
 class TwinRow(NamedTuple):
-    """One change and what it did. effect: in top1, a fraction; p_holm: adjusted for all changes of the study.
+    """One change and its effect. effect: in top1, a fraction; p_holm: adjusted for all changes of the study.
 
-    ms, ms_low, ms_high: twin less network with its 95 % interval, None where it was not timed; disturbed: whether the
-    machine was busy then. reason: why there is no pair, "" if there is one.
+    ms, ms_low, ms_high: twin minus network with its 95 % interval, None if it was not timed; disturbed: whether the
+    machine was busy meanwhile. reason: why there is no pair, "" if there is one.
     """
 
     change: str
@@ -84,7 +84,7 @@ class TwinRow(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What is shown of top1, in words."""
+        """What is shown about top1, in words."""
         if self.effect.mean is None:
             return f"not compared: {self.reason}" if self.reason else "not compared"
         if self.effect.low is None:
@@ -97,8 +97,8 @@ class TwinRow(NamedTuple):
 
 
 class TwinReport(NamedTuple):
-    """What a folder of `mfsearch twins` holds. data, recipe: as in a study's manifest; parent_ms: None if not timed;
-    passport: the device of the milliseconds, None if it is not recorded."""
+    """The report in a folder of `mfsearch twins`. data, recipe: as in a study's manifest; parent_ms: None if not timed;
+    passport: the device on which the milliseconds were measured, None if not recorded."""
 
     path: Path
     network: str
@@ -113,13 +113,13 @@ class TwinReport(NamedTuple):
 
 
 def twin_folders(places: Iterable[Path]) -> list[Path]:
-    """The folders with a report of twins under each of the given folders of results, by name, each once."""
+    """The folders with a twins report under the given results folders, each once, sorted by name."""
     found = {path.parent.resolve(): path.parent for place in places for path in place.glob(f"{FOLDER}/*/{REPORT}")}
     return sorted(found.values(), key=lambda path: path.name)
 
 
 def read_twins(folder: Path) -> TwinReport:
-    """The report of a folder of twins; ValueError where it cannot be read."""
+    """The report in a twins folder; ValueError if it cannot be read."""
     path = folder / REPORT
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -156,7 +156,7 @@ def _row(row: Mapping[str, Any]) -> TwinRow:
 
 
 def twins_note(report: TwinReport) -> str:
-    """The report in sentences: what was compared, what is shown, and how much of it chance alone would show."""
+    """The report in sentences: what was compared, what is shown, and how much chance alone would show."""
     compared = [row for row in report.rows if row.effect.low is not None]
     shown = [row for row in compared if row.effect.shown]
     strict = [row for row in shown if row.p_holm is not None and row.p_holm < 1 - CONFIDENCE]

@@ -1,4 +1,4 @@
-"""Params as a row of numbers: what is built, not what is written, so that models are not misled by knobs at rest."""
+"""Params as a row of numbers in which knobs without effect do not show, so they cannot mislead a model."""
 
 import math
 
@@ -8,14 +8,15 @@ from numpy.typing import NDArray
 from mfsearch.config import BRIDGES, DYNAMIC_SOURCES
 from mfsearch.search.samplers.ground import TARGET, Ground
 from mfsearch.space import Value
+from mfsearch.space.knobs import find_knob
 
 
 class Encoder:
-    """One or more columns a knob, each from 0 to 1, and one for where in the band the MAdds lie (log scale).
+    """One or more columns for each knob, from 0 to 1, and one for the place of the MAdds in the band (log scale).
 
-    Ordered knobs (numbers, on/off, any two choices) are their place in the list. A stage's bridge is two bits, one a
-    direction. Other names are one-hot, scaled so that two of them are 1 apart. A knob that the network does not show
-    (`SearchSpace.shows`, the Former and bridges without tokens, DyReLU's details without DyReLU) takes the middle.
+    An ordered knob (numbers, on/off, any two choices) becomes its place in the list. A stage's bridge becomes two bits,
+    one for each direction. Other names are one-hot, scaled so that two of them are 1 apart. A knob takes the middle if
+    the network lacks the part that the knob is about (`KnobSpec.about`).
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -23,29 +24,22 @@ class Encoder:
         space = ground.space
         self.codes: dict[str, dict[Value, list[float]]] = {}
         self.rest: dict[str, list[float]] = {}
-        self.reads: dict[str, str] = {}  # knob: the name whose `shows` decides for it
-        stages = {row.stage for row in space.rows}
+        self.reads: dict[str, str] = {}  # by knob: the name to ask `SearchSpace.shows` about
         for knob in space.knobs:
             codes = _codes(knob.choices)
             self.codes[knob.name] = dict(zip(knob.choices, codes, strict=True))
             self.rest[knob.name] = [0.0 if len(codes[0]) == len(codes) > 2 else 0.5] * len(codes[0])
-            section, _, key = knob.name.partition(".")
-            if section == "blocks":
-                row, _, field = key.partition(".")
-                self.reads[knob.name] = "" if field == "repeat" else f"blocks.{row}.out"
-            elif section in ("former", "bridges") and key in stages:
-                self.reads[knob.name] = f"bridges.{key}"
-            elif section in ("tokens", "former") or (section == "bridges" and key != "final"):
-                self.reads[knob.name] = "tokens.count"
-            else:
-                self.reads[knob.name] = ""
+            place = knob.name.partition(".")[2].partition(".")[0]  # a row or a stage
+            decides = {"row": f"blocks.{place}.out", "stage": f"bridges.{place}", "tokens": "tokens.count"}
+            self.reads[knob.name] = decides.get(find_knob(knob.name).about, "")
+        self.details = {knob.name for knob in space.knobs if find_knob(knob.name).about == "dyrelu"}
         self.asked = sorted(set(self.reads.values()) - {""})
         low, high = math.log(ground.budget.low), math.log(ground.budget.high)
         self.low, self.span = low, max(high - low, 1e-9)
         self.columns = sum(len(rest) for rest in self.rest.values()) + 1
 
     def encode(self, params: dict[str, Value], madds: float | None = None) -> NDArray[np.float64]:
-        """The row of one network; without MAdds those that its target asks for."""
+        """The row of one network; without `madds`, the target in `params` gives them."""
         space = self.ground.space
         if madds is None:
             madds = float(params.get(TARGET, self.ground.budget.high))
@@ -55,9 +49,7 @@ class Encoder:
         static = source is not None and source not in DYNAMIC_SOURCES
         row: list[float] = []
         for name, codes in self.codes.items():
-            at_rest = not shown.get(self.reads[name], True)
-            if static and name.startswith("dyrelu.") and name != "dyrelu.source":
-                at_rest = True
+            at_rest = not shown.get(self.reads[name], True) or (static and name in self.details)
             row += self.rest[name] if at_rest else codes[knobs[name]]
         row.append((math.log(madds) - self.low) / self.span)
         return np.array(row)
@@ -72,7 +64,7 @@ def _codes(choices: tuple[Value, ...]) -> list[list[float]]:
 
 
 def is_ordered(choices: tuple[Value, ...]) -> bool:
-    """Numbers (plain or as in `6x`), on/off, and any two names."""
+    """Whether the choices are numbers (plain or as in `6x`), on/off, or any two names."""
     return len(choices) <= 2 or all(
         isinstance(c, int | float) or c.removesuffix("x").replace(".", "", 1).isdecimal() for c in choices
     )

@@ -24,8 +24,8 @@ from mfsearch.config import BlockConfig, BridgeConfig, DyReLUConfig, MobileForme
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_madds
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
-from mfsearch.search.twin_networks import row_stages
 from mfsearch.space import find_space
+from mfsearch.space.knobs import row_stages
 from mfsearch.study.frame import study_frame
 from tests.analysis.rows import row
 from tests.random_configs import random_config
