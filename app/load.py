@@ -98,9 +98,9 @@ def nearest_cheaper(study: Study, number: int) -> Cheaper | None:
 
 def is_being_written(study: Study) -> bool | None:
     """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
-    from mfsearch.study import ledger as studies
+    from mfsearch.study import files
 
-    return studies.is_being_written(study.path)
+    return files.is_being_written(study.path)
 
 
 def prepare(path: Path) -> None:

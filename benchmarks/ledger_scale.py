@@ -24,7 +24,8 @@ from mfsearch.search.proposal import Proposal, Proposer
 from mfsearch.search.rungs import Rungs, merged, standing, stop_rule, told
 from mfsearch.search.settings import SAMPLERS
 from mfsearch.space import find_space
-from mfsearch.study.ledger import Ledger, read_trials, write_json
+from mfsearch.study.files import write_json
+from mfsearch.study.ledger import Ledger, read_trials
 from mfsearch.units import parse_budget
 
 RESUMED, LONG = 1000, 5000  # trials

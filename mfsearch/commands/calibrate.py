@@ -15,7 +15,7 @@ from mfsearch.search.calibration import TRAININGS, Calibration, calibration_fold
 from mfsearch.search.calibration_file import CALIBRATION
 from mfsearch.search.trainings import Record, Task, read_trainings
 from mfsearch.space import find_space
-from mfsearch.study.ledger import write_json
+from mfsearch.study.files import write_json
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
 ENOUGH = 16  # networks

@@ -13,7 +13,7 @@ from mfsearch.export.bundle import Written, check_new, of_bundle, write_bundle
 from mfsearch.export.bundle_manifest import ARCH, MANIFEST
 from mfsearch.export.origin import Origin, of_config, of_trial
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
 
 
 def export(args: argparse.Namespace) -> int:

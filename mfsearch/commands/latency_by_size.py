@@ -20,7 +20,7 @@ from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.reference_net import mobilenet_v3_large
 from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.model import MobileFormer
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
 
 BESIDE = "MobileNetV3-Large"
 FIGURE = "latency-by-size.html"

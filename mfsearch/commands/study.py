@@ -55,7 +55,7 @@ def summary_of(manifest: dict[str, Any], rows: list[dict[str, Any]], folder: Pat
     """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
     from mfsearch.analysis.front.confidence import training_noise
     from mfsearch.search.front import front_numbers
-    from mfsearch.search.settings import without_password
+    from mfsearch.study.files import without_password
 
     front = front_numbers(rows, manifest["objectives"])
     by_number = {row["number"]: row for row in rows}

@@ -17,11 +17,11 @@ from mfsearch.commands.network import deployed
 from mfsearch.commands.run import _check_device, _recipe
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs, count_madds
-from mfsearch.search.settings import versions
 from mfsearch.search.trainings import Record, Task, run_tasks
 from mfsearch.search.twin_networks import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
 from mfsearch.study.configs import find_config
-from mfsearch.study.ledger import check_name, locked, write_json
+from mfsearch.study.files import locked, versions, write_json
+from mfsearch.study.ledger import check_name
 from mfsearch.units import format_madds, format_seconds
 
 FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"

@@ -12,7 +12,7 @@ from mfsearch.export.standalone import Normalisation
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.front import front_numbers
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
 from mfsearch.study.ledger import WEIGHTS, read_manifest, read_trials
 
 LATENCY = ("latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "latency_disturbed")

@@ -29,7 +29,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
 from mfsearch.search.rungs import READINGS, Rungs, Stop
-from mfsearch.study.ledger import DiskError, write_json
+from mfsearch.study.files import DiskError, write_json
 
 # a trial's latency: within 2 %, or what eight seconds give
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02

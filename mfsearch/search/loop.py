@@ -45,20 +45,10 @@ from mfsearch.search.rungs import (
     stop_rule,
     told,
 )
-from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest, without_password
+from mfsearch.search.settings import IDENTITY, Settings, check_same_study, make_manifest
 from mfsearch.search.workers import Event, WorkerPool
-from mfsearch.study.ledger import (
-    CHECKPOINTS,
-    JOURNAL,
-    MANIFEST,
-    WEIGHTS,
-    DiskError,
-    Ledger,
-    locked,
-    read_manifest,
-    read_trials,
-    write_json,
-)
+from mfsearch.study.files import DiskError, locked, without_password, write_json
+from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
 
 TAUGHT = 64  # best trials of another study that are kept as its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows

@@ -2,10 +2,7 @@
 
 import dataclasses
 import datetime
-import importlib.metadata
 import platform
-import re
-import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.rungs import Rungs
 from mfsearch.space import SearchSpace
+from mfsearch.study.files import git_revision, versions, without_password
 from mfsearch.units import Budget
 
 SCHEMA = 1
-PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
 
 # A later run of the same study must agree on these; trials, time and workers may change.
@@ -93,7 +90,7 @@ def make_manifest(settings: Settings, data_facts: dict[str, Any], passport: dict
         "device": settings.device.split(":")[0],
         "passport": passport,
         "versions": versions(),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         "host": {"system": platform.platform(), "python": platform.python_version()},
     }
 
@@ -127,31 +124,3 @@ def _differences(name: str, old: Any, new: Any) -> list[str]:
             for line in _differences(f"{name}.{key}", old.get(key), new.get(key))
         ]
     return [f"{name}: the study has {old}, this run says {new}"]
-
-
-def versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
-
-
-def without_password(text: str) -> str:
-    """The text with user and password of any URL masked: manifests and reports are sent around."""
-    text = re.sub(r"://[^\s\"]*@", "://***@", text)
-    return re.sub(r"(password=)[^&\s\"]+", r"\1***", text)
-
-
-def _git_revision() -> str | None:
-    """The checkout's revision, `-dirty` where it has changes; None for an installed wheel."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None

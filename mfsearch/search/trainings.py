@@ -24,9 +24,8 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.search.processes import deaf_to_interrupts, interruptible, serve_parent
-from mfsearch.search.settings import versions
 from mfsearch.search.workers import MAX_START_FAILURES, WorkerError
-from mfsearch.study.ledger import DiskError, locked
+from mfsearch.study.files import DiskError, locked, versions
 
 SCHEMA = 1
 CHECKPOINTS = "checkpoints"

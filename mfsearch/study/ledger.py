@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import optuna
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution
@@ -25,7 +24,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from mfsearch.search.settings import check_same_study, without_password
+from mfsearch.search.settings import check_same_study
+from mfsearch.study.files import DiskError, without_password
 from mfsearch.study.journal import (
     LATENCY,
     STAGE,
@@ -35,7 +35,7 @@ from mfsearch.study.journal import (
 )
 
 RESULTS = Path("results")
-MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
+MANIFEST, JOURNAL, RESERVE = "manifest.json", "journal.log", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
 RESERVED = ("calibrations", "twins", "reference", "latency")  # folders beside the studies
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
@@ -49,14 +49,6 @@ OUTCOMES = {
 
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-class StudyBusyError(RuntimeError):
-    """Another process is writing the study."""
-
-
-class DiskError(RuntimeError):
-    """The ledger could not be written; what was finished before is kept."""
 
 
 class _HeldLock(BaseJournalFileLock):
@@ -203,66 +195,6 @@ def _open_url(url: str, *, to_read: bool = False) -> RDBStorage:
     except Exception as error:
         reason = without_password(str(error.__cause__ or error)).partition("\n")[0]
         raise ValueError(f"cannot open the storage {without_password(url)}: {reason}") from None
-
-
-def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the study's folder for writing; StudyBusyError at once if another process does."""
-    return held(
-        folder,
-        StudyBusyError(f"study {folder.name!r} is being written by another process; wait for it or stop it"),
-    )
-
-
-@contextlib.contextmanager
-def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
-    """Hold a folder for writing, made if it is missing; `busy` at once if another process does, DiskError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK, timeout=0)
-        lock.acquire()
-    except filelock.Timeout:
-        raise busy from None
-    except OSError as error:
-        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def is_being_written(folder: Path) -> bool | None:
-    """Whether a process of this machine holds the study's folder for writing; None where that cannot be told.
-
-    It looks into Linux's table of locks and takes none: a search that starts at this moment is not turned away.
-    """
-    try:
-        status = (folder / LOCK).stat()
-        table = Path("/proc/locks").read_text(encoding="ascii")
-    except FileNotFoundError:
-        return None if (folder / LOCK).exists() else False
-    except OSError:
-        return None
-    device = (os.major(status.st_dev), os.minor(status.st_dev))
-    for line in table.splitlines():
-        # "1: FLOCK  ADVISORY  WRITE 708 fe:01:130923 0 EOF"; "1: -> FLOCK ..." waits for it
-        found = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
-        if found is not None and "->" not in line and int(found[3]) == status.st_ino:
-            # some file systems have another device here than in their files' status
-            return True if (int(found[1], 16), int(found[2], 16)) == device else None
-    return False
-
-
-def write_json(path: Path, data: Any, *, private: bool = False) -> None:
-    """Write whole or not at all; private: for the owner's eyes alone."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-        if private:
-            part.chmod(0o600)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise DiskError(f"cannot write {path}: {error.strerror}") from None
 
 
 def check_name(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
-from mfsearch.study.ledger import DiskError
+from mfsearch.study.files import DiskError
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept

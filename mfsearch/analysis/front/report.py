@@ -36,7 +36,7 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
-from mfsearch.search.settings import without_password
+from mfsearch.study.files import without_password
 
 
 def write_report(frame: pd.DataFrame, manifest: Mapping[str, object], path: Path) -> None:

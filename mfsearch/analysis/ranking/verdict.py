@@ -26,7 +26,7 @@ from mfsearch.analysis.ranking.readings import READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration import Calibration, Network, Trained, long_key, short_key
 from mfsearch.search.calibration_file import GROUPS, SCHEMA
-from mfsearch.search.settings import versions
+from mfsearch.study.files import versions
 
 TARGETS = {"band": 0.45, "across": 0.75}
 TOP = 5

@@ -1,0 +1,112 @@
+"""What every folder on disk needs: a lock for its one writer, files written whole or not at all, and what made them."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+LOCK = "lock"
+PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
+
+
+class StudyBusyError(RuntimeError):
+    """Another process is writing the study."""
+
+
+class DiskError(RuntimeError):
+    """The ledger could not be written; what was finished before is kept."""
+
+
+def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the study's folder for writing; StudyBusyError at once if another process does."""
+    return held(
+        folder,
+        StudyBusyError(f"study {folder.name!r} is being written by another process; wait for it or stop it"),
+    )
+
+
+@contextlib.contextmanager
+def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
+    """Hold a folder for writing, made if it is missing; `busy` at once if another process does, DiskError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK, timeout=0)
+        lock.acquire()
+    except filelock.Timeout:
+        raise busy from None
+    except OSError as error:
+        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_being_written(folder: Path) -> bool | None:
+    """Whether a process of this machine holds the study's folder for writing; None where that cannot be told.
+
+    It looks into Linux's table of locks and takes none: a search that starts at this moment is not turned away.
+    """
+    try:
+        status = (folder / LOCK).stat()
+        table = Path("/proc/locks").read_text(encoding="ascii")
+    except FileNotFoundError:
+        return None if (folder / LOCK).exists() else False
+    except OSError:
+        return None
+    device = (os.major(status.st_dev), os.minor(status.st_dev))
+    for line in table.splitlines():
+        # "1: FLOCK  ADVISORY  WRITE 708 fe:01:130923 0 EOF"; "1: -> FLOCK ..." waits for it
+        found = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
+        if found is not None and "->" not in line and int(found[3]) == status.st_ino:
+            # some file systems have another device here than in their files' status
+            return True if (int(found[1], 16), int(found[2], 16)) == device else None
+    return False
+
+
+def write_json(path: Path, data: Any, *, private: bool = False) -> None:
+    """Write whole or not at all; private: for the owner's eyes alone."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        if private:
+            part.chmod(0o600)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {path}: {error.strerror}") from None
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "unknown"
+    return found
+
+
+def without_password(text: str) -> str:
+    """The text with user and password of any URL masked: manifests and reports are sent around."""
+    text = re.sub(r"://[^\s\"]*@", "://***@", text)
+    return re.sub(r"(password=)[^&\s\"]+", r"\1***", text)
+
+
+def git_revision() -> str | None:
+    """The checkout's revision, `-dirty` where it has changes; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
