@@ -11,11 +11,12 @@ from mfsearch.analysis.ranking.readings import NAMES
 from mfsearch.analysis.ranking.verdict import TARGETS, calibration_figures
 from mfsearch.commands.network import deployed_space
 from mfsearch.commands.run import _check_device, _recipe
-from mfsearch.search.calibration import TRAININGS, Calibration, calibration_folder, run_calibration
+from mfsearch.search.calibration import Calibration, calibration_folder, run_calibration
 from mfsearch.search.calibration_file import CALIBRATION
-from mfsearch.search.trainings import Record, Task, read_trainings
+from mfsearch.search.trainings import Task
 from mfsearch.space import find_space
 from mfsearch.study.files import write_json
+from mfsearch.study.task_file import TRAININGS, TaskRecord, read_trainings
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
 ENOUGH = 16  # networks
@@ -84,17 +85,16 @@ class _Progress:
                 flush=True,
             )
 
-    def finished(self, task: Task, record: Record) -> None:
+    def finished(self, task: Task, record: TaskRecord) -> None:
         self.done += 1
         self.epochs_left -= _epochs(task)
         self.epochs_done += _epochs(task)
         if self.quiet:
             return
         left = (time.monotonic() - self.started) * self.epochs_left / self.epochs_done
-        if record["outcome"] == "trained":
-            words = f"{100 * record['top1']:6.2f} %  {format_seconds(record['train_seconds']):>8}"
-        else:
-            words = f"failed: {record['reason']}"
+        words = f"failed: {record.reason}"
+        if record.top1 is not None:
+            words = f"{100 * record.top1:6.2f} %  {format_seconds(record.train_seconds or 0):>8}"
         print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  about {format_seconds(left)} left", flush=True)
 
 

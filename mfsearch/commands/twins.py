@@ -17,14 +17,15 @@ from mfsearch.commands.network import deployed
 from mfsearch.commands.run import _check_device, _recipe
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs, count_madds
-from mfsearch.search.trainings import Record, Task, run_tasks
+from mfsearch.search.trainings import Task, run_tasks
 from mfsearch.search.twin_networks import MAIN_KNOBS, Twin, failures_by_seed, make_twins, top1_by_seed, twin_tasks
 from mfsearch.study.configs import find_config
 from mfsearch.study.files import locked, versions, write_json
 from mfsearch.study.ledger import check_name
+from mfsearch.study.task_file import TRAININGS, TaskRecord
 from mfsearch.units import format_madds, format_seconds
 
-FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"
+FOLDER, LATENCIES, REPORT = "twins", "latencies.json", "twins.json"
 COLUMNS = 100
 
 
@@ -97,7 +98,7 @@ def compare(
     parent: MobileFormerConfig,
     found: Sequence[Twin],
     seeds: Sequence[int],
-    records: Mapping[str, Record],
+    records: Mapping[str, TaskRecord],
     *,
     step: float,
     latencies: Mapping[str, Mapping[str, Any]] | None = None,
@@ -254,10 +255,9 @@ class _Lines:
         self.done_now, self.started = 0, time.monotonic()
         print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
 
-    def done(self, task: Task, record: Record) -> None:
+    def done(self, task: Task, record: TaskRecord) -> None:
         self.done_now += 1
-        trained = record["outcome"] == "trained"
-        what = f"top1 {record['top1']:6.2%}" if trained else f"failed: {record['reason']}"
+        what = f"failed: {record.reason}" if record.top1 is None else f"top1 {record.top1:6.2%}"
         elapsed = format_seconds(time.monotonic() - self.started)
         print(
             f"{self.done_now:>4}  seed {task.seed}  {what}  {self.names[task.config.arch_id]}  ({elapsed})", flush=True

@@ -25,6 +25,7 @@ from mfsearch.data import ImageData
 from mfsearch.data.augment import augment, normalize
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
+from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 
 EVAL_BATCH = 256
@@ -34,19 +35,6 @@ CHECKPOINT_SCHEMA = 1
 
 class TrainingError(RuntimeError):
     """The training cannot go on; the message is the trial's reason."""
-
-
-@dataclass(frozen=True)
-class EpochLog:
-    """One point of the curve. epoch: passes over the samples so far; loss: mean of the training loss since the point
-    before; top1 and val_loss: of the averaged weights on the validation split, a fraction and the mean cross-entropy;
-    seconds: of training until here."""
-
-    epoch: float
-    loss: float
-    top1: float
-    val_loss: float
-    seconds: float
 
 
 class Evaluation(NamedTuple):

@@ -19,17 +19,15 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.data import ImageData
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, short_train
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration_file import CALIBRATIONS, GROUPS
 from mfsearch.search.proposal import check_reachable
-from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer, run_tasks
+from mfsearch.search.trainings import MakeTrainer, Proxy, Task, Trainer, run_tasks, train_task
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.ledger import check_name
+from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
-
-TRAININGS = "trainings.jsonl"
 
 BAND = 0.9  # networks inside the band have at least this share of the budget
 REACH = 6.0  # networks across budgets go down to a sixth of it
@@ -108,7 +106,7 @@ class Trained(NamedTuple):
     """A finished calibration: networks by group, the record of every training by its key, what they share."""
 
     networks: dict[str, list[Network]]
-    records: dict[str, Record]
+    records: dict[str, TaskRecord]
     identity: dict[str, Any]
 
 
@@ -142,7 +140,8 @@ def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> 
             except ValueError:
                 continue  # not every width of every draw can be built
             if sized is not None:
-                found.setdefault(sized.config.arch_id, _network(sized.config))
+                costs = count_costs(sized.config)
+                found.setdefault(sized.config.arch_id, Network(sized.config, costs.madds, costs.num_params))
         if len(found) < count:
             low = floor if group == "band" else lowest
             raise ValueError(
@@ -151,11 +150,6 @@ def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> 
             )
         drawn[group] = list(found.values())
     return drawn
-
-
-def _network(config: MobileFormerConfig) -> Network:
-    costs = count_costs(config)
-    return Network(config, costs.madds, costs.num_params)
 
 
 def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> list[Task]:
@@ -181,7 +175,7 @@ def run_calibration(
     *,
     workers: int,
     on_start: Callable[[list[Task]], None] | None = None,
-    on_done: Callable[[Task, Record], None] | None = None,
+    on_done: Callable[[Task, TaskRecord], None] | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> Trained:
     """Train what is not yet in the folder's file. Raises what `run_tasks` raises, ValueError for other settings."""
@@ -214,46 +208,36 @@ def run_calibration(
 def calibration_trainer(proxy: Proxy) -> Trainer:
     """short_train with its core-seconds; a short training's record holds the zero-cost scores, too."""
     torch.set_num_threads(1)
-    images = proxy.recipe.load_images(proxy.data, data_dir=proxy.data_dir, seed=proxy.data_seed)
-    data = DeviceData(images, torch.device(proxy.device))
+    data = proxy.load_data()
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
 
-    def train(task: Task) -> Record:
-        record: Record = {}
+    def train(task: Task) -> TaskRecord:
+        scores: dict[str, ZeroCostScore] = {}
         if task.key.startswith("short-"):
-            config = dataclasses.replace(task.config, classes=len(images.classes))
-            record["zero_cost"] = score_all(config, batch_BCHW, task.seed)
+            config = dataclasses.replace(task.config, classes=len(data.data.classes))
+            scores = score_all(config, batch_BCHW, task.seed)
         wall, cpu = time.perf_counter(), time.process_time()
-        result = short_train(
-            task.config,
-            data,
-            proxy.recipe,
-            seed=task.seed,
-            points=task.points,
-            checkpoint=proxy.checkpoints / f"{task.key}.pt",
+        record = train_task(task, data, proxy)
+        assert record.train_seconds is not None
+        # of the device where that is not a CPU; a share, because a resumed training knows only its wall time
+        share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9) if proxy.device == "cpu" else 1.0
+        seconds = record.train_seconds * min(1.0, share)
+        return dataclasses.replace(
+            record, images_per_second=None, zero_cost=scores, core_seconds=seconds, device=data.device.type
         )
-        share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
-        return record | {
-            "top1": result.top1,
-            "curve": [dataclasses.asdict(log) for log in result.curve],
-            "train_seconds": result.train_seconds,
-            # of the device where that is no CPU; a share, because a training gone on with knows its wall time alone
-            "core_seconds": result.train_seconds * (min(1.0, share) if proxy.device == "cpu" else 1.0),
-            "device": data.device.type,
-        }
 
     return train
 
 
-def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, Any]:
+def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, ZeroCostScore]:
     """Every zero-cost score with its core-seconds, or the reason why there is none."""
-    found: dict[str, Any] = {}
+    scores: dict[str, ZeroCostScore] = {}
     for name, score in ZERO_COST.items():
         start = time.process_time()
         try:
             value = score(config, images_BCHW, seed)
         except (ValueError, RuntimeError) as error:
-            found[name] = {"score": None, "reason": str(error).partition("\n")[0]}
+            scores[name] = ZeroCostScore(None, reason=str(error).partition("\n")[0])
             continue
-        found[name] = {"score": value, "core_seconds": time.process_time() - start}
-    return found
+        scores[name] = ZeroCostScore(value, core_seconds=time.process_time() - start)
+    return scores

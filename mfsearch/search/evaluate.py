@@ -25,9 +25,11 @@ from mfsearch.cost.meter import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
+from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, EpochLog, TrainingError, short_train
+from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
+from mfsearch.search.pool import DeviceLostError, Report
 from mfsearch.search.rungs import READINGS, Rungs, Stop
 from mfsearch.study.files import DiskError, write_json
 
@@ -36,8 +38,6 @@ MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
 
 RUNNER_LOCK = "runner.lock"  # in the study's folder
 STRAY = "export-"  # folders of exports; what a kill leaves of them is swept at the next start
-
-Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,15 @@ class Evaluator:
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)
-        self.broken = False  # the device can do no more in this process
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = kept_meter(job.baseline_ms)
 
     def evaluate(self, work: Work, report: Report) -> dict[str, Any]:
-        """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds."""
+        """outcome with reason, and what was measured on the way: latency_*, top1, curve, train_seconds.
+
+        Raises DeviceLostError with the same where the device can do no more in this process.
+        """
         row: dict[str, Any] = {"outcome": "failed", "reason": None, "seed": work.seed, "device": self.device.type}
         try:
             if work.rung == 0:
@@ -109,7 +111,8 @@ class Evaluator:
         except Exception as error:  # out of memory: this trial's end alone
             row["outcome"] = "failed"
             row["reason"] = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}"
-            self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
+            if self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError):
+                raise DeviceLostError(row) from error
         return row
 
     def _measured_before(self, work: Work) -> dict[str, Any] | None:
@@ -206,6 +209,12 @@ class Evaluator:
             path.unlink(missing_ok=True)  # those of a shorter training
             done["weights_lost"] = str(error)
         return done
+
+
+def make_evaluator(job: Job) -> Callable[[Work, Report], dict[str, Any]]:
+    """What a worker process does with each work of a study, on one thread."""
+    torch.set_num_threads(1)
+    return Evaluator(job).evaluate
 
 
 def kept_meter(baseline_ms: float) -> LatencyMeter:
