@@ -1,7 +1,7 @@
 """How far can a short training's ranking be trusted: the same networks trained short and, with another seed, long.
 
-Networks are drawn at random inside a band of 10 % below the budget and across budgets. Every training is one line of a
-file and the same call goes on where it stopped. What the trainings say is worked out in analysis/calibration.py.
+Networks are drawn at random within 10 % below the budget and across budgets. Every training is one line of a file, and
+the same call resumes. analysis/ranking/verdict.py works out what the trainings say.
 """
 
 import dataclasses
@@ -39,8 +39,9 @@ SCORE_IMAGES = 64  # the batch of the zero-cost scores
 
 @dataclass(frozen=True)
 class Calibration:
-    """What decides the trainings. networks: in each of the two groups. long: how many times recipe.epochs the long
-    trainings take. seeds: long trainings of one network, whose spread is the noise. data_dir says where, not what."""
+    """The settings that decide the trainings. networks: the number in each of the two groups. long: the length of the
+    long trainings, in multiples of recipe.epochs. seeds: how often one network is trained long; the spread of its top1
+    is the noise. data_dir: where the images are, which decides nothing."""
 
     budget: Budget
     space: SearchSpace
@@ -67,12 +68,12 @@ class Calibration:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """Epochs at which the short trainings are read, the last their end."""
+        """Epochs at which the short trainings are read; the last is their end."""
         return tuple(share * self.recipe.epochs for share in SHARES)
 
     @property
     def long_points(self) -> tuple[float, ...]:
-        """Those of the short trainings, three times as long on the way (a rung of `run`), and the end."""
+        """The points of the short trainings, three times their length (a rung of `run`), and the end."""
         end = self.long * self.recipe.epochs
         return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
 
@@ -119,10 +120,11 @@ def long_key(network: Network, seed: int) -> str:
 
 
 def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> dict[str, list[Network]]:
-    """`count` networks inside the band and as many across budgets, none twice in a group; more go on where fewer ended.
+    """`count` networks inside the band and as many across budgets, none twice in a group; a larger count starts with
+    the networks of a smaller one.
 
-    Random params with their width solved to a target: log-uniform over the band or from a sixth of the budget (or its
-    stated lower end) up. Raises ValueError where the space does not hold so many.
+    Params are random, and the width is solved for a random target: log-uniform over the band, or from a sixth of the
+    budget (or its stated lower end) up. Raises ValueError if the space does not hold that many.
     """
     top = budget.high
     floor = max(BAND * top, budget.low if budget.stated else 0)
@@ -164,7 +166,7 @@ def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> lis
 
 
 def calibration_folder(results: Path, settings: Calibration, name: str | None = None) -> Path:
-    """Where a calibration is kept: under its name, by default made from space, data and budget."""
+    """Where a calibration is kept: under its name, which by default is made from space, data and budget."""
     made = f"{settings.space.name}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
     return results / CALIBRATIONS / check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("._-"))
 
@@ -178,7 +180,7 @@ def run_calibration(
     on_done: Callable[[Task, TaskRecord], None] | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> Trained:
-    """Train what is not yet in the folder's file. Raises what `run_tasks` raises, ValueError for other settings."""
+    """Train whatever the folder's file does not hold yet. Raises what `run_tasks` raises."""
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
     images = settings.recipe.load_images(
@@ -206,7 +208,7 @@ def run_calibration(
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:
-    """short_train with its core-seconds; a short training's record holds the zero-cost scores, too."""
+    """A training with its core-seconds; the record of a short one also holds the zero-cost scores."""
     torch.set_num_threads(1)
     data = proxy.load_data()
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
@@ -230,7 +232,7 @@ def calibration_trainer(proxy: Proxy) -> Trainer:
 
 
 def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, ZeroCostScore]:
-    """Every zero-cost score with its core-seconds, or the reason why there is none."""
+    """Every zero-cost score, or the reason why there is none."""
     scores: dict[str, ZeroCostScore] = {}
     for name, score in ZERO_COST.items():
         start = time.process_time()

@@ -28,11 +28,7 @@ class WorkerError(RuntimeError):
 
 
 class DeviceLostError(RuntimeError):
-    """Raised by a worker whose process can do no more work: `result` counts, and a new process takes its place."""
-
-    def __init__(self, result: Any) -> None:
-        super().__init__("the device is lost to this process")
-        self.result = result
+    """Raised with its result by a worker whose process can do no more work: a new process takes its place."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +76,7 @@ class Pool(Generic[W, R]):
         for pipe in wait(list(numbers), timeout):
             assert isinstance(pipe, Connection)
             try:
-                while pipe.poll():
+                while not pipe.closed and pipe.poll():
                     events += self._read(numbers[pipe], *pipe.recv())
             except (EOFError, OSError):  # closed, or cut in the middle of a message
                 events += self._replace(numbers[pipe])
@@ -106,6 +102,8 @@ class Pool(Generic[W, R]):
             return [Event(number, "progress", *content)]
         else:
             worker.busy = False
+            if kind == "last":  # the process ends now
+                self._replace(number)
             return [Event(number, "done", result=content)]
         return []
 
@@ -168,7 +166,7 @@ def _serve(pipe: Connection, start: bytes) -> None:
         try:
             pipe.send(("done", do(work, report)))
         except DeviceLostError as lost:
-            pipe.send(("done", lost.result))
+            pipe.send(("last", lost.args[0]))
             return
 
 

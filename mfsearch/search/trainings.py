@@ -18,7 +18,6 @@ from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
 from mfsearch.study.task_file import TaskFile, TaskRecord
 
-CHECKPOINTS = "checkpoints"  # the folder of half-done trainings beside the file
 MAX_WORKERS = 256
 
 
@@ -99,7 +98,7 @@ def run_tasks(
             file.check(task.record)
         pending = [task for task in tasks if task.key not in file.records or file.records[task.key].retry]
         if pending:
-            checkpoints = path.parent / CHECKPOINTS
+            checkpoints = path.parent / "checkpoints"  # of half-done trainings
             try:
                 checkpoints.mkdir(exist_ok=True)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""What the curve of a short training says of a network: the ways to read it that a calibration compares."""
+"""The ways to read a short training's curve that a calibration compares."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ NAMES = {
 
 
 def at_epochs(curve: Sequence[EpochLog], epochs: float) -> EpochLog:
-    """The point of a curve that is nearest: points fall on whole steps, and two of a very short training on one."""
+    """The nearest point of a curve: points fall on whole steps, so two of a very short training may be one."""
     return min(curve, key=lambda log: abs(log.epoch - epochs))
 
 
@@ -31,7 +31,7 @@ def _mean_loss(curve: Sequence[EpochLog], epochs: float) -> float:
     return total / before
 
 
-# how a curve is read at so many epochs, more is better
+# how to read a curve at a number of epochs; more is better
 READINGS: dict[str, Callable[[Sequence[EpochLog], float], float]] = {
     "top1": lambda curve, epochs: at_epochs(curve, epochs).top1,
     "val_loss": lambda curve, epochs: -at_epochs(curve, epochs).val_loss,
