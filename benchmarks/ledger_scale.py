@@ -25,6 +25,7 @@ from mfsearch.search.front import front_numbers
 from mfsearch.search.loop import proposed
 from mfsearch.search.proposal import Proposal, Proposer
 from mfsearch.space import find_space
+from mfsearch.study.files import write_json
 from mfsearch.study.ledger import Ledger, read_trials, write_json
 from mfsearch.study.settings import SAMPLERS
 from mfsearch.units import parse_budget

@@ -26,8 +26,10 @@ from mfsearch.model import MobileFormer
 from mfsearch.presets import preset
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.trainings import Task, run_tasks
+from mfsearch.search.twin_networks import top1_by_seed
 from mfsearch.study.configs import find_config
 from mfsearch.study.ledger import read_trials
+from mfsearch.study.task_file import TRAININGS
 
 
 def chosen(study: Path, limit_ms: float, top: int) -> dict[str, MobileFormerConfig]:
@@ -59,9 +61,9 @@ def main() -> int:
         data_dir=args.data_dir,
         recipe=recipe,
         workers=1,
-        path=args.to / "trainings.jsonl",
+        path=args.to / TRAININGS,
         identity={"data": settings["data"]["digest"], "recipe": recipe.as_dict()},
-        on_done=lambda task, record: print(task.key, record.get("top1"), file=sys.stderr, flush=True),
+        on_done=lambda task, record: print(task.key, record.top1, file=sys.stderr, flush=True),
         data_seed=settings["seed"],
     )
     meter = LatencyMeter.open()
@@ -70,7 +72,7 @@ def main() -> int:
         for name, config in configs.items():
             export_onnx(MobileFormer(config), config.resolution, Path(folder) / "net.onnx")
             found = meter.measure(Path(folder) / "net.onnx")
-            top1 = {seed: float(records[f"{config.arch_id}-{seed}"]["top1"]) for seed in seeds}
+            top1 = top1_by_seed(config, seeds, records)
             rows.append((name, config, found, top1))
     base_ms, base_top1 = rows[0][2].latency_ms, rows[0][3]
     shown = []

@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mfsearch.search.rungs import short_row
 
 from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.pareto import pareto_mask
 from mfsearch.presets import PRESETS
-from mfsearch.search.rungs import short_row
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.space import find_space
 from mfsearch.space.solve import Sized
+from mfsearch.study.files import write_json
 from mfsearch.study.journal import LATENCY, STAGE
-from mfsearch.study.ledger import JOURNAL, MANIFEST, write_json
+from mfsearch.study.ledger import JOURNAL, MANIFEST
 from mfsearch.units import parse_budget
 
 SPACE, BUDGET, OBJECTIVES = "mobile_former", "20M..150M", ["top1", "madds", "latency_ms"]

@@ -6,6 +6,7 @@ Networks are feasible random draws, each trained once with the same seed; the sa
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import random
@@ -14,9 +15,10 @@ from pathlib import Path
 
 from mfsearch.cost.madds import count_costs
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.trainings import Record, Task, run_tasks
+from mfsearch.search.trainings import Task, run_tasks
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.solve import Sized, fit
+from mfsearch.study.task_file import TRAININGS, TaskRecord
 from mfsearch.units import Budget, parse_budget
 
 
@@ -49,8 +51,8 @@ def main() -> int:
     space, budget, recipe = find_space(args.space), parse_budget(args.budget), default_recipe(args.data)
     networks = {sized.config.arch_id: sized for sized in draw(space, budget, args.networks, args.seed)}
 
-    def on_done(task: Task, record: Record) -> None:
-        print(task.key, record["outcome"], record.get("top1"), record.get("train_seconds"), flush=True)
+    def on_done(task: Task, record: TaskRecord) -> None:
+        print(task.key, record.outcome, record.top1, record.train_seconds, flush=True)
 
     records = run_tasks(
         [Task(arch_id, sized.config, args.seed) for arch_id, sized in networks.items()],
@@ -58,13 +60,13 @@ def main() -> int:
         data_dir=args.data_dir,
         recipe=recipe,
         workers=args.workers,
-        path=args.to / "trainings.jsonl",
+        path=args.to / TRAININGS,
         identity={"space": space.digest, "data": args.data, "recipe": recipe.as_dict(), "seed": args.seed},
         on_done=on_done,
     )
     with (args.to / "table.jsonl").open("w", encoding="utf-8") as file:
         for arch_id, record in records.items():
-            if record["outcome"] != "trained":
+            if record.top1 is None or record.train_seconds is None:
                 continue
             sized = networks[arch_id]
             row = {
@@ -74,9 +76,9 @@ def main() -> int:
                 "madds": sized.madds,
                 "num_params": count_costs(sized.config).num_params,
                 "seed": args.seed,
-                "top1": record["top1"],
-                "curve": record["curve"],
-                "train_seconds": round(record["train_seconds"], 2),
+                "top1": record.top1,
+                "curve": [dataclasses.asdict(log) for log in record.curve],
+                "train_seconds": round(record.train_seconds, 2),
             }
             file.write(json.dumps(row) + "\n")
     return 0

@@ -13,7 +13,7 @@ from mfsearch.study.settings import Calibration
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
 if TYPE_CHECKING:
-    from mfsearch.search.trainings import Record, Task
+    from mfsearch.search.trainings import Task
 
 ENOUGH = 16  # networks
 
@@ -36,9 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
     from mfsearch.analysis.ranking.verdict import calibration_figures
-    from mfsearch.search.calibration import TRAININGS, calibration_folder, run_calibration
+    from mfsearch.search.calibration import calibration_folder, run_calibration
     from mfsearch.search.calibration_file import CALIBRATION
     from mfsearch.study.files import write_json
+    from mfsearch.study.task_file import TRAININGS
 
     settings = Calibration(
         budget=parse_budget(args.budget),
@@ -86,7 +87,7 @@ class _Progress:
         self.epochs_left, self.epochs_done = 0.0, 0.0
 
     def began(self, tasks: "list[Task]") -> None:
-        from mfsearch.search.trainings import read_trainings
+        from mfsearch.study.task_file import read_trainings
 
         kept = read_trainings(self.path)[1] if self.path.exists() else {}
         left = [task for task in tasks if task.key not in kept]
@@ -100,17 +101,16 @@ class _Progress:
                 flush=True,
             )
 
-    def finished(self, task: "Task", record: "Record") -> None:
+    def finished(self, task: "Task", record: "TaskRecord") -> None:
         self.done += 1
         self.epochs_left -= _epochs(task)
         self.epochs_done += _epochs(task)
         if self.quiet:
             return
         left = (time.monotonic() - self.started) * self.epochs_left / self.epochs_done
-        if record["outcome"] == "trained":
-            words = f"{100 * record['top1']:6.2f} %  {format_seconds(record['train_seconds']):>8}"
-        else:
-            words = f"failed: {record['reason']}"
+        words = f"failed: {record.reason}"
+        if record.top1 is not None:
+            words = f"{100 * record.top1:6.2f} %  {format_seconds(record.train_seconds or 0):>8}"
         print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  about {format_seconds(left)} left", flush=True)
 
 

@@ -17,10 +17,11 @@ from mfsearch.units import format_madds, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
-    from mfsearch.search.trainings import Record, Task
+    from mfsearch.search.trainings import Task
     from mfsearch.search.twin_networks import Twin
+    from mfsearch.study.task_file import TaskRecord
 
-FOLDER, TRAININGS, LATENCIES, REPORT = "twins", "trainings.jsonl", "latencies.json", "twins.json"
+FOLDER, LATENCIES, REPORT = "twins", "latencies.json", "twins.json"
 COLUMNS = 100
 
 
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins, twin_tasks
     from mfsearch.study.configs import find_config
     from mfsearch.study.files import check_name, versions, write_json
+    from mfsearch.study.task_file import TRAININGS
 
     if not 2 <= args.seeds <= 100:
         raise ValueError(f"--seeds must be 2 to 100, as one pair has no interval, got {args.seeds}")
@@ -112,7 +114,7 @@ def compare(
     parent: "MobileFormerConfig",
     found: "Sequence[Twin]",
     seeds: Sequence[int],
-    records: "Mapping[str, Record]",
+    records: Mapping[str, TaskRecord],
     *,
     step: float,
     latencies: Mapping[str, Mapping[str, Any]] | None = None,
@@ -276,10 +278,9 @@ class _Lines:
         self.done_now, self.started = 0, time.monotonic()
         print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
 
-    def done(self, task: "Task", record: "Record") -> None:
+    def done(self, task: Task, record: TaskRecord) -> None:
         self.done_now += 1
-        trained = record["outcome"] == "trained"
-        what = f"top1 {record['top1']:6.2%}" if trained else f"failed: {record['reason']}"
+        what = f"failed: {record.reason}" if record.top1 is None else f"top1 {record.top1:6.2%}"
         elapsed = format_seconds(time.monotonic() - self.started)
         print(
             f"{self.done_now:>4}  seed {task.seed}  {what}  {self.names[task.config.arch_id]}  ({elapsed})", flush=True

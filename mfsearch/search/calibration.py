@@ -1,7 +1,7 @@
 """How far can a short training's ranking be trusted: the same networks trained short and, with another seed, long.
 
-Networks are drawn at random inside a band of 10 % below the budget and across budgets. Every training is one line of a
-file and the same call goes on where it stopped. What the trainings say is worked out in analysis/calibration.py.
+Networks are drawn at random within 10 % below the budget and across budgets. Every training is one line of a file, and
+the same call resumes. analysis/ranking/verdict.py works out what the trainings say.
 """
 
 import dataclasses
@@ -16,18 +16,16 @@ import torch
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
-from mfsearch.proxy.short_train import DeviceData, short_train
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration_file import CALIBRATIONS, GROUPS
 from mfsearch.search.proposal import check_reachable
-from mfsearch.search.trainings import MakeTrainer, Proxy, Record, Task, Trainer, run_tasks
+from mfsearch.search.trainings import MakeTrainer, Proxy, Task, Trainer, run_tasks, train_task
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.files import check_name
 from mfsearch.study.settings import Calibration
+from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
-
-TRAININGS = "trainings.jsonl"
 
 BAND = 0.9  # networks inside the band have at least this share of the budget
 REACH = 6.0  # networks across budgets go down to a sixth of it
@@ -51,7 +49,7 @@ class NetworkRecords(NamedTuple):
     """A finished calibration: networks by group, the record of every training by its key, what they share."""
 
     networks: dict[str, list[Network]]
-    records: dict[str, Record]
+    records: dict[str, TaskRecord]
     identity: dict[str, Any]
 
 
@@ -64,10 +62,11 @@ def long_key(network: Network, seed: int) -> str:
 
 
 def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> dict[str, list[Network]]:
-    """`count` networks inside the band and as many across budgets, none twice in a group; more go on where fewer ended.
+    """`count` networks inside the band and as many across budgets, none twice in a group; a larger count starts with
+    the networks of a smaller one.
 
-    Random params with their width solved to a target: log-uniform over the band or from a sixth of the budget (or its
-    stated lower end) up. Raises ValueError where the space does not hold so many.
+    Params are random, and the width is solved for a random target: log-uniform over the band, or from a sixth of the
+    budget (or its stated lower end) up. Raises ValueError if the space does not hold that many.
     """
     top = budget.high
     floor = max(BAND * top, budget.low if budget.stated else 0)
@@ -85,7 +84,8 @@ def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> 
             except ValueError:
                 continue  # not every width of every draw can be built
             if sized is not None:
-                found.setdefault(sized.config.arch_id, _network(sized.config))
+                costs = count_costs(sized.config)
+                found.setdefault(sized.config.arch_id, Network(sized.config, costs.madds, costs.num_params))
         if len(found) < count:
             low = floor if group == "band" else lowest
             raise ValueError(
@@ -94,11 +94,6 @@ def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> 
             )
         drawn[group] = list(found.values())
     return drawn
-
-
-def _network(config: MobileFormerConfig) -> Network:
-    costs = count_costs(config)
-    return Network(config, costs.madds, costs.num_params)
 
 
 def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> list[Task]:
@@ -113,7 +108,7 @@ def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> lis
 
 
 def calibration_folder(results: Path, settings: Calibration, name: str | None = None) -> Path:
-    """Where a calibration is kept: under its name, by default made from space, data and budget."""
+    """Where a calibration is kept: under its name, which by default is made from space, data and budget."""
     made = f"{settings.space.name}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
     return results / CALIBRATIONS / check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("._-"))
 
@@ -124,10 +119,10 @@ def run_calibration(
     *,
     workers: int,
     on_start: Callable[[list[Task]], None] | None = None,
-    on_done: Callable[[Task, Record], None] | None = None,
+    on_done: Callable[[Task, TaskRecord], None] | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
-    """Train what is not yet in the folder's file. Raises what `run_tasks` raises, ValueError for other settings."""
+    """Train whatever the folder's file does not hold yet. Raises what `run_tasks` raises."""
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
     images = settings.recipe.load_images(
@@ -155,48 +150,38 @@ def run_calibration(
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:
-    """short_train with its core-seconds; a short training's record holds the zero-cost scores, too."""
+    """A training with its core-seconds; the record of a short one also holds the zero-cost scores."""
     torch.set_num_threads(1)
-    images = proxy.recipe.load_images(proxy.data, data_dir=proxy.data_dir, seed=proxy.data_seed)
-    data = DeviceData(images, torch.device(proxy.device))
+    data = proxy.load_data()
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
 
-    def train(task: Task) -> Record:
-        record: Record = {}
+    def train(task: Task) -> TaskRecord:
+        scores: dict[str, ZeroCostScore] = {}
         if task.key.startswith("short-"):
-            config = dataclasses.replace(task.config, classes=len(images.classes))
-            record["zero_cost"] = score_all(config, batch_BCHW, task.seed)
+            config = dataclasses.replace(task.config, classes=len(data.data.classes))
+            scores = score_all(config, batch_BCHW, task.seed)
         wall, cpu = time.perf_counter(), time.process_time()
-        result = short_train(
-            task.config,
-            data,
-            proxy.recipe,
-            seed=task.seed,
-            points=task.points,
-            checkpoint=proxy.checkpoints / f"{task.key}.pt",
+        record = train_task(task, data, proxy)
+        assert record.train_seconds is not None
+        # of the device where that is not a CPU; a share, because a resumed training knows only its wall time
+        share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9) if proxy.device == "cpu" else 1.0
+        seconds = record.train_seconds * min(1.0, share)
+        return dataclasses.replace(
+            record, images_per_second=None, zero_cost=scores, core_seconds=seconds, device=data.device.type
         )
-        share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9)
-        return record | {
-            "top1": result.top1,
-            "curve": [dataclasses.asdict(log) for log in result.curve],
-            "train_seconds": result.train_seconds,
-            # of the device where that is no CPU; a share, because a training gone on with knows its wall time alone
-            "core_seconds": result.train_seconds * (min(1.0, share) if proxy.device == "cpu" else 1.0),
-            "device": data.device.type,
-        }
 
     return train
 
 
-def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, Any]:
-    """Every zero-cost score with its core-seconds, or the reason why there is none."""
-    found: dict[str, Any] = {}
+def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, ZeroCostScore]:
+    """Every zero-cost score, or the reason why there is none."""
+    scores: dict[str, ZeroCostScore] = {}
     for name, score in ZERO_COST.items():
         start = time.process_time()
         try:
             value = score(config, images_BCHW, seed)
         except (ValueError, RuntimeError) as error:
-            found[name] = {"score": None, "reason": str(error).partition("\n")[0]}
+            scores[name] = ZeroCostScore(None, reason=str(error).partition("\n")[0])
             continue
-        found[name] = {"score": value, "core_seconds": time.process_time() - start}
-    return found
+        scores[name] = ZeroCostScore(value, core_seconds=time.process_time() - start)
+    return scores

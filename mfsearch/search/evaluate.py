@@ -28,6 +28,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
+from mfsearch.search.pool import DeviceLostError, Report
 from mfsearch.search.promotion import Stop
 from mfsearch.study.files import DiskError, read_json, write_json
 from mfsearch.study.trial import Training, TrialLatency
@@ -37,8 +38,6 @@ MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
 
 RUNNER_LOCK = "runner.lock"  # in the study's folder
 STRAY = "export-"  # folders of exports; what a kill leaves of them is swept at the next start
-
-Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
 
 
 @dataclass(frozen=True)
@@ -101,13 +100,12 @@ class Evaluator:
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)
-        self.broken = False  # the device can do no more in this process
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = kept_meter(job.baseline_ms, job.cache_dir)
 
     def evaluate(self, work: Work, report: Report) -> TrialResult:
-        """The outcome with its reason, and what was measured on the way."""
+        """The outcome with its reason, and the measurements. DeviceLostError where this process can do no more."""
         result = TrialResult("failed", seed=work.seed, device=self.device.type)
         try:
             if work.rung == 0:
@@ -124,7 +122,8 @@ class Evaluator:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
         except Exception as error:  # out of memory: this trial's end alone
             reason, full = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}", False
-            self.broken = self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError)
+            if self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError):
+                raise DeviceLostError(dataclasses.replace(result, outcome="failed", reason=reason)) from error
         return dataclasses.replace(result, outcome="failed", reason=reason, disk_full=full)
 
     def _measured_before(self, work: Work, result: TrialResult) -> TrialResult | None:
@@ -242,6 +241,12 @@ class Evaluator:
             path.unlink(missing_ok=True)  # those of a shorter training
             return str(error)
         return None
+
+
+def make_evaluator(job: Job) -> Callable[[Work, Report], TrialResult]:
+    """A worker process's part: the evaluation of one network after another, on one thread."""
+    torch.set_num_threads(1)
+    return Evaluator(job).evaluate
 
 
 def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:

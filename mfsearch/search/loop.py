@@ -21,9 +21,9 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.calibration_file import find_calibration, trust_line
-from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter
+from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
-from mfsearch.search.processes import interruptible
+from mfsearch.search.pool import Event, Pool, interruptible
 from mfsearch.search.progress import TRAINED, OnEvent, Progress, Running, SearchEvent
 from mfsearch.search.promotion import (
     Promotion,
@@ -37,7 +37,6 @@ from mfsearch.search.promotion import (
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front
-from mfsearch.search.workers import Event, WorkerPool
 from mfsearch.study.files import (
     CHECKPOINTS,
     JOURNAL,
@@ -242,8 +241,7 @@ class _Run:
             return self._result()
 
     def _train(self) -> None:
-        pool = WorkerPool(self.limits.workers, self._job())
-        try:
+        with contextlib.closing(Pool(self.limits.workers, make_evaluator, self._job())) as pool:
             while True:
                 self._give_work(pool)
                 if self._over() and (self.interrupted() or not self.progress.running):
@@ -251,8 +249,6 @@ class _Run:
                 for event in pool.wait(timeout=0.5):
                     self._take(event)
                 self.on_event(SearchEvent("tick", self.progress))
-        finally:
-            pool.close()
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
         """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
@@ -391,7 +387,7 @@ class _Run:
         # the last longer trainings decide who is in the final
         return None if any(promotion.rung < settings.rungs.last for promotion in running) else next_final(*rule)
 
-    def _give_work(self, pool: WorkerPool) -> None:
+    def _give_work(self, pool: Pool[Work, TrialResult]) -> None:
         for number in pool.idle():
             if self._over() is not None:
                 return
@@ -401,13 +397,13 @@ class _Run:
             elif self._search_over() is None and not self.dry:
                 self._try_new(pool, number)
 
-    def _train_longer(self, pool: WorkerPool, number: int, promotion: Promotion) -> None:
+    def _train_longer(self, pool: Pool[Work, TrialResult], number: int, promotion: Promotion) -> None:
         trial = self.progress.trials[promotion.number]
         origin = f"trial {promotion.number} to {self.settings.rungs.factors[promotion.rung]:g}x"
         self.progress.running[number] = Running(trial.config, trial.madds or 0, origin, promotion=promotion)
         pool.submit(number, Work(trial.config, promotion.rung, promotion.seed))
 
-    def _try_new(self, pool: WorkerPool, number: int) -> None:
+    def _try_new(self, pool: Pool[Work, TrialResult], number: int) -> None:
         if self.again:
             proposal, stop = self.again.pop(0)
         else:
@@ -424,24 +420,24 @@ class _Run:
         self._note_running()
         pool.submit(number, Work(proposal.config, 0, self.settings.seed, stop))
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event[TrialResult]) -> None:
         running = self.progress.running[event.worker]
         if event.kind == "progress":
             running.stage, running.share = event.stage, event.share
             return
-        assert event.row is not None
-        if event.row.disk_full:
-            raise DiskError(f"cannot write in {self.ledger.folder}: {event.row.reason}; finished trials are kept")
+        result = event.result or TrialResult("failed", f"its worker process {event.how}")
+        if result.disk_full:
+            raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.dry = False
         if running.proposal is not None:
-            self._take_trial(running.proposal, event.row)
+            self._take_trial(running.proposal, result)
         else:
             assert running.promotion is not None
-            if event.killed and running.promotion not in self.killed:
+            if event.kind == "lost" and running.promotion not in self.killed:
                 self.killed.add(running.promotion)  # comes up again, and goes on from its checkpoint
             else:
-                self._take_longer(running.promotion, event.row)
+                self._take_longer(running.promotion, result)
         self._drop_files()
 
     def _take_trial(self, proposal: Proposal, result: TrialResult) -> None:

@@ -15,10 +15,11 @@ from typing import Any, cast
 
 from mfsearch.config import TOKEN_SOURCES, BlockConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_madds
-from mfsearch.search.trainings import Record, Task
+from mfsearch.search.trainings import Task
 from mfsearch.space.knobs import KNOBS, STEP, KnobSpec, Value, row_stages, shown_value
 from mfsearch.space.solve import MAX_WIDTH, MIN_WIDTH
 from mfsearch.space.space import hint
+from mfsearch.study.task_file import TaskRecord
 
 NEAR, TOLERANCE = 0.01, 0.02  # relative difference in multiply-adds: aimed at, and accepted
 STAGES = ("s2", "s3", "s4", "s5")  # by the output: s2 at a quarter of the input's side, s5 at a 32nd
@@ -154,16 +155,20 @@ def task_key(config: MobileFormerConfig, seed: int) -> str:
     return f"{config.arch_id}-{seed}"
 
 
-def top1_by_seed(config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, Record]) -> dict[int, float]:
-    """The network's top1 for each seed whose training succeeded."""
-    found = {seed: records.get(task_key(config, seed), {}) for seed in seeds}
-    return {seed: record["top1"] for seed, record in found.items() if record.get("outcome") == "trained"}
+def top1_by_seed(
+    config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, TaskRecord]
+) -> dict[int, float]:
+    """top1 of the network for each seed that has a training that did not fail."""
+    found = {seed: record.top1 for seed in seeds if (record := records.get(task_key(config, seed)))}
+    return {seed: top1 for seed, top1 in found.items() if top1 is not None}
 
 
-def failures_by_seed(config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, Record]) -> dict[int, str]:
+def failures_by_seed(
+    config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, TaskRecord]
+) -> dict[int, str]:
     """The reason for each seed whose training failed."""
-    found = {seed: records.get(task_key(config, seed), {}) for seed in seeds}
-    return {seed: record["reason"] for seed, record in found.items() if record.get("outcome") == "failed"}
+    found = {seed: record.reason for seed in seeds if (record := records.get(task_key(config, seed)))}
+    return {seed: reason for seed, reason in found.items() if reason is not None}
 
 
 def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Twin:

@@ -17,7 +17,8 @@ from streamlit.testing.v1 import AppTest
 
 from app import load
 from benchmarks.simulated_study import write_study
-from mfsearch.study.ledger import JOURNAL, LOCK, MANIFEST, Ledger, is_being_written, locked, write_json
+from mfsearch.study.files import LOCK, is_being_written, locked, write_json
+from mfsearch.study.ledger import JOURNAL, MANIFEST, Ledger
 from tests.analysis.rows import row, stage, study
 from tests.app.explorer import Explorer, texts
 
@@ -246,7 +247,7 @@ needs_locks = pytest.mark.skipif(not Path("/proc/locks").exists(), reason="this 
 def test_whether_a_search_is_writing_is_read_off_its_lock(tmp_path: Path) -> None:
     assert is_being_written(tmp_path / "none") is False
     code = (
-        "import sys; from pathlib import Path; from mfsearch.study.ledger import locked\n"
+        "import sys; from pathlib import Path; from mfsearch.study.files import locked\n"
         f"with locked(Path({str(tmp_path)!r})): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -6,7 +6,8 @@ import pytest
 from optuna.storages import RDBStorage
 from streamlit.testing.v1 import AppTest
 
-from mfsearch.study.ledger import Ledger, write_json
+from mfsearch.study.files import write_json
+from mfsearch.study.ledger import Ledger
 from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 

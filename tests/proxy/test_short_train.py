@@ -18,10 +18,10 @@ from mfsearch.config import BridgeConfig, DyReLUConfig, FormerConfig, LiteConfig
 from mfsearch.data import load_data
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
+from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import (
     DeviceData,
-    EpochLog,
     ShortTraining,
     TrainingError,
     _Training,

@@ -10,9 +10,9 @@ import pytest
 
 from mfsearch.cli import main
 from mfsearch.cost.madds import count_madds
+from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibration import (
-    TRAININGS,
     Calibration,
     calibration_folder,
     calibration_trainer,
@@ -21,8 +21,9 @@ from mfsearch.search.calibration import (
     run_calibration,
 )
 from mfsearch.search.calibration_file import CALIBRATION, CALIBRATIONS, find_calibration, trust_line
-from mfsearch.search.trainings import Proxy, Record, Task, Trainer, read_trainings
+from mfsearch.search.trainings import Proxy, Task, Trainer
 from mfsearch.space import find_space, load_space
+from mfsearch.study.task_file import TRAININGS, TaskRecord, read_trainings
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
 
@@ -38,13 +39,15 @@ def settings(**changed: Any) -> Calibration:
 def fake(_proxy: Proxy) -> Trainer:
     """No training: top1 follows the multiply-adds and the seed."""
 
-    def train(task: Task) -> Record:
+    def train(task: Task) -> TaskRecord:
         assert task.points is not None
         top1 = count_madds(task.config) / 1e6 + 0.001 * task.seed
-        curve = [
-            {"epoch": p, "loss": 2 - top1, "top1": top1, "val_loss": 2 - top1, "seconds": 4 * p} for p in task.points
-        ]
-        return {"top1": top1, "curve": curve, "train_seconds": curve[-1]["seconds"], "core_seconds": 1.0}
+        curve = tuple(
+            EpochLog(epoch=p, loss=2 - top1, top1=top1, val_loss=2 - top1, seconds=4 * p) for p in task.points
+        )
+        return dataclasses.replace(
+            task.record, top1=top1, curve=curve, train_seconds=curve[-1].seconds, core_seconds=1.0
+        )
 
     return train
 
@@ -117,7 +120,7 @@ def test_short_and_long_never_share_a_seed_and_the_noise_has_seeds_of_its_own() 
 def test_a_calibration_goes_on_grows_and_holds_to_its_settings(tmp_path: Path) -> None:
     done: list[str] = []
 
-    def run(**changed: Any) -> dict[str, Record]:
+    def run(**changed: Any) -> dict[str, TaskRecord]:
         done.clear()
         trained = run_calibration(
             settings(**changed), tmp_path, workers=1, make_trainer=fake, on_done=lambda task, _: done.append(task.key)
@@ -132,7 +135,7 @@ def test_a_calibration_goes_on_grows_and_holds_to_its_settings(tmp_path: Path) -
         file.truncate(path.stat().st_size - 20)
     second = run(seeds=2)
     assert len(done) == 1
-    assert {key: record["top1"] for key, record in first.items()} == {k: r["top1"] for k, r in second.items()}
+    assert {key: record.top1 for key, record in first.items()} == {key: record.top1 for key, record in second.items()}
     run(seeds=3, networks=7)
     assert 1 <= len(done) <= 1 + 2 * 2  # a seed, and a network in each group short and long
     with pytest.raises(ValueError, match=r"recipe\.epochs: the file has 0\.5, this run says 0\.25"):
@@ -145,13 +148,14 @@ def test_the_trainer_records_scores_with_short_trainings_alone(image_folder: Pat
     network = draw_networks(SPACE, parse_budget("0.5M"), 6, seed=0)["band"][0]
     train = calibration_trainer(Proxy(str(image_folder), None, 0, RECIPE, "cpu", tmp_path))
     short = train(Task("short-a-0", network.config, 0, (0.25, 0.5)))
-    assert set(short["zero_cost"]) == {"synflow", "naswot", "zen"}
-    assert all(each["score"] is not None and each["core_seconds"] > 0 for each in short["zero_cost"].values())
-    assert len(short["curve"]) == 2
-    assert 0 < short["core_seconds"] <= short["train_seconds"]
+    assert set(short.zero_cost) == {"synflow", "naswot", "zen"}
+    assert all(each.score is not None and (each.core_seconds or 0) > 0 for each in short.zero_cost.values())
+    assert len(short.curve) == 2
+    assert short.train_seconds is not None
+    assert 0 < (short.core_seconds or 0) <= short.train_seconds
     long = train(Task("long-a-1", network.config, 1, (0.25, 0.5, 1.0)))
-    assert "zero_cost" not in long
-    assert len(long["curve"]) == 3
+    assert "zero_cost" not in long.to_dict()
+    assert len(long.curve) == 3
 
 
 def test_folders_are_named_by_space_data_and_budget() -> None:

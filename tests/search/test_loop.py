@@ -22,7 +22,8 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.evaluate import Job, Work
-from mfsearch.search.workers import Event
+from mfsearch.search.pool import Event, MakeWorker
+from mfsearch.search.rungs import Rungs, finalists, next_final, short_row, standing
 from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study, read_manifest, read_trials
 from tests.conftest import TINY_SPACE
 
@@ -321,7 +322,7 @@ class PretendPool:
     clock: Clock
     limit = 500  # trainings
 
-    def __init__(self, count: int, job: Job) -> None:
+    def __init__(self, count: int, _make_worker: MakeWorker[Job, Work, dict[str, Any]], job: Job) -> None:
         self.job, self.count = job, count
         self.working: dict[int, tuple[float, Work]] = {}
         self.waits = 0
@@ -335,7 +336,7 @@ class PretendPool:
         factor = factors[work.rung] - (factors[work.rung - 1] if goes_on else 0)
         self.working[number] = (self.clock.now + SHORT * factor, work)
 
-    def wait(self, timeout: float) -> list[Event]:
+    def wait(self, timeout: float) -> list[Event[dict[str, Any]]]:
         self.waits += 1
         assert self.waits < self.limit, "the search does not end"
         if not self.working:
@@ -347,7 +348,7 @@ class PretendPool:
         top1 = int(work.config.arch_id[:4], 16) / 0x10000
         log = {"epoch": 1.0, "loss": 2 - top1, "val_loss": 2 - top1, "top1": top1, "seconds": SHORT}
         row = {"outcome": "trained", "reason": None, "top1": top1, "curve": [log], "train_seconds": SHORT}
-        return [Event(number, "done", row=row)]
+        return [Event(number, "done", result=row)]
 
     def close(self) -> None:
         pass
@@ -358,7 +359,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A search in this process on a clock of its own."""
     clock = Clock()
     monkeypatch.setattr(PretendPool, "clock", clock, raising=False)
-    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", PretendPool)
+    monkeypatch.setattr("mfsearch.search.loop.Pool", PretendPool)
     monkeypatch.setattr("mfsearch.search.loop.time", clock)
     return clock
 

@@ -13,9 +13,9 @@ from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import MIN_MEASURED, RATES, count_work
 from mfsearch.search.loop import RUNNING, proposed
+from mfsearch.search.pool import Event
 from mfsearch.search.proposal import Proposal, Proposer
 from mfsearch.search.screen import LatencyScreen, screen_line
-from mfsearch.search.workers import Event
 from mfsearch.space import find_space
 from mfsearch.study.ledger import read_trials
 from mfsearch.units import parse_budget
@@ -124,25 +124,25 @@ class Killed(BaseException):
 class TimedPool(PretendPool):
     """Workers that train nothing and measure on the made-up device."""
 
-    def wait(self, timeout: float) -> list[Event]:
+    def wait(self, timeout: float) -> list[Event[dict[str, Any]]]:
         worked = {number: work for number, (_, work) in self.working.items()}
         events = super().wait(timeout)
         limit_ms = self.job.latency_limit_ms
         assert limit_ms is not None
         for event in events:
-            assert event.row is not None
+            assert event.result is not None
             ms = made_up_ms(worked[event.worker].config)
-            event.row.update(latency_ms=ms, latency_low_ms=None, latency_high_ms=None)
-            event.row.update(latency_ratio=None, latency_disturbed=None)
+            event.result.update(latency_ms=ms, latency_low_ms=None, latency_high_ms=None)
+            event.result.update(latency_ratio=None, latency_disturbed=None)
             if ms > limit_ms:
-                event.row.update(outcome="rejected", top1=None, curve=None, violation_ms=ms - limit_ms)
+                event.result.update(outcome="rejected", top1=None, curve=None, violation_ms=ms - limit_ms)
         return events
 
 
 class KilledPool(TimedPool):
     """The same until eleven trainings are done."""
 
-    def wait(self, timeout: float) -> list[Event]:
+    def wait(self, timeout: float) -> list[Event[dict[str, Any]]]:
         if self.waits == 11:
             raise Killed
         return super().wait(timeout)
@@ -161,13 +161,13 @@ def test_a_pending_proposal_goes_on_with_the_prediction_it_was_made_with(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers, killed while both hold a proposal with a prediction: made anew the first would have another one."""
-    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", TimedPool)
+    monkeypatch.setattr("mfsearch.search.loop.Pool", TimedPool)
     found = []
     for name in ("whole", "killed"):
         command = arguments(image_folder, tmp_path / name, *limited(), "--workers", "2", "--trials", "16")
         if name == "killed":
             with monkeypatch.context() as patched:
-                patched.setattr("mfsearch.search.loop.WorkerPool", KilledPool)
+                patched.setattr("mfsearch.search.loop.Pool", KilledPool)
                 with pytest.raises(Killed):
                     main(command)
             pending = json.loads((tmp_path / name / "s" / RUNNING).read_text())
@@ -189,7 +189,7 @@ def test_a_pending_proposal_goes_on_with_the_prediction_it_was_made_with(
 def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mfsearch.search.loop.WorkerPool", TimedPool)
+    monkeypatch.setattr("mfsearch.search.loop.Pool", TimedPool)
     found = []
     for name, stops in (("whole", ("12",)), ("in_two", ("6", "12"))):
         for trials in stops:

@@ -17,8 +17,9 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.presets import PRESETS
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import TrainingError
-from mfsearch.search.trainings import Proxy, Record, Task, Trainer, read_trainings, run_tasks
-from mfsearch.search.workers import WorkerError
+from mfsearch.search.pool import WorkerError
+from mfsearch.search.trainings import Proxy, Task, Trainer, run_tasks
+from mfsearch.study.task_file import TaskRecord, read_trainings
 
 MF_26M = PRESETS["mf-26m"]
 RECIPE = Recipe(resolution=32, epochs=1)
@@ -28,12 +29,12 @@ IDENTITY = {"data": {"name": "digits", "digest": "00"}, "recipe": {"epochs": 1, 
 def easy(_proxy: Proxy) -> Trainer:
     """top1 is a hundredth of the seed; seed 7 diverges, seed 8 is a bug."""
 
-    def train(task: Task) -> Record:
+    def train(task: Task) -> TaskRecord:
         if task.seed == 7:
             raise TrainingError("training diverged: loss is nan at step 3 of 9")
         if task.seed == 8:
             raise KeyError("missing\nsecond line")
-        return {"top1": task.seed / 100, "curve": []}
+        return dataclasses.replace(task.record, top1=task.seed / 100)
 
     return train
 
@@ -41,12 +42,12 @@ def easy(_proxy: Proxy) -> Trainer:
 def deadly(proxy: Proxy) -> Trainer:
     """Seed 9 kills its process every time, seed 5 the first time alone."""
 
-    def train(task: Task) -> Record:
+    def train(task: Task) -> TaskRecord:
         mark = proxy.checkpoints / f"{task.key}.pt"
         if task.seed == 9 or (task.seed == 5 and not mark.exists()):
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"top1": task.seed / 100}
+        return dataclasses.replace(task.record, top1=task.seed / 100)
 
     return train
 
@@ -56,9 +57,9 @@ def unready(_proxy: Proxy) -> Trainer:
 
 
 def slow(_proxy: Proxy) -> Trainer:
-    def train(task: Task) -> Record:
+    def train(task: Task) -> TaskRecord:
         time.sleep(0.0 if task.seed < 2 else 60)
-        return {"top1": 0.5}
+        return dataclasses.replace(task.record, top1=0.5)
 
     return train
 
@@ -72,8 +73,8 @@ def run(
     todo: list[Task],
     make_trainer: Callable[[Proxy], Trainer] = easy,
     identity: dict[str, Any] = IDENTITY,
-    on_done: Callable[[Task, Record], None] | None = None,
-) -> dict[str, Record]:
+    on_done: Callable[[Task, TaskRecord], None] | None = None,
+) -> dict[str, TaskRecord]:
     settings = {"data": "digits", "data_dir": None, "recipe": RECIPE, "workers": 1}
     return run_tasks(
         todo,
@@ -90,12 +91,12 @@ def test_every_training_is_a_line_and_the_same_call_goes_on(tmp_path: Path) -> N
     told: list[int] = []
     first = run(path, tasks(1, 7, 8), on_done=lambda task, _record: told.append(task.seed))
     assert told == [1, 7, 8]
-    assert [(row["outcome"], row["reason"]) for row in first.values()] == [
+    assert [(row.outcome, row.reason) for row in first.values()] == [
         ("trained", None),
         ("failed", "training diverged: loss is nan at step 3 of 9"),
         ("failed", "KeyError: 'missing\\nsecond line'"),
     ]
-    assert first[f"{MF_26M.arch_id}-1"]["top1"] == 0.01
+    assert first[f"{MF_26M.arch_id}-1"].top1 == 0.01
     lines = path.read_text().splitlines()
     assert json.loads(lines[0])["identity"] == IDENTITY
     assert len(lines) == 4
@@ -103,7 +104,7 @@ def test_every_training_is_a_line_and_the_same_call_goes_on(tmp_path: Path) -> N
     told.clear()
     again = run(path, tasks(7, 1, 8, 2), on_done=lambda task, _record: told.append(task.seed))
     assert told == [8, 2]  # what diverged is not tried again; an error says nothing of the network
-    assert [row["seed"] for row in again.values()] == [7, 1, 8, 2]
+    assert [row.seed for row in again.values()] == [7, 1, 8, 2]
     assert path.read_text().splitlines()[:4] == lines
     assert read_trainings(path) == (IDENTITY, first | again)
 
@@ -113,7 +114,7 @@ def test_half_a_line_is_taken_back(tmp_path: Path) -> None:
     run(path, tasks(1, 2))
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    assert [row["seed"] for row in read_trainings(path)[1].values()] == [1]
+    assert [row.seed for row in read_trainings(path)[1].values()] == [1]
     told: list[int] = []
     run(path, tasks(1, 2), on_done=lambda task, _record: told.append(task.seed))
     assert told == [2]
@@ -155,11 +156,11 @@ def test_a_key_names_one_training(tmp_path: Path) -> None:
 def test_a_killed_worker_costs_one_retry_then_its_training_alone(tmp_path: Path) -> None:
     path = tmp_path / "trainings.jsonl"
     rows = list(run(path, tasks(5, 9, 1), make_trainer=deadly).values())
-    assert [row["outcome"] for row in rows] == ["trained", "failed", "trained"]
-    assert rows[1]["reason"] == "its worker process was killed by signal 9, twice"
+    assert [row.outcome for row in rows] == ["trained", "failed", "trained"]
+    assert rows[1].reason == "its worker process was killed by signal 9, twice"
     assert not (tmp_path / "checkpoints").exists()
     again = run(path, tasks(5, 9, 1))  # this time nothing kills it
-    assert [row["outcome"] for row in again.values()] == ["trained"] * 3
+    assert [row.outcome for row in again.values()] == ["trained"] * 3
 
 
 def test_no_worker_that_starts_is_an_error_with_its_reason(tmp_path: Path) -> None:
@@ -179,4 +180,4 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=20)
     assert said.rstrip().endswith("KeyboardInterrupt")
-    assert [row["seed"] for row in read_trainings(path)[1].values()] == [0, 1]
+    assert [row.seed for row in read_trainings(path)[1].values()] == [0, 1]

@@ -1,5 +1,6 @@
 """Twins: one knob changed alone, the same multiply-adds, and the command from network to table."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,6 @@ from mfsearch.cli import main
 from mfsearch.config import BlockConfig, DyReLUConfig, HeadConfig, LiteConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.presets import PRESETS
-from mfsearch.search.trainings import Record
 from mfsearch.search.twin_networks import (
     MAIN_KNOBS,
     TWIN_KNOBS,
@@ -24,6 +24,7 @@ from mfsearch.search.twin_networks import (
 )
 from mfsearch.space import find_space
 from mfsearch.space.knobs import row_stages
+from mfsearch.study.task_file import TaskRecord
 
 MF_151M = PRESETS["mf-151m"]
 
@@ -165,9 +166,9 @@ def test_trainings_come_seed_by_seed_and_one_network_is_trained_once() -> None:
     assert second is not None
     networks = [parent, first, second]
     assert [task.key for task in tasks] == [task_key(config, seed) for seed in (4, 5) for config in networks]
-    records: dict[str, Record] = {
-        tasks[0].key: {"outcome": "trained", "top1": 0.5},
-        tasks[3].key: {"outcome": "failed", "reason": "x"},
+    records: dict[str, TaskRecord] = {
+        tasks[0].key: dataclasses.replace(tasks[0].record, top1=0.5),
+        tasks[3].key: dataclasses.replace(tasks[3].record, outcome="failed", reason="x"),
     }
     assert top1_by_seed(parent, [4, 5], records) == {4: 0.5}
 

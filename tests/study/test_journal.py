@@ -12,8 +12,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.simulated_study import simulate, trial_line, write_study
 from mfsearch.search.rungs import measured_again, merged
+from mfsearch.study.files import write_json
 from mfsearch.study.journal import DamagedJournalError, ForeignJournalError, JournalReader
-from mfsearch.study.ledger import JOURNAL, Ledger, StudyReader, read_manifest, read_trials, write_json
+from mfsearch.study.ledger import JOURNAL, Ledger, StudyReader, read_manifest, read_trials
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 STUDIES = sorted(path.parent for path in REFERENCE.glob(f"*/{JOURNAL}"))

@@ -126,7 +126,7 @@ def test_a_full_disk_loses_no_finished_trial(tmp_path: Path) -> None:
 
 def test_a_second_process_is_turned_away_at_once(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from mfsearch.study.ledger import locked\n"
+        "import sys; from pathlib import Path; from mfsearch.study.files import locked\n"
         f"with locked(Path({str(tmp_path / 's')!r})): print('held', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -12,6 +12,7 @@ from mfsearch.analysis.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEA
 from mfsearch.analysis.ranking.agreement import mean_rank
 from mfsearch.analysis.ranking.readings import NAMES, READINGS
 from mfsearch.analysis.ranking.trust import COSTS, Reading
+from mfsearch.proxy.curve import EpochLog
 
 TOP = 5
 # The unit of what is read, what it is multiplied by, and whether less of it is better.
@@ -155,7 +156,7 @@ def _values(networks: Sequence[Mapping[str, Any]], reading: Reading) -> list[flo
     if reading.epochs is None:
         scores = [(network["zero_cost"].get(reading.name) or {}).get("score") for network in networks]
         return [np.nan if score is None else float(score) for score in scores]
-    curves = [network["short"] for network in networks]
+    curves = [[EpochLog(**log) for log in network["short"]] for network in networks]
     if reading.name == "mean_rank":
         top1, loss = ([READINGS[name](curve, reading.epochs) for curve in curves] for name in ("top1", "loss"))
         return [float(rank) for rank in mean_rank(top1, loss)]

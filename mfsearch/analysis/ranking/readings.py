@@ -1,6 +1,8 @@
-"""What the curve of a short training says of a network: the ways to read it that a calibration compares."""
+"""The ways to read a short training's curve that a calibration compares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from mfsearch.proxy.curve import EpochLog
 
 TARGETS = {"band": 0.45, "across": 0.75}  # Kendall's tau that a proxy should reach, by group of networks
 NAMES = {
@@ -14,26 +16,26 @@ NAMES = {
 }
 
 
-def at_epochs(curve: list[dict[str, float]], epochs: float) -> dict[str, float]:
-    """The point of a curve that is nearest: points fall on whole steps, and two of a very short training on one."""
-    return min(curve, key=lambda log: abs(log["epoch"] - epochs))
+def at_epochs(curve: Sequence[EpochLog], epochs: float) -> EpochLog:
+    """The nearest point of a curve: points fall on whole steps, so two of a very short training may be one."""
+    return min(curve, key=lambda log: abs(log.epoch - epochs))
 
 
-def _mean_loss(curve: list[dict[str, float]], epochs: float) -> float:
+def _mean_loss(curve: Sequence[EpochLog], epochs: float) -> float:
     """Mean training loss from the first step on (TSE of arXiv:2006.04492)."""
-    end = at_epochs(curve, epochs)["epoch"]
+    end = at_epochs(curve, epochs).epoch
     before, total = 0.0, 0.0
     for log in curve:
-        if log["epoch"] <= end:
-            total += log["loss"] * (log["epoch"] - before)
-            before = log["epoch"]
+        if log.epoch <= end:
+            total += log.loss * (log.epoch - before)
+            before = log.epoch
     return total / before
 
 
-# how a curve is read at so many epochs, more is better
-READINGS: dict[str, Callable[[list[dict[str, float]], float], float]] = {
-    "top1": lambda curve, epochs: at_epochs(curve, epochs)["top1"],
-    "val_loss": lambda curve, epochs: -at_epochs(curve, epochs)["val_loss"],
-    "loss": lambda curve, epochs: -at_epochs(curve, epochs)["loss"],
+# how to read a curve at a number of epochs; more is better
+READINGS: dict[str, Callable[[Sequence[EpochLog], float], float]] = {
+    "top1": lambda curve, epochs: at_epochs(curve, epochs).top1,
+    "val_loss": lambda curve, epochs: -at_epochs(curve, epochs).val_loss,
+    "loss": lambda curve, epochs: -at_epochs(curve, epochs).loss,
     "mean_loss": lambda curve, epochs: -_mean_loss(curve, epochs),
 }

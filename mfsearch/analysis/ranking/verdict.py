@@ -4,6 +4,7 @@ The truth is the top1 of the long trainings. Every figure of a proxy stands besi
 same networks.
 """
 
+import dataclasses
 import datetime
 import math
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,7 @@ from mfsearch.search.calibration import Network, NetworkRecords, long_key, short
 from mfsearch.search.calibration_file import GROUPS, SCHEMA
 from mfsearch.study.files import versions
 from mfsearch.study.settings import Calibration
+from mfsearch.study.task_file import TaskRecord
 
 TOP = 5
 
@@ -36,8 +38,8 @@ class Pair(NamedTuple):
     """A network with its short and its long training."""
 
     network: Network
-    short: dict[str, Any]
-    long: dict[str, Any]
+    short: TaskRecord
+    long: TaskRecord
 
 
 class Column(NamedTuple):
@@ -68,7 +70,7 @@ def calibration_figures(settings: Calibration, trained: NetworkRecords, targets:
         "epochs": {"short": list(settings.points), "long": settings.long_points[-1]},
         "long_noise": noise,
         "left_out": [
-            f"{key}: {record['reason']}" for key, record in trained.records.items() if record["outcome"] != "trained"
+            f"{key}: {record.reason}" for key, record in trained.records.items() if record.outcome != "trained"
         ],
         "groups": {},
     }
@@ -88,7 +90,7 @@ def _long_noise(settings: Calibration, trained: NetworkRecords) -> tuple[float |
     first = trained.networks["band"][0]
     seeds = [settings.seed + 1 + k for k in range(settings.seeds)]
     records = {seed: trained.records[long_key(first, seed)] for seed in seeds}
-    top1 = {seed: record["top1"] for seed, record in records.items() if record["outcome"] == "trained"}
+    top1 = {seed: record.top1 for seed, record in records.items() if record.top1 is not None}
     return (float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None), list(top1)
 
 
@@ -97,13 +99,13 @@ def _pairs(settings: Calibration, trained: NetworkRecords, networks: list[Networ
     for network in networks:
         short = trained.records[short_key(network, settings.seed)]
         long = trained.records[long_key(network, settings.seed + 1)]
-        if short["outcome"] == long["outcome"] == "trained":
+        if short.outcome == long.outcome == "trained":
             pairs.append(Pair(network, short, long))
     return pairs
 
 
 def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target: float) -> dict[str, Any]:
-    truth = np.array([pair.long["top1"] for pair in pairs])
+    truth = np.array([pair.long.top1 for pair in pairs], dtype=np.float64)
     spread = None if noise is None else spread_between(truth, noise)
     madds = np.array([float(pair.network.madds) for pair in pairs])
     params = np.array([float(pair.network.num_params) for pair in pairs])
@@ -132,10 +134,10 @@ def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target
                 "arch_id": pair.network.arch_id,
                 "madds": pair.network.madds,
                 "num_params": pair.network.num_params,
-                "long_top1": pair.long["top1"],
-                "short": pair.short["curve"],
-                "long": pair.long["curve"],
-                "zero_cost": pair.short.get("zero_cost", {}),
+                "long_top1": pair.long.top1,
+                "short": [dataclasses.asdict(log) for log in pair.short.curve],
+                "long": [dataclasses.asdict(log) for log in pair.long.curve],
+                "zero_cost": {name: score.to_dict() for name, score in pair.short.zero_cost.items()},
                 "config": pair.network.config.to_dict(),
             }
             for pair in pairs
@@ -149,12 +151,12 @@ def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
     second: dict[str, list[float]] = {name: [] for name in READINGS}
     seconds = []
     for pair in pairs:
-        log = at_epochs(pair.short["curve"], epochs)
+        log = at_epochs(pair.short.curve, epochs)
         for name, read in READINGS.items():
-            first[name].append(read(pair.short["curve"], epochs))
-            second[name].append(read(pair.long["curve"], epochs))
-        whole = pair.short["curve"][-1]["seconds"]
-        seconds.append(pair.short["core_seconds"] * (log["seconds"] / whole if whole else 1.0))
+            first[name].append(read(pair.short.curve, epochs))
+            second[name].append(read(pair.long.curve, epochs))
+        whole = pair.short.curve[-1].seconds
+        seconds.append((pair.short.core_seconds or 0.0) * (log.seconds / whole if whole else 1.0))
     for each in (first, second):
         each["mean_rank"] = list(mean_rank(each["top1"], each["loss"]))
     kept = list(range(len(pairs)))
@@ -164,11 +166,11 @@ def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
 def _zero_cost_columns(pairs: list[Pair]) -> list[Column]:
     columns = []
     for name in ZERO_COST:
-        found = [pair.short.get("zero_cost", {}).get(name, {}) for pair in pairs]
-        kept = [i for i, each in enumerate(found) if each.get("score") is not None]
-        if len(kept) > 1:
-            seconds = float(np.mean([found[i]["core_seconds"] for i in kept]))
-            columns.append(Column(name, None, [found[i]["score"] for i in kept], None, seconds, kept))
+        found = {i: pair.short.zero_cost[name] for i, pair in enumerate(pairs) if name in pair.short.zero_cost}
+        scores = {i: each.score for i, each in found.items() if each.score is not None}
+        if len(scores) > 1:
+            seconds = float(np.mean([found[i].core_seconds for i in scores]))
+            columns.append(Column(name, None, list(scores.values()), None, seconds, list(scores)))
     return columns
 
 

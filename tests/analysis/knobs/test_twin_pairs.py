@@ -1,6 +1,7 @@
 """Paired effects: by hand, and on planted truths: intervals hold them as often as they say."""
 
 import math
+import dataclasses
 import random
 import statistics
 
@@ -9,8 +10,8 @@ import pytest
 from mfsearch.analysis.knobs.twin_pairs import Effect, expected_by_chance, holm, paired_effect
 from mfsearch.commands.twins import compare, meaning, table
 from mfsearch.presets import PRESETS
-from mfsearch.search.trainings import Record
 from mfsearch.search.twin_networks import make_twins, twin_tasks
+from mfsearch.study.task_file import TaskRecord
 
 PARENT = PRESETS["mf-26m"]
 SEEDS = [0, 1, 2]
@@ -78,11 +79,11 @@ def test_planted_effects_lie_in_their_intervals_as_often_as_they_say() -> None:
     repeats = 250
     for _ in range(repeats):
         shared = {seed: rng.gauss(0, 0.05) for seed in SEEDS}
-        records: dict[str, Record] = {
-            task.key: {
-                "outcome": "trained",
-                "top1": 0.6 + shared[task.seed] + arch.get(task.config.arch_id, 0.0) + rng.gauss(0, 0.01),
-            }
+        records: dict[str, TaskRecord] = {
+            task.key: dataclasses.replace(
+                task.record,
+                top1=0.6 + shared[task.seed] + arch.get(task.config.arch_id, 0.0) + rng.gauss(0, 0.01),
+            )
             for task in tasks
         }
         report = compare("mf-26m", PARENT, twins, SEEDS, records, step=1 / 5000)
@@ -104,14 +105,15 @@ def test_the_table_and_its_sentences_say_what_is_shown_and_what_is_not() -> None
     twins = make_twins(PARENT, "former.ffn,former.projections,former.heads=4")
     top1 = {"network": (0.6, 0.62, 0.61), "former.ffn": (0.5, 0.52, 0.512), "former.projections": (0.61, 0.6, 0.62)}
     configs = {twin.knob: twin.config for twin in twins} | {"network": PARENT}
-    records: dict[str, Record] = {}
+    records: dict[str, TaskRecord] = {}
     for name, values in top1.items():
         config = configs[name]
         assert config is not None
-        records |= {
-            f"{config.arch_id}-{seed}": {"outcome": "trained", "top1": value} for seed, value in enumerate(values)
-        }
-    records[f"{PARENT.arch_id}-3"] = {"outcome": "failed", "reason": "diverged"}
+        for seed, value in enumerate(values):
+            key = f"{config.arch_id}-{seed}"
+            records[key] = TaskRecord(key, config.arch_id, seed, top1=value)
+    key = f"{PARENT.arch_id}-3"
+    records[key] = TaskRecord(key, PARENT.arch_id, 3, outcome="failed", reason="diverged")
     report = compare("mf-26m", PARENT, twins, [*SEEDS, 3], records, step=0.001)
     report["data"] = {"val_images": 1000}
     lines = table(report).splitlines()

@@ -1,5 +1,6 @@
 """What a calibration says, on made-up trainings whose answer is known."""
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ import pytest
 from mfsearch.analysis.ranking.readings import TARGETS
 from mfsearch.analysis.ranking.verdict import calibration_figures
 from mfsearch.commands.calibrate import report_lines
+from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibration import Network, NetworkRecords, draw_networks, long_key, short_key
 from mfsearch.search.calibration_file import trust_line
 from mfsearch.space import load_space
 from mfsearch.study.settings import Calibration
+from mfsearch.study.task_file import TaskRecord, ZeroCostScore
 from mfsearch.units import parse_budget
 
 SPACE = load_space(Path(__file__).parents[2] / "tiny_space.yaml").deployed(32, 2)
@@ -22,11 +25,15 @@ TRUTH = [0.50, 0.52, 0.54, 0.56, 0.58, 0.60, 0.62, 0.64]
 SHUFFLED = [3, 0, 6, 1, 7, 2, 5, 4]  # of 28 pairs 17 agree with the truth, 11 do not: tau 6 / 28
 
 
-def curve(tops: list[float], losses: list[float], points: tuple[float, ...]) -> list[dict[str, float]]:
-    return [
-        {"epoch": point, "top1": top, "loss": loss, "val_loss": 3 - top, "seconds": 10 * point}
+def curve(tops: list[float], losses: list[float], points: tuple[float, ...]) -> tuple[EpochLog, ...]:
+    return tuple(
+        EpochLog(epoch=point, top1=top, loss=loss, val_loss=3 - top, seconds=10 * point)
         for point, top, loss in zip(points, tops, losses, strict=True)
-    ]
+    )
+
+
+def failed(key: str, reason: str) -> TaskRecord:
+    return TaskRecord(key, "", 0, outcome="failed", reason=reason)
 
 
 def made_up() -> NetworkRecords:
@@ -37,7 +44,7 @@ def made_up() -> NetworkRecords:
     ids = {network.arch_id for network in drawn["band"]}
     assert not ids & {network.arch_id for network in drawn["across"]}
     networks: dict[str, list[Network]] = {}
-    records: dict[str, Any] = {}
+    records: dict[str, TaskRecord] = {}
     for group, found in drawn.items():
         networks[group] = [
             network._replace(madds=1_000_000 + SHUFFLED[i], num_params=7 if i else 8) for i, network in enumerate(found)
@@ -46,22 +53,28 @@ def made_up() -> NetworkRecords:
             tops, losses = [1 - TRUTH[i], TRUTH[i], TRUTH[i]], [2 - TRUTH[i]] * 3
             again = [top + 0.02 for top in tops]
             scores = {"synflow": float(i), "naswot": float(SHUFFLED[i]), "zen": float(i) if i else None}
-            records[short_key(network, 0)] = {
-                "outcome": "trained",
-                "top1": tops[-1],
-                "curve": curve(tops, losses, SETTINGS.points),
-                "core_seconds": 20.0,
-                "zero_cost": {name: {"score": score, "core_seconds": 0.5} for name, score in scores.items()},
-            }
-            records[long_key(network, 1)] = {
-                "outcome": "trained",
-                "top1": TRUTH[i],
-                "curve": curve([*again, again[-1], TRUTH[i]], [*losses, 1.0, 1.0], SETTINGS.long_points),
-                "core_seconds": 200.0,
-            }
+            short = TaskRecord(
+                short_key(network, 0),
+                network.arch_id,
+                seed=0,
+                top1=tops[-1],
+                curve=curve(tops, losses, SETTINGS.points),
+                core_seconds=20.0,
+                zero_cost={name: ZeroCostScore(score, core_seconds=0.5) for name, score in scores.items()},
+            )
+            long = TaskRecord(
+                long_key(network, 1),
+                network.arch_id,
+                seed=1,
+                top1=TRUTH[i],
+                curve=curve([*again, again[-1], TRUTH[i]], [*losses, 1.0, 1.0], SETTINGS.long_points),
+                core_seconds=200.0,
+            )
+            records |= {short.key: short, long.key: long}
     first = networks["band"][0]
     for seed, top1 in ((2, 0.51), (3, 0.52)):
-        records[long_key(first, seed)] = {"outcome": "trained", "top1": top1, "curve": []}
+        key = long_key(first, seed)
+        records[key] = TaskRecord(key, first.arch_id, seed, top1=top1)
     recipe = SETTINGS.recipe.as_dict()
     identity = {"data": {"name": "digits", "val_images": 100}, "recipe": recipe, "budget": {"high": 500_000}}
     return NetworkRecords(networks, records, identity)
@@ -115,8 +128,8 @@ def test_the_cheapest_that_reaches_the_target_is_named() -> None:
     figures = calibration_figures(SETTINGS, trained, {"band": 0.45, "across": 0.1})
     assert figures["groups"]["band"]["cheapest"] == {"name": "synflow", "epochs": None}
     assert figures["groups"]["across"]["cheapest"] == {"name": "madds", "epochs": None}
-    for record in trained.records.values():
-        record.pop("zero_cost", None)
+    for key, record in trained.records.items():
+        trained.records[key] = dataclasses.replace(record, zero_cost={})
     figures = calibration_figures(SETTINGS, trained, {"band": 0.45, "across": 2.0})
     assert figures["groups"]["band"]["cheapest"] == {"name": "loss", "epochs": 1.0}
     assert figures["groups"]["across"]["cheapest"] is None
@@ -142,7 +155,7 @@ def test_noise_and_ceiling_by_hand() -> None:
     assert found["mean_rank", 1.0]["ceiling"] is None  # all alike: no spread to be told from noise
     for seed in (2, 3):
         key = long_key(trained.networks["band"][0], seed)
-        trained.records[key] = {"outcome": "failed", "reason": "training diverged"}
+        trained.records[key] = failed(key, "training diverged")
     figures = calibration_figures(SETTINGS, trained, TARGETS)
     assert figures["long_noise"] is None
     assert rows(figures)["top1", 4.0]["ceiling"] is None
@@ -152,22 +165,23 @@ def test_noise_and_ceiling_by_hand() -> None:
 def test_a_failed_training_is_left_out_with_a_sentence_and_too_few_are_an_error() -> None:
     trained = made_up()
     lost = trained.networks["across"]
-    trained.records[short_key(lost[2], 0)] = {"outcome": "failed", "reason": "training diverged at step 3"}
+    key = short_key(lost[2], 0)
+    trained.records[key] = failed(key, "training diverged at step 3")
     figures = calibration_figures(SETTINGS, trained, TARGETS)
     assert figures["groups"]["across"]["n"] == rows(figures, "across")["top1", 4.0]["n"] == 7
     assert figures["groups"]["band"]["n"] == 8
     assert f"left out: {short_key(lost[2], 0)}: training diverged at step 3" in report_lines(figures)
     for network in lost[1:]:
-        trained.records[long_key(network, 1)] = {"outcome": "failed", "reason": "its worker process was killed"}
+        key = long_key(network, 1)
+        trained.records[key] = failed(key, "its worker process was killed")
     with pytest.raises(RuntimeError, match="1 of 8 networks were trained short and long; .*was killed"):
         calibration_figures(SETTINGS, trained, TARGETS)
 
 
 def test_a_training_of_so_few_steps_that_points_meet_is_read_at_the_nearest() -> None:
     trained = made_up()
-    for record in trained.records.values():
-        if record["curve"]:
-            del record["curve"][1]
+    for key, record in trained.records.items():
+        trained.records[key] = dataclasses.replace(record, curve=(*record.curve[:1], *record.curve[2:]))
     found = rows(calibration_figures(SETTINGS, trained, TARGETS))
     assert found["top1", 2.0]["tau"] == found["top1", 1.0]["tau"]
 
