@@ -6,7 +6,7 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.presets import preset
@@ -19,8 +19,6 @@ from mfsearch.study.study import Study
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from mfsearch.cost.meter import Latency
     from mfsearch.model import MobileFormer
     from mfsearch.search.progress import SearchEvent
@@ -104,7 +102,7 @@ def open_study(name: str | Path) -> Study:
     return Study.open(find_study(str(name)))
 
 
-def plot_front(study: Study, cost: str = "madds") -> "go.Figure":
+def plot_front(study: Study, cost: str = "madds") -> Any:
     """The study's trials as a plotly figure: top1 (%) against a cost, with the front marked.
 
     cost: "madds" (M), "latency_ms" or "num_params" (M). ValueError for any other, and where no trial has it.

@@ -14,6 +14,7 @@ from mfsearch.units import format_madds, format_seconds, parse_budget
 
 if TYPE_CHECKING:
     from mfsearch.search.trainings import Task
+    from mfsearch.study.task_file import TaskRecord
 
 ENOUGH = 16  # networks
 

@@ -13,9 +13,9 @@ from mfsearch.train.train_options import TEACHING, Request
 from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
-    from mfsearch.train.files import EpochRow
     from mfsearch.train.fit import Session
     from mfsearch.train.training import Training
+    from mfsearch.train.training_folder import EpochRow
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

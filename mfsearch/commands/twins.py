@@ -114,7 +114,7 @@ def compare(
     parent: "MobileFormerConfig",
     found: "Sequence[Twin]",
     seeds: Sequence[int],
-    records: Mapping[str, TaskRecord],
+    records: "Mapping[str, TaskRecord]",
     *,
     step: float,
     latencies: Mapping[str, Mapping[str, Any]] | None = None,
@@ -278,7 +278,7 @@ class _Lines:
         self.done_now, self.started = 0, time.monotonic()
         print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
 
-    def done(self, task: Task, record: TaskRecord) -> None:
+    def done(self, task: "Task", record: "TaskRecord") -> None:
         self.done_now += 1
         what = f"failed: {record.reason}" if record.top1 is None else f"top1 {record.top1:6.2%}"
         elapsed = format_seconds(time.monotonic() - self.started)

@@ -17,8 +17,8 @@ from mfsearch.config import TOKEN_SOURCES, BlockConfig, MobileFormerConfig, Toke
 from mfsearch.cost.madds import count_madds
 from mfsearch.search.trainings import Task
 from mfsearch.space.knobs import KNOBS, STEP, KnobSpec, Value, row_stages, shown_value
+from mfsearch.space.search_space import hint
 from mfsearch.space.solve import MAX_WIDTH, MIN_WIDTH
-from mfsearch.space.space import hint
 from mfsearch.study.task_file import TaskRecord
 
 NEAR, TOLERANCE = 0.01, 0.02  # relative difference in multiply-adds: aimed at, and accepted

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mfsearch.space.knobs import Value
 from mfsearch.space.read import load_space
-from mfsearch.space.space import Knob, Params, SearchSpace
+from mfsearch.space.search_space import Knob, Params, SearchSpace
 
 __all__ = ["Knob", "Params", "SearchSpace", "Value", "find_space", "load_space", "spaces_folder"]
 

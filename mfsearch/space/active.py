@@ -4,7 +4,7 @@ from typing import Any
 
 from mfsearch.config import Wiring, effective_source, has_say, has_tail
 from mfsearch.space.knobs import KNOBS, find_knob
-from mfsearch.space.space import Params, Row, SearchSpace
+from mfsearch.space.search_space import Params, Row, SearchSpace
 
 # Used if neither params nor the space give a value; the token count has no default, so several tokens are assumed.
 _DEFAULTS = {name: spec.default for name, spec in KNOBS.items()} | {"tokens.count": 2}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.space.knobs import KNOBS, SECTIONS, Value, find_knob, section_defaults
-from mfsearch.space.space import Knob, Row, SearchSpace, hint
+from mfsearch.space.search_space import Knob, Row, SearchSpace, hint
 from mfsearch.space.yaml_lines import load_with_lines
 
 # Known keys of each section with their defaults; None: the file must give a value.

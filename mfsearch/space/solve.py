@@ -6,7 +6,7 @@ from typing import NamedTuple
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.space.knobs import Value
-from mfsearch.space.space import Params, SearchSpace
+from mfsearch.space.search_space import Params, SearchSpace
 
 MIN_WIDTH, MAX_WIDTH = 0.25, 4.0
 

@@ -29,6 +29,8 @@ from mfsearch.study.trial import FinalLatency, Training, Trial
 
 RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
 
+Database = RDBStorage  # the ledger of a study with a storage URL
+
 STATES = {
     "trained": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,

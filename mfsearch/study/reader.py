@@ -9,7 +9,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    from mfsearch.study.ledger import Database
 
 
 class Position(NamedTuple):
@@ -34,7 +34,7 @@ class StudyReader:
         self._stamp: tuple[int, int, int] | None = None
         self._manifest: Manifest | None = None
         self._journal = JournalReader(folder / JOURNAL, "")
-        self._database: RDBStorage | None = None
+        self._database: Database | None = None
 
     @property
     def manifest(self) -> Manifest:
@@ -96,7 +96,7 @@ class StudyReader:
             raise ValueError(str(error)) from None
         return Position(stamp, counts, counts[0] if counts else 0)
 
-    def _open_database(self) -> "RDBStorage":
+    def _open_database(self) -> "Database":
         from mfsearch.study import ledger
 
         if self._database is None:

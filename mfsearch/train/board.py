@@ -5,7 +5,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from mfsearch.train.files import BOARD, EpochRow
+from mfsearch.train.training_folder import BOARD, EpochRow
 
 
 def check_tensorboard() -> None:

@@ -16,13 +16,13 @@ from mfsearch.study.files import DiskError
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
-from mfsearch.train.files import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
 from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_settings
 from mfsearch.train.training import StopSwitch, Training
+from mfsearch.train.training_folder import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 
 SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
 

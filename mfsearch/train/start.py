@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.model import MobileFormer
-from mfsearch.train.files import weights_facts
 from mfsearch.train.teacher import read_weights
+from mfsearch.train.training_folder import weights_facts
 
 CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 

@@ -25,7 +25,10 @@ from mfsearch.train import parts
 from mfsearch.train.batches import Order, eval_loader, train_loader
 from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import seed_draws
-from mfsearch.train.files import (
+from mfsearch.train.images import TrainingImages
+from mfsearch.train.teacher import Teacher, distilled
+from mfsearch.train.train_options import TrainSettings
+from mfsearch.train.training_folder import (
     BEST,
     CHECKPOINT,
     LAST,
@@ -36,9 +39,6 @@ from mfsearch.train.files import (
     write_summary,
     write_weights,
 )
-from mfsearch.train.images import TrainingImages
-from mfsearch.train.teacher import Teacher, distilled
-from mfsearch.train.train_options import TrainSettings
 
 LOOK_EVERY = 8  # steps on a GPU, where asking for the loss makes it wait
 

@@ -23,7 +23,7 @@ from mfsearch.data import DataError
 from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import DiskError
-from mfsearch.train.files import EpochRow
+from mfsearch.train.training_folder import EpochRow
 from mfsearch.train.fit import Callbacks, _export_for, train_bundle
 from mfsearch.train.images import load_images
 from mfsearch.train.parts import eval_transform, import_timm

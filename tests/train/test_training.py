@@ -20,7 +20,7 @@ from mfsearch.config import HeadConfig
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
-from mfsearch.train.files import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
+from mfsearch.train.training_folder import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.train_options import make_settings
 from mfsearch.train.training import DivergenceError, StopSwitch, Training
