@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mfsearch.study.ledger import LOCK, DiskError, held
+from mfsearch.study.files import LOCK, DiskError, held
 
 CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
 SUMMARY, RESULT, BOARD = "summary.csv", "result.json", "tensorboard"
