@@ -194,8 +194,12 @@ def read_bundle(folder: Path) -> Bundle:
     config = load_config(folder / ARCH)
     if config.arch_id != manifest.arch_id:
         raise ValueError(f"{folder / ARCH}: is the network {config.arch_id}, {MANIFEST} says {manifest.arch_id}")
+    metrics = BundleMetrics.read(folder)
+    if metrics.class_names is not None and len(metrics.class_names) != config.classes:
+        told = len(metrics.class_names)
+        raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
     weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
-    return Bundle(folder, config, manifest, BundleMetrics.read(folder), load_training(folder / TRAINING), weights)
+    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
 
 
 def load_network(folder: Path) -> MobileFormer:

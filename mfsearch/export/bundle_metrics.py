@@ -1,7 +1,6 @@
 """metrics.json of a bundle: costs, latency and accuracy of the network, each with what made it."""
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,13 @@ class BundleLatency:
     by_program: bool = False
     baseline_ms: float | None = None
     measured: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.latency_low_ms is None) != (self.latency_high_ms is None):
+            raise ValueError(
+                "latency_low_ms and latency_high_ms must both be numbers or null, got "
+                f"{self.latency_low_ms} and {self.latency_high_ms}"
+            )
 
     @property
     def device_name(self) -> str:
@@ -134,16 +140,11 @@ class BundleMetrics:
     @classmethod
     def read(cls, folder: Path) -> "BundleMetrics":
         """The metrics of the bundle in a folder; ValueError names the value that is wrong."""
-        path = folder / METRICS
-        content = read_json(path)
+        content = read_json(folder / METRICS)
         try:
-            return cls.from_dict(content)
+            metrics: BundleMetrics = parsed(cls, content)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "BundleMetrics":
-        metrics: BundleMetrics = parsed(cls, values)
+            raise ValueError(f"{folder / METRICS}: {error}") from None
         return metrics
 
     def to_dict(self) -> dict[str, Any]:

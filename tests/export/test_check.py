@@ -313,6 +313,7 @@ def test_a_made_up_bundle_with_fitting_hashes_is_caught(
         (("weights", "fresh_tensors"), [1], "metrics.json: weights.fresh_tensors[0] must be text, got 1"),
         (("class_names",), "ab", "metrics.json: class_names must be a list or null, got 'ab'"),
         (("latency",), {"latency_low_ms": 1.0}, "metrics.json: latency.latency_ms must be a number, got None"),
+        (("latency",), {"latency_ms": 2.0, "latency_low_ms": 1.0}, "must both be numbers or null, got 1.0 and None"),
     ],
 )
 def test_figures_that_are_not_the_networks_are_caught(
@@ -325,6 +326,12 @@ def test_figures_that_are_not_the_networks_are_caught(
 
     (found,) = failures(altered_json(bundle, "metrics.json", change))
     assert said in found
+
+
+def test_class_names_of_another_number_are_an_error_before_anything_is_trained(bundle: Path) -> None:
+    altered_json(bundle, "metrics.json", lambda told: told.update(class_names=["a"]))
+    with pytest.raises(ValueError, match=r"metrics\.json: class_names must be 10, as in arch\.yaml, got 1"):
+        read_bundle(bundle)
 
 
 class Meter:
