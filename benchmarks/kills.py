@@ -148,17 +148,17 @@ def curve(training: Training | None) -> list[tuple[float, ...]]:
 def faults_of(folder: Path, trials: int) -> list[str]:
     """What is wrong in a study that has ended, whatever the order of its trials."""
     found = Study.open(folder)
-    trials, rungs = found.trials, found.manifest.rungs
+    written, rungs = found.trials, found.manifest.rungs
     study = Ledger(folder, found.manifest, found.manifest.storage).study
-    stages = [(trial.number, one.rung, one.seed) for trial in trials for one in trial.longer]
+    stages = [(trial.number, one.rung, one.seed) for trial in written for one in trial.longer]
     trained = found.count("trained", "stopped")
     wrong = {
         "a trial is RUNNING": bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
-        "a network came twice": len({trial.arch_id for trial in trials}) != len(trials),
-        "a proposal came twice or is missing": sorted(trial.proposal or 0 for trial in trials)
-        != list(range(len(trials))),
+        "a network came twice": len({trial.arch_id for trial in written}) != len(written),
+        "a proposal came twice or is missing": sorted(trial.proposal or 0 for trial in written)
+        != list(range(len(written))),
         "a longer training came twice": len(set(stages)) != len(stages),
-        "the final is not whole": next_final(standing(trials, found.objectives, rungs), rungs, [], 0) is not None,
+        "the final is not whole": next_final(standing(written, found.objectives, rungs), rungs, [], 0) is not None,
         f"{trained} trials, not {trials}": trained != trials,
         "checkpoints are left": (folder / CHECKPOINTS).exists(),
         "half a file is left": any((folder / WEIGHTS).glob("*.part")),

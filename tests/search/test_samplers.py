@@ -38,7 +38,7 @@ def proposer(sampler: str, objectives: tuple[str, ...] = ("top1", "madds")) -> P
 
 def finished(proposal: Proposal, outcome: str = "trained", **values: Any) -> Trial:
     """A finished trial as the run would write it."""
-    known = {"origin": proposal.origin, "params": proposal.params, "arch_id": proposal.arch_id}
+    known: dict[str, Any] = {"origin": proposal.origin, "params": proposal.params, "arch_id": proposal.arch_id}
     return trial(proposal.index, outcome, madds=proposal.costs.madds, **known, **values)
 
 

@@ -203,8 +203,8 @@ def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     monkeypatch.setattr("mfsearch.search.loop.WorkerPool", TimedPool)
     found = []
     for name, stops in (("whole", ("12",)), ("in_two", ("6", "12"))):
-        for trials in stops:
-            assert main(arguments(image_folder, tmp_path / name, *limited(), "--trials", trials)) == 0
+        for count in stops:
+            assert main(arguments(image_folder, tmp_path / name, *limited(), "--trials", count)) == 0
         trials = list(Study.open(tmp_path / name / "s").trials)
         found.append([(trial.arch_id, trial.predicted, trial.turned_down) for trial in trials])
     assert found[0] == found[1]
