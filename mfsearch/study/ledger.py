@@ -143,7 +143,6 @@ class Ledger:
             made = self.storage.create_new_trial(self.study_id, template_trial=template)
             return self.storage.get_trial_number_from_id(made)
 
-
     def _constraints(self, trial: Trial) -> dict[str, float] | None:
         """As Optuna reads them: what is above 0 breaks the limit."""
         if self.limit_ms is None or trial.measured is None:
