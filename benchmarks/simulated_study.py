@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mfsearch.search.rungs import short_row
 
 from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.pareto import pareto_mask
@@ -28,9 +27,10 @@ from mfsearch.presets import PRESETS
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.space import find_space
 from mfsearch.space.solve import Sized
-from mfsearch.study.files import write_json
+from mfsearch.study.files import JOURNAL, MANIFEST, write_json
 from mfsearch.study.journal import LATENCY, STAGE
-from mfsearch.study.ledger import JOURNAL, MANIFEST
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
 from mfsearch.units import parse_budget
 
 SPACE, BUDGET, OBJECTIVES = "mobile_former", "20M..150M", ["top1", "madds", "latency_ms"]
@@ -58,26 +58,25 @@ def simulate(folder: Path, trials: int, seed: int) -> None:
         journal.writelines(_trial_lines(ground, knobs, trials, seed))
 
 
-def write_study(folder: Path, manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a study that holds `rows`, as `read_trials` gives them, by number; a knob's choices are the values seen."""
+def write_study(folder: Path, manifest: Manifest, trials: Sequence[Trial]) -> None:
+    """Write a study that holds these trials, by number; a knob's choices are the values seen."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, {**manifest, "study": folder.name})
+    write_json(folder / MANIFEST, {**manifest.to_dict(), "study": folder.name})
     knobs: dict[str, list[Any]] = {}
-    for row in rows:
-        for name, value in row.get("params", {}).items():
+    for trial in trials:
+        for name, value in trial.params.items():
             known = knobs.setdefault(name, [])
             known += (
                 [] if any(value is one or (type(value) is type(one) and value == one) for one in known) else [value]
             )
-    objectives = manifest.get("objectives") or OBJECTIVES[:2]
     with (folder / JOURNAL).open("w", encoding="utf-8") as journal:
-        journal.write(study_line(folder.name, objectives))
-        for row in rows:
-            journal.write(trial_line(short_row(dict(row)), objectives, knobs))
-            for stage in row.get("stages") or ():
-                journal.write(attribute_line(f"{STAGE} {row['number']} {stage['rung']} {stage['seed']}", stage))
-            if row.get("latency_final"):
-                journal.write(attribute_line(f"{LATENCY} {row['number']}", row["latency_final"]))
+        journal.write(study_line(folder.name, manifest.objectives))
+        for trial in trials:
+            journal.write(trial_line({**trial.to_dict(), "params": trial.params}, manifest.objectives, knobs))
+            for one in trial.longer:
+                journal.write(attribute_line(f"{STAGE} {trial.number} {one.rung} {one.seed}", one.to_dict()))
+            if trial.final:
+                journal.write(attribute_line(f"{LATENCY} {trial.number}", trial.final.to_dict()))
 
 
 def study_line(name: str, objectives: Sequence[str]) -> str:

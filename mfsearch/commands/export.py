@@ -132,8 +132,8 @@ def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | Non
     """What int8 is calibrated by: --data, else the study's images, else digits."""
     if not args.int8:
         return None
-    data = args.data or (origin.study["data"]["name"] if origin.study else "digits")
-    seed = int(origin.study["seed"]) if origin.study else 0
+    data = args.data or (origin.study.data.name if origin.study else "digits")
+    seed = origin.study.seed if origin.study else 0
     return default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=seed)
 
 

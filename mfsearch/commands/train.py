@@ -137,9 +137,9 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if self.quiet:
             return
         training, settings, images = begun.training, begun.settings, begun.images
-        name = begun.bundle.manifest["bundle"]
+        name = begun.bundle.manifest.bundle
         self._say(f"network   {name} ({begun.bundle.config.arch_id}), {begun.start.note}")
-        if begun.start.tensors is None and begun.bundle.metrics["weights"]["trained_tensors"]:
+        if begun.start.tensors is None and begun.bundle.metrics.weights.trained_tensors:
             self._say("          the bundle's own are not used; --weights fine-tunes from them")
         self._say(
             f"data      {images.name}: {len(images.train.labels)} training images, {len(images.val.labels)} for "

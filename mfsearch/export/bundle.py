@@ -36,15 +36,16 @@ from mfsearch.export.bundle_manifest import (
     MODEL,
     ONNX,
     PTE,
-    SCHEMA,
     TRAINING,
     WEIGHTS,
+    BundleManifest,
     changed,
-    read_json,
     read_manifest,
+    told_normalisation,
     write_json,
     write_manifest,
 )
+from mfsearch.export.bundle_metrics import BundleMetrics, OnnxFile, WeightsOrigin
 from mfsearch.export.card import write_card
 from mfsearch.export.executorch import check_installed, write_pte
 from mfsearch.export.origin import Origin, of_trial
@@ -56,7 +57,6 @@ from mfsearch.export.source import (
     onnx_metadata,
     read_tensors,
     take_weights,
-    told_normalisation,
     write_int8,
     write_network,
 )
@@ -72,8 +72,8 @@ class Bundle(NamedTuple):
 
     folder: Path
     config: MobileFormerConfig
-    manifest: dict[str, Any]
-    metrics: dict[str, Any]
+    manifest: BundleManifest
+    metrics: BundleMetrics
     training: dict[str, Any]
     weights: Path | None
 
@@ -128,36 +128,32 @@ def write_bundle(
         config.save(part / ARCH)
         header = f"The paper's training for this network ({config.arch_id}), as keys of timm's train.py."
         save_training(recommended_training(config), part / TRAINING, header=header)
-        metrics = {
-            "schema": SCHEMA,
-            "arch_id": config.arch_id,
-            "costs": costs_of(model),
-            "latency": origin.latency or (measured_here(model, cache_dir) if measure else None),
-            "proxy": origin.proxy,
-            "weights": {"trained_tensors": warm, "fresh_tensors": fresh, "note": note},
-            "onnx": {"batch": "any" if dynamic_batch else 1, "largest_deviation": difference},
-            "int8": None,
-            "executorch": write_pte(model, part / PTE) if executorch else None,
-            "full_training": full,
-            "class_names": None if fresh or not warm else origin.class_names,
-        }
+        metrics = BundleMetrics(
+            arch_id=config.arch_id,
+            costs=costs_of(model),
+            latency=origin.latency or (measured_here(model, cache_dir) if measure else None),
+            proxy=origin.proxy,
+            weights=WeightsOrigin(warm, tuple(fresh), note),
+            onnx=OnnxFile("any" if dynamic_batch else 1, difference),
+            executorch=write_pte(model, part / PTE) if executorch else None,
+            full_training=full,
+            class_names=None if fresh or not warm else origin.class_names,
+        )
         if int8 is not None:
-            metrics["int8"] = write_int8(model, part, origin.normalisation, int8, judge=warm > 0 and not fresh)
-        manifest = {
-            "schema": SCHEMA,
-            "bundle": origin.name,
-            "arch_id": config.arch_id,
-            "created": _now(),
-            "command": command or None,
-            "seed": origin.seed,
-            "normalisation": origin.normalisation and origin.normalisation._asdict(),
-            "study": origin.study,
-            "generator": GENERATOR,
-            "versions": _versions(),
-        }
-        write_json(part / METRICS, metrics)
-        (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
-        write_manifest(part, manifest)
+            judged = write_int8(model, part, origin.normalisation, int8, judge=warm > 0 and not fresh)
+            metrics = replace(metrics, int8=judged)
+        manifest = BundleManifest(
+            bundle=origin.name,
+            arch_id=config.arch_id,
+            created=_now(),
+            command=command or None,
+            seed=origin.seed,
+            normalisation=origin.normalisation,
+            study=origin.study,
+            generator=GENERATOR,
+            versions=_versions(),
+        )
+        _write_facts(part, config, manifest, metrics)
     files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
     return BundleFiles(folder, files, warm, fresh, note, difference)
 
@@ -168,25 +164,24 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
     Its train.yaml is the recommended one again. Raises ValueError as `read_bundle`.
     """
     bundle = read_bundle(folder)
-    told = bundle.metrics
+    manifest, metrics = bundle.manifest, bundle.metrics
     config = replace(
         bundle.config,
         resolution=bundle.config.resolution if resolution is None else resolution,
         classes=bundle.config.classes if classes is None else classes,
     )
-    trained = told["weights"]["trained_tensors"] > 0
     return Origin(
-        name=str(bundle.manifest["bundle"]),
+        name=manifest.bundle,
         config=config,
-        weights=bundle.weights if trained else None,
-        note=str(told["weights"]["note"]),
-        seed=int(bundle.manifest["seed"]),
-        normalisation=told_normalisation(bundle.manifest["normalisation"]),
-        study=bundle.manifest["study"],
-        latency=told["latency"] if config == bundle.config else None,
-        proxy=told["proxy"],
-        class_names=told["class_names"],
-        full_training=told["full_training"],
+        weights=bundle.weights if metrics.weights.trained_tensors else None,
+        note=metrics.weights.note,
+        seed=manifest.seed,
+        normalisation=manifest.normalisation,
+        study=manifest.study,
+        latency=metrics.latency if config == bundle.config else None,
+        proxy=metrics.proxy,
+        class_names=metrics.class_names,
+        full_training=metrics.full_training,
     )
 
 
@@ -194,22 +189,24 @@ def read_bundle(folder: Path) -> Bundle:
     """The bundle in a folder, with the hashes of all that is read checked; ValueError names the file."""
     finish_replacing(folder)
     manifest = read_manifest(folder)
-    there = manifest["files"]
     for name in (ARCH, METRICS, TRAINING, WEIGHTS):
-        if name in there and (wrong := changed(folder, name, there[name])):
+        if name in manifest.files and (wrong := changed(folder, name, manifest.files[name])):
             raise ValueError(f"{folder / name}: {wrong}")
     config = load_config(folder / ARCH)
-    if config.arch_id != manifest["arch_id"]:
-        raise ValueError(f"{folder / ARCH}: is the network {config.arch_id}, {MANIFEST} says {manifest['arch_id']}")
-    metrics = read_json(folder / METRICS)
-    weights = folder / WEIGHTS if WEIGHTS in there else None
+    if config.arch_id != manifest.arch_id:
+        raise ValueError(f"{folder / ARCH}: is the network {config.arch_id}, {MANIFEST} says {manifest.arch_id}")
+    metrics = BundleMetrics.read(folder)
+    if metrics.class_names is not None and len(metrics.class_names) != config.classes:
+        told = len(metrics.class_names)
+        raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
+    weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
     return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
 
 
 def load_network(folder: Path) -> MobileFormer:
     """The network of a bundle, with its weights, in eval mode; ValueError names the file that is wrong."""
     bundle = read_bundle(folder)
-    model = MobileFormer(bundle.config, seed=int(bundle.manifest["seed"]))
+    model = MobileFormer(bundle.config, seed=bundle.manifest.seed)
     if bundle.weights is not None:
         check_fit(model, read_tensors(bundle.weights), bundle.weights)
         model.load_state_dict(read_tensors(bundle.weights))
@@ -226,7 +223,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
     ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
     """
     bundle = read_bundle(folder)
-    config, metrics = bundle.config, dict(bundle.metrics)
+    config, metrics = bundle.config, bundle.metrics
     model = MobileFormer(config)
     tensors = read_tensors(weights)
     check_fit(model, tensors, weights)
@@ -235,38 +232,40 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
         trained = json.loads(json.dumps(dict(result), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise ValueError(f"the result of a training must be plain data for JSON: {error}") from None
-    normalisation = told_normalisation(bundle.manifest["normalisation"])
+    normalisation = bundle.manifest.normalisation
     if "mean" in trained or "std" in trained:
         normalisation = told_normalisation({"mean": trained.get("mean"), "std": trained.get("std")})
     names = trained.pop("class_names", None)
     if names is not None and (len(names) != config.classes or not all(isinstance(name, str) for name in names)):
         raise ValueError(f"class_names must be {config.classes} names, as the network has classes, got {len(names)}")
     with new_files(folder) as part:
-        batch = None if metrics["onnx"]["batch"] == "any" else 1
-        difference = write_network(model, part, normalisation, batch)
-        metrics |= {
-            "weights": {"trained_tensors": len(tensors), "fresh_tensors": [], "note": "weights of a full training"},
-            "onnx": {**metrics["onnx"], "largest_deviation": difference},
-            "int8": None,
-            "executorch": None,
-            "full_training": trained,
-            "class_names": names if names is not None else metrics["class_names"],
-        }
-        own = ("files", "sha256", "normalisation", "versions", "changed")
-        manifest = {key: value for key, value in bundle.manifest.items() if key not in own}
-        manifest |= {"normalisation": normalisation and normalisation._asdict(), "versions": _versions()}
-        manifest["changed"] = _now()
-        write_json(part / METRICS, metrics)
-        (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+        difference = write_network(model, part, normalisation, None if metrics.onnx.batch == "any" else 1)
+        metrics = replace(
+            metrics,
+            weights=WeightsOrigin(len(tensors), (), "weights of a full training"),
+            onnx=replace(metrics.onnx, largest_deviation=difference),
+            int8=None,
+            executorch=None,
+            full_training=trained,
+            class_names=metrics.class_names if names is None else tuple(names),
+        )
+        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=_now())
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
-        write_manifest(part, manifest)
+        _write_facts(part, config, manifest, metrics)
     return [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
+
+
+def _write_facts(part: Path, config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> None:
+    """The files that tell of all others, the manifest last."""
+    write_json(part / METRICS, metrics.to_dict())
+    (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+    write_manifest(part, manifest)
 
 
 def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:
     """The files of a bundle as a zip archive, under one folder; the same bundle gives the same bytes."""
-    names = [*read_manifest(folder)["files"], MANIFEST]
+    names = [*read_manifest(folder).files, MANIFEST]
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not get smaller
         for name in names:
             with (folder / name).open("rb") as source, archive.open(zipfile.ZipInfo(f"{root}/{name}"), "w") as target:

@@ -1,10 +1,17 @@
-"""manifest.json of a bundle: the SHA-256 of every file, its own included, and which schema they are of."""
+"""manifest.json of a bundle: where the network comes from, and the SHA-256 of every file, its own included."""
 
+import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from mfsearch.export.standalone import Normalisation
+from mfsearch.study.manifest import DataFacts
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -16,46 +23,150 @@ FILES = (*NEEDED, WEIGHTS, INT8, PTE)
 MAX_JSON_BYTES = 4 << 20  # a training curve is a hundredth of it
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class FileFacts:
+    """A file of a bundle. bytes: its size."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SpaceLabel:
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class StudyOrigin:
+    """The study that a network was found in, and its trial there."""
+
+    name: str
+    trial: int
+    seed: int
+    space: SpaceLabel
+    data: DataFacts
+    params: dict[str, Any]
+    command: str | None = None
+    created: str | None = None
+    versions: dict[str, str] | None = None
+    git_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class BundleManifest:
+    """What a bundle says of its origin. bundle: its name. seed: of the first weights. changed: when weights of a full
+    training came in. normalisation: of the images that the weights were trained on, None where it is not known.
+    generator: of model.py. files: all others by name."""
+
+    bundle: str
+    arch_id: str
+    created: str
+    seed: int
+    versions: dict[str, str]
+    command: str | None = None
+    normalisation: Normalisation | None = None
+    study: StudyOrigin | None = None
+    generator: int | None = None
+    changed: str | None = None
+    files: dict[str, FileFacts] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "BundleManifest":
+        """The content of manifest.json; ValueError names the value that is wrong."""
+        plain = {name: value for name, value in values.items() if name != "normalisation"}
+        manifest: BundleManifest = parsed(cls, plain)
+        return dataclasses.replace(manifest, normalisation=told_normalisation(values.get("normalisation")))
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        told["normalisation"] = self.normalisation and self.normalisation._asdict()
+        return {name: value for name, value in told.items() if name != "changed" or value is not None}
+
+
+def write_manifest(folder: Path, manifest: BundleManifest) -> None:
     """Write manifest.json with the hashes of the files in the folder, and of itself."""
-    files = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)}
-        for name in FILES
-        if (folder / name).exists()
-    }
-    content = {**manifest, "files": files}
+    there = [folder / name for name in FILES if (folder / name).exists()]
+    files = {path.name: FileFacts(path.stat().st_size, sha256_of(path)) for path in there}
+    content = dataclasses.replace(manifest, files=files).to_dict()
     write_json(folder / MANIFEST, {**content, "sha256": _digest(content)})
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of a bundle, unchanged since it was written; ValueError says what is wrong with it."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{path}: missing: this is no bundle")
-    manifest = read_json(path)
-    schema = manifest.get("schema")
+    content = read_json(path)
+    schema = content.get("schema")
     if type(schema) is not int or schema < 1:
         raise ValueError(f"{path}: is not the manifest of a bundle: schema is {schema!r:.50}")
     if schema > SCHEMA:
         raise ValueError(
             f"{path}: has schema {schema}, this version of mfsearch reads {SCHEMA}: written by a newer one, update"
         )
-    told = manifest.pop("sha256", None)
-    if told != _digest(manifest) or _text({**manifest, "sha256": told}).encode() != path.read_bytes():
+    told = content.pop("sha256", None)
+    if told != _digest(content) or _text({**content, "sha256": told}).encode() != path.read_bytes():
         raise ValueError(f"{path}: changed since it was written: its own SHA-256 is another one")
-    files = manifest.get("files")
+    files = content.get("files")
     if (
         not isinstance(files, dict)
         or not set(NEEDED) <= set(files) <= set(FILES)
         or not all(isinstance(told, dict) for told in files.values())
     ):
         raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS}, {INT8} and {PTE}")
-    if "bundle" not in manifest or not isinstance(manifest.get("arch_id"), str):
-        raise ValueError(f"{path}: is not the manifest of a bundle")
-    return manifest
+    try:
+        return BundleManifest.from_dict(content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def changed(folder: Path, name: str, told: Mapping[str, Any]) -> str | None:
+# JSON's own values: the types that pass, and the word for them
+PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "text"),
+    bool: ((bool,), "true or false"),
+    NoneType: ((NoneType,), "null"),
+}
+
+
+def parsed(kind: Any, value: Any, place: str = "") -> Any:
+    """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
+
+    ValueError names the place and what is allowed there. Keys that a dataclass does not know are left out.
+    """
+    arms = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    for arm in arms:
+        if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
+            return value
+        if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
+            hints, fields = get_type_hints(arm), dataclasses.fields(arm)
+            there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
+            return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
+        if get_origin(arm) is tuple and isinstance(value, list | tuple):
+            return tuple(parsed(get_args(arm)[0], one, f"{place}[{k}]") for k, one in enumerate(value))
+        if get_origin(arm) is dict and isinstance(value, Mapping):
+            return {name: parsed(get_args(arm)[1], one, f"{place}.{name}") for name, one in value.items()}
+    words = [PLAIN[a][1] if a in PLAIN else "a list" if get_origin(a) is tuple else "a mapping" for a in arms]
+    raise ValueError(f"{place} must be {' or '.join(words)}, got {value!r:.80}")
+
+
+def told_normalisation(told: Any) -> Normalisation | None:
+    """The normalisation that a manifest tells, None where it is not known; ValueError if it is none."""
+    if told is None:
+        return None
+    parts = []
+    for name in Normalisation._fields:
+        values: Any = told.get(name) if isinstance(told, Mapping) else None
+        ok = isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
+        if not ok or not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
+            raise ValueError(f"{name} of a normalisation must be three numbers, std above 0, got {values!r:.80}")
+        parts.append((float(values[0]), float(values[1]), float(values[2])))
+    return Normalisation(*parts)
+
+
+def changed(folder: Path, name: str, told: FileFacts) -> str | None:
     """What is wrong with a file that the manifest lists, None for nothing."""
     path = folder / name
     if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -63,9 +174,9 @@ def changed(folder: Path, name: str, told: Mapping[str, Any]) -> str | None:
     if not path.exists():
         return "missing"
     size = path.stat().st_size
-    if size != told.get("bytes"):
-        return f"changed since it was written: {size} bytes, {MANIFEST} says {told.get('bytes')}"
-    if sha256_of(path) != told.get("sha256"):
+    if size != told.bytes:
+        return f"changed since it was written: {size} bytes, {MANIFEST} says {told.bytes}"
+    if sha256_of(path) != told.sha256:
         return "changed since it was written: its SHA-256 is another one"
     return None
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.export.bundle_manifest import BundleManifest
+from mfsearch.export.bundle_metrics import BundleMetrics
 
 MAX_CLASSES = 200  # names that the card prints; metrics.json has them all
 LICENCE = (
@@ -14,15 +16,15 @@ LICENCE = (
 )
 
 
-def write_card(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
     """The model card in Markdown. Names and commands come from studies and folders: they are printed as plain text."""
-    costs = metrics["costs"]
-    latency = f", {metrics['latency']['latency_ms']:.2f} ms" if metrics["latency"] else ""
+    costs = metrics.costs
+    latency = "" if metrics.latency is None else f", {metrics.latency.latency_ms:.2f} ms"
     parts = [
-        f"# {plain(manifest['bundle'])}",
+        f"# {plain(manifest.bundle)}",
         (
             f"A Mobile-Former ([arXiv:2108.05895](https://arxiv.org/abs/2108.05895)) for {config.resolution} px and "
-            f"{config.classes} classes: {costs['madds'] / 1e6:.1f}M multiply-adds, {costs['num_params'] / 1e6:.2f}M "
+            f"{config.classes} classes: {costs.madds / 1e6:.1f}M multiply-adds, {costs.num_params / 1e6:.2f}M "
             f"parameters{latency}. It is the network {config.arch_id} of mfsearch."
         ),
         _weights(config, metrics),
@@ -66,69 +68,65 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _weights(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
-    weights, full = metrics["weights"], metrics["full_training"]
+def _weights(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
+    weights, full = metrics.weights, metrics.full_training
     if full is not None:
         top1 = full.get("top1")
         right = f": top1 {top1:.2%} of its validation images" if isinstance(top1, int | float) else ""
         return f"**Trained**{_length(full)}{right}."
-    if not weights["trained_tensors"]:
-        return f"**Not trained**: {plain(weights['note'])}. Train it before use: `mfsearch train` or `train.yaml`."
-    if weights["fresh_tensors"]:
+    if not weights.trained_tensors:
+        return f"**Not trained**: {plain(weights.note)}. Train it before use: `mfsearch train` or `train.yaml`."
+    if weights.fresh_tensors:
         return (
-            f"**Not ready for use**: {plain(weights['note'])}. The classifier for {config.classes} classes is drawn "
+            f"**Not ready for use**: {plain(weights.note)}. The classifier for {config.classes} classes is drawn "
             "anew; the rest is a start for a full training."
         )
-    return f"**Trained shortly**, to be compared with others and not for use: {plain(weights['note'])}."
+    return f"**Trained shortly**, to be compared with others and not for use: {plain(weights.note)}."
 
 
-def _figures(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    costs, latency, proxy, full = (metrics[name] for name in ("costs", "latency", "proxy", "full_training"))
-    size = f"at {costs['resolution']} px, {costs['classes']} classes"
-    counted = plain(f"{costs['counter']}; fvcore {costs['fvcore']} counts {costs['fvcore_madds'] / 1e6:.2f}M")
+def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
+    costs, latency, proxy = metrics.costs, metrics.latency, metrics.proxy
+    size = f"at {costs.resolution} px, {costs.classes} classes"
+    counted = plain(f"{costs.counter}; fvcore {costs.fvcore} counts {costs.fvcore_madds / 1e6:.2f}M")
     rows = [
-        ("multiply-adds", f"{costs['madds'] / 1e6:.2f}M", f"{size}; {counted}"),
-        ("of them products", f"{costs['macs'] / 1e6:.2f}M", "convolutions, linears, attention"),
-        ("parameters", f"{costs['num_params'] / 1e6:.3f}M", size),
-        ("activations at their peak", f"{costs['activation_bytes'] / 1e6:.2f} MB", "fp32, one image"),
+        ("multiply-adds", f"{costs.madds / 1e6:.2f}M", f"{size}; {counted}"),
+        ("of them products", f"{costs.macs / 1e6:.2f}M", "convolutions, linears, attention"),
+        ("parameters", f"{costs.num_params / 1e6:.3f}M", size),
+        ("activations at their peak", f"{costs.activation_bytes / 1e6:.2f} MB", "fp32, one image"),
     ]
     if latency:
         interval = ""
-        if latency["latency_low_ms"] is not None:
-            interval = f" ({latency['latency_low_ms']:.2f} to {latency['latency_high_ms']:.2f})"
-        device = (latency["passport"] or {}).get("cpu") or (latency["passport"] or {}).get("device") or "unknown"
-        disturbed = "; the machine was disturbed: it may be off by some percent" if latency["latency_disturbed"] else ""
-        how = plain(f"{latency['protocol']}; on {device}{disturbed}")
-        rows.append(("latency", f"{latency['latency_ms']:.2f} ms{interval}", how))
+        if latency.latency_low_ms is not None:
+            interval = f" ({latency.latency_low_ms:.2f} to {latency.latency_high_ms:.2f})"
+        disturbed = "; the machine was disturbed: it may be off by some percent" if latency.latency_disturbed else ""
+        how = plain(f"{latency.protocol}; on {latency.device_name}{disturbed}")
+        rows.append(("latency", f"{latency.latency_ms:.2f} ms{interval}", how))
     if proxy:
-        data, recipe = proxy["data"], proxy["recipe"]
+        data = proxy.data
         how = plain(
-            f"right of {data.get('val_images')} validation images of {data.get('name')} (digest {data.get('digest')}) "
-            f"at {recipe.get('resolution')} px after the longest training that the search gave it, seeds "
-            f"{', '.join(map(str, proxy['seeds']))}: it compares networks and is no promise"
+            f"right of {data.val_images} validation images of {data.name} (digest {data.digest}) "
+            f"at {proxy.recipe.get('resolution')} px after the longest training that the search gave it, seeds "
+            f"{', '.join(map(str, proxy.seeds))}: it compares networks and is no promise"
         )
-        rows.append(("top1 of the search", f"{proxy['top1']:.1%}", how))
-    if full is not None:
-        rows += _training_figures(full)
-    onnx, int8 = metrics["onnx"], metrics["int8"]
+        rows.append(("top1 of the search", f"{proxy.top1:.1%}", how))
+    if metrics.full_training is not None:
+        rows += _training_figures(metrics.full_training)
     how = "largest difference of a logit, as a share of the largest"
-    rows.append(("ONNX Runtime against torch", f"{onnx['largest_deviation']:.1e}", how))
-    if int8 and int8["same_top1"] is not None:
+    rows.append(("ONNX Runtime against torch", f"{metrics.onnx.largest_deviation:.1e}", how))
+    if (int8 := metrics.int8) and int8.same_top1 is not None:
         how = plain(
-            f"same class as fp32 on {int8['images']} validation images of {int8['data'].get('name')}; logits differ by "
-            f"up to {int8['largest_deviation']:.1%} of the largest"
+            f"same class as fp32 on {int8.images} validation images of {int8.data.name}; logits differ by up to "
+            f"{int8.largest_deviation:.1%} of the largest"
         )
-        rows.append(("int8", f"{int8['same_top1']:.1%}", how))
+        rows.append(("int8", f"{int8.same_top1:.1%}", how))
     elif int8:
-        rows.append(("int8", "not judged", plain(int8["why_not_judged"])))
-    if int8 and "scheme" in int8:
-        rows.append(("int8 as written", "QDQ", plain(int8["scheme"])))
-    if program := metrics.get("executorch"):
-        how = plain(
-            f"the same for model.pte on {program['images']} images of noise; ExecuTorch {program['version']}, "
-            f"{program['backend']}"
-        )
-        rows.append(("ExecuTorch against torch", f"{program['largest_deviation']:.1e}", how))
+        rows.append(("int8", "not judged", plain(int8.why_not_judged)))
+    if int8 and int8.scheme:
+        rows.append(("int8 as written", "QDQ", plain(int8.scheme)))
+    if program := metrics.executorch:
+        how = f"the same for model.pte on {program.images} images of noise; ExecuTorch {program.version}, "
+        how = plain(how + program.backend)
+        rows.append(("ExecuTorch against torch", f"{program.largest_deviation:.1e}", how))
     return rows
 
 
@@ -152,14 +150,14 @@ def _training_figures(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _load(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
     side = config.resolution
-    if manifest["normalisation"]:
-        mean, std = (tuple(manifest["normalisation"][name]) for name in ("mean", "std"))
+    if manifest.normalisation:
+        mean, std = manifest.normalisation
         pixels = f"(pixels - np.array({mean}, np.float32)) / np.array({std}, np.float32)"
     else:
         pixels = "pixels  # normalised as in the training"
-    batch = "B" if metrics["onnx"]["batch"] == "any" else "1"
+    batch = "B" if metrics.onnx.batch == "any" else "1"
     return "\n\n".join(
         [
             "In torch, without mfsearch (`safetensors` reads the weights):",
@@ -190,8 +188,8 @@ def _load(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapp
     )
 
 
-def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    told, side, judged = manifest["normalisation"], config.resolution, _judged_at(metrics)
+def _pixels(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
+    side, judged = config.resolution, _judged_at(metrics)
     if judged is None:
         size = f"RGB, {side} x {side}; other sizes work, none was judged."
     elif judged == side:
@@ -201,65 +199,64 @@ def _pixels(config: MobileFormerConfig, manifest: Mapping[str, Any], metrics: Ma
             f"RGB. It was trained and judged at {judged} x {judged}. Costs, latency and `model.onnx` are for {side} x "
             f"{side}, where it was not judged."
         )
-    if told is None:
+    if manifest.normalisation is None:
         return (
             f"{size} The short training normalised by mean and deviation of its own training images, which the study "
             "does not tell and which were not at hand when this was written."
         )
-    mean, std = (", ".join(f"{value:.4g}" for value in told[name]) for name in ("mean", "std"))
-    settings = (metrics["full_training"] or {}).get("settings") or {}
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in manifest.normalisation)
+    settings = (metrics.full_training or {}).get("settings") or {}
     if {"size", "crop_pct", "interpolation"} <= set(settings):
         short = round(settings["size"] / settings["crop_pct"])
         size += f" Its short side was brought to {short} px ({plain(settings['interpolation'])}) and the middle taken."
     return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B."
 
 
-def _judged_at(metrics: Mapping[str, Any]) -> int | None:
+def _judged_at(metrics: BundleMetrics) -> int | None:
     """The side in pixels that the weights were trained and judged at; None for first weights, or if it is not told."""
-    full, proxy = metrics["full_training"], metrics["proxy"]
+    full, proxy = metrics.full_training, metrics.proxy
     size = full.get("size") if full is not None else None
-    if full is None and proxy and metrics["weights"]["trained_tensors"]:
-        size = proxy["recipe"].get("resolution")
+    if full is None and proxy and metrics.weights.trained_tensors:
+        size = proxy.recipe.get("resolution")
     return size if isinstance(size, int) else None
 
 
-def _classes(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
-    names = metrics["class_names"]
+def _classes(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
+    names = metrics.class_names
     if not names:
         return f"{config.classes} logits. Which class is which is not known."
     rest = f", and {len(names) - MAX_CLASSES} more in `metrics.json`" if len(names) > MAX_CLASSES else ""
     return f"{len(names)}, in the order of the logits: {', '.join(plain(name) for name in names[:MAX_CLASSES])}{rest}."
 
 
-def _unknown(config: MobileFormerConfig, metrics: Mapping[str, Any]) -> str:
+def _unknown(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
     lines = []
-    if metrics["full_training"] is None:
+    if metrics.full_training is None:
         lines.append("What a full training reaches: this network has had none.")
     lines.append("How it does on images of another kind, and whether it does equally well for all it may be shown.")
-    if metrics["latency"]:
+    if metrics.latency:
         lines.append("How long it takes on another device, with another runtime or size.")
     else:
         lines.append("How long it takes: it was not measured.")
-    if metrics["int8"] is None:
+    if metrics.int8 is None:
         lines.append("What it is worth in int8.")
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _origin(manifest: Mapping[str, Any]) -> str:
-    study, versions = manifest["study"], manifest["versions"]
-    rows = [("written", plain(manifest["created"]))]
-    if manifest.get("changed"):
-        rows.append(("weights replaced", plain(manifest["changed"])))
-    rows.append(("seed of the first weights", plain(manifest["seed"])))
+def _origin(manifest: BundleManifest) -> str:
+    study, versions = manifest.study, manifest.versions
+    rows = [("written", plain(manifest.created))]
+    if manifest.changed:
+        rows.append(("weights replaced", plain(manifest.changed)))
+    rows.append(("seed of the first weights", plain(manifest.seed)))
     if study:
-        space, data = study["space"], study["data"]
         rows += [
-            ("study", plain(study["name"])),
-            ("trial", plain(study["trial"])),
-            ("space", plain(f"{space['name']} ({space['digest']})")),
-            ("data", plain(f"{data.get('name')} ({data.get('digest')})")),
-            ("seed of the study", plain(study["seed"])),
+            ("study", plain(study.name)),
+            ("trial", plain(study.trial)),
+            ("space", plain(f"{study.space.name} ({study.space.digest})")),
+            ("data", plain(f"{study.data.name} ({study.data.digest})")),
+            ("seed of the study", plain(study.seed)),
         ]
     rows.append(("versions", plain(", ".join(f"{name} {version}" for name, version in versions.items()))))
-    commands = [told for told in ((study or {}).get("command"), manifest["command"]) if told]
+    commands = [told for told in (study and study.command, manifest.command) if told]
     return "\n\n".join([_table(("", ""), rows), *([fenced("\n".join(commands), "sh")] if commands else [])])

@@ -37,13 +37,14 @@ from mfsearch.export.bundle_manifest import (
     PTE,
     TRAINING,
     WEIGHTS,
+    BundleManifest,
     changed,
-    read_json,
     read_manifest,
 )
+from mfsearch.export.bundle_metrics import BundleMetrics
 from mfsearch.export.executorch import check_installed, run_pte
 from mfsearch.export.replacing import finish_replacing
-from mfsearch.export.source import check_fit, onnx_metadata, read_tensors, told_normalisation
+from mfsearch.export.source import check_fit, onnx_metadata, read_tensors
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
@@ -103,7 +104,7 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
         looked = _Inspection(folder, manifest, cache_dir)
     except ValueError as error:
         return Report(folder, [Check("files", FAILED, str(error))])
-    checks = [Check("files", OK, f"{len(manifest['files'])}, each as {MANIFEST} says")]
+    checks = [Check("files", OK, f"{len(manifest.files)}, each as {MANIFEST} says")]
     steps: list[tuple[str, Callable[[], str]]] = [
         ("network", looked.network),
         ("costs", looked.costs),
@@ -111,9 +112,9 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
         ("model.onnx", looked.onnx),
         ("train.yaml", looked.training),
     ]
-    if INT8 in manifest["files"]:
+    if INT8 in manifest.files:
         steps.append((INT8, looked.int8))
-    if PTE in manifest["files"]:
+    if PTE in manifest.files:
         steps.append((PTE, looked.executorch))
     steps.append(("latency", looked.latency if latency else _not_asked))
     for name, step in steps:
@@ -123,9 +124,9 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
     return Report(folder, checks)
 
 
-def wrong_files(folder: Path, manifest: dict[str, Any]) -> list[str]:
+def wrong_files(folder: Path, manifest: BundleManifest) -> list[str]:
     """A line for each file that is missing, altered or not in the manifest."""
-    told = manifest["files"]
+    told = manifest.files
     wrong = [f"{folder / name}: {reason}" for name in told if (reason := changed(folder, name, told[name]))]
     for path in sorted(folder.iterdir()):
         if path.name not in told and path.name != MANIFEST:
@@ -156,11 +157,11 @@ def _done(name: str, step: Callable[[], str]) -> Check:
 class _Inspection:
     """A bundle whose files are those of its manifest. The checks build on each other in their order."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], cache_dir: Path | None) -> None:
+    def __init__(self, folder: Path, manifest: BundleManifest, cache_dir: Path | None) -> None:
         self.cache_dir = cache_dir
         self.folder = folder
         self.manifest = manifest
-        self.metrics = read_json(folder / METRICS)
+        self.metrics = BundleMetrics.read(folder)
         self.config: MobileFormerConfig
         self.model: MobileFormer
         self.images: Tensor
@@ -170,14 +171,14 @@ class _Inspection:
         """arch.yaml -> network -> arch.yaml, and weights that are its own."""
         config = self.config = load_config(self.folder / ARCH)
         for name, said in ((MANIFEST, self.manifest), (METRICS, self.metrics)):
-            _same("the network", {ARCH: config.arch_id, name: said.get("arch_id")})
+            _same("the network", {ARCH: config.arch_id, name: said.arch_id})
         num_params = count_costs(config).num_params
         path = self.folder / WEIGHTS
         if path.exists():
             stored = _stored_numbers(path)  # before a network of any size is built
             if stored < num_params:
                 raise _Mismatch(f"{WEIGHTS} holds {stored} numbers, the network of {ARCH} has {num_params} parameters")
-        self.model = MobileFormer(config, seed=int(self.manifest["seed"])).eval()
+        self.model = MobileFormer(config, seed=self.manifest.seed).eval()
         if MobileFormerConfig.from_dict(self.model.config.to_dict()) != config:
             raise _Mismatch(f"the network built from {ARCH} has another config")
         if path.exists():
@@ -194,30 +195,29 @@ class _Inspection:
 
     def costs(self) -> str:
         """By closed form, by fvcore and by the built network, against metrics.json."""
-        told, costs = self.metrics["costs"], count_costs(self.config)
+        told, costs = self.metrics.costs, count_costs(self.config)
         built = sum(value.numel() for value in self.model.parameters())
         judged = judge_madds(self.model, self.config.resolution).madds
-        _same("parameters", {METRICS: told["num_params"], "closed form": costs.num_params, "as built": built})
-        _same("multiply-adds", {METRICS: told["madds"], "closed form": costs.madds, "fvcore": judged})
+        _same("parameters", {METRICS: told.num_params, "closed form": costs.num_params, "as built": built})
+        _same("multiply-adds", {METRICS: told.madds, "closed form": costs.madds, "fvcore": judged})
         for name in ("macs", "activation_bytes"):
-            _same(name, {METRICS: told[name], "closed form": getattr(costs, name)})
-        size = {"resolution": self.config.resolution, "classes": self.config.classes}
-        for name, value in size.items():
-            _same(name, {METRICS: told[name], ARCH: value})
+            _same(name, {METRICS: getattr(told, name), "closed form": getattr(costs, name)})
+        for name in ("resolution", "classes"):
+            _same(name, {METRICS: getattr(told, name), ARCH: getattr(self.config, name)})
         return f"{built} parameters, {judged} multiply-adds; closed form, fvcore and the built network agree"
 
     def standalone(self) -> str:
         """model.py is what mfsearch writes; then it is run, and computes what the package does."""
-        generator = self.manifest.get("generator")
+        generator = self.manifest.generator
         if generator != GENERATOR:
             raise _Skip(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
         text = (self.folder / MODEL).read_text(encoding="utf-8")
-        if text != write_standalone(self.config, told_normalisation(self.manifest["normalisation"])):
+        if text != write_standalone(self.config, self.manifest.normalisation):
             raise _Mismatch(f"{MODEL} is not what mfsearch writes for this network; it was not run")
         module: Any = types.ModuleType("model")
         module.__file__ = str(self.folder / MODEL)
         exec(compile(text, str(self.folder / MODEL), "exec"), module.__dict__)  # the text that was compared
-        if WEIGHTS in self.manifest["files"]:
+        if WEIGHTS in self.manifest.files:
             network = module.load(self.folder / WEIGHTS)
         else:
             network = module.build().eval()
@@ -231,7 +231,7 @@ class _Inspection:
         path = self.folder / ONNX
         self._metadata(path)
         session = _session(path)
-        any_batch = self.metrics["onnx"]["batch"] == "any"
+        any_batch = self.metrics.onnx.batch == "any"
         batches = [self.images] if any_batch else [image_CHW[None] for image_CHW in self.images]
         parts = [session.run(["logits"], {"image": images.numpy()})[0] for images in batches]
         return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
@@ -243,7 +243,7 @@ class _Inspection:
         (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
-        scheme = (self.metrics["int8"] or {}).get("scheme")
+        scheme = self.metrics.int8 and self.metrics.int8.scheme
         if scheme is None:  # before 2026-11-27
             raise _Warning("runs; its 8-bit weights overflow on x86 processors without VNNI: export it again")
         return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
@@ -259,7 +259,7 @@ class _Inspection:
 
     def _metadata(self, path: Path) -> None:
         told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}
-        for name, value in onnx_metadata(self.config, told_normalisation(self.manifest["normalisation"])).items():
+        for name, value in onnx_metadata(self.config, self.manifest.normalisation).items():
             _same(f"{name} in {path.name}", {path.name: told.get(name), MANIFEST: value})
 
     def training(self) -> str:
@@ -272,20 +272,20 @@ class _Inspection:
 
     def latency(self) -> str:
         """Measured here if the passport is this device's; a second time before it is called wrong."""
-        told = self.metrics["latency"]
+        told = self.metrics.latency
         if told is None:
             raise _Skip("metrics.json has none")
-        if told.get("by_program"):
+        if told.by_program:
             raise _Skip("it was measured by a program of the user's")
         try:
-            passport = DevicePassport.from_dict(told["passport"])
-        except (ValueError, TypeError) as error:
+            passport = DevicePassport.from_dict(told.passport or {})
+        except ValueError as error:
             raise _Mismatch(f"{METRICS}: {error}") from None
-        low, high = told["latency_low_ms"], told["latency_high_ms"]
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in (low, high)):
+        low, high = told.latency_low_ms, told.latency_high_ms
+        if low is None or high is None or not math.isfinite(low) or not math.isfinite(high):
             raise _Mismatch(f"{METRICS}: the interval of the latency must be two numbers, got {low!r} and {high!r}")
-        if not low <= told["latency_ms"] <= high:
-            raise _Mismatch(f"{METRICS}: latency_ms is {told['latency_ms']!r:.20}, outside its own {low} to {high}")
+        if not low <= told.latency_ms <= high:
+            raise _Mismatch(f"{METRICS}: latency_ms is {told.latency_ms!r:.20}, outside its own {low} to {high}")
         here = read_passport(passport.threads)
         if here != passport:
             pairs = zip(dataclasses.asdict(passport).items(), dataclasses.asdict(here).values(), strict=True)
@@ -300,14 +300,14 @@ class _Inspection:
         )
         if _inside(found, low, high):
             return said
-        if found.disturbed or told.get("latency_disturbed"):
+        if found.disturbed or told.latency_disturbed:
             whose = "this machine is" if found.disturbed else "the machine was, then,"
             raise _Warning(f"{said}, but {whose} disturbed")
         raise _Mismatch(f"{said}: the intervals do not meet, measured twice")
 
     def _measure(self, threads: int) -> Latency:
         meter = LatencyMeter.open(threads, self.cache_dir)
-        if self.metrics["onnx"]["batch"] != "any":
+        if self.metrics.onnx.batch != "any":
             return meter.measure(self.folder / ONNX)
         with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
             path = Path(place) / ONNX
@@ -332,7 +332,7 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
 
 
-def _same(what: str, values: dict[str, Any]) -> None:
+def _same(what: str, values: dict[str, object]) -> None:
     """_Mismatch if the values differ, saying which place says what."""
     if len({json.dumps(value) for value in values.values()}) > 1:
         raise _Mismatch(f"{what} differ: {', '.join(f'{place} {value!r:.200}' for place, value in values.items())}")

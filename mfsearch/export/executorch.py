@@ -8,12 +8,12 @@ import importlib.metadata
 import importlib.util
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mfsearch.cost.onnx_export import TOLERANCE, ExportError
+from mfsearch.export.bundle_metrics import PteFile
 from mfsearch.model import MobileFormer
 
 IMAGES = 2  # that a program is compared on
@@ -25,7 +25,7 @@ def check_installed() -> None:
         raise ValueError("model.pte needs executorch: pip install 'mfsearch[executorch]'")
 
 
-def write_pte(model: MobileFormer, path: Path) -> dict[str, Any]:
+def write_pte(model: MobileFormer, path: Path) -> PteFile:
     """Write a network for one image of its size, run it in ExecuTorch and return what it was compared with and how.
 
     largest_deviation: of a logit from torch's, as a share of the largest. Lowering takes minutes. Raises ValueError
@@ -47,13 +47,8 @@ def write_pte(model: MobileFormer, path: Path) -> dict[str, Any]:
     deviation = float((run_pte(path, images) - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
     if not deviation <= TOLERANCE:
         raise ExportError(f"{path.name} differs from torch by {deviation:.1e} of the largest logit")
-    return {
-        "version": importlib.metadata.version("executorch"),
-        "backend": "XNNPACK",
-        "batch": 1,
-        "images": IMAGES,
-        "largest_deviation": deviation,
-    }
+    version = importlib.metadata.version("executorch")
+    return PteFile(version, backend="XNNPACK", batch=1, images=IMAGES, largest_deviation=deviation)
 
 
 def run_pte(path: Path, images_BCHW: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,9 @@ from mfsearch.cost.quantize import CHOSEN, Array, agreement, logits_of, write_in
 from mfsearch.data import ImageData
 from mfsearch.data.augment import normalize
 from mfsearch.data.image_data import Images
+from mfsearch.export.bundle_metrics import Int8File
 from mfsearch.export.standalone import Normalisation
+from mfsearch.study.manifest import DataFacts
 
 CALIBRATION_IMAGES = 32
 JUDGING_IMAGES = 256
@@ -21,7 +22,7 @@ JUDGING_IMAGES = 256
 
 def quantised(
     fp32: Path, int8: Path, images: ImageData, side: int, normalisation: Normalisation | None, *, judge: bool
-) -> dict[str, Any]:
+) -> Int8File:
     """Write a network in int8, calibrated on training images at `side` pixels, and return what its answers are worth.
 
     normalisation: of the network's pixels, None for that of the images. judge: compare the answers on validation
@@ -30,19 +31,19 @@ def quantised(
     known = normalisation or Normalisation(images.mean, images.std)
     images = dataclasses.replace(images, mean=known.mean, std=known.std)
     write_int8(fp32, int8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
-    found: dict[str, Any] = {"images": 0, "same_top1": None, "largest_deviation": None}
+    found = None
     if judge:
         asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
-        found = agreement(logits_of(fp32, asked), logits_of(int8, asked))._asdict()
-        if not math.isfinite(found["largest_deviation"]):
-            found["largest_deviation"] = None
-    return {
-        "scheme": str(CHOSEN),
-        **found,
-        "why_not_judged": None if judge else "its weights are not trained: int8 would agree with anything",
-        "calibration_images": min(CALIBRATION_IMAGES, len(images.train_images)),
-        "data": images.facts(),
-    }
+        found = agreement(logits_of(fp32, asked), logits_of(int8, asked))
+    return Int8File(
+        scheme=str(CHOSEN),
+        images=0 if found is None else found.images,
+        same_top1=None if found is None else found.same_top1,
+        largest_deviation=found.largest_deviation if found and math.isfinite(found.largest_deviation) else None,
+        why_not_judged=None if judge else "its weights are not trained: int8 would agree with anything",
+        calibration_images=min(CALIBRATION_IMAGES, len(images.train_images)),
+        data=DataFacts(**images.facts()),
+    )
 
 
 def prepared(data: ImageData, images_NCHW: Images, side: int) -> Array:

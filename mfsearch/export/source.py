@@ -3,11 +3,9 @@
 import datetime
 import importlib.metadata
 import json
-import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -22,6 +20,7 @@ from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data import ImageData
 from mfsearch.export.bundle_manifest import INT8, MODEL, ONNX, WEIGHTS
+from mfsearch.export.bundle_metrics import BundleCosts, BundleLatency, Int8File
 from mfsearch.export.int8 import quantised
 from mfsearch.export.origin import PROTOCOL
 from mfsearch.export.standalone import Normalisation, write_standalone
@@ -51,7 +50,7 @@ def write_network(model: MobileFormer, folder: Path, normalisation: Normalisatio
 
 def write_int8(
     model: MobileFormer, folder: Path, normalisation: Normalisation | None, images: ImageData, *, judge: bool
-) -> dict[str, Any]:
+) -> Int8File:
     """model.int8.onnx beside the others, and what its answers are worth."""
     side = model.config.resolution
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -64,43 +63,42 @@ def write_int8(
     return found
 
 
-def costs_of(model: MobileFormer) -> dict[str, Any]:
+def costs_of(model: MobileFormer) -> BundleCosts:
     """By closed form, with fvcore's count of the built network beside it."""
     config = model.config
     costs, judged = count_costs(config), judge_madds(model, config.resolution)
     versions = {name: importlib.metadata.version(name) for name in ("mfsearch", "fvcore")}
-    return {
-        "madds": costs.madds,
-        "macs": costs.macs,
-        "num_params": costs.num_params,
-        "activation_bytes": costs.activation_bytes,
-        "resolution": config.resolution,
-        "classes": config.classes,
-        "counter": f"closed form of mfsearch {versions['mfsearch']}",
-        "fvcore_madds": judged.madds,
-        "fvcore": versions["fvcore"],
-    }
+    return BundleCosts(
+        madds=costs.madds,
+        macs=costs.macs,
+        num_params=costs.num_params,
+        activation_bytes=costs.activation_bytes,
+        resolution=config.resolution,
+        classes=config.classes,
+        counter=f"closed form of mfsearch {versions['mfsearch']}",
+        fvcore_madds=judged.madds,
+        fvcore=versions["fvcore"],
+    )
 
 
-def measured_here(model: MobileFormer, cache_dir: Path | None) -> dict[str, Any]:
+def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
     """The network's latency on this device, as metrics.json has it."""
     meter = LatencyMeter.open(cache_dir=cache_dir)
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
         export_onnx(model, model.config.resolution, path, check=False)
         found = meter.measure(path)
-    return {
-        "latency_ms": found.latency_ms,
-        "latency_low_ms": found.latency_low_ms,
-        "latency_high_ms": found.latency_high_ms,
-        "latency_ratio": found.ratio,
-        "latency_disturbed": found.disturbed,
-        "passport": found.passport.as_dict(),
-        "protocol": PROTOCOL,
-        "by_program": False,
-        "baseline_ms": meter.baseline_ms,
-        "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+    return BundleLatency(
+        latency_ms=found.latency_ms,
+        latency_low_ms=found.latency_low_ms,
+        latency_high_ms=found.latency_high_ms,
+        latency_ratio=found.ratio,
+        latency_disturbed=found.disturbed,
+        passport=found.passport.as_dict(),
+        protocol=PROTOCOL,
+        baseline_ms=meter.baseline_ms,
+        measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
 
 
 def take_weights(model: MobileFormer, trained: Mapping[str, Tensor]) -> tuple[int, list[str]]:
@@ -133,17 +131,3 @@ def check_fit(model: MobileFormer, tensors: Mapping[str, Tensor], path: Path) ->
     for name, value in tensors.items():
         if not torch.isfinite(value).all():
             raise ValueError(f"{path}: {name} holds numbers that are not finite")
-
-
-def told_normalisation(told: Any) -> Normalisation | None:
-    """The normalisation that a manifest tells, None where it is not known; ValueError if it is none."""
-    if told is None:
-        return None
-    parts = []
-    for name in Normalisation._fields:
-        values: Any = told.get(name) if isinstance(told, Mapping) else None
-        ok = isinstance(values, list | tuple) and len(values) == 3 and all(type(v) in (int, float) for v in values)
-        if not ok or not all(math.isfinite(value) and (name == "mean" or value > 0) for value in values):
-            raise ValueError(f"{name} of a normalisation must be three numbers, std above 0, got {values!r:.80}")
-        parts.append((float(values[0]), float(values[1]), float(values[2])))
-    return Normalisation(*parts)

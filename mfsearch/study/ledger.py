@@ -89,7 +89,7 @@ class Ledger:
 
     def __init__(self, folder: Path, manifest: Manifest, storage: str | None) -> None:
         """Open or begin the study; ValueError if a database holds one of this name with other settings."""
-        self.folder, self.objectives = folder, manifest.objectives
+        self.folder, self.objectives, self.limit_ms = folder, manifest.objectives, manifest.latency_limit_ms
         reserve = folder / RESERVE
         if storage is None and not reserve.exists():
             with contextlib.suppress(OSError):
@@ -136,10 +136,17 @@ class Ledger:
             params=dict(trial.params),
             distributions={name: CategoricalDistribution(choices[name]) for name in trial.params},
             user_attrs=trial.to_dict(),
+            constraints=self._constraints(trial),
         )
         with storage_errors(f"cannot write the study in {self.folder}"):
             made = self.storage.create_new_trial(self.study_id, template_trial=template)
             return self.storage.get_trial_number_from_id(made)
+
+    def _constraints(self, trial: Trial) -> dict[str, float] | None:
+        """As Optuna reads them: what is above 0 breaks the limit."""
+        if self.limit_ms is None or trial.measured is None:
+            return None
+        return {"latency_ms": trial.measured.ms - self.limit_ms}
 
 
 def _value(trial: Trial, name: str) -> float:

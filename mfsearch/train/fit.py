@@ -6,7 +6,7 @@ import datetime
 import json
 import os
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +73,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
         file, recorded = _weights_of(request.weights)
         ended = _kept_result(folder)
         own = bundle.weights is not None and file.resolve() == bundle.weights.resolve()
-        if own and ended is not None and ended == bundle.metrics["full_training"]:
+        if own and ended is not None and ended == bundle.metrics.full_training:
             asked = json.loads(json.dumps(settings.as_dict()))
             if (ended["settings"], ended["data_digest"]) == (asked, images.digest):
                 return ended  # it has replaced the weights that it began from
@@ -145,7 +145,7 @@ def _beside(bundle: Path) -> Path:
 def _read_whole(folder: Path) -> Bundle:
     """The bundle, all of its files as they were written."""
     bundle = _bundle_to_train(folder)
-    for name, told in bundle.manifest["files"].items():
+    for name, told in bundle.manifest.files.items():
         if wrong := changed(folder, name, told):
             raise ValueError(f"{folder / name}: {wrong}")
     return bundle
@@ -198,25 +198,19 @@ def _bundle_to_train(folder: Path) -> Bundle:
 
 
 def _export_for(bundle: Bundle, classes: int) -> str:
-    """The command that wrote the bundle, for other classes; its arch.yaml where that is not kept or wrote several."""
-    words = shlex.split(str(bundle.manifest.get("command") or ""))
-    if words[:2] != ["mfsearch", "export"] or "--front" in words:
-        words = ["mfsearch", "export", str(bundle.folder / "arch.yaml")]
-    kept = []
-    for before, word in zip(["", *words], words, strict=False):
-        if before not in ("--to", "--classes") and not word.startswith(("--to", "--classes")):
-            kept.append(word)
-    return f"{shlex.join(kept)} --classes {classes} --to DIR"
+    """The command that writes the bundle's network anew, for other classes."""
+    batch = " --dynamic-batch" if bundle.metrics.onnx.batch == "any" else ""
+    return f"mfsearch export {shlex.quote(str(bundle.folder))}{batch} --classes {classes} --to DIR"
 
 
 def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, request: Request) -> None:
     """ValueError where another training's weights would be lost."""
-    full = bundle.metrics["full_training"]
+    full = bundle.metrics.full_training
     if full is None or request.replace or full == _kept_result(folder):
         return
-    names = bundle.metrics["class_names"]
+    names = bundle.metrics.class_names
     classes = ""
-    if names is not None and tuple(names) != images.classes:
+    if names is not None and names != images.classes:
         theirs, own = next((a, b) for a, b in zip(names, images.classes, strict=True) if a != b)
         classes = f" on other classes ({theirs!r} where {request.data} has {own!r})"
     raise ValueError(
@@ -225,14 +219,14 @@ def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, reques
     )
 
 
-def _weights_of(path: Path) -> tuple[Path, list[str] | None]:
+def _weights_of(path: Path) -> tuple[Path, Sequence[str] | None]:
     """The file of --weights, and the classes that its bundle has recorded where it lies in one."""
     folder = path if path.is_dir() else path.parent
     if path.is_dir() or (path.name == WEIGHTS and (folder / MANIFEST).is_file()):
         bundle = read_bundle(folder)
         if bundle.weights is None:
             raise ValueError(f"--weights {path}: this bundle holds none")
-        return bundle.weights, bundle.metrics["class_names"]
+        return bundle.weights, bundle.metrics.class_names
     return path, None
 
 
@@ -248,7 +242,7 @@ def _kept_result(folder: Path) -> dict[str, Any] | None:
 def _finish(begun: Session, request: Request) -> dict[str, Any]:
     """The result of a training that is at its end; the first process puts it and the best weights into the bundle."""
     kept = _kept_result(begun.folder)
-    if kept is not None and kept == begun.bundle.metrics["full_training"]:
+    if kept is not None and kept == begun.bundle.metrics.full_training:
         return kept  # ended before
     training, images = begun.training, begun.images
     best = training.rows[training.best - 1]

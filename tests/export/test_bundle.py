@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from mfsearch.cli import main
-from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.config import load_config
 from mfsearch.cost.madds import count_costs
 from mfsearch.export import bundle as bundles
 from mfsearch.export.bundle import (
@@ -29,15 +29,15 @@ from mfsearch.export.bundle import (
     trial_zip,
     write_bundle,
 )
-from mfsearch.export.bundle_manifest import FILES, write_manifest
-from mfsearch.export.bundle_manifest import read_manifest as read_bundle_manifest
+from mfsearch.export.bundle_manifest import FILES, BundleManifest, read_manifest, write_manifest
+from mfsearch.export.bundle_metrics import BundleLatency
 from mfsearch.export.card import fenced, plain
 from mfsearch.export.check import verify_bundle, wrong_files
 from mfsearch.export.origin import of_config, of_trial
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M
-from mfsearch.search.front import front_numbers
-from mfsearch.study.ledger import WEIGHTS, read_manifest, read_trials
+from mfsearch.study.files import WEIGHTS
+from mfsearch.study.study import Study
 from tests.export.bundles import ROOT, content, python, small_bundle, trained_weights
 from tests.random_configs import SMALL, random_config
 
@@ -108,18 +108,22 @@ def test_a_found_network_comes_with_what_is_known_of_it(tmp_path: Path, capsys: 
     assert main(["export", str(FAST151), "--trial", "28", "--to", str(folder)]) == 0
     assert "trial 28 is on the front, but the training's were not kept" in capsys.readouterr().out
     assert verified(folder)
-    row = next(row for row in read_trials(FAST151) if row["number"] == 28)
+    study = Study.open(FAST151)
+    trial = study.trial(28)
     manifest, metrics = read_bundle(folder).manifest, read_bundle(folder).metrics
-    assert manifest["arch_id"] == row["arch_id"] == "856c5bcf5e89"
-    assert manifest["study"]["name"] == "fast151"
-    assert manifest["study"]["trial"] == 28
-    assert manifest["study"]["space"]["digest"] == "cb5a8cbc12b3"
-    assert manifest["study"]["data"]["digest"] == "1d54b8154263bc05"
-    assert metrics["latency"]["latency_ms"] == row["latency_ms"]
-    assert metrics["latency"]["passport"] == read_manifest(FAST151)["passport"]
-    assert metrics["proxy"]["top1"] == 0.348
-    assert metrics["proxy"]["seeds"] == [0]
-    assert metrics["costs"]["madds"] == row["madds"]
+    assert manifest.arch_id == trial.arch_id == "856c5bcf5e89"
+    assert manifest.study is not None
+    assert manifest.study.name == "fast151"
+    assert manifest.study.trial == 28
+    assert manifest.study.space.digest == "cb5a8cbc12b3"
+    assert manifest.study.data.digest == "1d54b8154263bc05"
+    assert metrics.latency is not None
+    assert metrics.latency.latency_ms == trial.latency_ms
+    assert metrics.latency.passport == study.manifest.passport
+    assert metrics.proxy is not None
+    assert metrics.proxy.top1 == 0.348
+    assert metrics.proxy.seeds == (0,)
+    assert metrics.costs.madds == trial.madds
     card = (folder / "README.md").read_text()
     assert "**Not trained**" in card
     assert "34.8%" in card
@@ -140,7 +144,7 @@ def test_the_front_and_its_knee(tmp_path: Path, capsys: pytest.CaptureFixture[st
     small = ["--resolution", "32", "--classes", "4"]
     assert main(["export", str(FAST151), "--front", "--to", str(tmp_path / "front"), *small, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["networks"]
-    numbers = front_numbers(read_trials(FAST151), ["top1", "madds", "latency_ms"])
+    numbers = [trial.number for trial in Study.open(FAST151).front()]
     assert [Path(row["folder"]).name for row in rows] == [f"trial-{number:04}" for number in numbers]
     assert [path.name for path in sorted((tmp_path / "front").iterdir())] == [f"trial-{n:04}" for n in sorted(numbers)]
     assert verified(tmp_path / "front" / f"trial-{numbers[0]:04}")
@@ -162,10 +166,10 @@ def kept_study(folder: Path, **changes: Any) -> Path:
     manifest = json.loads((FAST151 / "manifest.json").read_text()) | changes
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "journal.log").write_bytes((FAST151 / "journal.log").read_bytes())
-    row = next(row for row in read_trials(FAST151) if row["number"] == 28)
-    config = dataclasses.replace(MobileFormerConfig.from_dict(row["config"]), classes=10)
+    trial = Study.open(FAST151).trial(28)
     (folder / WEIGHTS).mkdir()
-    trained_weights(folder / WEIGHTS / f"{row['arch_id']}.safetensors", config)
+    path = folder / WEIGHTS / f"{trial.arch_id}.safetensors"
+    trained_weights(path, dataclasses.replace(trial.config, classes=10))
     return folder
 
 
@@ -182,7 +186,7 @@ def test_kept_weights_come_along_where_they_fit(tmp_path: Path) -> None:
     assert "tensors from the longest training it got" in same.note
     assert verified(tmp_path / "same")
     found = read_bundle(tmp_path / "same")
-    assert found.metrics["class_names"] == TOLD["class_names"]
+    assert found.metrics.class_names == tuple(TOLD["class_names"])
     card = (tmp_path / "same" / "README.md").read_text()
     assert "**Trained shortly**" in card
     assert "&lt;b&gt;last" in card
@@ -208,7 +212,7 @@ def test_images_that_are_not_at_hand_leave_the_normalisation_unknown(
     study = kept_study(tmp_path / "s")
     write_bundle(of_trial(study, 28, resolution=32, classes=10), tmp_path / "b")
     assert verified(tmp_path / "b")
-    assert read_bundle(tmp_path / "b").manifest["normalisation"] is None
+    assert read_bundle(tmp_path / "b").manifest.normalisation is None
     assert "which the study does not tell" in (tmp_path / "b" / "README.md").read_text()
     assert "MEAN" not in (tmp_path / "b" / "model.py").read_text()
 
@@ -225,9 +229,9 @@ def test_names_that_are_markup_or_a_path_stay_text(tmp_path: Path) -> None:
         of_trial(kept_study(tmp_path / "t", **TOLD), 28, classes=10, resolution=32), name=MARKUP
     )
     assert origin.study is not None
-    origin.study["name"] = MARKUP
-    origin.study["command"] = f"mfsearch ``` {MARKUP}"
-    origin.study["data"] = {"name": MARKUP, "digest": MARKUP}
+    data = dataclasses.replace(origin.study.data, name=MARKUP, digest=MARKUP)
+    told = dataclasses.replace(origin.study, name=MARKUP, command=f"mfsearch ``` {MARKUP}", data=data)
+    origin = dataclasses.replace(origin, study=told)
     write_bundle(origin, tmp_path / "b", command=f"x ```` {MARKUP}")
     assert verified(tmp_path / "b")
     card = (tmp_path / "b" / "README.md").read_text()
@@ -244,10 +248,9 @@ def test_names_that_are_markup_or_a_path_stay_text(tmp_path: Path) -> None:
 def test_an_arch_id_that_is_a_path_reads_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = kept_study(tmp_path / "s")
     (study / WEIGHTS / "856c5bcf5e89.safetensors").rename(tmp_path / "secret.safetensors")
-    rows = read_trials(study)
-    for row in rows:
-        row["arch_id"] = "../../secret"
-    monkeypatch.setattr("mfsearch.export.origin.read_trials", lambda folder: rows)
+    read = Study.open(study)
+    trials = tuple(dataclasses.replace(trial, arch_id="../../secret") for trial in read.trials)
+    monkeypatch.setattr(Study, "open", lambda folder: dataclasses.replace(read, trials=trials))
     assert of_trial(study, 28).weights is None
 
 
@@ -328,8 +331,8 @@ def test_weights_of_a_training_replace_the_old_ones_everywhere(tmp_path: Path) -
     trained = load_file(weights)
     assert all(torch.equal(trained[name], value) for name, value in load_network(folder).state_dict().items())
     metrics = read_bundle(folder).metrics
-    assert metrics["full_training"] == RESULT
-    assert metrics["class_names"] == names
+    assert metrics.full_training == RESULT
+    assert metrics.class_names == tuple(names)
     card = (folder / "README.md").read_text()
     assert "**Trained** for 10 epochs: top1 75.00% of its validation images." in card
     assert "a cat, a dog, &lt;i&gt;, d" in card
@@ -360,7 +363,7 @@ def test_a_replacement_killed_at_any_point_is_the_old_bundle_or_becomes_the_new_
     fresh = small_bundle(tmp_path / "fresh")
     (fresh / "model.int8.onnx").write_bytes(b"of the old weights")
     manifest = json.loads((fresh / "manifest.json").read_text())
-    write_manifest(fresh, {key: value for key, value in manifest.items() if key not in ("files", "sha256")})
+    write_manifest(fresh, BundleManifest.from_dict(manifest))
     weights = trained_weights(tmp_path / "w.safetensors")
     left = []
     for step in range(20):
@@ -368,9 +371,9 @@ def test_a_replacement_killed_at_any_point_is_the_old_bundle_or_becomes_the_new_
         killed = killed_at(step, folder, weights, monkeypatch)
         left.append({path.name for path in folder.iterdir() if path.is_dir()})
         copied = Path(shutil.copytree(folder, tmp_path / f"copied{step}"))
-        full = read_bundle(folder).metrics["full_training"]
+        full = read_bundle(folder).metrics.full_training
         assert full == (RESULT if ".new-files.part" not in left[-1] else None)
-        assert not wrong_files(folder, read_bundle_manifest(folder))
+        assert not wrong_files(folder, read_manifest(folder))
         if full is not None and ".new-files" in left[-1] and step % 3 == 0:
             assert verified(copied)  # verify completes it as well
         if not killed:
@@ -451,23 +454,27 @@ def test_int8_comes_with_its_agreement_and_goes_with_its_weights(tmp_path: Path)
     config = dataclasses.replace(SMALL, classes=10)
     origin = of_config("small", config)
     write_bundle(origin, tmp_path / "first", int8=images)
-    told = read_bundle(tmp_path / "first").metrics["int8"]
-    assert told["same_top1"] is None
-    assert "not trained" in told["why_not_judged"]
+    told = read_bundle(tmp_path / "first").metrics.int8
+    assert told is not None
+    assert told.same_top1 is None
+    assert "not trained" in str(told.why_not_judged)
     trained = dataclasses.replace(origin, weights=trained_weights(tmp_path / "w", config))
     write_bundle(trained, tmp_path / "b", int8=images, dynamic_batch=True)
     assert verified(tmp_path / "b")
-    told = read_bundle(tmp_path / "b").metrics["int8"]
-    assert told["images"] == 40
-    assert 0 < told["same_top1"] <= 1
-    assert 0 < told["largest_deviation"] < 1
-    assert told["scheme"] == "weights int8 with 7 bits per channel, activations uint8"
-    assert told["scheme"] in (tmp_path / "b" / "README.md").read_text()
+    told = read_bundle(tmp_path / "b").metrics.int8
+    assert told is not None
+    assert told.same_top1 is not None
+    assert told.largest_deviation is not None
+    assert told.images == 40
+    assert 0 < told.same_top1 <= 1
+    assert 0 < told.largest_deviation < 1
+    assert told.scheme == "weights int8 with 7 bits per channel, activations uint8"
+    assert told.scheme in (tmp_path / "b" / "README.md").read_text()
     metadata = {one.key: one.value for one in onnx.load(tmp_path / "b" / "model.int8.onnx").metadata_props}
     assert metadata["arch_id"] == config.arch_id
     replace_weights(tmp_path / "b", tmp_path / "w", result={})
     assert not (tmp_path / "b" / "model.int8.onnx").exists()
-    assert read_bundle(tmp_path / "b").metrics["int8"] is None
+    assert read_bundle(tmp_path / "b").metrics.int8 is None
     assert verified(tmp_path / "b")
 
 
@@ -490,29 +497,29 @@ def test_a_trial_as_a_zip_archive_or_as_its_onnx_file(tmp_path: Path) -> None:
 
 
 def test_what_is_measured_here_is_kept_with_its_passport(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = {
-        "latency_ms": 1.0,
-        "latency_low_ms": 0.9,
-        "latency_high_ms": 1.1,
-        "latency_ratio": 0.2,
-        "latency_disturbed": False,
-        "passport": {"cpu": "an <unknown> one"},
-        "protocol": "in turns",
-        "by_program": False,
-        "baseline_ms": 5.0,
-        "measured": "now",
-    }
+    told = BundleLatency(
+        latency_ms=1.0,
+        latency_low_ms=0.9,
+        latency_high_ms=1.1,
+        latency_ratio=0.2,
+        latency_disturbed=False,
+        passport={"cpu": "an <unknown> one"},
+        protocol="in turns",
+        by_program=False,
+        baseline_ms=5.0,
+        measured="now",
+    )
     monkeypatch.setattr(bundles, "measured_here", lambda model: told)
     small_bundle(tmp_path / "b", measure=True)
-    assert read_bundle(tmp_path / "b").metrics["latency"] == told
+    assert read_bundle(tmp_path / "b").metrics.latency == told
     assert "1.00 ms (0.90 to 1.10) | in turns; on an &lt;unknown&gt; one" in (tmp_path / "b" / "README.md").read_text()
 
 
 def test_the_costs_are_those_of_the_closed_form(tmp_path: Path) -> None:
-    told = read_bundle(small_bundle(tmp_path / "b")).metrics["costs"]
+    told = read_bundle(small_bundle(tmp_path / "b")).metrics.costs
     costs = count_costs(SMALL)
     for name in ("madds", "macs", "num_params", "activation_bytes"):
-        assert told[name] == getattr(costs, name)
+        assert getattr(told, name) == getattr(costs, name)
 
 
 def test_a_trained_bundle_is_exported_again_with_its_weights(
@@ -524,13 +531,13 @@ def test_a_trained_bundle_is_exported_again_with_its_weights(
     assert main(["export", str(folder), "--to", str(tmp_path / "any"), "--dynamic-batch"]) == 0
     assert verified(tmp_path / "any")
     again = read_bundle(tmp_path / "any")
-    assert again.metrics["full_training"] == RESULT
-    assert again.metrics["onnx"]["batch"] == "any"
-    assert again.manifest["normalisation"] == read_bundle(folder).manifest["normalisation"]
+    assert again.metrics.full_training == RESULT
+    assert again.metrics.onnx.batch == "any"
+    assert again.manifest.normalisation == read_bundle(folder).manifest.normalisation
     before, after = (load_network(each).state_dict() for each in (folder, tmp_path / "any"))
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert "weights of a full training" in capsys.readouterr().out
     other = ["export", str(folder), "--to", str(tmp_path / "other"), "--classes", str(config.classes + 1)]
     assert main(other) == 0
-    assert read_bundle(tmp_path / "other").metrics["full_training"] is None
+    assert read_bundle(tmp_path / "other").metrics.full_training is None
     assert "train it in full before use" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from mfsearch.cost.passport import read_passport
 from mfsearch.data import load_data
 from mfsearch.export import check as verifying
 from mfsearch.export.bundle import load_network, read_bundle, write_bundle
-from mfsearch.export.bundle_manifest import write_manifest
+from mfsearch.export.bundle_manifest import BundleManifest, write_manifest
 from mfsearch.export.check import Report, verify_bundle
 from mfsearch.export.origin import of_config
 from tests.export.bundles import content, small_bundle, trained_weights
@@ -62,7 +62,7 @@ def sealed(folder: Path) -> Path:
     """The bundle with a manifest that fits what was altered, as one who makes up a bundle would write it."""
     path = folder / "manifest.json"
     told = json.loads(path.read_text())
-    write_manifest(folder, {key: value for key, value in told.items() if key not in ("files", "sha256")})
+    write_manifest(folder, BundleManifest.from_dict(told))
     return folder
 
 
@@ -169,6 +169,29 @@ def test_a_manifest_cannot_name_a_file_elsewhere(bundle: Path) -> None:
         (bundle / "manifest.json").write_text(manifests._text({**made_up, "sha256": manifests._digest(made_up)}))
         (said,) = failures(bundle)
         assert "must list arch.yaml" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("seed", "0", "seed must be a whole number, got '0'"),
+        ("created", None, "created must be text, got None"),
+        ("study", {"name": "s"}, "study.trial must be a whole number, got None"),
+        ("versions", {"torch": 2}, "versions.torch must be text, got 2"),
+        ("normalisation", {"mean": [0, 0, 0], "std": [0, 1, 1]}, "std of a normalisation must be three numbers"),
+    ],
+)
+def test_a_wrong_value_in_a_manifest_is_an_error_with_its_place(name: str, value: Any, said: str, bundle: Path) -> None:
+    from mfsearch.export import bundle_manifest as manifests
+
+    path = bundle / "manifest.json"
+    told = {**json.loads(path.read_text()), name: value}
+    told.pop("sha256")
+    path.write_text(manifests._text({**told, "sha256": manifests._digest(told)}))
+    (found,) = failures(bundle)
+    assert found.startswith(f"{path}: {said}")
+    with pytest.raises(ValueError, match=said):
+        read_bundle(bundle)
 
 
 def evil(folder: Path) -> None:
@@ -293,7 +316,13 @@ def test_a_made_up_bundle_with_fitting_hashes_is_caught(
         (("costs", "macs"), 1, "macs differ"),
         (("costs", "resolution"), 33, "resolution differ: metrics.json 33, arch.yaml 32"),
         (("arch_id",), "0", "the network differ"),
-        (("costs",), None, "TypeError"),
+        (("costs",), None, "metrics.json: costs must be a mapping, got None"),
+        (("costs", "macs"), "many", "metrics.json: costs.macs must be a whole number, got 'many'"),
+        (("onnx", "batch"), True, "metrics.json: onnx.batch must be a whole number or text, got True"),
+        (("weights", "fresh_tensors"), [1], "metrics.json: weights.fresh_tensors[0] must be text, got 1"),
+        (("class_names",), "ab", "metrics.json: class_names must be a list or null, got 'ab'"),
+        (("latency",), {"latency_low_ms": 1.0}, "metrics.json: latency.latency_ms must be a number, got None"),
+        (("latency",), {"latency_ms": 2.0, "latency_low_ms": 1.0}, "must both be numbers or null, got 1.0 and None"),
     ],
 )
 def test_figures_that_are_not_the_networks_are_caught(
@@ -306,6 +335,12 @@ def test_figures_that_are_not_the_networks_are_caught(
 
     (found,) = failures(altered_json(bundle, "metrics.json", change))
     assert said in found
+
+
+def test_class_names_of_another_number_are_an_error_before_anything_is_trained(bundle: Path) -> None:
+    altered_json(bundle, "metrics.json", lambda told: told.update(class_names=["a"]))
+    with pytest.raises(ValueError, match=r"metrics\.json: class_names must be 10, as in arch\.yaml, got 1"):
+        read_bundle(bundle)
 
 
 class Meter:
@@ -376,9 +411,12 @@ def test_a_latency_of_another_device_is_not_measured(bundle: Path, monkeypatch: 
 def test_a_latency_measured_here_is_found_again(tmp_path: Path) -> None:
     """Real measurements; two in a row may differ on a machine that others use, which is then said."""
     folder = small_bundle(tmp_path / "b", measure=True)
-    told = read_bundle(folder).metrics["latency"]
-    assert told["latency_low_ms"] <= told["latency_ms"] <= told["latency_high_ms"]
-    assert told["passport"] == read_passport().as_dict()
+    told = read_bundle(folder).metrics.latency
+    assert told is not None
+    assert told.latency_low_ms is not None
+    assert told.latency_high_ms is not None
+    assert told.latency_low_ms <= told.latency_ms <= told.latency_high_ms
+    assert told.passport == read_passport().as_dict()
     check = verify_bundle(folder).checks[-1]
     assert check.name == "latency"
     assert "ms (" in check.said

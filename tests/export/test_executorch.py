@@ -31,10 +31,11 @@ def test_executorch_computes_what_torch_does_and_goes_with_its_weights(tmp_path:
     origin = dataclasses.replace(of_config("tiny", TINY), weights=trained_weights(tmp_path / "w", TINY))
     written = write_bundle(origin, folder, executorch=True)
     assert "model.pte" in written.files
-    told = read_bundle(folder).metrics["executorch"]
-    assert 0 < told["largest_deviation"] < 1e-4
+    told = read_bundle(folder).metrics.executorch
+    assert told is not None
+    assert 0 < told.largest_deviation < 1e-4
     card = (folder / "README.md").read_text()
-    assert f"{told['largest_deviation']:.1e} | the same for model.pte on 2 images of noise; ExecuTorch" in card
+    assert f"{told.largest_deviation:.1e} | the same for model.pte on 2 images of noise; ExecuTorch" in card
     check = looked(folder)
     assert check.outcome == "ok"
     assert check.said.endswith("of the largest logit from torch in ExecuTorch")
@@ -56,7 +57,7 @@ def test_executorch_computes_what_torch_does_and_goes_with_its_weights(tmp_path:
 
     assert "model.pte" not in replace_weights(folder, tmp_path / "w2", result={})
     assert not (folder / "model.pte").exists()
-    assert read_bundle(folder).metrics["executorch"] is None
+    assert read_bundle(folder).metrics.executorch is None
     assert verify_bundle(folder, latency=False).verified
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.kills import STUDY, command, faults_of, outcome, run_killed, run_undisturbed, unfinished
-from mfsearch.study.ledger import JOURNAL, read_trials
+from mfsearch.study.files import JOURNAL
+from mfsearch.study.study import Study
 
 TRIALS = 4
 
@@ -21,8 +22,8 @@ def in_trainings(folder: Path, *moments: tuple[int, int]) -> Callable[[subproces
     def wait(process: subprocess.Popen[str]) -> bool:
         while left and process.poll() is None:
             if (folder / JOURNAL).exists() and unfinished(folder, "*.pt"):
-                rows = read_trials(folder)
-                done = len(rows), sum(len(row.get("stages", ())) for row in rows)
+                trials = Study.open(folder).trials
+                done = len(trials), sum(len(trial.longer) for trial in trials)
                 if done >= left[0]:
                     del left[0]
                     return True

@@ -4,14 +4,15 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from mfsearch.analysis.latency.kept_latency import read_kept
 from mfsearch.cli import main
 from mfsearch.commands.latency_by_size import parse_sides
-from mfsearch.study.ledger import MANIFEST, read_manifest, read_trials
+from mfsearch.study.files import MANIFEST
+from mfsearch.study.study import Study
+from mfsearch.study.trial import TrialLatency
 from tests.search.test_loop import arguments
 
 # Says 2 ms on the device named in a file, fails once after as many calls as that says, and logs its begin and its end.
@@ -50,15 +51,13 @@ def test_a_runner_measures_the_search_one_network_at_a_time(
 ) -> None:
     assert main(measured(image_folder, phone, "--trials", "4", "--workers", "2", "--json")) == 0
     capsys.readouterr()
-    rows = read_trials(phone / "results" / "s")
-    assert len(rows) == 4
-    for row in rows:
-        assert row["latency_ms"] == 2.0
-        assert [row[f"latency_{name}"] for name in ("low_ms", "high_ms", "ratio", "disturbed")] == [None] * 4
-    manifest = read_manifest(phone / "results" / "s")
-    assert manifest["latency_cmd"] == command(phone)
-    assert manifest["passport"] == {"device": "phone"}
-    assert manifest["baseline_ms"] == 2.0
+    study = Study.open(phone / "results" / "s")
+    assert len(study.trials) == 4
+    for trial in study.trials:
+        assert trial.latency == TrialLatency(ms=2.0, low_ms=None, high_ms=None, ratio=None, disturbed=None)
+    assert study.manifest.latency_cmd == command(phone)
+    assert study.manifest.passport == {"device": "phone"}
+    assert study.manifest.baseline_ms == 2.0
     log = (phone / "log").read_text().split()
     assert log == ["begin", "end"] * (len(log) // 2)
     assert main(["show", "s", "--all", "--results", str(phone / "results")]) == 0
@@ -82,7 +81,7 @@ def test_a_study_does_not_go_on_with_another_runner_or_device(
     (phone / "device").write_text("tablet")
     assert main(measured(image_folder, phone, *more)) == 2
     assert "device passport.device: the study has phone, this run says tablet" in capsys.readouterr().err
-    assert len(read_trials(phone / "results" / "s")) == 1
+    assert len(Study.open(phone / "results" / "s").trials) == 1
     assert cache_dir
 
 
@@ -99,7 +98,7 @@ def test_a_database_does_not_mix_the_latencies_of_two_devices(
     assert "device passport.device: the study has phone, this run says tablet" in capsys.readouterr().err
     (phone / "device").write_text("phone")
     assert main([*measured(image_folder, phone, *storage), *other]) == 0
-    assert len(read_trials(phone / "other" / "s")) == 2
+    assert len(Study.open(phone / "other" / "s").trials) == 2
 
 
 def test_the_lesson_of_another_study_holds_no_latency(
@@ -109,7 +108,7 @@ def test_the_lesson_of_another_study_holds_no_latency(
     assert main(measured(image_folder, phone, "--trials", "2", "--json")) == 0
     (phone / "device").write_text("tablet")
     assert main(measured(image_folder, phone, "--trials", "1", "--json", "--study", "t", "--from", "s")) == 0
-    lesson = read_manifest(phone / "results" / "t")["from"]["trials"]
+    lesson = json.loads((phone / "results" / "t" / MANIFEST).read_text())["from"]["trials"]
     assert len(lesson) == 2
     assert not [name for trial in lesson for name in trial if "latency" in name]
     assert capsys.readouterr()
@@ -130,10 +129,10 @@ def test_a_runner_that_fails_later_costs_trials(
 ) -> None:
     (phone / "device").write_text("phone 2")  # the reference network and one more
     assert main(measured(image_folder, phone, "--trials", "2", "--json")) == 0
-    rows: list[dict[str, Any]] = read_trials(phone / "results" / "s")
-    assert [row["outcome"] for row in rows] == ["trained", "failed", "trained"]
-    assert rows[1]["reason"] == "--latency-cmd must end with 0, got 1: the phone went away"
-    assert "latency_ms" not in rows[1]
+    trials = Study.open(phone / "results" / "s").trials
+    assert [trial.outcome for trial in trials] == ["trained", "failed", "trained"]
+    assert trials[1].reason == "--latency-cmd must end with 0, got 1: the phone went away"
+    assert trials[1].latency is None
     assert json.loads(capsys.readouterr().out)["stopped"] == "trials"
 
 
@@ -141,21 +140,21 @@ def test_a_trial_in_int8_is_judged_with_its_weights_and_images(
     image_folder: Path, phone: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(measured(image_folder, phone, "--trials", "1", "--json")) == 0
-    (row,) = read_trials(phone / "results" / "s")
+    (trial,) = Study.open(phone / "results" / "s").trials
     capsys.readouterr()
     argv = ["latency", "s:0", "--int8", "--latency-cmd", command(phone), "--results", str(phone / "results")]
     assert main([*argv, "--data", str(image_folder), "--batch", "2", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)["s:0"]
     assert (said["latency_ms"], said["batch"]) == (2.0, 2)
     assert said["int8"]["latency_ms"] == 2.0
-    assert said["int8"]["top1_fp32"] == row["top1"]  # what the search found with torch
+    assert said["int8"]["top1_fp32"] == trial.top1  # what the search found with torch
     assert (said["int8"]["images"], said["int8"]["judged_at"]) == (5, 16)
-    assert abs(said["int8"]["top1_int8"] - row["top1"]) <= 1 - said["int8"]["same_top1"]
+    assert abs(said["int8"]["top1_int8"] - trial.cost("top1")) <= 1 - said["int8"]["same_top1"]
     assert main([*argv, "--data", str(image_folder)]) == 0
     assert "int8 gives the class of fp32 on" in capsys.readouterr().out
     assert main([*argv, "--data", "digits"]) == 2
     assert "s:0 was trained on images0: --data must name those images, got digits" in capsys.readouterr().err
-    (phone / "results" / "s" / "weights" / f"{row['arch_id']}.safetensors").unlink()
+    (phone / "results" / "s" / "weights" / f"{trial.arch_id}.safetensors").unlink()
     assert main([*argv, "--data", str(image_folder)]) == 0
     why = "the weights of trial 0 were not kept: only networks that may be on the front keep theirs"
     assert f"the answers of int8 are not judged: {why}" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """Whole searches on small networks, in worker processes, as a user starts them."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -14,18 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mfsearch.search.rungs import finalists, next_final, short_row, standing
+from mfsearch.search.rungs import finalists, next_final, standing
 from safetensors.torch import load_file
 
 from mfsearch.cli import main
-from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
+from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.search.evaluate import Job, Work
+from mfsearch.search.evaluate import Job, TrialResult, Work
 from mfsearch.search.pool import Event, MakeWorker
-from mfsearch.search.rungs import Rungs, finalists, next_final, short_row, standing
-from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study, read_manifest, read_trials
+from mfsearch.search.promotion import finalists, next_final, standing
+from mfsearch.study.files import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study
+from mfsearch.study.study import Study
+from mfsearch.study.trial import Training, Trial
 from tests.conftest import TINY_SPACE
+from tests.trials import numbers
 
 
 def arguments(images: Path, results: Path, *more: str, budget: str = "0.5M", rungs: str = "1") -> list[str]:
@@ -35,6 +39,10 @@ def arguments(images: Path, results: Path, *more: str, budget: str = "0.5M", run
         *("--resolution", "32", "--classes", "2", "--results", str(results)),
         *("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", "--rungs", rungs, *more),
     ]
+
+
+def trials_in(results: Path, name: str = "s") -> list[Trial]:
+    return list(Study.open(results / name).trials)
 
 
 def report(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -50,13 +58,15 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     assert first["stopped"] == "trials"
     assert first["trained"] == 4
     assert first["duplicates"] == first["trained_outside_budget"] == 0
-    rows = read_trials(tmp_path / "s")
-    assert [row["number"] for row in rows] == [0, 1, 2, 3]
-    for row in rows:
-        assert count_madds(MobileFormerConfig.from_dict(row["config"])) == row["madds"] <= 500_000
-        assert 0 <= row["top1"] <= 1
-        assert [log["epoch"] for log in row["curve"]] == [0.2, 0.4]  # steps 1 and 2 of 5 a pass: half way and the end
-        assert row["resolution"] == 32
+    trials = trials_in(tmp_path)
+    assert numbers(trials) == [0, 1, 2, 3]
+    for trial in trials:
+        assert count_madds(trial.config) == trial.madds
+        assert trial.cost("madds") <= 500_000
+        assert 0 <= trial.cost("top1") <= 1
+        assert trial.short is not None
+        assert [log.epoch for log in trial.short.curve] == [0.2, 0.4]  # steps 1 and 2 of 5 a pass: half way and the end
+        assert trial.resolution == 32
     assert (tmp_path / "s" / "report.html").read_text().startswith("<!")
 
     on_front = {row["arch_id"] for row in first["front"]}
@@ -68,7 +78,7 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     assert main(arguments(image_folder, tmp_path, "--trials", "6", "--json")) == 0
     second = report(capsys)
     assert second["trained"] == 6
-    assert read_trials(tmp_path / "s")[:4] == rows
+    assert trials_in(tmp_path)[:4] == trials
     assert main(arguments(image_folder, tmp_path, "--trials", "6")) == 0  # nothing left to do: the front again
     assert "All trials asked for are trained" in capsys.readouterr().out
 
@@ -81,7 +91,7 @@ def test_a_search_that_trains_nothing_ends_and_says_why(
     said = capsys.readouterr()
     assert "networks could be trained" in said.err
     assert "training diverged" in said.err
-    assert {row["outcome"] for row in read_trials(tmp_path / "s")} == {"failed"}
+    assert {trial.outcome for trial in trials_in(tmp_path)} == {"failed"}
 
 
 def test_a_database_holds_one_study_of_a_name(
@@ -94,7 +104,7 @@ def test_a_database_holds_one_study_of_a_name(
     assert "seed: the study has 0, this run says 7" in capsys.readouterr().err
     assert main(arguments(image_folder, tmp_path / "c", "--storage", url, "--trials", "2", "--json")) == 0
     assert report(capsys)["trained"] == 2
-    assert len(read_trials(tmp_path / "a" / "s")) == 2
+    assert len(trials_in(tmp_path / "a")) == 2
 
 
 @pytest.mark.slow
@@ -105,56 +115,63 @@ def test_two_runs_of_one_worker_are_the_same_longer_trainings_included(
     for name in ("a", "b"):
         assert main(arguments(image_folder, tmp_path / name, "--trials", "12", "--json", rungs="1,2,4")) == 0
         capsys.readouterr()
-        rows = read_trials(tmp_path / name / "s")
-        for row in rows:
-            row["stages"] = [(s["rung"], s["seed"], s["top1"], losses(s)) for s in row.get("stages", ())]
-        found.append([(row["arch_id"], row["outcome"], row["top1"], losses(row), row["stages"]) for row in rows])
+        found.append(
+            [
+                (
+                    *(trial.arch_id, trial.outcome, trial.top1, losses(trial.short)),
+                    [(one.rung, one.seed, one.top1, losses(one)) for one in trial.longer],
+                )
+                for trial in trials_in(tmp_path / name)
+            ]
+        )
     assert found[0] == found[1]
     rungs = [rung for *_, stages in found[0] for rung, *_ in stages]
     assert rungs.count(1) >= 2  # of the first six one in three, and later ones
     assert rungs.count(2) == 4 * 2  # one in three of twelve, two seeds each
 
 
-def losses(record: dict[str, Any]) -> list[float]:
-    return [log["loss"] for log in record["curve"]]
+def losses(training: Training | None) -> list[float]:
+    assert training is not None
+    return [log.loss for log in training.curve]
 
 
 @pytest.mark.slow
-def test_the_better_networks_are_trained_longer_and_their_rows_say_so(
+def test_the_better_networks_are_trained_longer_and_their_trials_say_so(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     final = ("--finalists", "2", "--final-seeds", "2")
     assert main(arguments(image_folder, tmp_path, "--trials", "6", *final, rungs="1,5", budget="0.6M")) == 0
     assert "final" not in capsys.readouterr().err
-    rows = read_trials(tmp_path / "s")
-    longer = [row for row in rows if "stages" in row]
-    assert len(rows) == 6
+    trials = trials_in(tmp_path)
+    longer = [trial for trial in trials if trial.longer]
+    assert len(trials) == 6
     assert len(longer) == 2  # one in three of those tried
-    for row in longer:
-        assert [(s["rung"], s["seed"]) for s in row["stages"]] == [(1, 0), (1, 1)]
-        for stage in row["stages"]:
-            assert [log["epoch"] for log in stage["curve"]] == [0.2, 0.4, 2.4]  # steps 1, 2 and 5 * 0.5 * 5 = 12.5
-            assert stage["epochs"] == 2.4
-        values = [stage["top1"] for stage in row["stages"]]
-        assert row["top1"] == sum(values) / 2
-        assert row["rung"] == 1
-        assert row["top1_std"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-        assert losses(row["stages"][0])[:2] == losses(row)  # the short training went on
-        assert losses(row["stages"][1])[:2] != losses(row)
-        assert row["top1_short"] == row["curve"][-1]["top1"]
+    for trial in longer:
+        assert [(one.rung, one.seed) for one in trial.longer] == [(1, 0), (1, 1)]
+        for one in trial.longer:
+            assert [log.epoch for log in one.curve] == [0.2, 0.4, 2.4]  # steps 1, 2 and 5 * 0.5 * 5 = 12.5
+            assert one.epochs == 2.4
+        first, second = (one.top1 or 0.0 for one in trial.longer)
+        assert trial.top1 == (first + second) / 2
+        assert trial.rung == 1
+        assert trial.top1_std == pytest.approx(abs(first - second) / 2**0.5)
+        assert losses(trial.longer[0])[:2] == losses(trial.short)  # the short training went on
+        assert losses(trial.longer[1])[:2] != losses(trial.short)
+        assert trial.short is not None
+        assert trial.top1_short == trial.short.curve[-1].top1
     assert not (tmp_path / "s" / CHECKPOINTS).exists()
     for path in (tmp_path / "s" / WEIGHTS).iterdir():  # of the study's seed, as long as that was trained
-        assert path.stem in {row["arch_id"] for row in rows}
+        assert path.stem in {trial.arch_id for trial in trials}
 
     more = arguments(image_folder, tmp_path, "--trials", "9", *final, rungs="1,5", budget="0.6M")
     assert main(more) == 0
-    again = read_trials(tmp_path / "s")
+    again = trials_in(tmp_path)
     assert len(again) == 9
-    assert [short_row(row) for row in again[:6]] == [short_row(row) for row in rows]
-    for old, new in zip(rows, again[:6], strict=True):
-        assert new.get("stages", [])[: len(old.get("stages", []))] == old.get("stages", [])
+    assert [trial.as_searched() for trial in again[:6]] == [trial.as_searched() for trial in trials]
+    for old, new in zip(trials, again[:6], strict=True):
+        assert new.longer[: len(old.longer)] == old.longer
     best = finalists(standing(again, ["top1", "madds"], Rungs((1, 5))), Rungs((1, 5), finalists=2))
-    assert all(len(row["stages"]) == 2 for row in best)
+    assert all(len(trial.longer) == 2 for trial in best)
     assert not (tmp_path / "s" / CHECKPOINTS).exists()
 
 
@@ -167,7 +184,7 @@ def test_other_settings_under_the_same_name_are_refused(
     said = capsys.readouterr().err
     assert "budget.high: the study has 500000, this run says 600000" in said
     assert "seed: the study has 0, this run says 3" in said
-    assert len(read_trials(tmp_path / "s")) == 1
+    assert len(trials_in(tmp_path)) == 1
 
 
 def test_latency_is_a_third_objective_and_a_limit(
@@ -177,9 +194,12 @@ def test_latency_is_a_third_objective_and_a_limit(
     said = report(capsys)
     assert said["manifest"]["objectives"] == ["top1", "madds", "latency_ms"]
     assert all(row["latency_ms"] == row["latency_final"]["latency_ms"] for row in said["front"])
-    for row in read_trials(tmp_path / "s"):
-        assert row["latency_low_ms"] <= row["latency_ms"] <= row["latency_high_ms"]
-    assert read_manifest(tmp_path / "s")["passport"]["runtime"] == "onnxruntime"
+    for trial in trials_in(tmp_path):
+        assert trial.latency is not None
+        assert trial.latency.low_ms is not None
+        assert trial.latency.high_ms is not None
+        assert trial.latency.low_ms <= trial.latency.ms <= trial.latency.high_ms
+    assert (Study.open(tmp_path / "s").manifest.passport or {})["runtime"] == "onnxruntime"
     assert cache_dir.is_dir()
 
 
@@ -190,9 +210,9 @@ def test_a_latency_limit_that_nothing_meets_ends_early_and_says_the_fastest(
     said = capsys.readouterr()
     assert "latency limit 0.0001 ms: none of" in said.err
     assert "the fastest takes" in said.err
-    rows = read_trials(tmp_path / "s")
-    assert {row["outcome"] for row in rows} == {"rejected"}  # measured, written, never trained
-    assert all("is over the limit" in row["reason"] for row in rows)
+    trials = trials_in(tmp_path)
+    assert {trial.outcome for trial in trials} == {"rejected"}  # measured, written, never trained
+    assert all("is over the limit" in str(trial.reason) for trial in trials)
 
 
 @contextlib.contextmanager
@@ -210,7 +230,7 @@ def started(images: Path, results: Path, *more: str) -> Iterator[subprocess.Pope
 
 def wait_for_trials(results: Path, count: int, process: subprocess.Popen[str]) -> None:
     for _ in range(600):
-        if (results / "s" / MANIFEST).exists() and len(read_trials(results / "s")) >= count:
+        if (results / "s" / MANIFEST).exists() and len(trials_in(results)) >= count:
             return
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
@@ -239,7 +259,7 @@ def test_ctrl_c_keeps_everything_and_a_second_process_is_refused(
     assert process.returncode == 130
     assert "every finished trial is kept" in out
     assert "Traceback" not in out
-    kept = len(read_trials(tmp_path / "s"))
+    kept = len(trials_in(tmp_path))
     assert kept >= 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     assert not [*(tmp_path / "s" / WEIGHTS).glob("*.part")]
@@ -255,14 +275,14 @@ def test_a_killed_worker_costs_its_trial_and_a_killed_search_loses_nothing(
         wait_for_trials(tmp_path, 1, process)
         os.kill(children(process)[0], signal.SIGKILL)
         wait_for_trials(tmp_path, 4, process)
-    rows = read_trials(find_study("s", tmp_path))
-    lost = [row for row in rows if row["outcome"] == "failed"]
-    assert [row["reason"] for row in lost] == ["its worker process was killed by signal 9"]
-    assert len({row["arch_id"] for row in rows}) == len(rows)
-    trained = len(rows) - 1
+    trials = list(Study.open(find_study("s", tmp_path)).trials)
+    lost = [trial for trial in trials if trial.outcome == "failed"]
+    assert [trial.reason for trial in lost] == ["its worker process was killed by signal 9"]
+    assert len({trial.arch_id for trial in trials}) == len(trials)
+    trained = len(trials) - 1
     assert main(arguments(image_folder, tmp_path, "--trials", str(trained + 1), "--json")) == 0
     assert report(capsys)["trained"] == trained + 1
-    assert read_trials(tmp_path / "s")[: len(rows)] == rows
+    assert trials_in(tmp_path)[: len(trials)] == trials
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
@@ -279,14 +299,14 @@ def test_ctrl_c_in_the_final_keeps_everything_and_the_final_goes_on(
         out, _ = process.communicate(timeout=60)
     assert process.returncode == 130, out
     assert "every finished trial is kept" in out
-    rows = read_trials(tmp_path / "s")
-    assert [row.get("stages") for row in rows] == [None, None]
+    trials = trials_in(tmp_path)
+    assert [trial.longer for trial in trials] == [(), ()]
     assert len([*(tmp_path / "s" / CHECKPOINTS).glob("*.pt")]) >= 1
     assert main([*arguments(image_folder, tmp_path, *more), "--json"]) == 0
     assert report(capsys)["trained"] == 2
-    after = read_trials(tmp_path / "s")
-    assert [short_row(row) for row in after] == rows
-    assert sorted(len(row.get("stages", ())) for row in after) == [0, 1]
+    after = trials_in(tmp_path)
+    assert [trial.as_searched() for trial in after] == trials
+    assert sorted(len(trial.longer) for trial in after) == [0, 1]
     assert not (tmp_path / "s" / CHECKPOINTS).exists()
 
 
@@ -336,7 +356,7 @@ class PretendPool:
         factor = factors[work.rung] - (factors[work.rung - 1] if goes_on else 0)
         self.working[number] = (self.clock.now + SHORT * factor, work)
 
-    def wait(self, timeout: float) -> list[Event[dict[str, Any]]]:
+    def wait(self, timeout: float) -> list[Event[TrialResult]]:
         self.waits += 1
         assert self.waits < self.limit, "the search does not end"
         if not self.working:
@@ -346,9 +366,10 @@ class PretendPool:
         del self.working[number]
         self.clock.now = end
         top1 = int(work.config.arch_id[:4], 16) / 0x10000
-        log = {"epoch": 1.0, "loss": 2 - top1, "val_loss": 2 - top1, "top1": top1, "seconds": SHORT}
-        row = {"outcome": "trained", "reason": None, "top1": top1, "curve": [log], "train_seconds": SHORT}
-        return [Event(number, "done", result=row)]
+        log = EpochLog(epoch=1.0, loss=2 - top1, val_loss=2 - top1, top1=top1, seconds=SHORT)
+        short = Training(work.rung, work.seed, top1, curve=(log,), train_seconds=SHORT)
+        short = dataclasses.replace(short, score=SCORES[self.job.rungs.rank_by](log))
+        return [Event(number, "done", result=TrialResult("trained", short=short))]
 
     def close(self) -> None:
         pass
@@ -376,10 +397,10 @@ def test_a_time_limit_leaves_room_for_the_final(
     assert report(capsys)["stopped"] == "time"
     taken = pretended.now - pretended.begun
     assert taken <= seconds + 30
-    rows = read_trials(tmp_path / "s")
-    assert len(rows) * SHORT / workers >= seconds / 2 - 2 * SHORT
+    trials = trials_in(tmp_path)
+    assert len(trials) * SHORT / workers >= seconds / 2 - 2 * SHORT
     if seconds == 1000:
-        at, rungs = standing(rows, ["top1", "madds"], Rungs((1, 3))), Rungs((1, 3))
+        at, rungs = standing(trials, ["top1", "madds"], Rungs((1, 3))), Rungs((1, 3))
         assert len(finalists(at, rungs)) >= 5
         assert next_final(at, rungs, [], seed=0) is None
         assert taken > seconds - 45
@@ -398,8 +419,8 @@ def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
     more = ("--space", str(space), "--trials", "100", "--workers", str(workers), "--json")
     assert main(arguments(image_folder, tmp_path, *more, rungs="1,2,4", budget="1K..100M")) == 0
     assert report(capsys)["stopped"] == "exhausted"
-    rows = read_trials(tmp_path / "s")
-    assert len({row["arch_id"] for row in rows}) == len(rows) == 9
+    trials = trials_in(tmp_path)
+    assert len({trial.arch_id for trial in trials}) == len(trials) == 9
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -409,11 +430,11 @@ def test_no_longer_training_comes_twice_and_the_final_waits_for_those_that_decid
     more = ("--trials", "30", "--sampler", "random", "--workers", str(workers), "--json")
     assert main(arguments(image_folder, tmp_path, *more, rungs="1,3,9")) == 0
     assert report(capsys)["stopped"] == "trials"
-    rows = read_trials(tmp_path / "s")
-    stages = [(stage["rung"], row["number"], stage["seed"]) for row in rows for stage in row.get("stages", ())]
+    trials = trials_in(tmp_path)
+    stages = [(one.rung, trial.number, one.seed) for trial in trials for one in trial.longer]
     assert len(stages) == len(set(stages))
     assert len([s for s in stages if s[0] == 1]) >= 10
-    assert next_final(standing(rows, ["top1", "madds"], Rungs()), Rungs(), [], seed=0) is None
+    assert next_final(standing(trials, ["top1", "madds"], Rungs()), Rungs(), [], seed=0) is None
     finals = {number: [s[2] for s in stages if s[:2] == (2, number)] for rung, number, _ in stages if rung == 2}
     assert len(finals) >= 5
     assert all(seeds == [0, 1] for seeds in finals.values())

@@ -6,42 +6,36 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mfsearch.search.rungs import (
+
+from mfsearch.pareto import nondominated_ranks
+from mfsearch.proxy.curve import SCORES, EpochLog
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.promotion import (
     Promotion,
     Standing,
     Stop,
     finalists,
-    merged,
     next_final,
     next_promotion,
     quota,
     ranking,
-    score_at,
-    short_row,
     standing,
     stop_rule,
     stopped_count,
-    told,
 )
+from mfsearch.search.samplers.history import History
+from mfsearch.study.trial import Trial
+from tests import trials
+from tests.trials import numbers, training
 
 TWO = ["top1", "madds"]
 THREE = ["top1", "madds", "latency_ms"]
 BY_TOP1 = Rungs(rank_by="top1")
 
 
-def trial(number: int, top1: float, madds: int = 100, outcome: str = "trained", **more: Any) -> dict[str, Any]:
+def trial(number: int, top1: float, madds: int = 100, outcome: str = "trained", **more: Any) -> Trial:
     curve = [{"epoch": 0.5, "top1": top1 - 0.1}, {"epoch": 1.0, "top1": top1}]
-    row = {"number": number, "outcome": outcome, "top1": top1, "score": top1, "madds": madds, "curve": curve}
-    return row | more
-
-
-def stage(rung: int, top1: float | None, seed: int = 0) -> dict[str, Any]:
-    reason = None if top1 is not None else "diverged"
-    return {"rung": rung, "seed": seed, "top1": top1, "score": top1, "reason": reason}
-
-
-def numbers(rows: list[dict[str, Any]]) -> list[int]:
-    return [row["number"] for row in rows]
+    return trials.trial(number, outcome, **{"top1": top1, "score": top1, "madds": madds, "curve": curve, **more})
 
 
 @pytest.mark.parametrize(
@@ -69,20 +63,22 @@ def test_rungs_that_make_no_sense_are_refused(wrong: dict[str, Any], says: str) 
 
 def test_rungs_are_plain_data() -> None:
     plain = {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 5, "seeds": 2, "rank_by": "val_loss"}
-    assert Rungs((1, 3)).as_dict() == plain
+    assert Rungs((1, 3)).to_dict() == plain
+    assert Rungs.from_dict(plain) == Rungs((1, 3))
     assert Rungs((1,)).last == 0
     assert Rungs((1, 3, 9)).last == 2
     assert [quota(count, Rungs()) for count in (0, 2, 3, 5, 6, 30)] == [0, 0, 1, 1, 2, 10]
 
 
 def test_the_score_at_a_rung_is_the_mean_over_its_seeds() -> None:
-    row = merged(trial(0, 0.5), [stage(1, 0.6), stage(2, 0.7), stage(2, 0.9, seed=1), stage(2, None, seed=2)])
-    assert score_at(row, 0) == 0.5
-    assert score_at(row, 1) == 0.6
-    assert score_at(row, 2) == pytest.approx(0.8)
-    assert score_at(trial(0, 0.5), 1) is None
-    assert score_at(trial(0, 0.5, outcome="stopped"), 0) is None
-    assert score_at(merged(trial(0, 0.5), [stage(1, None)]), 1) is None
+    longer = [training(1, 0.6), training(2, 0.7), training(2, 0.9, seed=1), training(2, None, seed=2)]
+    one = trial(0, 0.5, longer=longer)
+    assert one.score(0) == 0.5
+    assert one.score(1) == 0.6
+    assert one.score(2) == pytest.approx(0.8)
+    assert trial(0, 0.5).score(1) is None
+    assert trial(0, 0.5, outcome="stopped").score(0) is None
+    assert trial(0, 0.5, longer=[training(1, None)]).score(1) is None
 
 
 def test_inside_one_size_the_ranking_is_by_accuracy() -> None:
@@ -110,11 +106,11 @@ def test_a_network_on_the_front_of_latency_alone_comes_last_of_its_rank() -> Non
     assert nondominated_ranks(np.array([[-0.5, 100, 9], [-0.4, 110, 3], [-0.4, 120, 4]])) == [0, 0, 1]
 
 
-def area(rows: list[dict[str, Any]], worst: float, end: float) -> float:
+def area(rows: list[Trial], worst: float, end: float) -> float:
     """Hypervolume in log madds x top1, the slow way: over each strip between two sizes the best top1 so far."""
-    total, sizes = 0.0, sorted({row["madds"] for row in rows})
+    total, sizes = 0.0, sorted({row.cost("madds") for row in rows})
     for size, following in zip(sizes, [*sizes[1:], end], strict=True):
-        best = max(row["top1"] for row in rows if row["madds"] <= size)
+        best = max(row.cost("top1") for row in rows if row.cost("madds") <= size)
         total += (np.log(following) - np.log(size)) * max(0.0, best - worst)
     return total
 
@@ -127,13 +123,15 @@ def test_the_order_inside_a_rank_is_the_greedy_one(seed: int) -> None:
         for k in range(25)
     ]
     ordered = ranking(rows, THREE, 0)
-    ranks = nondominated_ranks(np.array([[-row["top1"], row["madds"], row["latency_ms"]] for row in rows]))
-    assert [ranks[row["number"]] for row in ordered] == sorted(ranks)
-    worst = min(row["top1"] for row in rows)
+    ranks = nondominated_ranks(
+        np.array([[-row.cost("top1"), row.cost("madds"), row.cost("latency_ms")] for row in rows])
+    )
+    assert [ranks[row.number] for row in ordered] == sorted(ranks)
+    worst = min(row.cost("top1") for row in rows)
     for rank in range(max(ranks) + 1):
-        left = [row for row in ordered if ranks[row["number"]] == rank]
-        chosen: list[dict[str, Any]] = []
-        end = 2 * max(row["madds"] for row in left)
+        left = [row for row in ordered if ranks[row.number] == rank]
+        chosen: list[Trial] = []
+        end = 2 * max(row.cost("madds") for row in left)
         while left:
             areas = [area([*chosen, row], worst, end) for row in left]
             assert areas[0] == pytest.approx(max(areas))
@@ -149,7 +147,7 @@ def test_the_ranking_does_not_depend_on_the_order_of_the_rows() -> None:
         assert numbers(ranking(rows, TWO, 0)) == expected
 
 
-def promotion(rows: list[dict[str, Any]], rungs: Rungs, running: list[Promotion] = []) -> Promotion | None:  # noqa: B006
+def promotion(rows: list[Trial], rungs: Rungs, running: list[Promotion] = []) -> Promotion | None:  # noqa: B006
     return next_promotion(standing(rows, TWO, rungs), rungs, running, seed=0)
 
 
@@ -160,8 +158,8 @@ def test_the_first_promotion_waits_for_six_and_takes_the_best_third() -> None:
     assert promotion(rows, rungs) == Promotion(6, 1, 0)
     assert promotion(rows, rungs, [Promotion(6, 1, 0)]) == Promotion(5, 1, 0)
     assert promotion(rows, rungs, [Promotion(6, 1, 0), Promotion(5, 1, 0)]) is None  # two of six
-    rows[5] = merged(rows[5], [stage(1, 0.9)])
-    rows[4] = merged(rows[4], [stage(1, None)])  # failed: it had its turn
+    rows[5] = rows[5].with_training(training(1, 0.9))
+    rows[4] = rows[4].with_training(training(1, None))  # failed: it had its turn
     assert promotion(rows, rungs) is None
 
 
@@ -185,11 +183,11 @@ def test_higher_rungs_come_first() -> None:
     rungs = Rungs((1, 2, 4, 8))
     rows = [trial(k, 0.01 * k) for k in range(1, 19)]
     for k in range(12, 18):
-        rows[k] = merged(rows[k], [stage(1, 0.5 - 0.01 * k)])  # in the opposite order
+        rows[k] = rows[k].with_training(training(1, 0.5 - 0.01 * k))  # in the opposite order
     assert promotion(rows, rungs) == Promotion(13, 2, 0)
     rows += [trial(k, 0.9) for k in (19, 20, 21)]
     assert promotion(rows, rungs) == Promotion(13, 2, 0)
-    rows[12] = merged(short_row(rows[12]), [*rows[12]["stages"], stage(2, 0.6)])
+    rows[12] = rows[12].with_training(training(2, 0.6))
     assert promotion(rows, rungs) == Promotion(14, 2, 0)
     assert promotion(rows, rungs, [Promotion(14, 2, 0)]) == Promotion(19, 1, 0)
 
@@ -197,8 +195,8 @@ def test_higher_rungs_come_first() -> None:
 def test_finalists_come_from_the_rung_before_the_last_and_then_from_below() -> None:
     rungs = Rungs((1, 3, 9), finalists=3)
     rows = [trial(k, 0.1 * k) for k in range(1, 10)]
-    rows[2] = merged(rows[2], [stage(1, 0.8)])
-    rows[3] = merged(rows[3], [stage(1, 0.95)])
+    rows[2] = rows[2].with_training(training(1, 0.8))
+    rows[3] = rows[3].with_training(training(1, 0.95))
     assert numbers(finalists(standing(rows, TWO, rungs), rungs)) == [4, 3, 9]
     assert numbers(finalists(standing(rows[:4], TWO, rungs), rungs)) == [4, 3]  # at most one in three, rounded up
     assert numbers(finalists(standing(rows[:1], TWO, rungs), rungs)) == [1]
@@ -216,8 +214,8 @@ def test_the_final_gives_each_finalist_the_first_seed_and_then_the_next() -> Non
     while (coming := next_final(standing(rows, TWO, rungs), rungs, [], seed=7)) is not None:
         order.append(coming)
         place = coming.number - 1
-        done = [*rows[place].get("stages", ()), stage(coming.rung, 0.1 if coming.seed == 7 else None, coming.seed)]
-        rows[place] = merged(short_row(rows[place]), done)
+        done = training(coming.rung, 0.1 if coming.seed == 7 else None, coming.seed)
+        rows[place] = rows[place].with_training(done)
     assert order == [Promotion(6, 1, 7), Promotion(5, 1, 7), Promotion(6, 1, 8), Promotion(5, 1, 8)]
     fresh = [trial(k, 0.1 * k) for k in range(1, 7)]
     assert next_final(standing(fresh, TWO, rungs), rungs, order[:1], 7) == order[1]
@@ -235,7 +233,7 @@ def test_the_stop_rule_by_hand() -> None:
     assert rule is not None
     assert rule.gain == pytest.approx(0.1)
     assert rule.place == 3
-    assert sorted(rule.rivals) == [(row["top1"], 100.0) for row in rows]
+    assert sorted(rule.rivals) == [(row.top1, 100.0) for row in rows]
     assert rule.hopeless(0.45, [100.0])  # 0.55: behind 0.6, 0.7 and 0.8
     assert not rule.hopeless(0.55, [100.0])  # 0.65: behind two
     assert not rule.hopeless(0.0, [99.0])  # smaller than all others: on the front
@@ -244,17 +242,14 @@ def test_the_stop_rule_by_hand() -> None:
 
 def test_the_bound_on_the_gain_is_the_mean_and_three_standard_deviations_of_a_further_one() -> None:
     """Gains 0, 0, 0, 0, 0.2, 0.2, 0.2, 0.2: mean 0.1, sample variance 8 * 0.01 / 7, times 1 + 1/8."""
-    rows = [trial(k, 0.5) for k in range(8)]
-    for row in rows:
-        row["curve"] = [{"top1": 0.5 if row["number"] < 4 else 0.3}, {"top1": 0.5}]
+    rows = [trial(k, 0.5, curve=[{"top1": 0.5 if k < 4 else 0.3}, {"top1": 0.5}]) for k in range(8)]
     rule = stop_rule(rows, TWO, BY_TOP1)
     assert rule is not None
     assert rule.gain == pytest.approx(0.1 + 3 * (0.08 / 7 * 9 / 8) ** 0.5)
 
 
 def test_the_stop_rule_counts_curves_of_two_points_and_what_was_stopped() -> None:
-    rows = [trial(k, 0.1 * k) for k in range(1, 9)]
-    rows[0]["curve"] = rows[0]["curve"][-1:]
+    rows = [trial(1, 0.1, curve=[{"top1": 0.1}]), *(trial(k, 0.1 * k) for k in range(2, 9))]
     assert stop_rule(rows, TWO, BY_TOP1) is None
     rows += [trial(9, 0.9)] + [trial(10 + k, 0.01, outcome="stopped") for k in range(5)]
     rule = stop_rule(rows, TWO, BY_TOP1)
@@ -269,27 +264,32 @@ def test_hopeless_reads_all_costs() -> None:
     assert not rule.hopeless(0.4, [110.0, 4.0])
 
 
-def test_merged_rows_say_the_longest_and_come_apart_again() -> None:
-    row = trial(3, 0.5)
-    assert merged(row, []) is row
-    stages = [stage(1, 0.6), stage(2, 0.7), stage(2, 0.8, seed=1)]
-    whole = merged(row, stages)
-    assert whole["top1"] == pytest.approx(0.75)
-    assert whole["top1_short"] == 0.5
-    assert whole["top1_std"] == pytest.approx(0.05 * 2**0.5)
-    assert whole["rung"] == 2
-    assert whole["stages"] == stages
-    assert short_row(whole) == row
-    assert merged(row, stages[:1])["top1_std"] is None
-    assert row == trial(3, 0.5)  # as it was
+def test_a_trial_says_its_longest_training_and_goes_back_to_its_short_one() -> None:
+    short = trial(3, 0.5)
+    assert short.as_searched() is short
+    longer = [training(1, 0.6), training(2, 0.7), training(2, 0.8, seed=1)]
+    whole = trial(3, 0.5, longer=longer)
+    assert whole.top1 == pytest.approx(0.75)
+    assert whole.top1_short == 0.5
+    assert whole.top1_std == pytest.approx(0.05 * 2**0.5)
+    assert whole.rung == 2
+    assert whole.longer == tuple(longer)
+    assert whole.as_searched() == short
+    assert trial(3, 0.5, longer=longer[:1]).top1_std is None
+    row = whole.to_row()
+    assert [row[name] for name in ("top1", "top1_short", "top1_std", "rung")] == [
+        *(whole.top1, whole.top1_short, whole.top1_std, whole.rung)
+    ]
+    assert row["stages"] == [one.to_dict() for one in longer]
 
 
 def test_failed_longer_trainings_change_no_top1() -> None:
-    row = trial(3, 0.5)
-    failed = merged(row, [stage(1, None)])
-    assert failed == row | {"stages": [stage(1, None)]}
-    assert short_row(failed) == row
-    assert merged(row, [stage(1, 0.6), stage(2, None)])["rung"] == 1
+    short, none = trial(3, 0.5), training(1, None)
+    failed = trial(3, 0.5, longer=[none])
+    assert failed.to_row() == short.to_row() | {"stages": [none.to_dict()]}
+    assert (failed.top1, failed.rung) == (0.5, 0)
+    assert failed.as_searched() == short
+    assert trial(3, 0.5, longer=[training(1, 0.6), training(2, None)]).rung == 1
 
 
 @pytest.mark.parametrize("factors", [(1, 3), (1, 3, 9), (1, 2, 4, 8)])
@@ -301,7 +301,7 @@ def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_bet
     rng = random.Random(seed)
     rungs = Rungs(factors, keep=rng.choice([2.0, 3.0]), finalists=4, seeds=2)
     objectives = rng.choice([TWO, THREE])
-    rows: list[dict[str, Any]] = []
+    rows: list[Trial] = []
     running: list[Promotion] = []
     begun: list[Promotion] = []
     while len(rows) < 60 or running:
@@ -320,8 +320,8 @@ def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_bet
         elif running and (rng.random() < 0.5 or len(rows) >= 60):
             done = running.pop(rng.randrange(len(running)))
             row = rows[done.number]
-            top1 = None if rng.random() < 0.1 else round(min(1.0, (score_at(row, 0) or 0) + 0.1 * rng.random()), 2)
-            rows[done.number] = merged(short_row(row), [*row.get("stages", ()), stage(done.rung, top1)])
+            top1 = None if rng.random() < 0.1 else round(min(1.0, (row.score() or 0) + 0.1 * rng.random()), 2)
+            rows[done.number] = row.with_training(training(done.rung, top1))
         else:
             outcome = rng.choices(["trained", "stopped", "rejected", "failed"], [7, 1, 1, 1])[0]
             more = {"latency_ms": float(rng.randint(1, 5))}
@@ -339,8 +339,8 @@ def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_bet
 
 def test_readings_are_better_when_higher() -> None:
     """A network that is certain and right has loss 0, the probability 1; one that guesses among 10 has a tenth."""
-    log = {"val_loss": math.log(10), "loss": 0.0, "top1": 0.3}
-    assert {name: read(log) for name, read in READINGS.items()} == {
+    log = EpochLog(epoch=1.0, val_loss=math.log(10), loss=0.0, top1=0.3, seconds=1.0)
+    assert {name: read(log) for name, read in SCORES.items()} == {
         "val_loss": pytest.approx(0.1),
         "loss": 1.0,
         "top1": 0.3,
@@ -350,7 +350,8 @@ def test_readings_are_better_when_higher() -> None:
 def test_networks_are_ranked_by_score_and_samplers_are_told_it() -> None:
     rows = [trial(0, 0.5, score=0.1), trial(1, 0.4, score=0.2)]
     assert numbers(ranking(rows, TWO, 0)) == [1, 0]
-    row = merged(rows[0], [stage(1, 0.9)])
-    assert told(row) == rows[0] | {"top1": 0.1}
-    failed = trial(2, 0.0, outcome="failed", score=None) | {"top1": None}
-    assert told(failed) == failed
+    history = History(TWO)
+    for one in (rows[0].with_training(training(1, 0.9)), trials.trial(2, "failed", madds=100)):
+        history.learn(one)
+    (told,) = history.trials
+    assert (told.top1, told.madds) == (0.1, 100)

@@ -8,8 +8,10 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.estimate import estimate_seconds
 from mfsearch.search.proposal import LEAST_SPREAD, STARTS, TARGET, Proposal, Proposer, check_reachable, targets
 from mfsearch.space import SearchSpace, find_space, load_space
+from mfsearch.study.trial import Trial
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
+from tests.trials import trial
 
 BUDGET = parse_budget("0.5M")
 
@@ -28,18 +30,19 @@ def first(source: Proposer, count: int) -> list[Proposal]:
     return [proposal for proposal in found if proposal is not None]
 
 
-def row_of(proposal: Proposal, top1: float) -> dict[str, Any]:
+def finished(proposal: Proposal, top1: float | None, outcome: str = "trained", **more: Any) -> Trial:
     """A finished trial as the run would write it."""
-    return {
-        "number": proposal.index,
-        "outcome": "trained",
-        "origin": proposal.origin,
-        "params": proposal.params,
-        "arch_id": proposal.arch_id,
-        "config": proposal.config.to_dict(),
-        "madds": proposal.costs.madds,
-        "top1": top1,
-    }
+    return trial(
+        proposal.index,
+        outcome,
+        origin=proposal.origin,
+        params=proposal.params,
+        arch_id=proposal.arch_id,
+        config=proposal.config.to_dict(),
+        madds=proposal.costs.madds,
+        top1=top1,
+        **more,
+    )
 
 
 def test_published_networks_inside_come_first_then_all_larger_ones_fitted_then_a_spread_out_sample() -> None:
@@ -66,12 +69,12 @@ def test_a_space_without_published_networks_starts_spread_out() -> None:
 
 
 def test_failed_and_rejected_networks_are_not_proposed_again() -> None:
-    """After a restart: the seed would propose the same networks again, were their rows not learned."""
+    """After a restart: the seed would propose the same networks again, were their trials not learned."""
     before = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
     one, two = first(before, 2)
     source = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
-    source.learn(row_of(one, 0.0) | {"outcome": "failed", "top1": None})
-    source.learn(row_of(two, 0.0) | {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 4.0})
+    source.learn(finished(one, None, "failed"))
+    source.learn(finished(two, None, "rejected", latency_ms=9.0, violation_ms=4.0))
     later = [proposal.arch_id for proposal in first(source, 20)]
     assert not {one.arch_id, two.arch_id} & set(later)
 
@@ -80,25 +83,24 @@ def test_a_published_network_below_the_band_teaches_nothing_about_it() -> None:
     source = whole("150M")
     below, *_, fitted = first(source, 4)
     for proposal in (below, fitted):
-        source.learn(row_of(proposal, 0.5))
+        source.learn(finished(proposal, 0.5))
     assert [trial.madds for trial in source.history.trials] == [fitted.costs.madds]
 
 
 # --- another study's networks
 
 
-def other_study() -> tuple[list[dict[str, Any]], list[Proposal]]:
+def other_study() -> tuple[list[Trial], list[Proposal]]:
     """Ten random networks at 96M, the later the better, the last one a failure; top1 0.1 to 0.9."""
     proposals = first(whole("96M", "random"), 10)
-    rows = [row_of(proposal, (k + 1) / 10) for k, proposal in enumerate(proposals)]
-    rows[-1] |= {"outcome": "failed", "top1": None}
-    return rows, proposals
+    trials = [finished(proposal, (k + 1) / 10) for k, proposal in enumerate(proposals[:-1])]
+    return [*trials, finished(proposals[-1], None, "failed")], proposals
 
 
 def test_the_best_of_another_study_come_first_with_their_widths_fitted() -> None:
-    rows, theirs = other_study()
+    trials, theirs = other_study()
     source = whole("150M")
-    origins = source.transfer(rows, "flowers")
+    origins = source.transfer(trials, "flowers")
     assert origins[0] == "from flowers:8"  # of the highest top1: on the front whatever its MAdds
     assert "from flowers:9" not in origins
     proposals = first(source, len(origins) + 1)
@@ -112,19 +114,19 @@ def test_the_best_of_another_study_come_first_with_their_widths_fitted() -> None
 
 
 def test_nothing_of_another_study_counts_as_a_result_of_this_one() -> None:
-    rows, _ = other_study()
+    trials, _ = other_study()
     source = whole("150M")
-    source.transfer(rows, "flowers")
+    source.transfer(trials, "flowers")
     assert source.history.trials == []
     assert source.seen == set()
     assert source.index == 0
 
 
-def test_rows_of_another_space_are_refused() -> None:
+def test_trials_of_another_space_are_refused() -> None:
     small = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
-    rows = [row_of(proposal, 0.5) for proposal in first(small, 2)]
+    trials = [finished(proposal, 0.5) for proposal in first(small, 2)]
     with pytest.raises(ValueError, match=r"from digits:\d does not lie in space mobile_former: blocks"):
-        whole("150M").transfer(rows, "digits")
+        whole("150M").transfer(trials, "digits")
 
 
 # --- the band
@@ -163,8 +165,9 @@ def test_the_estimate_says_what_it_was_made_from() -> None:
     assert "rough model" in source
     one, _ = estimate_seconds(configs[:1], recipe, "cifar10", [], "s")
     assert one is not None
-    row = {"outcome": "trained", "config": configs[0].to_dict(), "images_per_second": 2000 / one / 2}
-    twice, source = estimate_seconds(configs, recipe, "cifar10", [row, {"outcome": "failed"}], "s")
+    pace = 2000 / one / 2
+    trained = trial(0, config=configs[0].to_dict(), images_per_second=pace, top1=0.5)
+    twice, source = estimate_seconds(configs, recipe, "cifar10", [trained, trial(1, "failed")], "s")
     assert twice == pytest.approx(2 * rough)
     assert source == "the images a second of 1 trials of study s"
 

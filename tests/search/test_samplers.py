@@ -12,7 +12,6 @@ import pytest
 
 from mfsearch.cost.judge import judge_madds
 from mfsearch.model import MobileFormer
-from mfsearch.search import settings
 from mfsearch.search.proposal import STARTS, Proposal, Proposer, spread_out
 from mfsearch.search.samplers import SAMPLERS
 from mfsearch.search.samplers.encode import Encoder
@@ -23,8 +22,11 @@ from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area, expected_improvement
 from mfsearch.search.samplers.tpe import tpe
 from mfsearch.space import SearchSpace, Value, find_space, load_space
+from mfsearch.study import settings
+from mfsearch.study.trial import Trial
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
+from tests.trials import trial
 
 BUDGET = parse_budget("0.5M")
 
@@ -37,24 +39,22 @@ def proposer(sampler: str, objectives: tuple[str, ...] = ("top1", "madds")) -> P
     return Proposer(tiny(), BUDGET, list(objectives), sampler, seed=0)
 
 
-def row_of(proposal: Proposal, k: int) -> dict[str, Any]:
-    """A finished trial as the run would write it: every fifth rejected, every seventh failed, every third stopped."""
-    row: dict[str, Any] = {
-        "outcome": "trained",
-        "origin": proposal.origin,
-        "params": proposal.params,
-        "arch_id": proposal.arch_id,
-        "madds": proposal.costs.madds,
-        "top1": (k * 7 % 16) / 16,
-        "latency_ms": 3.0 + k % 4,
-    }
+def finished(proposal: Proposal, outcome: str = "trained", **values: Any) -> Trial:
+    """A finished trial as the run would write it."""
+    known: dict[str, Any] = {"origin": proposal.origin, "params": proposal.params, "arch_id": proposal.arch_id}
+    return trial(proposal.index, outcome, madds=proposal.costs.madds, **known, **values)
+
+
+def mixed(proposal: Proposal, k: int) -> Trial:
+    """Every fifth rejected, every seventh failed, every third stopped."""
+    top1, latency_ms = (k * 7 % 16) / 16, 3.0 + k % 4
     if k % 5 == 4:
-        row |= {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 1.0}
-    elif k % 7 == 6:
-        row |= {"outcome": "failed", "top1": None, "latency_ms": None}
-    elif k % 3 == 2:
-        row |= {"outcome": "stopped", "top1": row["top1"] / 2}
-    return row
+        return finished(proposal, "rejected", latency_ms=9.0, violation_ms=1.0)
+    if k % 7 == 6:
+        return finished(proposal, "failed")
+    if k % 3 == 2:
+        return finished(proposal, "stopped", top1=top1 / 2, latency_ms=latency_ms)
+    return finished(proposal, top1=top1, latency_ms=latency_ms)
 
 
 def ask(source: Proposer) -> Proposal:
@@ -84,7 +84,7 @@ def test_proposals_are_inside_the_band_and_new_whatever_becomes_of_them(
         assert all(value in source.choices[name] for name, value in proposal.params.items())
         assert proposal.arch_id not in seen
         seen.add(proposal.arch_id)
-        source.learn(row_of(proposal, k))
+        source.learn(mixed(proposal, k))
     assert sampler in ("random", "auto") or any(sampler == o for o in origins(source, 3))
 
 
@@ -96,24 +96,24 @@ def origins(source: Proposer, count: int) -> list[str]:
 def test_proposals_are_inside_by_fvcore_too(sampler: str) -> None:
     source = proposer(sampler)
     for k in range(STARTS):
-        source.learn(row_of(ask(source), k))
+        source.learn(mixed(ask(source), k))
     proposal = ask(source)
     assert judge_madds(MobileFormer(proposal.config), 32).madds == proposal.costs.madds
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_rebuilt_from_its_rows_it_goes_on_as_if_undisturbed(sampler: str) -> None:
+def test_rebuilt_from_its_trials_it_goes_on_as_if_undisturbed(sampler: str) -> None:
     """Killed with a proposal pending that never finished, after 6 trials (among the starts) and after 20."""
     undisturbed = proposer(sampler)
-    rows, proposals = [], []
+    trials, proposals = [], []
     for k in range(24):
         proposals.append(ask(undisturbed))
-        rows.append(row_of(proposals[-1], k))
-        undisturbed.learn(rows[-1])
+        trials.append(mixed(proposals[-1], k))
+        undisturbed.learn(trials[-1])
     for done in (6, 20):
         resumed = proposer(sampler)
-        for row in rows[:done]:
-            resumed.learn(row)
+        for one in trials[:done]:
+            resumed.learn(one)
             resumed.index += 1
         for k in range(done, done + 4):
             proposal = ask(resumed)
@@ -122,7 +122,7 @@ def test_rebuilt_from_its_rows_it_goes_on_as_if_undisturbed(sampler: str) -> Non
                 proposals[k].origin,
                 proposals[k].params,
             )
-            resumed.learn(rows[k])
+            resumed.learn(trials[k])
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -134,7 +134,7 @@ def test_two_at_a_time_are_never_the_same(sampler: str) -> None:
         running.append(ask(source))
         ids.append(running[-1].arch_id)
         if len(running) == 3:
-            source.learn(row_of(running.pop(k % 3), k))
+            source.learn(mixed(running.pop(k % 3), k))
     assert len(set(ids)) == len(ids)
     assert set(source.history.pending) == {proposal.arch_id for proposal in running}
 
@@ -149,7 +149,7 @@ def test_a_space_that_is_used_up_ends_with_none(sampler: str) -> None:
     source = Proposer(few, parse_budget("0.3M..0.5M"), ["top1", "madds"], sampler, seed=0)
     found = 0
     while (proposal := source.next()) is not None:
-        source.learn(row_of(proposal, found))
+        source.learn(mixed(proposal, found))
         found += 1
     assert 3 <= found <= 3 * 8
 
@@ -159,7 +159,7 @@ def test_nothing_but_failures_is_coped_with(sampler: str) -> None:
     source = proposer(sampler)
     for _ in range(STARTS + 4):
         proposal = ask(source)
-        source.learn(row_of(proposal, 0) | {"outcome": "failed", "top1": None})
+        source.learn(finished(proposal, "failed", latency_ms=3.0))
     assert ask(source).origin == "random"
 
 
@@ -182,7 +182,7 @@ def last_ten(sampler: str, seed: int) -> float:
     for _ in range(32):
         proposal = ask(source)
         found.append(top1(proposal.params))
-        source.learn(row_of(proposal, 0) | {"top1": found[-1]})
+        source.learn(finished(proposal, top1=found[-1], latency_ms=3.0))
     return float(np.mean(found[-10:]))
 
 
@@ -199,10 +199,10 @@ def test_models_learn_which_networks_are_too_slow(sampler: str) -> None:
     for k in range(36):
         proposal = ask(source)
         slow.append(any(row.kernel == 5 for row in proposal.config.blocks))
-        more: dict[str, Any] = {"outcome": "trained", "top1": 0.5 + k / 1000, "latency_ms": 4.0}
         if slow[-1]:
-            more = {"outcome": "rejected", "top1": None, "latency_ms": 9.0, "violation_ms": 4.0}
-        source.learn(row_of(proposal, 0) | more)
+            source.learn(finished(proposal, "rejected", latency_ms=9.0, violation_ms=4.0))
+        else:
+            source.learn(finished(proposal, top1=0.5 + k / 1000, latency_ms=4.0))
     assert np.mean(slow[-12:]) < 0.6 * np.mean(slow[:STARTS])
 
 
@@ -407,7 +407,7 @@ def test_pending_networks_lower_what_their_like_promises() -> None:
     top1 = nearness(ground)
     for _ in range(20):
         proposal = ask(source)
-        source.learn(row_of(proposal, 0) | {"top1": top1(proposal.params)})
+        source.learn(finished(proposal, top1=top1(proposal.params), latency_ms=3.0))
     candidate = SAMPLERS["gp"](ground, history, random.Random(0))
     assert candidate is not None
     before = Model(ground, history).scores([candidate.params], [candidate.madds])[0]

@@ -1,5 +1,6 @@
 """The journal read by our own reader: equal to Optuna's reading, whatever state the file is in."""
 
+import dataclasses
 import json
 import random
 from pathlib import Path
@@ -11,10 +12,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from benchmarks.simulated_study import simulate, trial_line, write_study
-from mfsearch.search.rungs import measured_again, merged
-from mfsearch.study.files import write_json
+from mfsearch.study.files import JOURNAL, write_json
 from mfsearch.study.journal import DamagedJournalError, ForeignJournalError, JournalReader
-from mfsearch.study.ledger import JOURNAL, Ledger, StudyReader, read_manifest, read_trials
+from mfsearch.study.ledger import Ledger
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.reader import StudyReader
+from mfsearch.study.study import Study
+from mfsearch.study.trial import FinalLatency, Training, Trial, TrialLatency
+from tests import trials
+from tests.trials import manifest, training
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
 STUDIES = sorted(path.parent for path in REFERENCE.glob(f"*/{JOURNAL}"))
@@ -22,97 +28,102 @@ OBJECTIVES = ["top1", "madds", "latency_ms"]
 CHOICES: dict[str, tuple[Any, ...]] = {"on": (True, False), "count": (1, 2.5, "many"), "same": (7,)}
 
 
-def optuna_rows(journal: Path, study: str) -> list[dict[str, Any]]:
-    """The rows as they were read before there was a reader of our own."""
+def optuna_trials(journal: Path, study: str) -> list[Trial]:
+    """The trials as Optuna itself reads them."""
     storage = JournalStorage(JournalFileBackend(str(journal)))
     found = optuna.load_study(study_name=study, storage=storage)
-    stages: dict[int, list[dict[str, Any]]] = {}
+    stages: dict[int, list[Training]] = {}
     for key, value in found.user_attrs.items():
         if key.startswith("stage "):
-            stages.setdefault(int(key.split()[1]), []).append(value)
-    rows = []
-    for trial in found.get_trials():
-        row = {"number": trial.number, "params": dict(trial.params), **trial.user_attrs}
-        longer = merged(row, stages.get(trial.number, ()))
-        rows.append(measured_again(longer, found.user_attrs.get(f"latency {trial.number}")))
-    return rows
+            stages.setdefault(int(key.split()[1]), []).append(Training.from_dict(value))
+    read = []
+    for one in found.get_trials():
+        trial = Trial.from_dict(one.number, dict(one.params), one.user_attrs)
+        measured = found.user_attrs.get(f"latency {one.number}")
+        final = None if measured is None else FinalLatency.from_dict(measured)
+        read.append(dataclasses.replace(trial, longer=tuple(stages.get(one.number, ())), final=final))
+    return read
 
 
-def read(journal: Path, study: str) -> list[dict[str, Any]]:
+def read(journal: Path, study: str) -> list[Trial]:
     reader = JournalReader(journal, study)
     reader.read_on()
-    return reader.rows()
+    return reader.trials()
 
 
-def same(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> bool:
+def opened(folder: Path) -> list[Trial]:
+    return list(Study.open(folder).trials)
+
+
+def same(ours: list[Trial], theirs: list[Trial]) -> bool:
     """Equal to the order of the keys and the type of every value, NaN being NaN."""
     return repr(ours) == repr(theirs)
 
 
-def random_row(rng: random.Random) -> dict[str, Any]:
-    outcome = rng.choice(["trained", "trained", "trained", "stopped", "rejected", "failed"])
+def random_trial(rng: random.Random, outcome: str | None = None) -> Trial:
+    outcome = outcome or rng.choice(["trained", "trained", "trained", "stopped", "rejected", "failed"])
     params = {name: rng.choice(choices) for name, choices in CHOICES.items() if name == "same" or rng.random() < 0.8}
-    latency = rng.choice([rng.uniform(1, 9), 5, float("nan")])
-    row: dict[str, Any] = {
-        "outcome": outcome,
-        "reason": None if outcome == "trained" else 'so, "distributions":{ } \\ \u2028 \u00e9',
-    }
-    row |= {"params": params, "madds": rng.randrange(10**9), "latency_ms": latency, "latency_low_ms": latency}
-    return row | {
-        "top1": rng.random() if outcome == "trained" else None,
-        "score": rng.random(),
-        "curve": [{"epoch": 1}],
-    }
+    return trials.trial(
+        0,
+        outcome,
+        reason=None if outcome == "trained" else 'so, "distributions":{ } \\ \u2028 \u00e9',
+        params=params,
+        madds=rng.randrange(10**9),
+        latency_ms=rng.choice([rng.uniform(1, 9), 5]),
+        latency_low_ms=rng.choice([rng.uniform(1, 9), 5, float("nan")]),
+        top1=rng.random() if outcome == "trained" else None,
+        score=rng.random(),
+        finished="then",
+        curve=[{"epoch": 1}],
+    )
 
 
-def random_ledger(folder: Path, seed: int, trials: int) -> Ledger:
+def random_ledger(folder: Path, seed: int, count: int) -> Ledger:
     """A ledger written by a search's own means, in an order that no search would write it in."""
     rng = random.Random(seed)
     folder.mkdir(exist_ok=True)
-    write_json(folder / "manifest.json", {"study": "s", "objectives": OBJECTIVES})
-    ledger = Ledger(folder, "s", OBJECTIVES, None, identity={"seed": seed})
-    for number in range(trials):
-        row = random_row(rng)
-        if row["outcome"] == "trained" and row["latency_ms"] != row["latency_ms"]:
-            row["latency_ms"] = 1.0  # Optuna takes no NaN for an objective
-        ledger.add(row, CHOICES)
+    begun = manifest("s", objectives=OBJECTIVES, latency_limit_ms=6.0, seed=seed)
+    write_json(folder / "manifest.json", begun.to_dict())
+    ledger = Ledger(folder, begun, None)
+    for number in range(count):
+        ledger.add(random_trial(rng), CHOICES)
         for _ in range(rng.randrange(3)):
-            stage = {"rung": rng.randrange(1, 3), "seed": rng.randrange(2), "top1": rng.choice([None, rng.random()])}
-            ledger.add_stage(rng.randrange(number + 1), stage)
+            longer = training(rng.randrange(1, 3), rng.choice([None, rng.random()]), seed=rng.randrange(2))
+            ledger.add_training(rng.randrange(number + 1), longer)
         if rng.random() < 0.4:
-            ledger.add_latency(rng.randrange(number + 1), {"latency_ms": rng.random(), "over_limit": False})
+            ledger.add_latency(rng.randrange(number + 1), FinalLatency(TrialLatency(rng.random())))
         if rng.random() < 0.2:
-            ledger = Ledger(folder, "s", OBJECTIVES, None)  # opened again, as by a search that goes on
+            ledger = Ledger(folder, begun, None)  # opened again, as by a search that goes on
     return ledger
 
 
 @pytest.mark.parametrize("folder", STUDIES, ids=[path.name for path in STUDIES])
 def test_committed_studies_are_read_as_optuna_reads_them(folder: Path) -> None:
-    study = read_manifest(folder)["study"]
-    expected = optuna_rows(folder / JOURNAL, study)
+    study = Manifest.read(folder).study
+    expected = optuna_trials(folder / JOURNAL, study)
     assert expected
     assert same(read(folder / JOURNAL, study), expected)
-    assert same(read_trials(folder), expected)
+    assert same(opened(folder), expected)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_studies_are_read_as_optuna_reads_them(tmp_path: Path, seed: int) -> None:
-    random_ledger(tmp_path, seed, trials=seed * 2)
-    expected = optuna_rows(tmp_path / JOURNAL, "s")
+    random_ledger(tmp_path, seed, count=seed * 2)
+    expected = optuna_trials(tmp_path / JOURNAL, "s")
     assert same(read(tmp_path / JOURNAL, "s"), expected)
     assert len(expected) == seed * 2
 
 
 def test_a_simulated_study_is_read_as_optuna_reads_it(tmp_path: Path) -> None:
     simulate(tmp_path / "made", 300, seed=1)
-    rows = read(tmp_path / "made" / JOURNAL, "made")
-    assert same(rows, optuna_rows(tmp_path / "made" / JOURNAL, "made"))
-    write_study(tmp_path / "again", read_manifest(tmp_path / "made"), rows)
-    assert read(tmp_path / "again" / JOURNAL, "again") == rows
+    made = read(tmp_path / "made" / JOURNAL, "made")
+    assert same(made, optuna_trials(tmp_path / "made" / JOURNAL, "made"))
+    write_study(tmp_path / "again", Manifest.read(tmp_path / "made"), made)
+    assert read(tmp_path / "again" / JOURNAL, "again") == made
 
 
 def test_a_file_cut_at_any_byte_gives_its_whole_lines(tmp_path: Path) -> None:
-    random_ledger(tmp_path / "s", 3, trials=4)
+    random_ledger(tmp_path / "s", 3, count=4)
     content = (tmp_path / "s" / JOURNAL).read_bytes()
     journal = tmp_path / JOURNAL
     reader = JournalReader(journal, "s")
@@ -121,30 +132,30 @@ def test_a_file_cut_at_any_byte_gives_its_whole_lines(tmp_path: Path) -> None:
         reader.read_on()
         whole = content[: content[:cut].rfind(b"\n") + 1]
         assert reader.size == len(whole)
-        assert same(reader.rows(), optuna_rows(journal, "s") if whole else [])
+        assert same(reader.trials(), optuna_trials(journal, "s") if whole else [])
 
 
 def test_a_growing_file_is_read_on_and_earlier_states_can_be_read_again(tmp_path: Path) -> None:
-    ledger = random_ledger(tmp_path, 5, trials=3)
+    ledger = random_ledger(tmp_path, 5, count=3)
     reader, rng = StudyReader(tmp_path), random.Random(0)
     states = []
     for _ in range(6):
         seen = reader.look()
-        states.append((seen, reader.rows(seen)))
+        states.append((seen, reader.trials(seen)))
         assert reader.look() == seen
-        assert same(states[-1][1], optuna_rows(tmp_path / JOURNAL, "s"))
+        assert same(states[-1][1], optuna_trials(tmp_path / JOURNAL, "s"))
         assert seen.trials == len(states[-1][1])
-        ledger.add({**random_row(rng), "outcome": "failed"}, CHOICES)
-        ledger.add_stage(0, {"rung": 1, "seed": 0, "top1": rng.random()})
-    for seen, rows in states:
-        assert same(reader.rows(seen), rows)
+        ledger.add(random_trial(rng, "failed"), CHOICES)
+        ledger.add_training(0, training(1, rng.random()))
+    for seen, before in states:
+        assert same(reader.trials(seen), before)
         late = StudyReader(tmp_path)
-        assert same(late.rows(seen), rows)
-        assert late.manifest["study"] == "s"
+        assert same(late.trials(seen), before)
+        assert late.manifest.study == "s"
 
 
 def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = random_ledger(tmp_path, 7, trials=20)
+    ledger = random_ledger(tmp_path, 7, count=20)
     reader = JournalReader(tmp_path / JOURNAL, "s")
     assert reader.read_on()
     lines: list[bytes] = []
@@ -157,15 +168,15 @@ def test_what_was_read_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(JournalReader, "_parse", noted)
     assert not reader.read_on()
     assert lines == []
-    ledger.add({**random_row(random.Random(1)), "outcome": "failed"}, CHOICES)
+    ledger.add(random_trial(random.Random(1), "failed"), CHOICES)
     assert reader.read_on()
     assert len(lines) == 1
-    assert reader.trials == 21
+    assert reader.count == 21
 
 
 def test_a_study_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:
-    random_ledger(tmp_path / "old", 1, trials=9)
-    random_ledger(tmp_path / "new", 2, trials=12)
+    random_ledger(tmp_path / "old", 1, count=9)
+    random_ledger(tmp_path / "new", 2, count=12)
     journal = tmp_path / JOURNAL
     journal.write_bytes((tmp_path / "old" / JOURNAL).read_bytes())
     reader = JournalReader(journal, "s")
@@ -174,30 +185,30 @@ def test_a_study_begun_anew_is_read_from_its_start(tmp_path: Path) -> None:
     journal.write_bytes((tmp_path / "new" / JOURNAL).read_bytes())
     assert reader.read_on()
     assert reader.place != before
-    assert same(reader.rows(), optuna_rows(journal, "s"))
+    assert same(reader.trials(), optuna_trials(journal, "s"))
     journal.write_bytes(b"")
     assert reader.read_on()
-    assert reader.rows() == []
+    assert reader.trials() == []
 
 
-@pytest.mark.parametrize("trials", [0, 2, 5, 20])
-def test_an_old_look_is_no_look_at_a_study_begun_anew(tmp_path: Path, trials: int) -> None:
-    random_ledger(tmp_path, 1, trials=5)
+@pytest.mark.parametrize("count", [0, 2, 5, 20])
+def test_an_old_look_is_no_look_at_a_study_begun_anew(tmp_path: Path, count: int) -> None:
+    random_ledger(tmp_path, 1, count=5)
     reader = StudyReader(tmp_path)
     seen = reader.look()
     (tmp_path / JOURNAL).unlink()
-    random_ledger(tmp_path, 2, trials=trials)
+    random_ledger(tmp_path, 2, count=count)
     now = reader.look()
     with pytest.raises(ValueError, match="was begun anew since it was looked at"):
-        reader.rows(seen)
-    assert len(reader.rows(now)) == trials
+        reader.trials(seen)
+    assert len(reader.trials(now)) == count
 
 
 def test_a_journal_of_another_study_holds_no_trials_of_this_one(tmp_path: Path) -> None:
-    random_ledger(tmp_path, 1, trials=3)
+    random_ledger(tmp_path, 1, count=3)
     assert read(tmp_path / JOURNAL, "other") == []
-    write_json(tmp_path / "manifest.json", {"study": "other", "objectives": OBJECTIVES})
-    assert read_trials(tmp_path) == []
+    write_json(tmp_path / "manifest.json", manifest("other", objectives=OBJECTIVES).to_dict())
+    assert opened(tmp_path) == []
 
 
 def foreign(folder: Path, kind: str) -> None:
@@ -232,12 +243,12 @@ KINDS = ("told trial", "another distribution", "system attribute", "another stud
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_only_optuna_understands_is_read_through_optuna(tmp_path: Path, kind: str) -> None:
-    random_ledger(tmp_path, 4, trials=5)
+    random_ledger(tmp_path, 4, count=5)
     foreign(tmp_path, kind)
     with pytest.raises(ForeignJournalError):
         read(tmp_path / JOURNAL, "s")
-    expected = optuna_rows(tmp_path / JOURNAL, "s")
-    assert same(read_trials(tmp_path), expected)
+    expected = optuna_trials(tmp_path / JOURNAL, "s")
+    assert same(opened(tmp_path), expected)
     reader = StudyReader(tmp_path)
     seen = reader.look()
     assert seen.trials is None
@@ -247,16 +258,16 @@ def test_what_only_optuna_understands_is_read_through_optuna(tmp_path: Path, kin
 
 
 def test_trials_that_no_search_wrote_are_an_error_with_their_numbers(tmp_path: Path) -> None:
-    random_ledger(tmp_path, 4, trials=5)
+    random_ledger(tmp_path, 4, count=5)
     storage = JournalStorage(JournalFileBackend(str(tmp_path / JOURNAL)))
     optuna.load_study(study_name="s", storage=storage).ask()
     with pytest.raises(ValueError, match=r"holds trials that no search wrote: \[5\]"):
-        read_trials(tmp_path)
+        opened(tmp_path)
 
 
 def test_a_line_of_ours_in_another_hand_is_read_the_same(tmp_path: Path) -> None:
     """Spaces, another order of keys, "distributions" as a key of the results."""
-    random_ledger(tmp_path, 6, trials=3)
+    random_ledger(tmp_path, 6, count=3)
     journal = tmp_path / JOURNAL
     line = trial_line(
         {"outcome": "failed", "params": {"same": 7, "on": False}, "odd": {"distributions": {"params": {}}}}, [], CHOICES
@@ -266,53 +277,53 @@ def test_a_line_of_ours_in_another_hand_is_read_the_same(tmp_path: Path) -> None
     nested = {key: log[key] for key in ("op_code", "worker_id", "user_attrs")} | log
     with journal.open("a", encoding="utf-8", newline="") as file:
         file.writelines([*hands, json.dumps(nested, separators=(",", ":")) + "\n"])
-    rows = read(journal, "s")
-    assert same(rows, optuna_rows(journal, "s"))
-    assert len(rows) == 7
-    assert rows[3]["params"] == {"same": 7, "on": False}
+    found = read(journal, "s")
+    assert same(found, optuna_trials(journal, "s"))
+    assert len(found) == 7
+    assert found[3].params == {"same": 7, "on": False}
 
 
 @pytest.mark.parametrize("damage", [b"\0" * 40, b"{", b"\xff\xfe", b'{"op_code":4,"distributions":{},"params":{}'])
 def test_a_damaged_line_is_an_error_with_its_place(tmp_path: Path, damage: bytes) -> None:
-    random_ledger(tmp_path, 8, trials=4)
+    random_ledger(tmp_path, 8, count=4)
     journal = tmp_path / JOURNAL
     whole = journal.read_bytes()
-    rows = read(journal, "s")
+    before = read(journal, "s")
     journal.write_bytes(whole + damage + b"\n")  # the last line: perhaps not written to its end yet
-    assert same(read(journal, "s"), rows)
+    assert same(read(journal, "s"), before)
     lines = whole.splitlines(keepends=True)
     journal.write_bytes(b"".join([*lines[:-1], damage + b"\n", lines[-1]]))
     with pytest.raises(DamagedJournalError, match=r"journal\.log is damaged after byte \d+"):
         read(journal, "s")
     with pytest.raises(ValueError, match="is damaged"):
-        read_trials(tmp_path)
+        opened(tmp_path)
 
 
 def test_a_journal_that_nobody_understands_is_an_error_with_a_sentence(tmp_path: Path) -> None:
-    random_ledger(tmp_path, 8, trials=2)
+    random_ledger(tmp_path, 8, count=2)
     with (tmp_path / JOURNAL).open("a", encoding="utf-8") as file:
         file.write('{"op_code": 99}\n[1]\n"text"\n')
     with pytest.raises(ValueError, match=r"journal\.log is damaged"):
-        read_trials(tmp_path)
+        opened(tmp_path)
 
 
 def test_reading_leaves_the_folder_as_it_is(tmp_path: Path) -> None:
-    random_ledger(tmp_path, 9, trials=3)
+    random_ledger(tmp_path, 9, count=3)
     for path in tmp_path.iterdir():
         path.chmod(0o444)
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
-    read_trials(tmp_path)
+    opened(tmp_path)
     assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
 
 
 def test_a_study_without_a_journal_is_empty(tmp_path: Path) -> None:
-    write_json(tmp_path / "manifest.json", {"study": "s", "objectives": OBJECTIVES})
-    assert read_trials(tmp_path) == []
+    write_json(tmp_path / "manifest.json", manifest("s", objectives=OBJECTIVES).to_dict())
+    assert opened(tmp_path) == []
     assert not (tmp_path / JOURNAL).exists()
     reader = StudyReader(tmp_path)
     seen = reader.look()
     assert seen.trials == 0
-    assert reader.rows(seen) == []
-    random_ledger(tmp_path, 1, trials=2)
+    assert reader.trials(seen) == []
+    random_ledger(tmp_path, 1, count=2)
     assert reader.look().trials == 2
-    assert reader.rows(seen) == []
+    assert reader.trials(seen) == []

@@ -23,12 +23,12 @@ from mfsearch.data import DataError
 from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import DiskError
-from mfsearch.train.training_folder import EpochRow
 from mfsearch.train.fit import Callbacks, _export_for, train_bundle
 from mfsearch.train.images import load_images
 from mfsearch.train.parts import eval_transform, import_timm
 from mfsearch.train.start import given_weights
 from mfsearch.train.train_options import Request, make_settings
+from mfsearch.train.training_folder import EpochRow
 from tests.train.conftest import CHANGES, TINY
 
 Ask = Callable[..., Request]
@@ -62,8 +62,8 @@ def test_the_bundle_holds_the_best_weights_and_its_card_the_result(
     best = max(rows, key=lambda row: row.top1)
     assert (result["top1"], result["epoch"], result["epochs"]) == (best.top1, best.epoch, 3)
     found = read_bundle(bundle)
-    assert found.metrics["full_training"] == json.loads(json.dumps(result))
-    assert found.metrics["class_names"] == ["dark", "light"]
+    assert found.metrics.full_training == json.loads(json.dumps(result))
+    assert found.metrics.class_names == ("dark", "light")
     assert f"top1 {best.top1:.2%}" in (bundle / "README.md").read_text()
     network = load_network(bundle)
     images = load_images(str(image_folder), seed=0)
@@ -80,7 +80,7 @@ def test_a_finished_training_is_not_done_again(trained: Path, request_of: Ask) -
     result = train_bundle(again, Callbacks(epoch=rows.append))
     assert rows == []
     assert content(trained) == before
-    assert result["top1"] == read_bundle(trained).metrics["full_training"]["top1"]
+    assert result["top1"] == (read_bundle(trained).metrics.full_training or {})["top1"]
 
 
 def test_a_bundle_trained_from_its_own_weights_is_not_trained_again(
@@ -101,14 +101,14 @@ def test_a_bundle_may_be_named_by_a_dot(
     monkeypatch.chdir(bundle)
     train_bundle(request_of(Path(), changes=CHANGES | {"epochs": 1}))
     assert (tmp_path / "tiny-training" / "summary.csv").is_file()
-    assert read_bundle(bundle).metrics["full_training"]["epochs"] == 1
+    assert (read_bundle(bundle).metrics.full_training or {})["epochs"] == 1
 
 
 def test_trained_weights_are_lost_only_on_request(trained: Path, request_of: Ask, tmp_path: Path) -> None:
     other = request_of(trained, to=tmp_path / "other", changes=CHANGES | {"epochs": 2})
     refused(other, "tiny holds the weights of another full training: export the network anew, or say --replace")
     train_bundle(dataclasses.replace(other, replace=True))
-    assert read_bundle(trained).metrics["full_training"]["epochs"] == 2
+    assert (read_bundle(trained).metrics.full_training or {})["epochs"] == 2
 
 
 def test_a_folder_with_other_classes_than_the_weights_is_named(
@@ -164,7 +164,7 @@ def test_a_teacher_is_learned_from(bundle: Path, request_of: Ask, tmp_path: Path
     asked = request_of(bundle, changes=short, teacher=f"test_resnet:{tmp_path / 'teacher.pt'}", to=tmp_path / "t")
     train_bundle(dataclasses.replace(asked, replace=True), Callbacks(epoch=taught.append))
     assert taught[0].train_loss != plain[0].train_loss
-    assert read_bundle(bundle).metrics["full_training"]["teacher"].startswith("test_resnet:")
+    assert (read_bundle(bundle).metrics.full_training or {})["teacher"].startswith("test_resnet:")
 
 
 @pytest.mark.parametrize(
@@ -192,22 +192,15 @@ def test_another_number_of_classes_says_how_to_export(
     made: Callable[[int], Path], request_of: Ask, tmp_path: Path
 ) -> None:
     five = Path(shutil.copytree(made(5), tmp_path / "tiny"))
-    refused(request_of(five), r"tiny is for 5 classes, .* has 2: export .*tiny/arch.yaml --classes 2 --to DIR`")
+    refused(request_of(five), r"tiny is for 5 classes, .* has 2: export .*tiny --classes 2 --to DIR`")
 
 
-@pytest.mark.parametrize(
-    ("command", "wanted"),
-    [
-        ("mfsearch export results/a --trial 7 --to b --classes 9", "mfsearch export results/a --trial 7 --classes 4"),
-        ("mfsearch export 'my study' --knee --to=b", "mfsearch export 'my study' --knee --classes 4"),
-        ("mfsearch export results/a --front --to b", "mfsearch export b/arch.yaml --classes 4"),
-        (None, "mfsearch export b/arch.yaml --classes 4"),
-    ],
-)
-def test_the_way_to_other_classes_is_the_way_that_led_here(bundle: Path, command: str | None, wanted: str) -> None:
-    read = read_bundle(bundle)
-    told = read._replace(folder=Path("b"), manifest=read.manifest | {"command": command})
-    assert _export_for(told, 4) == f"{wanted} --to DIR"
+def test_the_way_to_other_classes_is_an_export_of_the_bundle(bundle: Path) -> None:
+    read = read_bundle(bundle)._replace(folder=Path("my b"))
+    assert _export_for(read, 4) == "mfsearch export 'my b' --classes 4 --to DIR"
+    onnx = dataclasses.replace(read.metrics.onnx, batch="any")
+    any_batch = read._replace(metrics=dataclasses.replace(read.metrics, onnx=onnx))
+    assert _export_for(any_batch, 4) == "mfsearch export 'my b' --dynamic-batch --classes 4 --to DIR"
 
 
 @pytest.mark.parametrize(

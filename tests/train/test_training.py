@@ -20,10 +20,10 @@ from mfsearch.config import HeadConfig
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
-from mfsearch.train.training_folder import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.train_options import make_settings
 from mfsearch.train.training import DivergenceError, StopSwitch, Training
+from mfsearch.train.training_folder import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from tests.train.conftest import CHANGES, TINY
 
 ROOT = Path(__file__).parents[2]

@@ -1,7 +1,7 @@
 """Paired effects: by hand, and on planted truths: intervals hold them as often as they say."""
 
-import math
 import dataclasses
+import math
 import random
 import statistics
 

@@ -1,0 +1,156 @@
+"""metrics.json of a bundle: costs, latency and accuracy of the network, each with what made it."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mfsearch.export.bundle_manifest import METRICS, SCHEMA, parsed, read_json
+from mfsearch.study.manifest import DataFacts
+
+ALWAYS = (
+    "top1",
+    "seeds",
+    "recipe",
+    "data",
+    "rungs",
+)  # what a training in a search tells of; the rest where it is known
+
+
+@dataclass(frozen=True)
+class BundleCosts:
+    """At the deployment size; activation_bytes: at their peak, fp32, one image. fvcore: the version that counted."""
+
+    madds: int
+    macs: int
+    num_params: int
+    activation_bytes: int
+    resolution: int
+    classes: int
+    counter: str
+    fvcore_madds: int
+    fvcore: str
+
+
+@dataclass(frozen=True)
+class BundleLatency:
+    """Milliseconds of one image in fp32 with their 95 % interval. passport: of the device, as whoever measured tells
+    it; by_program: that was a program of the user's. baseline_ms: the reference network's time there."""
+
+    latency_ms: float
+    latency_low_ms: float | None = None
+    latency_high_ms: float | None = None
+    latency_ratio: float | None = None
+    latency_disturbed: bool | None = None
+    passport: dict[str, Any] | None = None
+    protocol: str = ""
+    by_program: bool = False
+    baseline_ms: float | None = None
+    measured: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.latency_low_ms is None) != (self.latency_high_ms is None):
+            raise ValueError(
+                "latency_low_ms and latency_high_ms must both be numbers or null, got "
+                f"{self.latency_low_ms} and {self.latency_high_ms}"
+            )
+
+    @property
+    def device_name(self) -> str:
+        passport = self.passport or {}
+        return passport.get("cpu") or passport.get("device") or "unknown"
+
+
+@dataclass(frozen=True)
+class SearchTraining:
+    """What the search's training of a network came to. seeds: of its longest training. recipe, rungs: as the study's
+    manifest has them."""
+
+    top1: float
+    seeds: tuple[int | None, ...]
+    recipe: dict[str, Any]
+    data: DataFacts
+    rungs: dict[str, Any] | None = None
+    top1_std: float | None = None
+    top1_short: float | None = None
+    score: float | None = None
+    rung: int | None = None
+    epochs: float | None = None
+    train_seconds: float | None = None
+    device: str | None = None
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class WeightsOrigin:
+    """trained_tensors: how many come from a training; fresh_tensors: those drawn anew; note: the same in a sentence."""
+
+    trained_tensors: int
+    fresh_tensors: tuple[str, ...]
+    note: str
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """batch: 1 or "any". largest_deviation: of a logit from torch's, as a share of the largest."""
+
+    batch: int | str
+    largest_deviation: float
+
+
+@dataclass(frozen=True)
+class Int8File:
+    """same_top1, largest_deviation: against fp32 on so many validation images; None where why_not_judged says why."""
+
+    images: int
+    same_top1: float | None
+    largest_deviation: float | None
+    why_not_judged: str | None
+    calibration_images: int
+    data: DataFacts
+    scheme: str | None = None  # of weights and activations; None in bundles from before it was told
+
+
+@dataclass(frozen=True)
+class PteFile:
+    """model.pte, compared with torch on so many images of noise."""
+
+    version: str
+    backend: str
+    batch: int
+    images: int
+    largest_deviation: float
+
+
+@dataclass(frozen=True)
+class BundleMetrics:
+    """proxy: of the search. full_training: plain data of a training in full, as whoever trained tells it; None before.
+    class_names: in the order of the logits, where known."""
+
+    arch_id: str
+    costs: BundleCosts
+    weights: WeightsOrigin
+    onnx: OnnxFile
+    latency: BundleLatency | None = None
+    proxy: SearchTraining | None = None
+    int8: Int8File | None = None
+    executorch: PteFile | None = None
+    full_training: dict[str, Any] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> "BundleMetrics":
+        """The metrics of the bundle in a folder; ValueError names the value that is wrong."""
+        content = read_json(folder / METRICS)
+        try:
+            metrics: BundleMetrics = parsed(cls, content)
+        except ValueError as error:
+            raise ValueError(f"{folder / METRICS}: {error}") from None
+        return metrics
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        if self.proxy is not None:
+            always = (*ALWAYS, "top1_std") if self.proxy.rung else ALWAYS
+            told["proxy"] = {name: one for name, one in told["proxy"].items() if one is not None or name in always}
+        return told
