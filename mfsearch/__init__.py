@@ -9,7 +9,6 @@ The names in `__all__` are the public interface; each is loaded when it is first
 """
 
 import importlib
-import sys
 
 __version__ = "0.1.0"
 TYPE_CHECKING = False  # typing itself takes longer to import than all of this
@@ -45,7 +44,6 @@ _HOMES = {
     "open_study": "api",
     "plot_front": "api",
     "preset": "presets",
-    "search": "api",
 }
 
 __all__ = [
@@ -67,6 +65,8 @@ __all__ = [
 
 
 def __getattr__(name: str):  # type: ignore[no-untyped-def]
+    if name == "search":  # a sub-package that can be called
+        return importlib.import_module("mfsearch.search")
     if name not in _HOMES:
         raise AttributeError(f"module 'mfsearch' has no attribute {name!r}; public names are {', '.join(__all__)}")
     return getattr(importlib.import_module(f"mfsearch.{_HOMES[name]}"), name)
@@ -74,18 +74,3 @@ def __getattr__(name: str):  # type: ignore[no-untyped-def]
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-class _Package(type(sys)):  # type: ignore[misc]
-    """Keeps `mfsearch.search` the function: importing the sub-package of that name would put a module in its place."""
-
-    @property
-    def search(self):  # type: ignore[no-untyped-def]
-        return __getattr__("search")
-
-    @search.setter
-    def search(self, module: object) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from mfsearch.search.rungs import standing
 
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig

@@ -19,7 +19,7 @@ def test_a_study_begins_with_the_best_networks_of_another_fitted_to_its_budget(
     more = ("--study", "t", "--from", "s", "--rungs", "1", "--json")
     assert main(arguments(image_folder, tmp_path, "--trials", "2", *more, budget="0.4M")) == 0
     study = Study.open(tmp_path / "t")
-    best = max(taught.values(), key=lambda trial: trial.cost("top1"))
+    best = max(taught.values(), key=lambda trial: trial.metric("top1"))
     assert f"from s:{best.number}" in {trial.origin for trial in study.trials}
     for trial in study.trials:
         assert trial.origin.startswith("from s:")

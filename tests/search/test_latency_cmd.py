@@ -149,7 +149,7 @@ def test_a_trial_in_int8_is_judged_with_its_weights_and_images(
     assert said["int8"]["latency_ms"] == 2.0
     assert said["int8"]["top1_fp32"] == trial.top1  # what the search found with torch
     assert (said["int8"]["images"], said["int8"]["judged_at"]) == (5, 16)
-    assert abs(said["int8"]["top1_int8"] - trial.cost("top1")) <= 1 - said["int8"]["same_top1"]
+    assert abs(said["int8"]["top1_int8"] - trial.metric("top1")) <= 1 - said["int8"]["same_top1"]
     assert main([*argv, "--data", str(image_folder)]) == 0
     assert "int8 gives the class of fp32 on" in capsys.readouterr().out
     assert main([*argv, "--data", "digits"]) == 2

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mfsearch.search.rungs import finalists, next_final, standing
 from safetensors.torch import load_file
 
 from mfsearch.cli import main
@@ -62,8 +61,8 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     assert numbers(trials) == [0, 1, 2, 3]
     for trial in trials:
         assert count_madds(trial.config) == trial.madds
-        assert trial.cost("madds") <= 500_000
-        assert 0 <= trial.cost("top1") <= 1
+        assert trial.metric("madds") <= 500_000
+        assert 0 <= trial.metric("top1") <= 1
         assert trial.short is not None
         assert [log.epoch for log in trial.short.curve] == [0.2, 0.4]  # steps 1 and 2 of 5 a pass: half way and the end
         assert trial.resolution == 32
@@ -342,7 +341,7 @@ class PretendPool:
     clock: Clock
     limit = 500  # trainings
 
-    def __init__(self, count: int, _make_worker: MakeWorker[Job, Work, dict[str, Any]], job: Job) -> None:
+    def __init__(self, count: int, _make_worker: MakeWorker[Job, Work, TrialResult], job: Job) -> None:
         self.job, self.count = job, count
         self.working: dict[int, tuple[float, Work]] = {}
         self.waits = 0

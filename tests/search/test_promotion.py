@@ -108,9 +108,9 @@ def test_a_network_on_the_front_of_latency_alone_comes_last_of_its_rank() -> Non
 
 def area(rows: list[Trial], worst: float, end: float) -> float:
     """Hypervolume in log madds x top1, the slow way: over each strip between two sizes the best top1 so far."""
-    total, sizes = 0.0, sorted({row.cost("madds") for row in rows})
+    total, sizes = 0.0, sorted({row.metric("madds") for row in rows})
     for size, following in zip(sizes, [*sizes[1:], end], strict=True):
-        best = max(row.cost("top1") for row in rows if row.cost("madds") <= size)
+        best = max(row.metric("top1") for row in rows if row.metric("madds") <= size)
         total += (np.log(following) - np.log(size)) * max(0.0, best - worst)
     return total
 
@@ -124,14 +124,14 @@ def test_the_order_inside_a_rank_is_the_greedy_one(seed: int) -> None:
     ]
     ordered = ranking(rows, THREE, 0)
     ranks = nondominated_ranks(
-        np.array([[-row.cost("top1"), row.cost("madds"), row.cost("latency_ms")] for row in rows])
+        np.array([[-row.metric("top1"), row.metric("madds"), row.metric("latency_ms")] for row in rows])
     )
     assert [ranks[row.number] for row in ordered] == sorted(ranks)
-    worst = min(row.cost("top1") for row in rows)
+    worst = min(row.metric("top1") for row in rows)
     for rank in range(max(ranks) + 1):
         left = [row for row in ordered if ranks[row.number] == rank]
         chosen: list[Trial] = []
-        end = 2 * max(row.cost("madds") for row in left)
+        end = 2 * max(row.metric("madds") for row in left)
         while left:
             areas = [area([*chosen, row], worst, end) for row in left]
             assert areas[0] == pytest.approx(max(areas))

@@ -71,7 +71,7 @@ def turned_down(trials: list[Trial]) -> int:
 def limit_ms() -> float:
     """What a quarter of random networks keep."""
     trials = searched(source(None), 40, 1e9)
-    return float(np.quantile([trial.cost("latency_ms") for trial in trials], 0.25))
+    return float(np.quantile([trial.metric("latency_ms") for trial in trials], 0.25))
 
 
 def test_what_is_predicted_too_slow_is_not_measured(limit_ms: float) -> None:
