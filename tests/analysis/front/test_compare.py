@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mfsearch.analysis.frame import RankedTrial, ranked_trials
 from mfsearch.analysis.front.compare import (
     differences,
     distances,
@@ -18,7 +19,6 @@ from mfsearch.analysis.front.compare import (
     readable_networks,
     row_names,
 )
-from mfsearch.analysis.frame import RankedTrial, ranked_trials
 from mfsearch.analysis.front.side_by_side import (
     block_table,
     knob_table,
