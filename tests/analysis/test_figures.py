@@ -74,7 +74,7 @@ def test_feasible_sets_and_fronts_of_random_studies_equal_brute_force(seed: int)
     for number in range(int(rng.integers(1, 40))):
         # few values, so that ties are common; some trials lack a latency or were never trained
         costs = {name: int(value) for name, value in zip(names, rng.integers(1, 9, 4), strict=True)}
-        lost = {"outcome": "rejected", "top1": None, "curve": []} if rng.random() < 0.1 else {}
+        lost: dict[str, object] = {"outcome": "rejected", "top1": None, "curve": []} if rng.random() < 0.1 else {}
         gap = {"latency_ms": None} if rng.random() < 0.1 else {}
         rows.append(changed(row(number, float(rng.integers(1, 9)) / 10), **{**costs, **gap, **lost}))
     limits = {name: float(rng.integers(3, 9)) for name in names if rng.random() < 0.7}

@@ -117,7 +117,7 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
     else:
         field = recipe.get(name, name)
         kind = str if name == "optimizer" else float if name in ("epochs", "lr") else int
-        values = {"recipe": dataclasses.asdict(dataclasses.replace(usual, **{field: kind(text)}))}
+        values = {"recipe": {**dataclasses.asdict(usual), field: kind(text)}}
     assert plain(**values).options() == {"data": "digits", name: text}
 
 

@@ -35,8 +35,8 @@ def predicted(number: int, ms: float, expected: float, **more: object) -> Trial:
 
 
 def again(one: Trial, ms: float, disturbed: bool = False) -> Trial:
-    ends = {"latency_low_ms": ms - 0.05, "latency_high_ms": ms + 0.05}
-    return measured_again(one, ms, latency_disturbed=disturbed, window="w", **ends)
+    low, high = ms - 0.05, ms + 0.05
+    return measured_again(one, ms, latency_low_ms=low, latency_high_ms=high, latency_disturbed=disturbed, window="w")
 
 
 def trials(*rows: Trial) -> list[TimedTrial]:
