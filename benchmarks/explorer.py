@@ -35,11 +35,14 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.simulated_study import simulate
-from mfsearch.analysis.frame import study_frame, with_confidence
+from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front.cut import measured_objectives
-from mfsearch.analysis.front.summary import study_objectives
 from mfsearch.commands.explore import app_path, explore_command
-from mfsearch.study.ledger import JOURNAL, StudyReader, _read_foreign, read_manifest
+from mfsearch.study.files import JOURNAL
+from mfsearch.study.frame import study_frame
+from mfsearch.study.ledger import open_journal
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.reader import StudyReader
 
 FIRST_PAGE_LIMIT_S, INTERACTION_LIMIT_S = 3.0, 0.5  # at LIMITED trials
 LIMITED = 10_000
@@ -67,10 +70,10 @@ def measure_reading(folder: Path, through_optuna: bool) -> dict[str, Any]:
     """Reading the trials, making the frame, judging the front; and reading on when nothing is new."""
     reader = StudyReader(folder)
     read, seen = timed(reader.look)
-    merged, rows = timed(lambda: reader.rows(seen))
+    merged, trials = timed(lambda: reader.trials(seen))
     again, _ = timed(reader.look)
-    frame_s, frame = timed(lambda: study_frame(rows))
-    objectives = measured_objectives(frame, study_objectives(reader.manifest))
+    frame_s, frame = timed(lambda: study_frame(trials))
+    objectives = measured_objectives(frame, reader.manifest.objectives)
     confidence_s, _ = timed(lambda: with_confidence(frame, objectives))
     found = {
         "read": {key: read[key] + merged[key] for key in read},
@@ -79,7 +82,7 @@ def measure_reading(folder: Path, through_optuna: bool) -> dict[str, Any]:
         "confidence": confidence_s,
     }
     if through_optuna:
-        found["read_by_optuna"], _ = timed(lambda: _read_foreign(folder / JOURNAL).get_all_trials(0, deepcopy=False))
+        found["read_by_optuna"], _ = timed(lambda: open_journal(folder / JOURNAL).get_all_trials(0, deepcopy=False))
     return found
 
 
@@ -273,7 +276,7 @@ if __name__ == "__main__":
             study = place / f"simulated-{count}"
             if not study.exists():
                 simulate(study, count, seed=0)
-            assert read_manifest(study)["study"] == study.name
+            assert Manifest.read(study).study == study.name
             measured.append(measure(study, args.dashboard))
         if args.json:
             print(json.dumps(measured, indent=1))

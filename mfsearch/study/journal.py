@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,7 +51,7 @@ class JournalReader:
         self.size = 0
         self._first = self._last = b""  # the bytes at both ends of what was taken in
         self._trials: list[Trial] = []
-        self._attributes: dict[str, Any] = {}
+        self._later: dict[tuple[int, str], Training | FinalLatency] = {}
         self._begun: str | None = None  # the name of the study that the journal holds
         self._choices: dict[bytes, dict[str, list[Any]]] = {}  # of each knob, by the text that says so
 
@@ -67,7 +67,7 @@ class JournalReader:
 
     def trials(self) -> list[Trial]:
         """The trials taken in; none where the journal holds a study of another name."""
-        return with_later(self._trials, self._attributes) if self._begun == self.study else []
+        return with_later(self._trials, self._later) if self._begun == self.study else []
 
     def read_on(self, end: int | None = None) -> bool:
         """Take in what was appended, up to the byte `end`; whether that changed anything.
@@ -138,7 +138,7 @@ class JournalReader:
         if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # again by whoever opens it to write
             self._begun = log["study_name"]
         elif code == SET_STUDY_ATTRIBUTE and log["study_id"] == 0 and self._begun and len(log["user_attr"]) == 1:
-            self._attributes.update(log["user_attr"])
+            self._later.update(parse_later(log["user_attr"]))
         elif (
             code == ADD_TRIAL
             and choices is not None
@@ -160,16 +160,25 @@ class JournalReader:
             raise ForeignJournalError(f"{self.path} holds an operation {code} of another kind after byte {self.size}")
 
 
-def with_later(trials: Iterable[Trial], attributes: Mapping[str, Any]) -> list[Trial]:
-    """Trials as they were added, with their longer trainings and final latencies, which are attributes of the study."""
-    longer: dict[int, list[Training]] = {}
-    finals: dict[int, FinalLatency] = {}
+def parse_later(attributes: Mapping[str, Any]) -> Iterator[tuple[tuple[int, str], Training | FinalLatency]]:
+    """Longer trainings and final latencies among a study's attributes, each by its trial's number and its key."""
     for key, values in attributes.items():
         kind, _, rest = key.partition(" ")
         if kind == STAGE:
-            longer.setdefault(int(rest.split()[0]), []).append(Training.from_dict(values))
+            yield (int(rest.split()[0]), key), Training.from_dict(values)
         elif kind == LATENCY:
-            finals[int(rest)] = FinalLatency.from_dict(values)
+            yield (int(rest), key), FinalLatency.from_dict(values)
+
+
+def with_later(trials: Iterable[Trial], later: Mapping[tuple[int, str], Training | FinalLatency]) -> list[Trial]:
+    """Trials as they were added, with their longer trainings and final latencies."""
+    longer: dict[int, list[Training]] = {}
+    finals: dict[int, FinalLatency] = {}
+    for (number, _), value in later.items():
+        if isinstance(value, Training):
+            longer.setdefault(number, []).append(value)
+        else:
+            finals[number] = value
     return [
         dataclasses.replace(trial, longer=tuple(longer.get(trial.number, ())), final=finals.get(trial.number))
         if trial.number in longer or trial.number in finals

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from mfsearch.study.files import JOURNAL, RESERVE, DiskError, without_password
-from mfsearch.study.journal import LATENCY, STAGE, with_later
+from mfsearch.study.journal import LATENCY, STAGE, parse_later, with_later
 from mfsearch.study.manifest import Manifest, check_same_study
 from mfsearch.study.trial import FinalLatency, Training, Trial
 
@@ -112,7 +112,7 @@ class Ledger:
 
     def trials(self) -> list[Trial]:
         """All finished trials by number."""
-        return with_later(plain_trials(self.study), self.study.user_attrs)
+        return with_later(plain_trials(self.study), dict(parse_later(self.study.user_attrs)))
 
     def add_training(self, number: int, training: Training) -> None:
         """Write one longer training of a finished trial; DiskError if the disk does not take it."""
@@ -217,7 +217,7 @@ def read_by_optuna(manifest: Manifest, storage: BaseStorage) -> list[Trial]:
     strange = [trial.number for trial in study.get_trials(deepcopy=False) if "outcome" not in trial.user_attrs]
     if strange:
         raise ValueError(f"study {manifest.study!r} holds trials that no search wrote: {strange[:5]}")
-    return with_later(plain_trials(study), study.user_attrs)
+    return with_later(plain_trials(study), dict(parse_later(study.user_attrs)))
 
 
 def open_journal(path: Path) -> JournalStorage:

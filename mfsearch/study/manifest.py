@@ -220,11 +220,11 @@ class Manifest:
             ({n: n for n in ("resolution", "classes")}, self, SearchSpace),
         ]
         if self.rungs.factors != Rungs.factors:
-            options["rungs"] = ",".join(f"{factor:g}" for factor in self.rungs.factors)
+            options["rungs"] = ",".join(f"{factor:.10g}" for factor in self.rungs.factors)
         for names, ours, usual in defaults:
             for option, name in names.items():
                 if (value := getattr(ours, name)) is not None and value != getattr(usual, name):
-                    options[option] = f"{value:g}" if isinstance(value, float) else str(value)
+                    options[option] = f"{value:.10g}" if isinstance(value, float) else str(value)
         return {name: value for name, value in options.items() if value is not None}
 
 

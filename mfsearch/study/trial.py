@@ -102,12 +102,12 @@ class Training:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Training":
         """The training among a trial's values, or a longer one by itself; ValueError where a figure is no number."""
-        curve, rung, seed = values.get("curve") or (), values.get("rung", 0), values.get("seed")
-        if not isinstance(curve, list | tuple) or not isinstance(rung, int) or not isinstance(seed, int | None):
-            raise ValueError(f"a training needs a list as curve and whole numbers as rung and seed, got {rung}, {seed}")
+        curve = values.get("curve") or ()
+        if not isinstance(curve, list | tuple):
+            raise ValueError(f"curve must be a list of points, got {str(curve)[:200]!r}")
         return cls(
-            rung=rung,
-            seed=seed,
+            rung=_count(values, "rung") or 0,
+            seed=_count(values, "seed"),
             top1=_maybe(values, "top1"),
             score=_maybe(values, "score"),
             epochs=_maybe(values, "epochs"),
@@ -219,7 +219,7 @@ class Trial:
             "origin": self.origin,
             "width": self.width,
             "config": self.config_data,
-            "arch_id": self.arch_id,
+            "arch_id": self.arch_id or None,
             "madds": self.madds,
             "macs": self.macs,
             "num_params": self.num_params,
@@ -375,7 +375,8 @@ def _number(values: Mapping[str, Any], name: str) -> float:
 
 
 def _maybe(values: Mapping[str, Any], name: str) -> float | None:
-    return None if values.get(name) is None else _number(values, name)
+    value = values.get(name)
+    return value if value is None or type(value) is float else _number(values, name)
 
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:

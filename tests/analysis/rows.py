@@ -127,4 +127,10 @@ def manifest(**values: object) -> Manifest:
 
 MANIFEST = manifest()
 
+
+def with_knobs(*names: str) -> Manifest:
+    """The manifest of a study of a space that nobody has any more, with these knobs."""
+    return manifest(space={"name": "made_up", "digest": "0", "knobs": {name: [] for name in names}})
+
+
 MARKUP = "<img src=x onerror=alert(1)>"

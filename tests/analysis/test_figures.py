@@ -8,11 +8,11 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import with_confidence
+from mfsearch.analysis.frame import ranked_trials, with_confidence
 from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MARKUP, failed, longer_study, row, study
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, point, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
 
@@ -74,20 +74,21 @@ def test_feasible_sets_and_fronts_of_random_studies_equal_brute_force(seed: int)
     for number in range(int(rng.integers(1, 40))):
         # few values, so that ties are common; some trials lack a latency or were never trained
         costs = {name: int(value) for name, value in zip(names, rng.integers(1, 9, 4), strict=True)}
-        lost = {"outcome": "rejected", "top1": None} if rng.random() < 0.1 else {}
+        lost: dict[str, object] = {"outcome": "rejected", "top1": None, "curve": []} if rng.random() < 0.1 else {}
         gap = {"latency_ms": None} if rng.random() < 0.1 else {}
-        rows.append(row(number, float(rng.integers(1, 9)) / 10) | costs | gap | lost)
+        rows.append(changed(row(number, float(rng.integers(1, 9)) / 10), **{**costs, **gap, **lost}))
     limits = {name: float(rng.integers(3, 9)) for name in names if rng.random() < 0.7}
     objectives = ["top1", "madds", "latency_ms"][: int(rng.integers(2, 4))]
 
-    def value(trial: dict[str, object], name: str) -> float:
-        return math.inf if trial[name] is None else float(str(trial[name])) * (-1 if name == "top1" else 1)
+    def value(trial: Trial, name: str) -> float:
+        known = trial.metric(name)
+        return math.inf if math.isnan(known) else known * (-1 if name == "top1" else 1)
 
-    drawn = [trial for trial in rows if trial["top1"] is not None]
+    drawn = [trial for trial in rows if trial.top1 is not None]
     inside = [trial for trial in drawn if all(value(trial, name) <= limit for name, limit in limits.items())]
-    able = [trial for trial in inside if all(trial[name] is not None for name in objectives)]
+    able = [trial for trial in inside if all(value(trial, name) < math.inf for name in objectives)]
     front = {
-        trial["number"]
+        trial.number
         for trial in able
         if not any(
             all(value(other, name) <= value(trial, name) for name in objectives)
@@ -97,8 +98,8 @@ def test_feasible_sets_and_fronts_of_random_studies_equal_brute_force(seed: int)
     }
     points = tradeoff_points(study_frame(rows), "madds", objectives, limits)
     assert {point.number for point in points.front} == front
-    assert set(points.dominated.numbers.tolist()) == {trial["number"] for trial in inside} - front
-    assert set(points.beyond.numbers.tolist()) == {t["number"] for t in drawn} - {t["number"] for t in inside}
+    assert set(points.dominated.numbers.tolist()) == {trial.number for trial in inside} - front
+    assert set(points.beyond.numbers.tolist()) == {t.number for t in drawn} - {t.number for t in inside}
 
 
 def test_with_three_objectives_a_fast_trial_is_on_the_front_below_the_staircase() -> None:
@@ -137,8 +138,8 @@ def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(c
 
 
 def test_hover_tells_number_origin_metrics_and_knobs() -> None:
-    (record,) = study_frame([row(17, 0.613, 149_800_000, latency_ms=7.5)]).to_dict("records")
-    text = hover_html(record, ["tokens.count"])
+    (ranked,) = ranked_trials(study_frame([row(17, 0.613, 149_800_000, latency_ms=7.5)]))
+    text = hover_html(ranked, ["tokens.count"])
     for part in ("trial 17", "tpe", "top1 61.3 %", "madds 149.8 M", "latency_ms 7.50 ms", "tokens.count = 6"):
         assert part in text
 
@@ -161,15 +162,14 @@ def test_texts_of_a_study_do_not_become_markup() -> None:
 
 
 def test_best_so_far_only_rises_and_knows_the_limits() -> None:
-    rows = [row(0, 0.5), row(1, 0.4), row(2, 0.9, madds=300), row(3, 0.625), row(4, 0.6)]
-    for trial in (rows[0], rows[1], rows[3], rows[4]):
-        trial["madds"] = 100
+    tops = (0.5, 0.4, 0.9, 0.625, 0.6)
+    rows = [row(number, top1, 300 if number == 2 else 100) for number, top1 in enumerate(tops)]
     progress = progress_points(study_frame(rows), {"madds": 200})
     assert progress.best == [(0, 50.0), (1, 50.0), (3, 62.5), (4, 62.5)]
 
 
 def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
-    gap = [{"epoch": 1, "loss": 2.5, "top1": None}, {"epoch": 2, "loss": 2.0, "top1": 0.5}]
+    gap = [point(1, math.nan, 2.5), point(2, 0.5, 2.0)]
     lines = curve_lines(study_frame([row(0, curve=[]), row(1, curve=None), row(2, curve=gap, origin="preset mf-52m")]))
     assert [(line.number, line.name) for line in lines] == [(2, "mf-52m")]
     assert lines[0].epochs == [1.0, 2.0]
@@ -203,7 +203,7 @@ def test_of_thousands_of_trials_the_density_is_drawn_and_each_tells_its_metrics(
 def test_the_density_stays_within_bounds_where_all_lie_in_one_place_or_one_lies_nowhere() -> None:
     rows = [row(number, 0.5, 100_000_000, latency_ms=5.0) for number in range(1500)]
     rows.append(row(1500, 0.9, 90_000_000, latency_ms=4.0))
-    rows[7]["latency_ms"] = math.inf
+    rows[7] = changed(rows[7], latency_ms=math.inf)
     for cost in ("madds", "latency_ms"):
         points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"])
         (density,) = [trace for trace in draw_tradeoff(points).data if trace.type == "heatmap"]
@@ -213,7 +213,7 @@ def test_the_density_stays_within_bounds_where_all_lie_in_one_place_or_one_lies_
 
 def test_a_front_given_serves_where_all_its_members_have_the_cost() -> None:
     rows = [row(0, 0.50, 100_000_000, latency_ms=5.0), row(1, 0.55, 90_000_000), row(2, 0.40, 95_000_000)]
-    rows[2]["latency_ms"] = 4.0
+    rows[2] = changed(rows[2], latency_ms=4.0)
     frame = study_frame(rows)
     front = pareto_front(frame, ["top1", "madds"])
     assert front["number"].tolist() == [1]
@@ -347,7 +347,7 @@ def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:
 
 
 def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
-    rows: list[Trial] = [
+    rows: list[dict[str, object]] = [
         {"name": "a", "resolution": 224, "latency_ms": 4.0, "latency_low_ms": 3.5, "latency_high_ms": 4.5},
         {"name": "b", "resolution": 224, "latency_ms": 5.0, "latency_low_ms": None, "latency_high_ms": None},
         {"name": "a", "resolution": 160, "latency_ms": 2.0, "latency_low_ms": 1.9, "latency_high_ms": 2.5},

@@ -1,20 +1,23 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mfsearch.analysis.frame import (
-    COLUMNS,
     METRICS,
-    confidence_rows,
     knob_names,
     label,
+    noise_sentence,
+    ranked_trials,
     shown,
     shown_limit,
     shown_top1,
     telling_knobs,
     training_lengths,
+    with_confidence,
 )
-from mfsearch.analysis.front.confidence import confidence, shown_training
-from mfsearch.study.frame import study_frame
+from mfsearch.analysis.front.confidence import shown_noise, shown_training
+from mfsearch.study.frame import COLUMNS, study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, longer, longer_study, row, stage, study
 
@@ -22,31 +25,44 @@ from tests.analysis.rows import failed, longer, longer_study, row, stage, study
 @pytest.mark.parametrize("rows", [[], failed(3), [row(0)], study()], ids=["empty", "failed", "one", "study"])
 def test_columns_and_dtypes_are_the_same_for_every_study(rows: list[Trial]) -> None:
     frame = study_frame(rows)
-    assert {name: str(frame[name].dtype) for name in COLUMNS} == COLUMNS
+    assert {name: str(frame[name].dtype) for name in COLUMNS} == {name: dtype for name, (dtype, _) in COLUMNS.items()}
+    assert frame["trial"].tolist() == rows
     assert len(frame) == len(rows)
 
 
 def test_rows_come_out_by_number_and_stay_as_they_were_given() -> None:
     rows = [row(2), row(0), row(1)]
     assert study_frame(rows)["number"].tolist() == [0, 1, 2]
-    assert [given["number"] for given in rows] == [2, 0, 1]
+    assert [given.number for given in rows] == [2, 0, 1]
 
 
 def test_what_is_missing_is_nan_or_none() -> None:
-    frame = study_frame([{"number": 0, "outcome": "failed"}])
+    frame = study_frame([Trial(0, "failed")])
     assert np.isnan(frame["madds"][0])
     assert np.isnan(frame["top1"][0])
     assert frame["reason"][0] is None
 
 
-ODD = row(0, epochs=20.0, stages=[stage(1, 0, 0.5) | {"epochs": 23.0}])  # 1.15, which numpy rounds up
+# 1.15, which numpy rounds up
+ODD = longer(row(0, epochs=20.0), [dataclasses.replace(stage(1, 0, 0.5), epochs=23.0)])
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0)], study(), longer_study(), [ODD]])
 def test_lengths_are_those_of_each_row(rows: list[Trial]) -> None:
     frame = study_frame(rows)
     assert training_lengths(frame) == [shown_training(each).partition(",")[0] for each in rows]
-    assert confidence(confidence_rows(frame, ["madds"]), ["top1", "madds"]) == confidence(rows, ["top1", "madds"])
+    assert noise_sentence(frame) == shown_noise(rows)
+
+
+def test_ranked_trials_hold_the_trials_of_the_rows_and_their_places() -> None:
+    rows = longer_study()
+    ranked = ranked_trials(with_confidence(study_frame(rows), ["top1", "madds"]))
+    assert [one.trial for one in ranked] == rows
+    assert ranked[5].tied_with.startswith("4")
+    assert 0 < ranked[5].front_probability < 1
+    assert (ranked[6].tied_with, np.isnan(ranked[6].front_probability)) == ("", True)  # it was stopped half way
+    assert {one.tied_with for one in ranked_trials(study_frame(rows))} == {""}
+    assert ranked_trials(study_frame([])) == []
 
 
 def test_knobs_are_columns_of_their_own_values() -> None:
@@ -55,16 +71,6 @@ def test_knobs_are_columns_of_their_own_values() -> None:
     assert frame["knob:count"].tolist() == [3, [1, 2]]
     assert frame["knob:on"].tolist() == [True, None]
     assert frame["top1"].tolist() == [0.5, 0.5]  # a knob of that name does not meet the metric
-
-
-def test_a_key_nobody_knows_is_kept() -> None:
-    assert study_frame([row(0, width=1.25), row(1)])["width"].tolist() == [1.25, None]
-
-
-@pytest.mark.parametrize("bad", [{"outcome": "trained"}, {"number": 1}, {"number": 1, "outcome": "done"}])
-def test_a_trial_without_number_or_outcome_is_an_error(bad: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="trained, stopped, rejected, failed"):
-        study_frame([bad])
 
 
 def test_telling_knobs_puts_the_one_that_splits_top1_first() -> None:
@@ -100,7 +106,7 @@ def test_every_label_has_a_unit() -> None:
 
 
 def test_telling_knobs_compares_short_trainings_whoever_was_trained_longer() -> None:
-    def trial(number: int, top1: float, knob: str, luck: int) -> dict[str, object]:
+    def trial(number: int, top1: float, knob: str, luck: int) -> Trial:
         return row(number, top1, params={"good": knob, "luck": luck}, epochs=1.0)
 
     rows = [trial(k, 0.3 + 0.1 * (k % 2) + 0.001 * k, "ab"[k % 2], k // 4) for k in range(8)]

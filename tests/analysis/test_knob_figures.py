@@ -1,6 +1,6 @@
 """What the figures of knobs, twins and calibrations show, as data."""
 
-import json
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,16 @@ from mfsearch.analysis.ranking.trust import (
     study_reading,
     verdict,
 )
+from mfsearch.proxy.recipe import default_recipe
 from mfsearch.search.calibration_file import GROUPS
 from mfsearch.study.frame import study_frame
+from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MARKUP, row
+from tests.analysis.rows import MANIFEST, MARKUP, manifest, row, with_knobs
 
 RESULTS = Path(__file__).parents[2] / "results"
 OBJECTIVES = ["top1", "madds"]
+THREE = with_knobs("blocks.s2.repeat", "blocks.s2.kernel", "dyrelu.source")
 
 
 def frame_of(count: int = 12) -> Any:
@@ -68,7 +71,7 @@ def test_dots_are_in_percent_and_sorted_into_above_and_not() -> None:
 
 def test_a_slice_has_a_group_a_value_and_one_for_trials_without_a_say() -> None:
     frame = frame_of()
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, THREE)
     groups = {group.value: group for group in slice_groups(frame, coded, "blocks.s2.kernel", "top1")}
     assert {value: group.numbers for value, group in groups.items()} == {
         "3": [1, 5, 7, 11],
@@ -88,7 +91,7 @@ def test_lines_keep_the_front_whole_and_draw_the_rest_by_seed() -> None:
     rows = [row(k, 0.5 + 0.01 * k, (100 + k) * 1_000_000, params={"x": k % 3}) for k in range(5)]
     rows += [row(k, 0.1 + 0.001 * (k % 50), 200_000_000, params={"x": k % 3}) for k in range(5, 300)]
     frame = study_frame([*rows, row(300, None, params={"x": 1}), row(301, 0.4, outcome="failed", params={"x": 1})])
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, with_knobs("x"))
 
     def lines(seed: int) -> Any:
         return parallel_lines(frame, coded, ["x"], ["top1", "madds"], "top1", OBJECTIVES, most=40, seed=seed)
@@ -108,14 +111,14 @@ def test_lines_keep_the_front_whole_and_draw_the_rest_by_seed() -> None:
 
 def test_what_is_over_a_limit_is_not_on_the_front_of_the_lines() -> None:
     frame = study_frame([row(k, 0.3 + k / 10, 100_000_000 + k, latency_ms=5.0 + k) for k in range(3)])
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, MANIFEST)
     limited = parallel_lines(frame, coded, [], ["top1"], "top1", ["top1", "latency_ms"], limits={"latency_ms": 6.5})
     assert {line.number: line.on_front for line in limited.lines} == {0: True, 1: True, 2: False}
 
 
 def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
     frame = frame_of()
-    points = parallel_lines(frame, code_knobs(frame, {}), ["blocks.s2.kernel"], ["top1"], "top1", OBJECTIVES)
+    points = parallel_lines(frame, code_knobs(frame, THREE), ["blocks.s2.kernel"], ["top1"], "top1", OBJECTIVES)
     assert points.axes[0].texts == ["3", "5", NOT_USED]
     idle = [line.places[0] for line in points.lines if line.number % 2 == 0]
     used = [line.places[0] for line in points.lines if line.number % 2]
@@ -126,9 +129,9 @@ def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
 @pytest.mark.parametrize("rows", [[], [row(0)], [row(0, None), row(1, float("nan"))]], ids=["empty", "one", "NaN"])
 def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[Trial]) -> None:
     frame = study_frame(rows)
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, MANIFEST)
     points = parallel_lines(frame, coded, coded.names, ["top1", "madds"], "top1", OBJECTIVES)
-    assert len(points.lines) == sum(trial["top1"] == 0.5 for trial in rows)
+    assert len(points.lines) == sum(trial.top1 == 0.5 for trial in rows)
     draw_parallel(points)
     for name in coded.names:
         draw_slices({"top1": slice_groups(frame, coded, name, "top1")}, name)
@@ -136,7 +139,7 @@ def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[Trial]) -> None:
 
 def test_text_from_a_study_is_escaped() -> None:
     frame = study_frame([row(k, 0.3 + k / 10, params={MARKUP: MARKUP if k else 3}, origin=MARKUP) for k in range(3)])
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, with_knobs(MARKUP))
     points = parallel_lines(frame, coded, [MARKUP], ["top1"], "top1", OBJECTIVES)
     slices = draw_slices({"top1": slice_groups(frame, coded, MARKUP, "top1")}, MARKUP)
     for figure in (draw_parallel(points), slices):
@@ -179,31 +182,33 @@ def test_a_report_of_twins_that_cannot_be_read_is_named(tmp_path: Path, text: st
         read_twins(tmp_path)
 
 
-def manifest_of(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / "reference" / name / "manifest.json").read_text(encoding="utf-8"))
-    return found
+def manifest_of(name: str, **values: object) -> Manifest:
+    """The manifest of a committed study; `values` replace some of its file's."""
+    return Manifest.from_dict({**Manifest.read(RESULTS / "reference" / name).kept, **values})
 
 
 def test_the_committed_calibration_fits_the_committed_study_but_for_its_budget() -> None:
     kept, unread = read_calibrations([RESULTS, RESULTS])
     assert (len(kept), unread) == (1, [])
-    figures, manifest = kept[0].figures, manifest_of("fast151")
-    assert fitting_calibration([RESULTS], manifest) == figures
-    assert fitting_calibration([RESULTS], manifest | {"recipe": manifest["recipe"] | {"lr": 0.1}}) is None
-    assert fitting_calibration([RESULTS], {}) is None
-    assert differences(figures, manifest) == ["budget: up to 50.0M multiply-adds, here 152.1M"]
-    changed = manifest | {
-        "space": {"name": "paper", "digest": "x"},
-        "data": {"name": "cifar10", "digest": "x"},
-        "recipe": manifest["recipe"] | {"lr": 0.1, "epochs": 3},
-    }
+    figures, own = kept[0].figures, manifest_of("fast151")
+    assert fitting_calibration([RESULTS], own) == figures
+    faster = manifest_of("fast151", recipe={**own.kept["recipe"], "lr": 0.1})
+    assert fitting_calibration([RESULTS], faster) is None
+    assert fitting_calibration([RESULTS], MANIFEST) is None
+    assert differences(figures, own) == ["budget: up to 50.0M multiply-adds, here 152.1M"]
+    changed = manifest_of(
+        "fast151",
+        space={"name": "paper", "digest": "x", "knobs": {}},
+        data={**own.kept["data"], "digest": "x"},
+        recipe={**own.kept["recipe"], "lr": 0.1, "epochs": 3},
+    )
     assert differences(figures, changed)[:4] == [
         "space: mobile_former, here paper",
         "data: another version of cifar10",
         "lr of the short training: 0.0025, here 0.1",
         "its short training was read after 0.05, 0.1, 0.2 epochs, here it takes 3",
     ]
-    assert study_reading(figures, manifest) == Reading("val_loss", 0.1)
+    assert study_reading(figures, own) == Reading("val_loss", 0.1)
 
 
 def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None:
@@ -254,13 +259,17 @@ def test_a_calibration_that_cannot_be_read_is_a_sentence(tmp_path: Path, text: s
 def test_the_command_has_the_settings_of_the_study() -> None:
     command = calibrate_command(manifest_of("fast151"))
     assert command.startswith("mfsearch calibrate --budget 152.1M --data cifar10")
-    odd = {
-        "command": "mfsearch run --budget 120M..150M --data 'my photos' --latency 8ms --epochs=2 --lr 0.01 --rungs 1,3",
-        "space": {"name": "paper"},
-    }
+    odd = manifest(
+        budget={"low": 120_000_000, "high": 150_000_000, "stated": True},
+        request={"data": "my photos", "trials": 40, "workers": 2},
+        space={"name": "paper", "digest": "0", "knobs": {}},
+        recipe={**dataclasses.asdict(default_recipe("my photos")), "epochs": 2, "lr": 0.01},
+        rungs={"factors": [1.0, 3.0]},
+    )
     assert calibrate_command(odd) == (
         "mfsearch calibrate --budget 120M..150M --data 'my photos' --space paper --epochs 2 --lr 0.01"
     )
     budget = {"low": 1_000_000, "high": 2_000_000, "stated": False}
-    assert calibrate_command({"budget": budget, "command": "'"}) == "mfsearch calibrate --budget 2.0M --data DIR"
-    assert calibrate_command({}) == "mfsearch calibrate --budget 150M --data DIR"
+    usual = {"space": {"name": "mobile_former", "digest": "0", "knobs": {}}}
+    plain = manifest(budget=budget, recipe=dataclasses.asdict(default_recipe("digits")), **usual)
+    assert calibrate_command(plain) == "mfsearch calibrate --budget 2M --data digits"

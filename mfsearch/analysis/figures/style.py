@@ -11,12 +11,7 @@ import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from mfsearch.analysis.frame import (
-    METRICS,
-    RankedTrial,
-    shown,
-    shown_top1,
-)
+from mfsearch.analysis.frame import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.study.trial import Trial
 

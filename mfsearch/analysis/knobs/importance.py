@@ -61,8 +61,8 @@ def study_space(manifest: Manifest) -> SearchSpace | None:
 def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
     """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
 
-    If the manifest holds the study's space, knobs and values come in its order, and other params (such as the share of
-    the budget that a proposal aimed at) are left out. If not, all params count, numbers by size and texts by alphabet.
+    Knobs and values stand in the order of the study's space; what else the params have, such as the share of the budget
+    that a proposal aimed at, is left out. Values that the space does not list follow, by size or the alphabet.
     """
     space = study_space(manifest)
     choices = manifest.space.knobs
@@ -183,8 +183,8 @@ def sampling_note(frame: pd.DataFrame) -> str:
 
 
 def width_note(frame: pd.DataFrame) -> str | None:
-    """A sentence on what solved widths keep equal; None if widths were not solved or no costs are known."""
-    widths = set(frame["width"].dropna()) if "width" in frame else set()
+    """A sentence on what solved widths hold; None where the widths were not solved or no costs are known."""
+    widths = {trial.width for trial in frame["trial"] if trial.width is not None}
     madds = frame["madds"].dropna() / 1e6
     if len(widths) < 2 or madds.empty:
         return None

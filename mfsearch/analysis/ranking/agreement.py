@@ -30,7 +30,8 @@ def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
     """Kendall's tau-b of two rankings, -1 to 1; NaN where one of them has all networks equal."""
     from scipy.stats import kendalltau  # takes 1.5 s, which a reader of finished calibrations does not need
 
-    return float(kendalltau(*_paired(x, y)).statistic)
+    x_N, y_N = _paired(x, y)
+    return float(kendalltau(x_N, y_N).statistic) if len(x_N) > 1 else math.nan
 
 
 def bootstrap_tau(x: ArrayLike, y: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Estimate:

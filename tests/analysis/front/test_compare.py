@@ -9,17 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mfsearch.analysis.frame import RankedTrial, ranked_trials
 from mfsearch.analysis.front.compare import (
     differences,
     distances,
     nearest_cheaper,
     nearest_published,
     network_knobs,
-    read_network,
     readable_networks,
     row_names,
 )
-from mfsearch.analysis.front.side_by_side import block_table, knob_table, metric_table, shown_latency
+from mfsearch.analysis.front.side_by_side import (
+    block_table,
+    knob_table,
+    metric_table,
+    published_network,
+    shown_latency,
+)
 from mfsearch.config import BlockConfig, BridgeConfig, DyReLUConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_madds
@@ -27,10 +33,9 @@ from mfsearch.presets import MF_52M, MF_151M, PRESETS
 from mfsearch.space import find_space
 from mfsearch.space.knobs import row_stages
 from mfsearch.study.frame import study_frame
-from tests.analysis.rows import row
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import changed, longer, row, stage
 from tests.random_configs import random_config
-
-NAN = float("nan")
 
 
 def distance(a: MobileFormerConfig, b: MobileFormerConfig) -> float:
@@ -48,10 +53,14 @@ def cells(table: pd.DataFrame, name: str) -> list[str]:
     return [str(text) for text in table.loc[[name]].to_numpy().ravel()]
 
 
-def trial(number: int, config: object, top1: float | None = 0.5, **more: object) -> dict[str, object]:
+def trial(number: int, config: object, top1: float | None = 0.5, **more: object) -> Trial:
     data = config.to_dict() if isinstance(config, MobileFormerConfig) else config
     madds = count_madds(config) if isinstance(config, MobileFormerConfig) else 100_000_000
-    return row(number, top1, madds, **{"config": data} | more)
+    return row(number, top1, madds, config=data, **more)
+
+
+def ranked(*trials: Trial) -> dict[str, RankedTrial]:
+    return {f"trial {one.trial.number}": one for one in ranked_trials(study_frame(trials))}
 
 
 # --- names
@@ -199,12 +208,12 @@ def test_the_nearest_cheaper_network_is_the_one_of_brute_force() -> None:
     for _ in range(20):
         configs = [random_config(rng.randrange(10_000)) for _ in range(12)]
         rows = [trial(k, config, latency_ms=rng.uniform(2, 6)) for k, config in enumerate(configs)]
-        rows[3] |= {"outcome": "rejected", "top1": None}
-        rows[4] |= {"config": {"name": "made up"}}
+        rows[3] = changed(rows[3], outcome="rejected", top1=None)
+        rows[4] = changed(rows[4], config={"name": "made up"})
         frame = study_frame(rows)
         for number in (0, 3):
-            limit = 0.9 * float(str(rows[number]["latency_ms"]))
-            fits = [k for k in range(12) if k not in (3, 4) and float(str(rows[k]["latency_ms"])) <= limit]
+            limit = 0.9 * rows[number].metric("latency_ms")
+            fits = [k for k in range(12) if k not in (3, 4) and rows[k].metric("latency_ms") <= limit]
             best = min(fits, key=lambda k: distance(configs[number], configs[k]), default=None)
             found = nearest_cheaper(frame, number)
             assert (None if found is None else found.number) == best
@@ -237,10 +246,7 @@ def test_without_latencies_the_nearest_with_fewer_multiply_adds() -> None:
 
 
 def test_trainings_of_other_length_are_compared_by_the_short_one_both_had() -> None:
-    rows = [
-        trial(0, MF_151M, 0.80, top1_short=0.55, rung=1, stages=[{"rung": 1, "seed": 0, "top1": 0.8, "epochs": 3}]),
-        trial(1, MF_52M, 0.50),
-    ]
+    rows = [longer(trial(0, MF_151M, 0.55), [stage(1, 0, 0.8)]), trial(1, MF_52M, 0.50)]
     found = nearest_cheaper(study_frame(rows), 0)
     assert found is not None
     assert found.after_short
@@ -256,9 +262,10 @@ def test_a_trial_without_top1_has_a_neighbour_and_no_price() -> None:
 
 @pytest.mark.parametrize("config", [None, {"name": "made up"}, "mf-151m", 7, []])
 def test_a_config_that_cannot_be_read_is_a_value_error_and_no_neighbour(config: object) -> None:
+    rows = [trial(0, config, latency_ms=9.0), trial(1, MF_52M, 0.4, latency_ms=4.0)]
     with pytest.raises(ValueError, match=r"config"):
-        read_network(config)
-    frame = study_frame([trial(0, config, latency_ms=9.0), trial(1, MF_52M, 0.4, latency_ms=4.0)])
+        _ = rows[0].config
+    frame = study_frame(rows)
     assert list(readable_networks(frame)) == [1]
     assert nearest_cheaper(frame, 0) is None
 
@@ -313,29 +320,28 @@ def _plain(block: BlockConfig) -> BlockConfig:
 
 def test_metrics_that_differ_alone_are_listed() -> None:
     timed = row(0, 0.5, latency_ms=5.0, latency_low_ms=4.9, latency_high_ms=5.2)
-    rows = study_frame([timed, row(1, 0.6, num_params=6_000_000, latency_ms=NAN)]).to_dict("records")
-    table = metric_table({"trial 0": rows[0], "trial 1": rows[1]}).set_index("metric")
+    untimed = row(1, 0.6, num_params=6_000_000)
+    table = metric_table(ranked(timed, untimed)).set_index("metric")
     assert table.to_dict("index") == {
         "top1": {"trial 0": "50.0 %", "trial 1": "60.0 %"},
         "latency_ms": {"trial 0": "5.00 ms (4.90 to 5.20)", "trial 1": "-"},
     }
-    assert shown_latency(rows[1]) == "not measured"
+    assert shown_latency(untimed) == "not measured"
 
 
 def test_a_published_network_is_compared_by_what_it_has() -> None:
-    rows = study_frame([row(0, 0.5, 100_000_000)]).to_dict("records")
-    published = {"madds": 151_000_000, "origin": "published"}
+    trials = {**ranked(row(0, 0.5, 100_000_000)), "mf-151m": published_network(MF_151M)}
     predicted = {"mf-151m": Prediction(8.0, 7.0, 9.0)}
-    table = metric_table({"trial 0": rows[0], "mf-151m": published}, predicted).set_index("metric")
-    assert cells(table, "madds") == ["100.0 M", "151.0 M"]
+    table = metric_table(trials, predicted).set_index("metric")
+    assert cells(table, "madds") == ["100.0 M", "152.0 M"]
+    assert cells(table, "origin") == ["tpe", "published"]
     assert cells(table, "predicted latency") == ["-", "8.00 ms (7.00 to 9.00)"]
     assert "trained" not in table.index
     assert "outcome" not in table.index
 
 
 def test_a_stopped_trial_s_top1_says_that_it_is_of_half_a_training() -> None:
-    rows = study_frame([row(0, 0.5), row(1, 0.3, outcome="stopped")]).to_dict("records")
-    table = metric_table({"trial 0": rows[0], "trial 1": rows[1]}).set_index("metric")
+    table = metric_table(ranked(row(0, 0.5), row(1, 0.3, outcome="stopped"))).set_index("metric")
     assert cells(table, "top1") == ["50.0 %", "30.0 % half way"]
 
 

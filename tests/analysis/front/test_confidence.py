@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from statistics import NormalDist
 
@@ -10,7 +11,6 @@ from mfsearch.analysis.front.confidence import (
     Noise,
     confidence,
     front_probability,
-    longest,
     pooled_noise,
     shown_noise,
     shown_probability,
@@ -22,7 +22,7 @@ from mfsearch.analysis.front.confidence import (
 from mfsearch.pareto import pareto_mask
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, longer, longer_study, row, stage, study
+from tests.analysis.rows import changed, failed, longer, longer_study, row, stage, study
 
 OBJECTIVES = ["top1", "madds"]
 KNOWN = {0: Noise(0.01, math.inf)}  # one training varies by one point, exactly
@@ -71,7 +71,7 @@ def test_latency_counts_with_its_interval() -> None:
 
 
 def test_only_trained_trials_have_a_probability_and_one_that_lacks_an_objective_has_none() -> None:
-    rows = [row(0, 0.5, 100, latency_ms=5.0), row(1, 0.9, 90), *({**r, "number": 2} for r in failed(1))]
+    rows = [row(0, 0.5, 100, latency_ms=5.0), row(1, 0.9, 90), changed(failed(1)[0], number=2)]
     rows.append(row(3, 0.9, 50, outcome="stopped", latency_ms=1.0))
     assert front_probability(rows, ["top1", "madds", "latency_ms"], KNOWN) == {0: 1, 1: 0}
     assert front_probability([], OBJECTIVES, KNOWN) == {}
@@ -212,10 +212,10 @@ def test_lengths_and_probabilities_as_people_read_them() -> None:
 
 
 def test_a_longer_training_that_failed_does_not_count() -> None:
-    lost = stage(2, 1, 0.7) | {"top1": None, "epochs": None, "curve": None, "reason": "loss became NaN"}
-    found = longest(longer(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost]))
-    assert (found.rung, found.seeds, found.epochs) == (2, 1, 9.0)
-    assert training_noise([longer(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])]) == {}
+    lost = dataclasses.replace(stage(2, 1, 0.7), top1=None, epochs=None, curve=(), reason="loss became NaN")
+    trial = longer(row(0, 0.4, epochs=1.0), [stage(2, 0, 0.7), lost])
+    assert (trial.rung, len(trial.longest), trial.longest[0].epochs) == (2, 1, 9.0)
+    assert training_noise([trial]) == {}
 
 
 def drawn_in_full(rows: list[Trial], objectives: list[str], noise: dict[int, Noise]) -> list[float]:
@@ -229,16 +229,15 @@ def drawn_in_full(rows: list[Trial], objectives: list[str], noise: dict[int, Noi
     }
     values = np.zeros((draws, len(rows), len(objectives)))
     for at, trial in enumerate(rows):
-        found = longest(trial)
-        rung = found.rung if found.rung in noise else max(noise, key=lambda each: noise[each].std)
+        rung = trial.rung if trial.rung in noise else max(noise, key=lambda each: noise[each].std)
         for k, name in enumerate(objectives):
-            mean = float(str(trial[name])) if trial[name] is not None else math.nan
+            mean = trial.metric(name)
             values[:, at, k] = -mean if name == "top1" else mean
             if name == "top1":
-                values[:, at, k] += scales[rung] / np.sqrt(found.seeds) * generator.standard_normal(draws)
+                values[:, at, k] += scales[rung] / np.sqrt(len(trial.longest)) * generator.standard_normal(draws)
             elif name == "latency_ms":
-                ends = [float(str(trial[f"latency_{end}_ms"])) for end in ("high", "low") if trial[name] is not None]
-                half = (ends[0] - ends[1]) / (2 * 1.959964) if ends else 0.0
+                ends = [trial.metric(f"latency_{end}_ms") for end in ("high", "low")]
+                half = 0.0 if math.isnan(mean) else (ends[0] - ends[1]) / (2 * NormalDist().inv_cdf(0.975))
                 values[:, at, k] += half * generator.standard_normal(draws)
     return [float(share) for share in np.mean([pareto_mask(draw) for draw in values], axis=0)]
 
@@ -252,10 +251,10 @@ def test_the_probabilities_are_those_of_drawing_everything(objectives: list[str]
     for number in range(count):
         madds = int(generator.integers(1, 30)) * 1_000_000  # with equals
         ms = round(float(generator.uniform(1, 2)) + madds / 1e7, 1)
-        timed = {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + generator.choice([0.1, -0.1])}
-        lost = {"latency_ms": None, "latency_low_ms": None, "latency_high_ms": None}
-        made = row(number, round(float(generator.normal(0.5 + madds / 1e9, 0.02)), 2), madds, epochs=1.0)
-        made |= timed if generator.random() < 0.9 else lost
+        high = ms + float(generator.choice([0.1, -0.1]))
+        timed = {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": high}
+        top1 = round(float(generator.normal(0.5 + madds / 1e9, 0.02)), 2)
+        made = row(number, top1, madds, epochs=1.0, **(timed if generator.random() < 0.9 else {}))
         rungs = [stage(rung, seed, 0.6 + 0.01 * rung) for rung in (1, 2) for seed in range(rung) if number % 5 == rung]
         rows.append(longer(made, rungs))
     noise = {0: Noise(0.02, degrees), 2: Noise(0.01, degrees)}

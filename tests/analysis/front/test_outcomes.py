@@ -1,3 +1,4 @@
+import dataclasses
 from datetime import UTC, datetime
 
 import numpy as np
@@ -7,7 +8,6 @@ from mfsearch.analysis.figures.trajectories import draw_proposers, draw_reasons,
 from mfsearch.analysis.front.outcomes import (
     Clock,
     TrainingTime,
-    asked_trainings,
     clock,
     grouped_reasons,
     proposer_name,
@@ -17,10 +17,12 @@ from mfsearch.analysis.front.outcomes import (
 )
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MARKUP, failed, longer, row, stage, study
+from tests.analysis.rows import MANIFEST, MARKUP, changed, failed, longer, manifest, row, stage, study
+
+BEGUN = manifest(created="2026-11-22T10:00:00+00:00")
 
 
-def lost(number: int, reason: str | None, outcome: str = "rejected") -> dict[str, object]:
+def lost(number: int, reason: str | None, outcome: str = "rejected") -> Trial:
     return row(number, None, outcome=outcome, reason=reason, train_seconds=None)
 
 
@@ -66,7 +68,7 @@ def test_reasons_are_text_in_the_figure() -> None:
 
 def test_each_proposer_with_its_outcomes_and_what_it_brought_to_the_front() -> None:
     rows = [row(0, 0.3, origin="preset mf-26m"), row(1, 0.5, origin="gp"), lost(2, "x"), row(3, 0.4, origin="gp")]
-    rows[2] |= {"origin": "gp"}
+    rows[2] = changed(rows[2], origin="gp")
     published, gp = proposers(study_frame(rows), [0, 1])
     assert (published.name, published.front, published.top1) == ("published", 1, 0.3)
     assert gp.counts == {"trained": 2, "stopped": 0, "rejected": 1, "failed": 0}
@@ -100,10 +102,10 @@ def test_origins_have_a_proposer(origin: object, name: str) -> None:
 
 def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
     """40 s short; 90 s in all at 3x and at 9x, from the checkpoint; then 9x with another seed, all of its 90 s."""
-    long = row(0)
-    long = longer(long, [stage(1, 0, 0.6), stage(2, 0, 0.7) | {"train_seconds": 300.0}, stage(2, 1, 0.7)])
+    last = dataclasses.replace(stage(2, 0, 0.7), train_seconds=300.0)
+    long = longer(row(0), [stage(1, 0, 0.6), last, stage(2, 1, 0.7)])
     rows = [long, row(1), row(2, 0.2, outcome="stopped", train_seconds=15.0), lost(3, "x")]
-    found = spent_on_training(study_frame(rows), {"rungs": {"factors": [1.0, 3.0, 9.0]}})
+    found = spent_on_training(study_frame(rows), MANIFEST)
     assert found == [
         TrainingTime("short", 2, 80.0, 0),
         TrainingTime("short, given up half way", 1, 15.0, 0),
@@ -114,8 +116,9 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
 
 
 def test_seconds_that_were_not_recorded_are_said() -> None:
-    rows = [row(0, train_seconds=None), longer(row(1), [stage(1, 0, 0.6) | {"top1": None, "train_seconds": None}])]
-    found = spent_on_training(study_frame(rows), {})
+    unknown = dataclasses.replace(stage(1, 0, 0.6), top1=None, train_seconds=None)
+    rows = [row(0, train_seconds=None), longer(row(1), [unknown])]
+    found = spent_on_training(study_frame(rows), manifest(rungs=None))
     assert found == [TrainingTime("short", 2, 40.0, 1), TrainingTime("rung 1", 1, 0.0, 1)]
     assert "Of 2 the time was not recorded." in time_in_words(found, None)
     assert "When trials finished was not recorded" in time_in_words(found, None)
@@ -123,23 +126,24 @@ def test_seconds_that_were_not_recorded_are_said() -> None:
 
 def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     rows = [row(k, finished=f"2026-11-22T10:0{k}:00+00:00") for k in (1, 2, 9)]
-    rows[0] = longer(rows[0], [stage(1, 0, 0.6) | {"finished": "2026-11-22T10:12:00"}])  # without a zone: UTC
+    utc = dataclasses.replace(stage(1, 0, 0.6), finished="2026-11-22T10:12:00")  # without a zone
+    rows[0] = longer(rows[0], [utc])
     frame = study_frame(rows)
     last = datetime(2026, 11, 22, 10, 12, tzinfo=UTC)
-    assert clock(frame, {"created": "2026-11-22T10:00:00+00:00"}) == Clock(720.0, 420.0, last)
-    assert clock(frame, {"created": "x"}) == Clock(660.0, 420.0, last)
-    words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, {"created": "2026-11-22T10:00:00+00:00"}))
+    assert clock(frame, BEGUN) == Clock(720.0, 420.0, last)
+    assert clock(frame, manifest(created="x")) == Clock(660.0, 420.0, last)
+    words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, BEGUN))
     assert "3 trainings took 24m 00s of one core. From the study's beginning to its last result 12m 00s passed" in words
     assert "2.0 trainings ran at a time on average; the longest time between two results was 7m 00s" in words
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0, finished="yesterday")]], ids=["empty", "old", "odd"])
 def test_without_stamps_there_is_no_clock(rows: list[Trial]) -> None:
-    assert clock(study_frame(rows), {"created": "2026-11-22T10:00:00+00:00"}) is None
+    assert clock(study_frame(rows), BEGUN) is None
 
 
 def test_nothing_trained_takes_no_time() -> None:
-    assert spent_on_training(study_frame(failed(2)), {}) == []
+    assert spent_on_training(study_frame(failed(2)), MANIFEST) == []
     assert "nothing to say" in time_in_words([], None)
 
 
@@ -150,19 +154,3 @@ def test_speed_is_of_trainings_that_recorded_it() -> None:
     assert "<img" not in only.hover
     assert len(draw_speed([only]).data) == 1
     assert speed_points(study_frame(study())) == []
-
-
-@pytest.mark.parametrize(
-    ("command", "asked"),
-    [
-        ("mfsearch run --budget 150M --trials 16 --time 13m", 16),
-        ("mfsearch run --trials=40", 40),
-        ("mfsearch run --budget 150M", None),
-        ("mfsearch run --trials many", None),
-        ("mfsearch run --trials", None),
-        ("mfsearch 'run", None),
-        (None, None),
-    ],
-)
-def test_what_was_asked_for_is_read_from_the_command(command: str | None, asked: int | None) -> None:
-    assert asked_trainings({"command": command}) == asked

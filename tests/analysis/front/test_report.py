@@ -6,16 +6,16 @@ import pytest
 from mfsearch.analysis.front.report import write_report
 from mfsearch.analysis.front.summary import (
     study_front,
-    study_limits,
-    study_objectives,
     summary,
     why_no_figure,
     why_no_front,
 )
 from mfsearch.study.frame import study_frame
+from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
+from tests.analysis.rows import MANIFEST, MARKUP, changed, failed, longer_study, manifest, row, study
 
+NO_LIMIT = manifest(objectives=["top1", "madds"], latency_limit_ms=None)
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     "--no-sandbox",
@@ -27,9 +27,9 @@ FLAGS = [
 ]
 
 
-def report(tmp_path: Path, rows: list[Trial], manifest: dict[str, object]) -> str:
+def report(tmp_path: Path, rows: list[Trial], about: Manifest) -> str:
     path = tmp_path / "report.html"
-    write_report(study_frame(rows), manifest, path)
+    write_report(study_frame(rows), about, path)
     return path.read_text(encoding="utf-8")
 
 
@@ -47,9 +47,8 @@ def report(tmp_path: Path, rows: list[Trial], manifest: dict[str, object]) -> st
     ids=["empty", "failed", "one", "no top1"],
 )
 def test_a_study_without_points_gets_a_sentence_and_no_figure(tmp_path: Path, rows: list[Trial], sentence: str) -> None:
-    manifests: list[Trial] = [{}, {"study": "flowers", "objectives": ["top1", "madds"]}]
-    for manifest in manifests:
-        html = report(tmp_path, rows, manifest)
+    for about in (NO_LIMIT, manifest(latency_limit_ms=None, passport=None)):
+        html = report(tmp_path, rows, about)
         assert sentence in html
         assert "plotly-graph-div" not in html
         assert "mfsearch explore" in html
@@ -73,30 +72,30 @@ def test_the_report_has_front_figures_manifest_and_next_steps(tmp_path: Path) ->
 
 
 def test_without_latency_the_second_figure_is_against_parameters(tmp_path: Path) -> None:
-    html = report(tmp_path, study(latency=False), {"study": "flowers"})
+    html = report(tmp_path, study(latency=False), NO_LIMIT)
     assert "top1 against num_params" in html
     assert "top1 against latency_ms" not in html
 
 
 def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
-    rows = [trial | {"origin": f"preset {MARKUP}", "params": {MARKUP: MARKUP}} for trial in study()]
-    for trial in rows:
-        trial["reason"] = MARKUP if trial["reason"] else None
-    html = report(tmp_path, rows, MANIFEST | {"study": MARKUP, "data": MARKUP, "command": "</pre>" + MARKUP})
+    odd = {"origin": f"preset {MARKUP}", "params": {MARKUP: MARKUP}}
+    rows = [changed(trial, **odd, reason=MARKUP if trial.reason else None) for trial in study()]
+    data = {**MANIFEST.kept["data"], "name": MARKUP}
+    html = report(tmp_path, rows, manifest(study=MARKUP, data=data, command="</pre>" + MARKUP))
     assert MARKUP not in html
     assert "<title>&lt;img" in html
 
 
 def test_a_password_in_the_storage_url_stays_out(tmp_path: Path) -> None:
     url = "postgresql://me:s3cr@t@db:5432/x"
-    html = report(tmp_path, study(), MANIFEST | {"storage": url, "command": f"mfsearch run --storage {url}"})
+    html = report(tmp_path, study(), manifest(storage=url, command=f"mfsearch run --storage {url}"))
     assert "s3cr" not in html
     assert "postgresql://***@db:5432/x" in html
 
 
 def test_the_report_replaces_an_older_one_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "new" / "report.html"
-    write_report(study_frame([]), {"study": "old"}, path)
+    write_report(study_frame([]), manifest(study="old"), path)
 
     def full_disk(*_: object) -> None:
         raise OSError("no space left")
@@ -104,7 +103,7 @@ def test_the_report_replaces_an_older_one_whole_or_not_at_all(tmp_path: Path, mo
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full_disk)
         with pytest.raises(OSError, match="no space"):
-            write_report(study_frame([]), {"study": "new"}, path)
+            write_report(study_frame([]), manifest(study="new"), path)
     assert "old" in path.read_text(encoding="utf-8")
     assert os.listdir(path.parent) == ["report.html"]  # noqa: PTH208  # hidden files, too
 
@@ -113,9 +112,9 @@ def test_the_front_of_a_study_keeps_its_limits_and_what_is_over_them_hides_nothi
     """At 7.25 ms: 3 is beaten by none, 4 is over the limit and would beat 3, 5 has no latency."""
     rows = [row(3, 0.6, 140_000_000, latency_ms=7.0), row(4, 0.7, 130_000_000, latency_ms=7.3), row(5, 0.9)]
     assert study_front(study_frame(rows), MANIFEST)["number"].tolist() == [3]
-    assert study_front(study_frame(rows), {})["number"].tolist() == [5]  # top1 and madds, no limit
+    assert study_front(study_frame(rows), NO_LIMIT)["number"].tolist() == [5]
     untimed = [row(0, 0.6, 140_000_000), row(1, 0.5, 130_000_000), row(2, 0.5, 150_000_000)]
-    assert study_front(study_frame(untimed), MANIFEST | {"latency_limit_ms": None})["number"].tolist() == [1, 0]
+    assert study_front(study_frame(untimed), manifest(latency_limit_ms=None))["number"].tolist() == [1, 0]
     assert study_front(study_frame([]), MANIFEST).empty
     assert study_front(study_frame(failed(2)), MANIFEST).empty
 
@@ -127,24 +126,21 @@ def test_summary_counts_and_names_limits_data_and_device() -> None:
         "The highest top1 is 49.0 % at 123.0 M multiply-adds, by trial 9 (tpe). "
         "It comes from a short training: good to compare networks, no promise of what a full one reaches."
     )
-    assert summary(study_frame([]), {}) == "0 trials: 0 trained, 0 rejected before training, 0 failed."
+    assert summary(study_frame([]), manifest(latency_limit_ms=None, passport=None)) == (
+        "0 trials: 0 trained, 0 rejected before training, 0 failed. Budget: at most 150 M multiply-adds. "
+        "Data: digits. Device: cpu."
+    )
 
 
 def test_a_budget_whose_lower_end_was_stated_shows_both() -> None:
-    budget = {"low": 120e6, "high": 150e6, "stated": True}
-    assert "Budget: 120 M to 150 M multiply-adds." in summary(study_frame([row(0)]), {"budget": budget})
-
-
-def test_a_manifest_without_keys_has_no_limits_and_two_objectives() -> None:
-    assert study_limits({}) == {}
-    assert study_limits(MANIFEST) == {"madds": 150e6, "latency_ms": 7.25}
-    assert study_objectives({}) == ["top1", "madds"]
+    stated = manifest(budget={"low": 120_000_000, "high": 150_000_000, "stated": True})
+    assert "Budget: 120 M to 150 M multiply-adds." in summary(study_frame([row(0)]), stated)
 
 
 def test_sentences_for_studies_with_and_without_points() -> None:
     assert why_no_figure(study_frame(study())) is None
     assert why_no_figure(study_frame([])) == "0 trained trials with a top1 so far: a figure needs two."
-    assert why_no_front(study_frame([{"number": 0, "outcome": "failed"}])).endswith("nothing to choose from yet.")
+    assert why_no_front(study_frame([Trial(0, "failed")])).endswith("nothing to choose from yet.")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed")
@@ -152,7 +148,7 @@ def test_the_report_draws_in_a_browser_without_network_or_complaint(tmp_path: Pa
     from playwright.sync_api import sync_playwright
 
     path = tmp_path / "report.html"
-    write_report(study_frame(study()), MANIFEST | {"study": MARKUP}, path)
+    write_report(study_frame(study()), manifest(study=MARKUP), path)
     complaints: list[str] = []
     requests: list[str] = []
     with sync_playwright() as playwright:
@@ -174,7 +170,7 @@ def test_the_report_draws_in_a_browser_without_network_or_complaint(tmp_path: Pa
 
 
 def test_the_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(tmp_path: Path) -> None:
-    html = report(tmp_path, longer_study(), {"study": "flowers"})
+    html = report(tmp_path, longer_study(), NO_LIMIT)
     for part in ("on the front</th>", "tied with</th>", "<td>72.0 ± 0.7 </td>", "9x, 2 seeds", "&gt; 99 %"):
         assert part in html
     assert "One 9x training varies by 1.00 points, 1 degree of freedom" in html
@@ -185,16 +181,17 @@ def test_the_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(t
 
 
 def test_longer_trainings_with_one_seed_each_say_why_there_is_no_probability(tmp_path: Path) -> None:
-    html = report(tmp_path, longer_study()[:4], {"study": "flowers"})
+    html = report(tmp_path, longer_study()[:4], NO_LIMIT)
     assert "one seed each" in html
     assert "on the front</th>" not in html
     assert '<td class="text">3x</td>' in html
 
 
 def test_summary_counts_longer_and_stopped_trainings() -> None:
-    assert summary(study_frame(longer_study()), {}) == (
+    assert summary(study_frame(longer_study()), NO_LIMIT) == (
         "7 trials: 6 trained, 1 stopped half way, 0 rejected before training, 0 failed. "
         "3 networks trained longer, 2 of these with several seeds. "
+        "Budget: at most 150 M multiply-adds. Data: digits. Device: A slow CPU. "
         "The highest top1 is 72.0 ± 0.7 % at 150.0 M multiply-adds, by trial 5 (tpe). It comes from a training of "
         "9 epochs (9x, 2 seeds): good to compare networks, no promise of what a full one reaches."
     )

@@ -16,8 +16,9 @@ from mfsearch.analysis.front.trajectory import (
     without_top1_below_band,
 )
 from mfsearch.study.frame import study_frame
+from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, longer, row, stage, study
+from tests.analysis.rows import changed, failed, longer, manifest, measured_again, row, stage, study
 
 TWO = ["top1", "madds"]
 
@@ -59,8 +60,8 @@ def test_one_network_fills_its_own_box() -> None:
 
 def test_a_study_counts_trainings_seconds_and_the_top1_of_the_short_training() -> None:
     rows = [row(k, 0.4 + 0.1 * k, 100_000_000 + k) for k in range(4)]
-    rows[1] |= {"outcome": "rejected", "top1": None, "train_seconds": None}
-    rows[2] |= {"outcome": "stopped", "train_seconds": 20.0}  # 0.6 half way: no result
+    rows[1] = changed(rows[1], outcome="rejected", top1=None, train_seconds=None)
+    rows[2] = changed(rows[2], outcome="stopped", train_seconds=20.0)  # 0.6 half way: no result
     rows[3] = longer(rows[3], [stage(1, 0, 0.99)])
     frame = study_frame(rows)
     found = study_history("s", frame, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200_000_000.0])))
@@ -71,20 +72,20 @@ def test_a_study_counts_trainings_seconds_and_the_top1_of_the_short_training() -
 
 
 def test_what_was_over_the_limit_at_the_end_does_not_count() -> None:
-    rows = [row(0, 0.5), row(1, 0.9, latency_final={"over_limit": True}), row(2, 0.5, latency_final=None)]
+    rows = [row(0, 0.5), measured_again(row(1, 0.9), 9.0, over_limit=True), measured_again(row(2, 0.5), 5.0)]
     found = study_history("s", study_frame(rows), TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200e6])))
     assert found.share == pytest.approx([0.25, 0.25, 0.25])
 
 
 def test_networks_below_the_band_take_their_training_and_cover_nothing() -> None:
     frame = study_frame([row(0, 0.4, 20_000_000), row(1, 0.5, 100_000_000)])
-    kept = without_top1_below_band(frame, {"budget": {"low": 90_000_000, "high": 110_000_000}})
+    band = manifest(budget={"low": 90_000_000, "high": 110_000_000, "stated": False})
+    kept = without_top1_below_band(frame, band)
     assert np.isnan(kept["top1"][0])
     assert kept["top1"][1] == 0.5
     found = study_history("s", kept, TWO, Box(np.array([-1.0, 0.0]), np.array([0.0, 200e6])))
     assert found.share == pytest.approx([0.0, 0.25])
     assert found.trainings.tolist() == [1, 2]
-    assert without_top1_below_band(frame, {}) is frame
 
 
 def test_an_objective_that_one_study_never_measured_is_left_out() -> None:
@@ -100,33 +101,37 @@ SETTINGS: dict[str, object] = {
     "study": "one",
     "budget": {"low": 129_285_000, "high": 152_100_000, "stated": False},
     "latency_limit_ms": 5.0,
-    "data": {"name": "cifar10", "digest": "a"},
-    "recipe": {"epochs": 0.1},
+    "data": {"name": "cifar10", "digest": "a", "classes": 10, "train_images": 50000, "val_images": 5000},
+    "recipe": {"resolution": 48, "epochs": 0.1},
     "rungs": {"factors": [1.0], "keep": 3.0, "finalists": 3, "seeds": 3, "rank_by": "val_loss"},
     "sampler": "auto",
     "seed": 0,
 }
 
 
+def with_settings(**values: object) -> Manifest:
+    return manifest(**{**SETTINGS, **values})
+
+
 def test_a_control_differs_in_the_sampler_and_in_what_has_no_effect() -> None:
     rungs = {"factors": [1.0], "keep": 4.0, "finalists": 5, "seeds": 2, "rank_by": "val_loss"}
-    control = SETTINGS | {"study": "two", "sampler": "random", "seed": 7, "rungs": rungs}
-    assert differences(SETTINGS, control) == []
-    assert is_control(SETTINGS, control)
-    assert not is_control(control, SETTINGS)
+    own, control = with_settings(), with_settings(study="two", sampler="random", seed=7, rungs=rungs)
+    assert differences(own, control) == []
+    assert is_control(own, control)
+    assert not is_control(control, own)
     assert not is_control(control, control)
-    assert not is_control(SETTINGS, SETTINGS)
+    assert not is_control(own, own)
 
 
 def test_differences_are_named_in_words() -> None:
-    other = SETTINGS | {
-        "sampler": "random",
-        "budget": {"low": 129_285_000, "high": 150_000_000, "stated": True},
-        "latency_limit_ms": None,
-        "recipe": {"epochs": 1.0},
-        "rungs": {"factors": [1.0, 3.0], "keep": 3.0, "finalists": 3, "seeds": 3, "rank_by": "val_loss"},
-    }
-    assert differences(SETTINGS, other) == [
+    other = with_settings(
+        sampler="random",
+        budget={"low": 129_285_000, "high": 150_000_000, "stated": True},
+        latency_limit_ms=None,
+        recipe={"resolution": 48, "epochs": 1.0},
+        rungs={"factors": [1.0, 3.0], "keep": 3.0, "finalists": 3, "seeds": 3, "rank_by": "val_loss"},
+    )
+    assert differences(with_settings(), other) == [
         "budget, high: 152.1M here, 150.0M there",
         "latency limit: 5 ms here, nothing there",
         "recipe, epochs: 0.1 here, 1.0 there",
@@ -135,13 +140,13 @@ def test_differences_are_named_in_words() -> None:
         "rungs, finalists: nothing here, 3 there",
         "rungs, seeds: nothing here, 3 there",
     ]
-    assert not is_control(SETTINGS, other)
+    assert not is_control(with_settings(), other)
 
 
 def test_a_study_from_before_rungs_had_one() -> None:
-    old = {key: value for key, value in SETTINGS.items() if key != "rungs"}
-    assert differences(old, SETTINGS) == ["rungs, rank_by: nothing here, val_loss there"]
-    assert differences({}, {}) == []
+    old = with_settings(rungs=None)
+    assert differences(old, with_settings()) == ["rungs, rank_by: nothing here, val_loss there"]
+    assert differences(old, old) == []
 
 
 # --- in words ---

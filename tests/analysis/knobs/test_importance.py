@@ -26,9 +26,10 @@ from mfsearch.analysis.knobs.variance import group_codes, judge_shares, shares_b
 from mfsearch.space import find_space
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, longer_study, row, study
+from tests.analysis.rows import MANIFEST, failed, longer_study, manifest, row, study, with_knobs
 
 OBJECTIVES = ["top1", "madds"]
+FIFTY = with_knobs(*(f"knob{j:02}" for j in range(50)))
 
 
 def simulated(count: int = 2000, seed: int = 0) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def test_planted_knobs_come_out_and_few_idle_ones_do() -> None:
     idle = 0
     for seed in range(6):
         frame = simulated(seed=seed)
-        shares = knob_shares(frame, code_knobs(frame, {}), "top1", OBJECTIVES)
+        shares = knob_shares(frame, code_knobs(frame, FIFTY), "top1", OBJECTIVES)
         assert {each.knob for each in shares[:3]} == {"knob00", "knob01", "knob02"}
         found = above_chance(shares)
         assert {"knob00", "knob01", "knob02"} <= set(found)
@@ -109,17 +110,17 @@ def test_planted_knobs_come_out_and_few_idle_ones_do() -> None:
 
 def test_a_knob_that_never_helps_the_front_is_not_above_chance_and_one_that_does_is() -> None:
     frame = simulated()
-    shares = {each.knob: each.share for each in knob_shares(frame, code_knobs(frame, {}), "front", OBJECTIVES)}
+    shares = {each.knob: each.share for each in knob_shares(frame, code_knobs(frame, FIFTY), "front", OBJECTIVES)}
     assert shares["knob00"].above_chance
     assert sum(share.above_chance for share in shares.values()) <= 3 + 6
-    madds = knob_shares(frame, code_knobs(frame, {}), "madds", OBJECTIVES)
+    madds = knob_shares(frame, code_knobs(frame, FIFTY), "madds", OBJECTIVES)
     assert len(above_chance(madds)) <= 7  # none has a say in it
 
 
 def test_reaching_the_front_is_ped_anova_over_the_whole_variance() -> None:
     """quarter^2 * sum(all * (best / all - 1)^2) over quarter * (1 - quarter), then adjusted for groups."""
     frame = simulated(400)
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, FIFTY)
     best = best_quarter(frame, OBJECTIVES)
     _, codes = coded.of("knob00")
     of_all = np.bincount(codes) / len(codes)
@@ -153,34 +154,28 @@ def test_top1_is_of_the_short_training_and_costs_are_of_all_trials() -> None:
 
 def test_a_knob_without_a_say_is_left_out_of_its_trials() -> None:
     space = find_space("mobile_former")
-    manifest = {
-        "space": {"name": space.name, "digest": space.digest, "knobs": {k.name: list(k.choices) for k in space.knobs}},
-        "deployment": {"resolution": 224, "classes": 1000},
-    }
+    knobs = {knob.name: list(knob.choices) for knob in space.knobs}
+    own = {"name": space.name, "digest": space.digest, "knobs": knobs}
     params = {knob.name: knob.choices[0] for knob in space.knobs} | {"blocks.s2.repeat": 1, "madds_target": 0.97}
     rows = [row(0, params=params), row(1, params=params | {"blocks.s2.repeat": 0}), row(2, params={})]
-    assert study_space(manifest) == space
-    coded = code_knobs(study_frame(rows), manifest)
+    assert study_space(manifest(space=own)) == space
+    coded = code_knobs(study_frame(rows), manifest(space=own))
     assert coded.of("blocks.s2.kernel")[1].tolist() == [0, -1, -1]
     assert coded.of("blocks.s2.repeat")[0] == [0, 1]
     assert coded.of("blocks.s2.repeat")[1].tolist() == [1, 0, -1]
     assert "madds_target" not in coded.names
-    unlike: list[Trial] = [
-        {"space": None},
-        {"deployment": {}},
-        {"deployment": {"resolution": 160, "classes": 9}},
-    ]
-    for changed in unlike:
-        assert study_space(manifest | changed) is None
-    assert study_space(manifest | {"space": {"name": "../../etc/passwd", "digest": ""}}) is None
+    assert study_space(manifest(space=own, deployment={"resolution": 160, "classes": 9})) is None
+    for name in ("made_up", "../../etc/passwd"):
+        assert study_space(manifest(space={**own, "name": name})) is None
+    assert study_space(manifest(space={**own, "digest": ""})) is None
 
 
 def test_values_stand_in_order() -> None:
     values = [16, 4, "b", "a", True, False, None, 8]
     frame = study_frame([row(k, params={"x": value}) for k, value in enumerate(values)])
-    assert code_knobs(frame, {}).of("x")[0] == [False, True, 4, 8, 16, "a", "b"]
-    listed = {"space": {"knobs": {"x": ["b", "a", 16]}}}
-    assert code_knobs(frame, listed).of("x")[0][:3] == ["b", "a", 16]
+    assert code_knobs(frame, with_knobs("x")).of("x")[0] == [False, True, 4, 8, 16, "a", "b"]
+    listed = {"name": "made_up", "digest": "0", "knobs": {"x": ["b", "a", 16]}}
+    assert code_knobs(frame, manifest(space=listed)).of("x")[0][:3] == ["b", "a", 16]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +185,7 @@ def test_values_stand_in_order() -> None:
 )
 def test_any_study_has_shares_and_sentences(rows: list[Trial]) -> None:
     frame = study_frame(rows)
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, MANIFEST)
     for measure in MEASURES:
         shares = knob_shares(frame, coded, measure, OBJECTIVES)
         assert shares_note(shares, measure)
@@ -211,8 +206,9 @@ def test_initial_proposals_and_the_band() -> None:
     assert not can_choose_initial(frame[is_initial(frame)])
     assert "3 of 19 proposals were chosen by what earlier ones reached" in sampling_note(frame)
     assert "no result had a part" in sampling_note(frame[is_initial(frame)])
-    assert len(in_band(frame, {"budget": {"low": 130_000_000, "high": 150_000_000}})) == 18
-    assert len(in_band(frame, {})) == 19
+    for low, kept in ((130_000_000, 18), (20_000_000, 19)):
+        band = manifest(budget={"low": low, "high": 150_000_000, "stated": False})
+        assert len(in_band(frame, band)) == kept
 
 
 def test_solved_widths_are_said_to_hold_multiply_adds() -> None:
@@ -254,7 +250,7 @@ def test_what_is_over_a_limit_is_not_among_the_best_nor_beside_them() -> None:
     assert kept[:8].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
     assert np.isnan(kept[8:]).all()
     assert best_quarter(frame, OBJECTIVES).tolist() == [0] * 8 + [1, 1]  # without a limit these two hide the rest
-    coded = code_knobs(frame, {})
+    coded = code_knobs(frame, MANIFEST)
     (share, *_) = knob_shares(frame, coded, "front", OBJECTIVES, limits={"latency_ms": 7.0})
     assert share.share.n == 8
 

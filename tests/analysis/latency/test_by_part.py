@@ -16,7 +16,7 @@ from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, row
+from tests.analysis.rows import changed, failed, row
 from tests.random_configs import random_config
 
 MEASURED = Path(__file__).parents[3] / "results" / "reference" / "latency" / "measured.json"
@@ -28,10 +28,13 @@ def made_up_ms(config: object) -> float:
     return float(count_work(config) @ np.array(list(RATES.values()))) * 1e-6 / 2  # type: ignore[arg-type]
 
 
-def timed(count: int) -> pd.DataFrame:
+def timed_rows(count: int) -> list[Trial]:
     configs = [random_config(seed) for seed in range(count)]
-    rows = [row(k, config=config.to_dict(), latency_ms=made_up_ms(config)) for k, config in enumerate(configs)]
-    return study_frame(rows)
+    return [row(k, config=config.to_dict(), latency_ms=made_up_ms(config)) for k, config in enumerate(configs)]
+
+
+def timed(count: int) -> pd.DataFrame:
+    return study_frame(timed_rows(count))
 
 
 def test_costs_by_part_and_block_sum_to_the_whole() -> None:
@@ -86,9 +89,9 @@ def test_studies_that_measured_nothing_predict_nothing(rows: list[Trial]) -> Non
 
 
 def test_unreadable_configs_and_impossible_latencies_are_left_out() -> None:
-    rows = timed(10).to_dict("records")
-    rows[0]["latency_ms"], rows[1]["config"] = 0.0, {"name": "made up"}
-    found = fit_study(pd.DataFrame(rows))
+    rows = timed_rows(10)
+    rows[0], rows[1] = changed(rows[0], latency_ms=0.0), changed(rows[1], config={"name": "made up"})
+    found = fit_study(study_frame(rows))
     assert found is not None
     assert found.measured == 8
 
