@@ -233,7 +233,7 @@ def foreign(folder: Path, kind: str) -> None:
     elif kind == "another study":
         optuna.create_study(storage=storage, study_name="t")
     elif kind == "choice by a float":
-        line = trial_line({"outcome": "failed", "params": {"same": 7}}, OBJECTIVES, CHOICES)
+        line = trial_line(trials.trial(0, "failed", params={"same": 7}), OBJECTIVES, CHOICES)
         with journal.open("a", encoding="utf-8") as file:
             file.write(line.replace('"params":{"same":0}', '"params":{"same":0.0}'))
 
@@ -269,10 +269,9 @@ def test_a_line_of_ours_in_another_hand_is_read_the_same(tmp_path: Path) -> None
     """Spaces, another order of keys, "distributions" as a key of the results."""
     random_ledger(tmp_path, 6, count=3)
     journal = tmp_path / JOURNAL
-    line = trial_line(
-        {"outcome": "failed", "params": {"same": 7, "on": False}, "odd": {"distributions": {"params": {}}}}, [], CHOICES
-    )
-    log = json.loads(line)
+    log = json.loads(trial_line(trials.trial(0, "failed", params={"same": 7, "on": False}), [], CHOICES))
+    log["user_attrs"]["odd"] = {"distributions": {"params": {}}}
+    line = json.dumps(log, separators=(",", ":")) + "\n"
     hands = [line, json.dumps(log) + "\n", json.dumps(dict(reversed(log.items())), separators=(",", ":")) + "\r\n"]
     nested = {key: log[key] for key in ("op_code", "worker_id", "user_attrs")} | log
     with journal.open("a", encoding="utf-8", newline="") as file:
