@@ -74,7 +74,10 @@ def test_what_is_predicted_too_slow_is_not_measured(limit_ms: float) -> None:
     assert kept > 0.5  # a quarter without
     line = screen_line(rows, limit_ms)
     assert line is not None
-    assert f"turned down {sum(row['turned_down'] for row in later)} draws unmeasured; each of 30 measured" in line
+    assert (
+        f"rejected {sum(row['turned_down'] for row in later)} draws without a measurement; predicting each of 30 measured"
+        in line
+    )
 
 
 def test_without_a_limit_nothing_changes(limit_ms: float) -> None:
@@ -199,4 +202,4 @@ def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     assert found[0] == found[1]
     turned_down = sum(row.get("turned_down", 0) for row in rows)
     assert turned_down > 0
-    assert f"predicted latency turned down {turned_down} draws unmeasured" in capsys.readouterr().out
+    assert f"predicted latency rejected {turned_down} draws without a measurement" in capsys.readouterr().out

@@ -188,7 +188,7 @@ def test_an_old_look_is_no_look_at_a_study_begun_anew(tmp_path: Path, trials: in
     (tmp_path / JOURNAL).unlink()
     random_ledger(tmp_path, 2, trials=trials)
     now = reader.look()
-    with pytest.raises(ValueError, match="was begun anew since it was looked at"):
+    with pytest.raises(ValueError, match="was created again since it was read"):
         reader.rows(seen)
     assert len(reader.rows(now)) == trials
 
