@@ -74,10 +74,8 @@ def test_what_is_predicted_too_slow_is_not_measured(limit_ms: float) -> None:
     assert kept > 0.5  # a quarter without
     line = screen_line(rows, limit_ms)
     assert line is not None
-    assert (
-        f"rejected {sum(row['turned_down'] for row in later)} draws without a measurement; predicting each of 30 measured"
-        in line
-    )
+    turned_down = sum(row["turned_down"] for row in later)
+    assert f"rejected {turned_down} draws without a measurement; predicting each of 30 measured" in line
 
 
 def test_without_a_limit_nothing_changes(limit_ms: float) -> None:
