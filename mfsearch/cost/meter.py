@@ -99,7 +99,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     """Return the median and its exact 95 % interval, valid for any distribution.
 
     The bounds are the k-th smallest and k-th largest of n independent values. Each misses the true median with
-    probability P(Binomial(n, 1/2) < k); k is the largest for which that is at most 2.5 %. Raises ValueError below 6 values.
+    P(Binomial(n, 1/2) < k), and k is the largest for which that is at most 2.5 %. Raises ValueError below 6 values.
     """
     if len(values) < MIN_VALUES:
         raise ValueError(f"the median's 95 % interval needs at least {MIN_VALUES} values, got {len(values)}")
