@@ -1,4 +1,4 @@
-"""Dominance: the front, ranks behind it, and the volume that a front dominates. All objectives are minimised."""
+"""Pareto fronts, the ranks behind them, and the hypervolume of a front. All objectives are minimised."""
 
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-BLOCK = 256  # rows that are compared at a time: fast in numpy, and the table of pairs stays small
+BLOCK = 256  # rows compared at a time: fast in numpy, with a small table of pairs
 
 
 def pareto_mask(values: Array) -> Mask:
@@ -19,17 +19,17 @@ def pareto_mask(values: Array) -> Mask:
     NaN is never on the front and dominates nothing.
     """
     if values.ndim != 2 or values.shape[1] == 0:
-        raise ValueError(f"values must be an array [N, K] with one objective or more, got shape {values.shape}")
+        raise ValueError(f"values must be an array [N, K] with at least one objective, got shape {values.shape}")
     on_front = np.zeros(len(values), dtype=np.bool_)
     whole = np.flatnonzero(~np.isnan(values).any(axis=1))
     if not len(whole):
         return on_front
-    # Each distinct row once, in lexicographic order: none dominates an earlier one. Twice as fast as np.unique.
+    # Distinct rows in lexicographic order, so no row dominates an earlier one. Twice as fast as np.unique.
     order = whole[np.lexsort(values[whole].T[::-1])]
     ordered = values[order]
     first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     rows = ordered[first]
-    if rows.shape[1] == 2:  # rows rise in the first column: one is kept if it lies below all before it in the second
+    if rows.shape[1] == 2:  # sorted by the first column: a row is kept if its second is below all before it
         kept = np.append(True, rows[1:, 1] < np.minimum.accumulate(rows[:-1, 1]))
     else:
         kept = _undominated(rows)
@@ -38,25 +38,25 @@ def pareto_mask(values: Array) -> Mask:
 
 
 def _undominated(rows: Array) -> Mask:
-    """pareto_mask of distinct rows in lexicographic order."""
+    """pareto_mask for distinct rows in lexicographic order."""
     kept = np.zeros(len(rows), dtype=np.bool_)
     for start in range(0, len(rows), BLOCK):
         block = rows[start : start + BLOCK]
         rivals = np.concatenate([rows[:start][kept[:start]], block])
-        kept[start : start + BLOCK] = _nowhere_worse(rivals, block).sum(axis=0) == 1  # than itself
+        kept[start : start + BLOCK] = _nowhere_worse(rivals, block).sum(axis=0) == 1  # only the row itself
     return kept
 
 
 def _nowhere_worse(rows: Array, others: Array) -> Mask:
-    """Which of `rows` [M, K] are nowhere worse than which of `others` [N, K]: [M, N]."""
+    """A table [M, N]: whether row m of `rows` [M, K] is nowhere worse than row n of `others` [N, K]."""
     table: Mask = np.logical_and.reduce([rows[:, k, None] <= others[:, k] for k in range(rows.shape[1])])
     return table
 
 
 def fronts(values: Array) -> Iterator[NDArray[np.intp]]:
-    """Row numbers of the front of `values` [N, K], then of the front of the rest and so on; rows with a NaN never come.
+    """Row numbers of the front of `values` [N, K], then of the front of the rest, and so on; never rows with a NaN.
 
-    Peels only as far as it is asked, which beats `nondominated_ranks` for the first few.
+    Lazy, and so faster than `nondominated_ranks` for the first few fronts.
     """
     left = np.arange(len(values))
     while (on_front := pareto_mask(values[left])).any():
@@ -65,8 +65,8 @@ def fronts(values: Array) -> Iterator[NDArray[np.intp]]:
 
 
 def nondominated_ranks(values: Array) -> list[int]:
-    """0 for the front of `values` [N, K], 1 for the front of the rest and so on; a NaN counts as infinitely bad."""
-    # Each distinct row once, in lexicographic order: none is beaten by a later one. + 0.0 turns -0.0 into 0.0.
+    """0 for the front of `values` [N, K], 1 for the front of the rest, and so on; a NaN counts as infinitely bad."""
+    # Distinct rows in lexicographic order, so no later row beats an earlier one. + 0.0 turns -0.0 into 0.0.
     rows, place = np.unique(np.where(np.isnan(values), np.inf, values) + 0.0, axis=0, return_inverse=True)
     ranks = np.zeros(len(rows), dtype=np.int64)
     for i in range(1, len(rows)):
@@ -76,9 +76,9 @@ def nondominated_ranks(values: Array) -> list[int]:
 
 
 def hypervolume(values: Array, reference: Array) -> float:
-    """The area (K = 2) or volume (K = 3) that the rows of `values` [N, K] dominate up to `reference` [K]; exact.
+    """The area (K = 2) or volume (K = 3) between the rows of `values` [N, K] and `reference` [K]; exact.
 
-    Rows that are not better than the reference in every objective, or have a NaN, add nothing.
+    Rows with a NaN, or not better than the reference in every objective, add nothing.
     """
     if values.ndim != 2 or values.shape[1] not in (2, 3) or reference.shape != (values.shape[1],):
         raise ValueError(f"values must be [N, 2] or [N, 3] and reference [K], got {values.shape}, {reference.shape}")
@@ -87,7 +87,7 @@ def hypervolume(values: Array, reference: Array) -> float:
     stairs: list[tuple[float, float]] = []
     if values.shape[1] == 2:
         return sum(_add_step(stairs, x, y, reference) for x, y in front.tolist())
-    # Slices: between two neighbouring depths the cross-section is the area of all points that lie above.
+    # Slices in depth: between two neighbouring depths the cross-section is the area of all points above.
     by_depth = front[front[:, 2].argsort(kind="stable")]
     bottoms = np.append(by_depth[:, 2], reference[2])[1:]
     volume = area = 0.0
@@ -98,9 +98,9 @@ def hypervolume(values: Array, reference: Array) -> float:
 
 
 def _add_step(stairs: list[tuple[float, float]], x: float, y: float, reference: Array) -> float:
-    """Add (x, y) to a staircase of rising x and falling y, and return the area that it gains."""
+    """Add (x, y) to a staircase of rising x and falling y, and return the area gained."""
     at = bisect_left(stairs, (x, y))
-    roof = stairs[at - 1][1] if at else float(reference[1])  # what was covered to the left of x reaches up to here
+    roof = stairs[at - 1][1] if at else float(reference[1])  # the steps left of x cover all above this
     if y >= roof:
         return 0.0
     added, end = 0.0, at
@@ -119,11 +119,11 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
     """The hypervolume of the first 1, 2, ... N rows of `values` [N, K], K = 2 or 3; exact.
 
     Each row is compared with the front before it, and only rows that enter the front change the volume: 10,000 rows
-    take 0.05 s, and 0.3 s where a tenth of them enters.
+    take 0.05 s, or 0.3 s if a tenth of them enters.
     """
     gains = np.zeros(len(values))
     front = np.empty((0, values.shape[1]))
-    inside: Mask = np.logical_and.reduce(values < reference, axis=1)  # False where there is a NaN
+    inside: Mask = np.logical_and.reduce(values < reference, axis=1)  # False for a NaN
     for start in range(0, len(values), BLOCK):
         block = values[start : start + BLOCK]
         fresh = inside[start : start + BLOCK] & ~_nowhere_worse(front, block).any(axis=0)
@@ -138,10 +138,10 @@ def hypervolume_history(values: Array, reference: Array) -> Array:
 
 
 def _gain(front: Array, point: Array, reference: Array) -> float:
-    """What a point that no row of the front [F, K] beats adds to the volume: its box less what the front covers of it.
+    """The volume added by a point that no row of the front [F, K] beats: its box, less the part the front covers.
 
     A row that is worse than the point in objective k alone covers all of the box from there on, so the box ends there.
-    Few rows reach into what is left.
+    Few rows reach into the rest.
     """
     worse = front > point
     end = reference.copy()

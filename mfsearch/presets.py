@@ -1,7 +1,7 @@
-"""The seven published networks, as the tables of arXiv:2108.05895 (Table 1 and appendix) have them.
+"""The seven published networks, from the tables of arXiv:2108.05895 (Table 1 and appendix).
 
-A block's row reads exp, out, stride. What a row does not name is as published: 3x3 depthwise kernels, both bridges
-with 2 heads, Former with 4 heads and FFN ratio 2, DyReLU from the first token with reduction 4.
+A row is exp, out, stride. All else is as published: 3x3 depthwise kernels, both bridges with 2 heads, Former with 4
+heads and FFN ratio 2, DyReLU from the first token with reduction 4.
 """
 
 import difflib
@@ -118,15 +118,15 @@ PRESETS: dict[str, MobileFormerConfig] = {
 
 
 def _apart(known: str, name: str) -> int:
-    """How far two names are in the number that they hold."""
+    """How far apart the numbers in two names are."""
     ours, theirs = ("".join(filter(str.isdigit, text)) for text in (known, name))
     return abs(int(ours) - int(theirs or 0))
 
 
 def preset(name: str) -> MobileFormerConfig:
-    """The published network of that name; ValueError lists the known names."""
+    """The published network with this name; ValueError lists the known names."""
     if name not in PRESETS:
         near = sorted(difflib.get_close_matches(name, PRESETS), key=lambda known: _apart(known, name))
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown preset {name!r}{hint}: known are {', '.join(PRESETS)}")
+        raise ValueError(f"unknown preset {name!r:.200}{hint}: known are {', '.join(PRESETS)}")
     return PRESETS[name]

@@ -4,13 +4,13 @@ import re
 from dataclasses import dataclass
 
 _NUMBER = r"(\d{1,15}(?:\.\d{1,15})?)"
-SMALLEST = 10_000  # multiply-adds: no network is so small, so a bare number below it lacks its M
-BAND = 0.85  # a budget given by its upper end alone aims at [0.85, 1] of it
+SMALLEST = 10_000  # multiply-adds; no network is so small, so a smaller bare number lacks its M
+BAND = 0.85  # a budget given as one number is the band [0.85, 1] of it
 
 
 @dataclass(frozen=True)
 class Budget:
-    """A band of multiply-adds. stated: the lower end was typed by the user and binds published networks, too."""
+    """A band of multiply-adds. stated: the user typed the lower end, so it binds published networks too."""
 
     low: int
     high: int
@@ -20,23 +20,23 @@ class Budget:
         return f"{format_madds(self.low)}..{format_madds(self.high)}" if self.stated else format_madds(self.high)
 
     def holds(self, madds: int) -> bool:
-        """Inside the budget: not above its upper end, nor below a lower end that was stated."""
+        """Whether it is inside the budget: at most the upper end, and at least the lower end if that was stated."""
         return (self.low if self.stated else 0) <= madds <= self.high
 
 
 def parse_madds(text: str) -> int:
-    """`150M`, `1.2G`, `800K` or a plain number of multiply-adds."""
+    """Multiply-adds from `150M`, `1.2G`, `800K` or a plain number."""
     match = re.fullmatch(_NUMBER + r"\s*([KMG]?)", text.strip(), re.IGNORECASE)
     count = round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()]) if match else 0
     if not count:
-        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}")
+        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r:.200}")
     if count < SMALLEST and match and not match[2]:
         raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}: is {text.strip()}M meant?")
     return count
 
 
 def parse_budget(text: str) -> Budget:
-    """`150M` aims at 127.5M to 150M; `120M..150M` states both ends."""
+    """A budget from text: `150M` is the band 127.5M to 150M; `120M..150M` gives both ends."""
     low, dots, high = text.partition("..")
     if not dots:
         top = parse_madds(text)
@@ -44,37 +44,37 @@ def parse_budget(text: str) -> Budget:
     try:
         budget = Budget(parse_madds(low), parse_madds(high), stated=True)
     except ValueError as error:
-        raise ValueError(f"budget {text!r}: {error}") from None
+        raise ValueError(f"budget {text!r:.200}: {error}") from None
     if budget.low >= budget.high:
         raise ValueError(f"budget {text!r}: the lower end must come first, as in 120M..150M")
     return budget
 
 
 def parse_ms(text: str) -> float:
-    """`8ms`, `0.5s` or a plain number of milliseconds, to milliseconds."""
+    """Milliseconds from `8ms`, `0.5s` or a plain number of milliseconds."""
     match = re.fullmatch(_NUMBER + r"\s*(ms|s|)", text.strip(), re.IGNORECASE)
     if not match or float(match[1]) == 0:
-        raise ValueError(f"a latency must read like 8ms, got {text!r}")
+        raise ValueError(f"a latency must read like 8ms, got {text!r:.200}")
     return float(match[1]) * (1000 if match[2].lower() == "s" else 1)
 
 
 def parse_seconds(text: str) -> float:
-    """`90s`, `30m`, `2h`, to seconds."""
+    """Seconds from `90s`, `30m` or `2h`."""
     match = re.fullmatch(_NUMBER + r"\s*([smh])", text.strip(), re.IGNORECASE)
     if not match or float(match[1]) == 0:
-        raise ValueError(f"a time must read like 90s, 30m or 2h, got {text!r}")
+        raise ValueError(f"a time must read like 90s, 30m or 2h, got {text!r:.200}")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2].lower()]
 
 
 def format_madds(madds: float) -> str:
-    """`152.0M`, `1.20G`, `40.5K`."""
+    """Multiply-adds as text: `152.0M`, `1.20G`, `40.5K`."""
     if madds >= 999.95e6:
         return f"{madds / 1e9:.2f}G"
     return f"{madds / 1e6:.1f}M" if madds >= 1e6 else f"{madds / 1e3:.1f}K"
 
 
 def format_seconds(seconds: float) -> str:
-    """`42s`, `3m 05s`, `1h 02m`, `3d 07h`."""
+    """A duration as text: `42s`, `3m 05s`, `1h 02m`, `3d 07h`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

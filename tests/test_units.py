@@ -35,7 +35,7 @@ def test_madds_read_as_typed(text: str, madds: int) -> None:
 def test_what_is_not_a_number_of_madds_is_refused_with_the_text_and_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="must read like 150M or 1.2G") as error:
         parse_madds(text)
-    assert repr(text) in str(error.value)
+    assert repr(text)[:200] in str(error.value)
 
 
 def test_a_budget_of_one_number_aims_at_its_upper_seventh_and_binds_only_above() -> None:

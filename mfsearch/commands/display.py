@@ -1,4 +1,4 @@
-"""The display of a search: a live panel on a terminal, plain lines elsewhere."""
+"""Shows a running search: a live panel on a terminal, plain lines elsewhere."""
 
 import contextlib
 import time
@@ -18,11 +18,11 @@ from mfsearch.study.study import Study
 from mfsearch.study.trial import Trial
 from mfsearch.units import format_madds, format_seconds
 
-LINES_LIVE = 8  # members of the front in the live panel
+LINES_LIVE = 8  # rows of the front in the live panel
 
 
 def make_display(*, quiet: bool) -> "Display":
-    """Live on a terminal, plain lines elsewhere, nothing where only JSON is wanted."""
+    """Live on a terminal, plain lines elsewhere; if quiet, only problems are shown, on standard error."""
     console = Console(stderr=quiet, highlight=False)
     return Display(console, live=console.is_terminal and not quiet, quiet=quiet)
 
@@ -40,7 +40,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
             self.live.stop()
 
     def __call__(self, event: SearchEvent) -> None:
-        """Show what happened."""
+        """Show one event."""
         if event.kind == "tick":
             self._tick(event.progress)
         elif event.kind == "problem":
@@ -70,7 +70,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         )
         if progress.rungs.last:
             self._say(f"longer    {_longer(progress.rungs)}")
-        self._say(f"{progress.trust}\n\n* is on the front when it is trained")
+        self._say(f"{progress.trust}\n\n* means on the front when it was trained")
         if self.live is not None:
             self.live.start()
 
@@ -124,9 +124,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
 
 def _longer(rungs: Rungs) -> str:
-    """The networks that are trained longer, in words."""
+    """A sentence on the networks that are trained longer."""
     middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
-    words = f"one network in {rungs.keep:g} goes on to {middle} the short training; " if middle else ""
+    words = f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
     return f"{words}{rungs.finalists} finalists to {rungs.factors[-1]:g}x with {rungs.seeds} seeds each"
 
 
@@ -156,9 +156,9 @@ def _panel(progress: Progress) -> Group:
 def front_table(
     trials: Sequence[Trial], objectives: Sequence[str], sure: Mapping[int, Confidence] | None = None
 ) -> Table:
-    """The given trials as a table, in their order. sure: by trial, if the noise of a training is known.
+    """The given trials as a table, in their order. sure: by trial number, if the noise of a training is known.
 
-    Tokens and DyReLU make room where trainings differ in length, so that the table keeps within 100 columns.
+    Without tokens and DyReLU if trainings differ in length, so that the table fits into 100 columns.
     """
     longer = any(trial.rung for trial in trials)
     heads = ["trial", "top1 %"] + (["trained"] if longer else []) + (["on front", "tied with"] if sure else [])
@@ -188,7 +188,7 @@ def front_table(
 
 
 def top1_percent(trial: Trial) -> str:
-    """ "61.34", with its standard deviation over seeds "61.34 ±0.42"; "" without a top1."""
+    """The percentage as text, "61.34", or with its standard deviation over seeds, "61.34 ±0.42"; "" without a top1."""
     if trial.top1 is None:
         return ""
     spread = trial.top1_std
@@ -196,13 +196,13 @@ def top1_percent(trial: Trial) -> str:
 
 
 def _tied_with(numbers: list[int]) -> str:
-    """The nearest two and how many more."""
+    """The nearest two trials and the number of others, as text."""
     more = f" +{len(numbers) - 2}" if len(numbers) > 2 else ""
     return ", ".join(map(str, numbers[:2])) + more
 
 
 def print_front(study: Study) -> None:
-    """Print the front as a table, with a line on what became of all trials."""
+    """Print the front as a table, with a line on the outcomes of all trials."""
     console = Console(highlight=False)
     objectives, trials, front = study.objectives, study.trials, study.front()
     longer = sum(trial.rung > 0 for trial in trials)
@@ -228,14 +228,14 @@ def print_front(study: Study) -> None:
         console.print(screened, soft_wrap=True)
     if disturbed:
         console.print(
-            f"{disturbed} of {len(timed)} latencies were measured on a disturbed machine and may be off by some "
+            f"{disturbed} of {len(timed)} latencies were measured on a busy machine and may be off by a few "
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
 
 
 def _latency_origin(study: Study, front: Sequence[Trial]) -> str:
-    """The device of the latencies, whether the front's were measured again, and who left the front by that."""
+    """A line on the device of the latencies, the second measurement of the front, and the trials that left it."""
     device = study.manifest.device_name or "a device without a name"
     passport = study.manifest.passport or {}
     threads = f", {passport['threads']} thread(s)" if "threads" in passport else ""

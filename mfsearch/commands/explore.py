@@ -10,9 +10,9 @@ from pathlib import Path
 
 from mfsearch.commands import options
 
-HOSTS = ["127.0.0.1", "localhost"]  # others are refused, against DNS rebinding
-CONFIG = {  # of Streamlit's server
-    "server.address": "127.0.0.1",  # the default is every interface
+HOSTS = ["127.0.0.1", "localhost"]  # other host names are refused, against DNS rebinding
+CONFIG = {  # Streamlit's server
+    "server.address": "127.0.0.1",  # Streamlit's default is every interface
     "server.allowedHosts": HOSTS,
     "server.headless": True,
     "server.fileWatcherType": "none",
@@ -20,7 +20,7 @@ CONFIG = {  # of Streamlit's server
     "browser.gatherUsageStats": False,
     "client.showErrorDetails": "none",
     "client.toolbarMode": "minimal",
-    "global.disableWidgetStateDuplicationWarning": True,  # a limit has a default, which may move
+    "global.disableWidgetStateDuplicationWarning": True,  # the widget of a limit has a default that may change
     "theme.light.primaryColor": "#0072B2",  # the figures' blues
     "theme.dark.primaryColor": "#56B4E9",
 }
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, end)
-    print("reading the study: the address follows", flush=True)
+    print("reading the study; the address follows", flush=True)
     while server.poll() is None and not _is_ready(args.port):
         time.sleep(0.05)
     if server.poll() is None:
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _is_ready(port: int) -> bool:
     """Whether the explorer answers. The port opens earlier; requests wait."""
-    import http.client  # loads ssl
+    import http.client  # imported here because it loads ssl
 
     asked = http.client.HTTPConnection("127.0.0.1", port, timeout=60)  # urllib would ask a proxy
     try:
@@ -81,7 +81,7 @@ def _is_ready(port: int) -> bool:
 
 
 def _listens(port: int) -> bool:
-    """Whether anything listens on the port of this machine."""
+    """Whether any program on this machine listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -93,20 +93,20 @@ def app_path() -> Path:
     for place in places:
         if place.is_file():
             return place
-    raise FileNotFoundError(f"the explorer's script must be at {places[0]} or {places[1]}; is the installation whole?")
+    raise FileNotFoundError(f"the explorer's script must be at {places[0]} or {places[1]}; reinstall mfsearch")
 
 
 def committed_results() -> Path | None:
-    """The folder of studies that come with mfsearch, in `mfsearch/_results/` of a wheel or `results/` of a checkout."""
+    """The folder of studies that come with mfsearch: `mfsearch/_results/` in a wheel, `results/` in a checkout."""
     package = Path(__file__).resolve().parents[1]
     places = [package / "_results" / "reference", package.parent / "results" / "reference"]
     return next((place for place in places if place.is_dir()), None)
 
 
 def explore_command(study: Path | None, results: Path, port: int) -> list[str]:
-    """The arguments that serve the explorer on http://127.0.0.1:`port`, to this machine alone.
+    """The command line that serves the explorer on http://127.0.0.1:`port`, for this machine only.
 
-    `study` is open at first; None opens the newest in `results`.
+    The page opens with `study`; None opens the newest in `results`.
     """
     return [
         *(sys.executable, str(app_path().with_name("serve.py")), f"--port={port}", f"--results={results}"),

@@ -1,4 +1,4 @@
-"""latency --resolutions: milliseconds of networks against the side of the image, beside MobileNetV3-Large."""
+"""latency --resolutions: milliseconds of networks by image side, compared with MobileNetV3-Large."""
 
 import argparse
 import dataclasses
@@ -23,8 +23,8 @@ from mfsearch.model import MobileFormer
 from mfsearch.study.files import without_password
 
 BESIDE = "MobileNetV3-Large"
-STEP, ROUND = math.sqrt(2), 32  # between two sides of a range, and what they are multiples of
-SMALLEST, LARGEST = 16, 1024  # sides that every network takes
+STEP, ROUND = math.sqrt(2), 32  # factor between two sides of a range; sides are multiples of 32
+SMALLEST, LARGEST = 16, 1024  # px, allowed for every network
 
 
 def print_resolutions(
@@ -44,10 +44,10 @@ def print_resolutions(
     with kept(args.results, BY_SIZE, quiet=args.json) as lines:
         for side in sides:
             beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
-            found = _measured(mobilenet_v3_large(), side, meter, args.batch)
-            if isinstance(meter, Runner) and isinstance(found, RunnerLatency):
-                meter = dataclasses.replace(meter, device=found.device)  # one table is of one device
-            beside |= found.as_dict()
+            reference = _measured(mobilenet_v3_large(), side, meter, args.batch)
+            if isinstance(meter, Runner) and isinstance(reference, RunnerLatency):
+                meter = dataclasses.replace(meter, device=reference.device)  # one table has one device
+            beside |= reference.as_dict()
             for name, config in configs.items():
                 at = dataclasses.replace(config, resolution=side)
                 row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
@@ -70,13 +70,14 @@ def print_resolutions(
 
 
 def parse_sides(text: str) -> list[int]:
-    """`160..768` in steps of about 1.4, or `160,224,320`."""
+    """Sides in pixels from `160..768`, in steps of about 1.4, or from `160,224,320`."""
     low, dots, high = text.partition("..")
     parts = [low, high] if dots else text.split(",")
     sides = [int(part) if part.isdecimal() else 0 for part in parts]
     if sides != sorted(set(sides)) or sides[0] < SMALLEST or sides[-1] > LARGEST:
         raise ValueError(
-            f"--resolutions must read like 160..768 or 160,224,320, rising, from {SMALLEST} to {LARGEST}, got {text!r}"
+            f"--resolutions must read like 160..768 or 160,224,320, rising, from {SMALLEST} to {LARGEST}, got "
+            f"{text!r:.200}"
         )
     if not dots:
         return sides
@@ -93,7 +94,7 @@ def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: 
 
 
 def _kept(row: dict[str, Any], meter: LatencyMeter | Runner) -> dict[str, object]:
-    """A row as it is kept; of a user's program that names no device, the command stands for it."""
+    """A row for the file of latencies; if a user's program names no device, its command identifies the device."""
     if not isinstance(meter, Runner):
         return kept_line(row["name"], row["resolution"], row, row["passport"], meter.passport.threads)
     device = {"device": meter.device} if meter.device else {"latency_cmd": without_password(meter.command)}
@@ -101,7 +102,7 @@ def _kept(row: dict[str, Any], meter: LatencyMeter | Runner) -> dict[str, object
 
 
 def _title(meter: LatencyMeter | Runner, batch: int) -> str:
-    """What the milliseconds of a figure belong to."""
+    """The figure's title: the device and the batch."""
     if isinstance(meter, Runner):
         return f"{meter.device or 'a device without a name'}, batch {batch}"
     return f"{meter.passport.cpu}, {meter.passport.threads} thread(s), batch {batch}"

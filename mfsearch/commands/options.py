@@ -1,5 +1,5 @@
-"""Options that several commands share, and what is made of them. Free of torch, numpy and yaml, like every command's
-options: `--help` imports them all."""
+"""Options that several commands share, and the objects built from them. Free of torch, numpy and yaml, like every
+command's options, because `--help` imports them all."""
 
 import argparse
 import dataclasses
@@ -21,14 +21,14 @@ NETWORK = "preset, YAML file or STUDY:TRIAL"
 
 
 def whole(text: str) -> int:
-    """A whole number as typed."""
+    """Parse a whole number from the command line."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r:.200}")
     return int(text)
 
 
 def add_default(parser: argparse._ActionsContainer, option: str, default: float | str, text: str) -> None:
-    """An option with a default of its type, which the help text ends with."""
+    """Add an option with a default of its type; the help text ends with the default."""
     kind: Any = {float: float, int: whole}.get(type(default), str)
     shown = default if isinstance(default, str) else f"{default:g}"
     parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
@@ -59,7 +59,7 @@ def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = Fal
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
-    """How many processes train, where, by which seed, and the short training itself."""
+    """Add the options for worker processes, seed and device, and those of the short training."""
     add_default(parser, "--workers", Limits.workers, "worker processes, one thread each")
     add_default(parser, "--seed", Settings.seed, "seed of everything random")
     add_default(parser, "--device", Settings.device, "device to train on: cpu or cuda")
@@ -80,7 +80,7 @@ def _by_data(field: str) -> str:
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The recipe of the data with the changes that the command line makes."""
+    """The default recipe of the data, changed by the options given."""
     given = {name: getattr(args, name) for name in ("epochs", "samples", "batch", "optimizer", "lr")}
     if args.proxy_resolution is not None:
         given |= {"resolution": args.proxy_resolution, "crop": args.proxy_resolution // 8}
@@ -89,7 +89,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
 
 
 def check_device(device: str) -> None:
-    """ValueError where torch cannot train on the device."""
+    """Raise ValueError if torch cannot train on the device."""
     import torch
 
     try:
@@ -97,24 +97,24 @@ def check_device(device: str) -> None:
     except RuntimeError:
         kind = ""
     if kind not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r}")
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r:.200}")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch sees no CUDA device here")
+        raise ValueError(f"--device {device}: torch finds no CUDA device on this machine")
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-cmd",
         metavar="CMD",
-        help="measure with this program: {onnx} becomes the file's path, without it the file comes on standard input; "
-        'it prints JSON like {"latency_ms": 7.9}',
+        help="measure with this program: {onnx} becomes the file's path; without it the file comes on standard input; "
+        'CMD prints JSON like {"latency_ms": 7.9}',
     )
     text = f"time limit for each answer of CMD (default: {Runner.timeout_s:g}s)"
     parser.add_argument("--latency-timeout", metavar="TIME", help=text)
 
 
 def runner_of(args: argparse.Namespace) -> Runner | None:
-    """The user's own runner, where --latency-cmd names one."""
+    """The user's runner if --latency-cmd is given, else None."""
     if args.latency_cmd is None:
         if args.latency_timeout is not None:
             raise ValueError("--latency-timeout is for --latency-cmd, which is not given")
@@ -124,25 +124,25 @@ def runner_of(args: argparse.Namespace) -> Runner | None:
 
 
 def add_deployment(parser: argparse.ArgumentParser, whose: str) -> None:
-    """whose: what says the defaults, the network or the space."""
+    """Add --resolution and --classes; `whose` names the source of their defaults, the network or the space."""
     parser.add_argument("--resolution", type=whole, help=f"input side in pixels at deployment (default: the {whose}'s)")
     parser.add_argument("--classes", type=whole, help=f"classes at deployment (default: the {whose}'s)")
 
 
 def deployed(config: "MobileFormerConfig", args: argparse.Namespace) -> "MobileFormerConfig":
-    """The network at --resolution and --classes where they are given."""
+    """The network with --resolution and --classes, if given."""
     resolution = config.resolution if args.resolution is None else args.resolution
     classes = config.classes if args.classes is None else args.classes
     return dataclasses.replace(config, resolution=resolution, classes=classes)
 
 
 def deployed_space(args: argparse.Namespace) -> "SearchSpace":
-    """The space of --space at --resolution and --classes where they are given."""
+    """The space of --space with --resolution and --classes, if given."""
     from mfsearch.space import find_space
 
     space = find_space(args.space)
     resolution = space.resolution if args.resolution is None else args.resolution
     classes = space.classes if args.classes is None else args.classes
     space = space.deployed(resolution, classes)
-    space.draw(random.Random(0))  # a ValueError for a size that no network takes
+    space.draw(random.Random(0))  # raises ValueError for a size that no network takes
     return space

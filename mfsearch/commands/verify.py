@@ -1,4 +1,4 @@
-"""Verify that bundles are what they say."""
+"""Verify bundles against their own files and figures."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check bundles and print a line for each thing looked at; the exit code is 1 where one failed."""
+    """Check bundles and print a line for each check; the exit code is 1 if a check failed."""
     import torch
 
     from mfsearch.export.check import FAILED, verify_all

@@ -1,7 +1,7 @@
-"""Where a network's milliseconds go: ONNX Runtime's own profile, node by node, summed over the network's parts.
+"""Which parts of a network take its milliseconds: ONNX Runtime's profile of each node, summed by part.
 
-A profiled node seems to take one to three microseconds longer than it does. What that is, is measured in the same
-moments on a chain of operators that do next to nothing, and taken off every node.
+The profiler makes each node look one to three microseconds slower than it is. We measure that excess at the same time,
+on a chain of operators that do almost nothing, and subtract it from every node.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ CHAIN = 200  # operators
 
 @dataclass(frozen=True)
 class Breakdown:
-    """parts_ms: milliseconds by part, in the order of PARTS; whole_ms: a run without the profiler, beside it."""
+    """parts_ms: milliseconds by part, in the order of PARTS; whole_ms: one run without the profiler, for comparison."""
 
     parts_ms: dict[str, float]
     whole_ms: float
-    nodes: int  # that the runtime runs, after its own fusions
+    nodes: int  # in the runtime's graph, after its own fusions
 
     @property
     def sum_ms(self) -> float:
@@ -45,9 +45,9 @@ class Breakdown:
 
 
 def measure_breakdown(path: Path, *, runs: int = RUNS) -> Breakdown:
-    """Return where the time of a network goes that export_onnx() wrote; one thread, pinned where that is possible.
+    """Return the time of each part of a network written by export_onnx(): one thread, pinned to a core if possible.
 
-    Raises ValueError for a file whose nodes do not say whose part they are.
+    Raises ValueError if the file's nodes do not name their part.
     """
     model = onnx.load(str(path))
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder, pinned(1):
@@ -77,10 +77,10 @@ def measure_breakdown(path: Path, *, runs: int = RUNS) -> Breakdown:
 
 
 def assign_parts(graph: onnx.GraphProto, shares: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """Return the parts of each node of an optimised graph with their shares, which sum to 1.
+    """Return the parts of each node of an optimised graph, with shares that sum to 1.
 
-    Our names survive the runtime's fusions: blocks.3/former/Gemm_27. What it puts in has names of its own: a layout
-    changed for a node is that node's, from the blocked layout the reader's, into it the writer's.
+    Our node names survive the runtime's fusions: blocks.3/former/Gemm_27. Nodes that the runtime adds to change a
+    layout take the part of a neighbour: the reader's if they leave the blocked layout, the writer's if they enter it.
     """
     parts: dict[str, dict[str, float]] = {}
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
@@ -99,7 +99,7 @@ def assign_parts(graph: onnx.GraphProto, shares: Mapping[str, Mapping[str, float
         elif len(words) > 2 and words[1] in PARTS:
             parts[node.name] = {words[1]: 1.0}
         elif words[0] == "linears":
-            raise ValueError(f"merged linears must say whose they are, got {node.name!r}")
+            raise ValueError(f"a merged linear must be listed under 'shares' in the metadata, got {node.name!r}")
     left = [node for node in graph.node if node.name not in parts]
     while left:
         for node in left:
@@ -110,13 +110,13 @@ def assign_parts(graph: onnx.GraphProto, shares: Mapping[str, Mapping[str, float
                     parts[node.name] = parts[near.name]
                     break
         if all(node.name not in parts for node in left):
-            raise ValueError(f"a node of the graph must say its part, got {left[0].name!r}: written by export_onnx()?")
+            raise ValueError(f"every node must name its part, as export_onnx() does, got {left[0].name!r}")
         left = [node for node in left if node.name not in parts]
     return parts
 
 
 def _name_as_profiled(graph: onnx.GraphProto, profiled: Collection[str]) -> None:
-    """Nodes that the runtime left without a name are profiled as their operator and a number, in the graph's order."""
+    """Name the unnamed nodes as the profile does: the operator and a number, in the graph's order."""
     known = {node.name for node in graph.node}
     numbered: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(profiled) - known, key=lambda name: int(name.rpartition("_")[2])):
@@ -127,14 +127,14 @@ def _name_as_profiled(graph: onnx.GraphProto, profiled: Collection[str]) -> None
 
 
 class _Profiler:
-    """A session that writes a profile; keep: where the runtime puts the graph that it runs."""
+    """A session that writes a profile; `keep` is the path for the runtime's optimised graph."""
 
     def __init__(self, onnx: bytes, prefix: Path, keep: Path | None = None) -> None:
         self.onnx = onnx
         self.session, self.run = _open(onnx, prefix, keep)
 
     def end(self) -> dict[str, float]:
-        """Microseconds of each node."""
+        """Microseconds of each node, by name."""
         events = json.loads(Path(self.session.end_profiling()).read_text())
         durations: dict[str, list[float]] = defaultdict(list)
         for event in events:
@@ -160,7 +160,7 @@ def _open(onnx: bytes, profile: Path, keep: Path | None) -> tuple[Any, Callable[
 
 
 def _chain() -> onnx.ModelProto:
-    """Operators on 16 numbers, one after another, with two inputs and names as long as a network's."""
+    """A chain of operators on 16 numbers, with two inputs each and names as long as a network's."""
     writer = OnnxWriter()
     name, one = "image", writer.constant(np.ones((1, 16), np.float32))
     with writer.at("blocks.0/to_former"):
@@ -170,13 +170,13 @@ def _chain() -> onnx.ModelProto:
 
 
 def _shares(model: onnx.ModelProto) -> dict[str, dict[str, float]]:
-    found: dict[str, dict[str, float]] = json.loads(
+    shares: dict[str, dict[str, float]] = json.loads(
         next((one.value for one in model.metadata_props if one.key == "shares"), "{}")
     )
-    return found
+    return shares
 
 
 def _middle_mean(values: list[float]) -> float:
-    """The mean of the middle half: what waits for another process falls out, and whole microseconds do no harm."""
+    """The mean of the middle half: it ignores runs that had to wait, and averages out whole microseconds."""
     ordered = sorted(values)
     return statistics.fmean(ordered[len(values) // 4 : len(values) - len(values) // 4])

@@ -1,4 +1,4 @@
-"""fvcore as the judge of the closed form: what it counts on the built network, and a refusal where it is blind."""
+"""fvcore checks the closed form: it counts the built network, and we refuse operators that it cannot count."""
 
 import warnings
 from collections import Counter
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-# Elementwise and bookkeeping operators that neither fvcore nor the paper counts. An operator that is on neither this
-# list nor among those that fvcore counts makes the judgement fail: fvcore itself would give it zero with a warning.
+# Elementwise and bookkeeping operators that neither fvcore nor the paper counts. Any other operator that fvcore cannot
+# count is an error here; fvcore itself would count it as zero, with a warning.
 UNCOUNTED = frozenset(
     f"aten::{name}"
     for name in (
@@ -20,11 +20,11 @@ PRODUCTS = frozenset({"conv", "linear", "addmm", "matmul", "bmm", "mm", "einsum"
 
 
 class CountError(RuntimeError):
-    """fvcore met an operator that it does not count and that is not known to count nothing."""
+    """fvcore met an operator that it cannot count and that is not in UNCOUNTED."""
 
 
 class JudgedCount(NamedTuple):
-    """fvcore's multiply-adds of one image: total, products only, by module name and by operator."""
+    """fvcore's multiply-adds of one image: all (madds), products only (macs), by module name and by operator."""
 
     madds: int
     macs: int
@@ -33,12 +33,12 @@ class JudgedCount(NamedTuple):
 
 
 def judge_madds(model: nn.Module, resolution: int) -> JudgedCount:
-    """fvcore's count at batch 1 in eval mode; the model's own mode is kept. Raises CountError on a blind spot."""
+    """fvcore's count at batch 1 in eval mode; the model's own mode is restored. Raises CountError."""
     training = model.training
     model.eval()
     try:
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # fvcore of 2022 traces through deprecated doors of torch
+            warnings.simplefilter("ignore")  # fvcore (2022) uses deprecated functions of torch
             from fvcore.nn import FlopCountAnalysis
 
             image = torch.zeros(1, 3, resolution, resolution)
@@ -47,7 +47,7 @@ def judge_madds(model: nn.Module, resolution: int) -> JudgedCount:
             by_operator: Counter[str] = analysis.by_operator()
             unknown = set(analysis.unsupported_ops()) - UNCOUNTED
             if unknown:
-                raise CountError(f"fvcore does not count {', '.join(sorted(unknown))}, and nor do we know them")
+                raise CountError(f"fvcore must count all operators but UNCOUNTED, got {', '.join(sorted(unknown))}")
             by_module = {name: int(n) for name, n in analysis.by_module().items()}
     finally:
         model.train(training)

@@ -1,9 +1,9 @@
-"""Predicted latency: a sum of work by closed form times the device's rate for each kind, learned from few networks.
+"""Predicted latency: the work by closed form times the device's rate for each kind of work, learned from few networks.
 
-log t = log sum_k rate_k work_k + noise. Log rates are normal around those of another device: a scale that all share
-may be anything, a single one differs by about exp(SPREAD), or by more where the measurements say so. So a few measured
-networks tell the scale and what differs most, and what they do not tell stays as it was. The noise is heavy-tailed
-(Student's t): a measurement beside other work is sometimes far off.
+log t = log sum_k rate_k work_k + noise. The prior for the log rates is normal, centred on another device's rates: all
+share a scale with a wide prior, and each differs by about exp(SPREAD), or more if the measurements say so. A few
+measured networks fix the scale and the rates that differ most; the others keep their prior. The noise is heavy-tailed
+(Student's t), because a measurement beside other work is sometimes far off.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from mfsearch.config import BlockConfig, MobileFormerConfig
 
 Array = NDArray[np.float64]
 
-# Nanoseconds a unit: where a device of which nothing is known starts from, round figures for one thread of a server.
+# Nanoseconds per unit of work: the prior for an unknown device, in round figures for one thread of a server.
 RATES: dict[str, float] = {
     "network": 50e3,
     "convolutions": 5e3,
     "pointwise_macs": 0.02,
-    "padding_macs": 0.02,  # what channels in blocks of 16 add to them
+    "padding_macs": 0.02,  # extra products because channels are padded to blocks of 16
     "grouped_macs": 0.04,
     "pointwise_elements": 0.1,  # read and written
     "depthwise_macs": 0.02,
@@ -52,21 +52,21 @@ RATES: dict[str, float] = {
     "token_macs": 0.015,
     "head_weights": 0.1,
 }
-BLOCK = 16  # channels that ONNX Runtime computes side by side (AVX-512; 8 elsewhere)
+BLOCK = 16  # channels that ONNX Runtime computes together (AVX-512; 8 on other CPUs)
 
-COMMON, SPREAD = 1.0, 0.5  # standard deviations of log rates: of the scale they share, of each by itself
-TRANSFER = 0.25  # the same as SPREAD, around the rates of a device that was measured
-STRANGER = (0.0, 0.5, 1.0)  # what may be added to either; the evidence chooses
-NOISE, NOISE_WEIGHT = 0.05, 4.0  # of log milliseconds before anything is measured, and how many networks that counts
+COMMON, SPREAD = 1.0, 0.5  # standard deviations of log rates: of the shared scale, and of each rate by itself
+TRANSFER = 0.25  # the same as SPREAD, when the prior is a measured device
+STRANGER = (0.0, 0.5, 1.0)  # candidates to add to SPREAD or TRANSFER; the evidence chooses
+NOISE, NOISE_WEIGHT = 0.05, 4.0  # prior for the noise of log milliseconds, and its weight in networks
 FREEDOM = 8.0  # degrees of freedom of the noise
 WIDTH = 2.306  # half of a 95 % interval under Student's t with FREEDOM, in scales
 STEPS = 60
-MIN_MEASURED = 8  # networks, before a prediction counts
-WITHIN = 0.1  # the share of the truth that a good prediction lies in
+MIN_MEASURED = 8  # networks to measure before predictions are used
+WITHIN = 0.1  # a good prediction is off by at most this fraction of the measurement
 
 
 class Prediction(NamedTuple):
-    """Milliseconds with the 95 % interval in which a measurement should lie."""
+    """Predicted milliseconds, with the 95 % interval for a measurement."""
 
     latency_ms: float
     low_ms: float
@@ -74,7 +74,7 @@ class Prediction(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What is known of a device: log nanoseconds a unit [K] in the order of RATES, their covariance [K, K], and the
+    """The posterior for a device: log nanoseconds per unit [K] in the order of RATES, their covariance [K, K], and the
     scale of the noise of log milliseconds."""
 
     log_rates: Array
@@ -91,32 +91,32 @@ class Rates(NamedTuple):
         return [Prediction(float(t), float(t / h), float(t * h)) for t, h in zip(total, half, strict=True)]
 
     def elsewhere(self) -> Rates:
-        """The same as a beginning for another device: its scale is open, its rates are alike."""
+        """The prior for another device: its scale is open, its rates are similar to these."""
         k = len(self.log_rates)
         return Rates(self.log_rates, self.covariance + TRANSFER**2 * np.eye(k) + COMMON**2, NOISE)
 
 
 def unmeasured() -> Rates:
-    """What is known of a device before anything is measured."""
+    """The prior for a device with no measurements."""
     k = len(RATES)
     return Rates(np.log(list(RATES.values())), SPREAD**2 * np.eye(k) + np.full((k, k), COMMON**2), NOISE)
 
 
 def fit_rates(work: Array, latency_ms: Array, prior: Rates) -> Rates:
-    """The rates of a device from the work [N, K] and latency [N] of networks that were measured on it.
+    """The rates of a device, from the work [N, K] and latency [N] of networks measured on it.
 
-    How far the device may differ from the one that the prior is of is chosen by the evidence (Laplace's).
+    The evidence (Laplace's approximation) decides how far the device may differ from the prior's.
     """
-    found = []
+    candidates = []
     for added in STRANGER:
         wider = prior._replace(covariance=prior.covariance + added**2 * np.eye(work.shape[1]))
         rates = _mode(work, latency_ms, wider)
-        found.append((_log_evidence(work, latency_ms, wider, rates), rates))
-    return max(found, key=lambda one: one[0])[1]
+        candidates.append((_log_evidence(work, latency_ms, wider, rates), rates))
+    return max(candidates, key=lambda one: one[0])[1]
 
 
 def _log_evidence(work: Array, latency_ms: Array, prior: Rates, rates: Rates) -> float:
-    """Of the measurements under the prior, without its constants."""
+    """The log evidence of the measurements under the prior, up to a constant."""
     error = np.log(latency_ms) - np.log(work @ np.exp(rates.log_rates) * 1e-6)
     variance, off = rates.noise**2, rates.log_rates - prior.log_rates
     likelihood = -0.5 * len(error) * math.log(variance)
@@ -128,7 +128,7 @@ def _log_evidence(work: Array, latency_ms: Array, prior: Rates, rates: Rates) ->
 
 
 def _mode(work: Array, latency_ms: Array, prior: Rates) -> Rates:
-    """The mode of the posterior by Gauss-Newton; far outliers count little."""
+    """The mode of the posterior by Gauss-Newton; far outliers have little weight."""
     y, precision = np.log(latency_ms), np.linalg.inv(prior.covariance)
     n = len(work)
     x, weights, variance = prior.log_rates, np.ones(n), prior.noise**2
@@ -141,9 +141,9 @@ def _mode(work: Array, latency_ms: Array, prior: Rates) -> Rates:
         covariance = np.linalg.inv(weighted.T @ shares + precision)
         change = covariance @ (weighted.T @ error - precision @ (x - prior.log_rates))
         x = x + change / max(1.0, float(np.abs(change).max()))
-        if step < 4:  # first near the mode, then how far the networks are off it
+        if step < 4:  # come near the mode first, then estimate the noise
             continue
-        fitted = float(np.einsum("nk,kl,nl->", weighted, covariance, shares))  # parameters that the data determine
+        fitted = float(np.einsum("nk,kl,nl->", weighted, covariance, shares))  # effective number of parameters
         free = max(n - fitted, n / 4)
         variance = (NOISE_WEIGHT * NOISE**2 + float(weights @ error**2)) / (NOISE_WEIGHT + free)
         weights = (FREEDOM + 1) / (FREEDOM + error**2 / variance)
@@ -153,7 +153,7 @@ def _mode(work: Array, latency_ms: Array, prior: Rates) -> Rates:
 
 
 class Accuracy(NamedTuple):
-    """How far predictions lay from measurements, as fractions of these; covered: within the 95 % interval."""
+    """Errors of predictions as fractions of the measurements; `covered` is the share inside the 95 % interval."""
 
     networks: int
     median_error: float
@@ -162,7 +162,7 @@ class Accuracy(NamedTuple):
 
 
 def accuracy(predicted: Sequence[Prediction], latency_ms: Array) -> Accuracy:
-    """Predictions of networks beside what was measured [N]."""
+    """Compare predictions with the measured latencies [N]."""
     errors = [abs(one.latency_ms / ms - 1) for one, ms in zip(predicted, latency_ms.tolist(), strict=True)]
     inside = [one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, latency_ms.tolist(), strict=True)]
     return Accuracy(
@@ -174,18 +174,18 @@ def accuracy(predicted: Sequence[Prediction], latency_ms: Array) -> Accuracy:
 
 
 def leave_one_out(work: Array, latency_ms: Array, prior: Rates) -> Accuracy:
-    """The accuracy of predicting each network from all others; a few ms a network."""
-    found = []
+    """The accuracy of predicting each network from all others; takes a few ms per network."""
+    predicted = []
     for k in range(len(work)):
         others = np.arange(len(work)) != k
-        found += fit_rates(work[others], latency_ms[others], prior).predict(work[k : k + 1])
-    return accuracy(found, latency_ms)
+        predicted += fit_rates(work[others], latency_ms[others], prior).predict(work[k : k + 1])
+    return accuracy(predicted, latency_ms)
 
 
 def count_work(config: MobileFormerConfig) -> Array:
-    """How much of each kind of work in RATES one image takes [K]; about 150 us, no torch.
+    """The amount of each kind of work in RATES for one image [K]; takes about 150 us and does not need torch.
 
-    What tokens do before they first see the image is constant, and computed when the network is loaded.
+    Token work before the first bridge does not depend on the image: it is computed at load time and not counted.
     """
     work: Counter[str] = Counter()
     _add_work(config, lambda where, part: work)
@@ -193,10 +193,10 @@ def count_work(config: MobileFormerConfig) -> Array:
 
 
 def split_work(config: MobileFormerConfig) -> dict[tuple[str, str], Array]:
-    """The same work [K] by place and part, in the order of the forward pass; it sums to `count_work` exactly.
+    """The work of `count_work` [K] by place and part, in the order of the forward pass; the sum is exactly equal.
 
-    Places and parts are those of `mfsearch.cost.madds` (a block's index as text, and what the token linears of a
-    DyReLU take is that DyReLU's), and ("run", "run"): what every network takes whatever it holds.
+    Places and parts are those of `mfsearch.cost.madds`; a block's place is its index as text. The token linears of a
+    DyReLU belong to that DyReLU. ("run", "run") is the fixed cost of any network.
     """
     split: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     _add_work(config, lambda where, part: split[where, part])
@@ -260,7 +260,7 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
         work[kind] += 1
         linears(work, count, count * C * D, M)
         full = config.bridges.projections == "full"
-        work["bridge_elements"] += C * N * (3 if full else 1)  # each goes from blocked to plain layout or back
+        work["bridge_elements"] += C * N * (3 if full else 1)  # each changes between blocked and plain layout
         work["bridge_macs"] += 2 * M * C * N
         work["softmax_elements"] += config.bridges.heads * M * N
         if full:

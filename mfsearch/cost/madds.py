@@ -1,9 +1,9 @@
-"""Multiply-adds and parameters by closed form, per part and per block, equal to fvcore and to the built module.
+"""Multiply-adds and parameters by closed form, per part and per block; equal to fvcore and to the built module.
 
-madds: what fvcore's FlopCountAnalysis totals on the network in eval mode at batch 1: products of convolutions, linears
-and attention (`macs`), 2 an element of BatchNorm, 5 an element of LayerNorm, 1 an element of adaptive pooling. It lies
-within 1 % of the published figures; the paper does not say how it counted. Elementwise work (activations, residual
-sums, softmax, DyReLU's own max) counts nothing in either.
+madds is the total of fvcore's FlopCountAnalysis in eval mode at batch 1: the products of convolutions, linears and
+attention (`macs`), 2 per element of BatchNorm, 5 per element of LayerNorm, 1 per element of adaptive pooling. The total
+is within 1 % of the published figures; the paper does not say how it counted. Elementwise work (activations, residual
+sums, softmax, DyReLU's max) is not counted, here or in fvcore.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ _Count = tuple[int, int, int]  # macs, other multiply-adds (norms and pooling), 
 
 
 class PartCost(NamedTuple):
-    """Cost of one part at one place: `where` is stem, lite, a block's index, final, head or tokens."""
+    """Cost of one part at one place; `where` is stem, lite, a block's index, final, head or tokens."""
 
     where: str
     part: str
@@ -39,7 +39,7 @@ class PartCost(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Exact costs of one network at config.resolution and config.classes, before anything is built."""
+    """Exact costs of one network at config.resolution and config.classes, known before it is built."""
 
     madds: int
     macs: int
@@ -68,7 +68,7 @@ class Costs(NamedTuple):
 
 
 def count_costs(config: MobileFormerConfig) -> Costs:
-    """Costs of the network that `MobileFormer(config)` would be: about 50 us, no torch."""
+    """Costs of the network `MobileFormer(config)`; takes about 50 us and does not need torch."""
     parts = _count_parts(config)
     macs = sum(row[2] for row in parts)
     return Costs(
@@ -81,7 +81,7 @@ def count_costs(config: MobileFormerConfig) -> Costs:
 
 
 def count_madds(config: MobileFormerConfig) -> int:
-    """Only the multiply-adds: what the width solver asks for a dozen times a proposal."""
+    """The multiply-adds alone; the width solver calls this a dozen times for each proposal."""
     return sum(row[2] + row[3] for row in _count_parts(config))
 
 
@@ -142,7 +142,7 @@ def _conv(inp: int, out: int, taps: int, positions: int, groups: int) -> _Count:
 
 
 def _mobile(row: BlockConfig, inp: int, N: int, groups: int) -> _Count:
-    """The convolutions of one row, written as weights and normalised channels: both strides do all at N positions."""
+    """The convolutions of one row, from its weights and normalised channels; all of them run at N positions."""
     taps, exp, out = row.kernel * row.kernel, row.exp, row.out
     if row.stride == 1:
         weights = (inp * exp + exp * out) // groups + exp * taps
@@ -185,7 +185,7 @@ def _to_mobile(M: int, D: int, C: int, N: int, full: bool) -> _Count:
 
 
 def _dyrelu(config: DyReLUConfig, row: BlockConfig, M: int, D: int, N: int) -> _Count:
-    """The coefficient MLPs of a row's dynamic activations; spatial mixes them per position, pooled pools its input."""
+    """The coefficient MLPs of a row's DyReLUs; "spatial" adds a mix per position, "pooled" adds the pooling."""
     position, source, coefficients = config.position, config.source, config.coefficients
     channels = []
     if position != "second":

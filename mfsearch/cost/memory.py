@@ -1,4 +1,4 @@
-"""Peak activation memory by closed form: the largest sum of tensors that must be live at one time."""
+"""Peak activation memory by closed form: the largest sum of tensors that are live at the same time."""
 
 from mfsearch.config import MobileFormerConfig
 
@@ -8,9 +8,9 @@ BYTES = 4  # fp32
 def peak_activation_bytes(config: MobileFormerConfig) -> int:
     """Peak live activations of one image in fp32, in bytes.
 
-    Counted at each convolution, attention and coefficient mix: its inputs, its output, and what a later operator still
-    needs (the skip, the tokens, a pending attention map). Norms, activations and residual sums work in place; weights
-    are not activations.
+    Counted at each convolution, attention and coefficient mix: its inputs, its output, and the tensors that a later
+    operator still needs (the skip, the tokens, a pending attention map). Norms, activations and residual sums work in
+    place. Weights are not activations.
     """
     M, h = config.tokens.count, config.bridges.heads
     T = M * config.tokens.dim

@@ -1,15 +1,15 @@
-"""Measured latency: batch 1, fp32, ONNX Runtime on CPU, as a ratio to a reference network timed in the same moments.
+"""Measured latency: batch 1, fp32, ONNX Runtime on CPU, as a ratio to a reference network timed alternately with it.
 
-Timing a network against itself taught the protocol (benchmarks/latency_aa.py has the figures):
+The protocol comes from timing a network against itself (figures in benchmarks/latency_aa.py):
 
-- Network and reference take turns, A B B A, so that what slows the machine for a while slows both.
-- With one thread the clock is the thread's CPU time, which stands still while another process has the core. The wall
-  clock does not do on a busy machine: it rounds every run up to the scheduler's time slices.
-- Every round makes both sessions anew. Where a session's memory happens to lie is worth up to 4 %, for as long as it
-  lives, and no number of runs averages that out. Rounds alternate in who comes first: the network always first came
-  out 0.5 to 0.9 % faster than itself.
-- A turn is one untimed run and the fastest of five: what disturbs a run only ever makes it longer.
-- Milliseconds are the ratio times the reference's own time on this device, measured once and kept.
+- Network and reference alternate, A B B A, so that a slow spell of the machine slows both.
+- With one thread the clock is the thread's CPU time, which stops while another process has the core. Wall time is not
+  usable on a busy machine: it rounds every run up to the scheduler's time slices.
+- Every round opens both sessions again. The place of a session in memory changes its speed by up to 4 % for as long as
+  it lives, and more runs do not average that out. Rounds alternate which network is first: a network that was always
+  first came out 0.5 to 0.9 % faster than itself.
+- A turn is one untimed run and the fastest of five, because disturbances only make a run longer.
+- Milliseconds are the ratio times the reference's time on this device, which is measured once and kept.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from typing import Any, NamedTuple
 from mfsearch.cost.passport import DevicePassport, read_passport
 
 CONFIDENCE = 0.95
-MIN_VALUES = 6  # with fewer not even smallest and largest enclose the median with 95 %
+MIN_VALUES = 6  # with fewer, even the smallest and the largest do not enclose the median with 95 %
 WARM_UPS = 20
 RUNS_PER_TURN = 5
 BASELINE_ROUNDS = 15
-MAX_REFERENCE_SPREAD = 0.10  # interquartile range over median: 0.04 to 0.06 as a rule, 0.11 to 0.15 beside fitful work
-MAX_WAITING = 0.05  # share of the wall clock: 0.001 on a quiet machine, 0.67 with two busy processes on two cores
+MAX_REFERENCE_SPREAD = 0.10  # interquartile range over median: usually 0.04 to 0.06, 0.11 to 0.15 beside other work
+MAX_WAITING = 0.05  # share of wall time: 0.001 on a quiet machine, 0.67 with two busy processes on two cores
 
 Timer = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The latency of one network on one device: median over the rounds, with the median's 95 % interval."""
+    """The latency of one network on one device: the median over rounds, with its 95 % interval."""
 
     latency_ms: float
     latency_low_ms: float
@@ -57,7 +57,7 @@ class Latency:
     passport: DevicePassport
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON takes them."""
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
@@ -70,15 +70,15 @@ class Latency:
 
 
 class Round(NamedTuple):
-    """One A B B A or B A A B: the two turns of the network and the two of the reference, in milliseconds."""
+    """One A B B A or B A A B: two turns of the network and two of the reference, in milliseconds."""
 
     network_ms: tuple[float, float]
     reference_ms: tuple[float, float]
-    waiting: float = 0.0  # the share of the wall clock in which another process had the core
+    waiting: float = 0.0  # share of wall time in which another process had the core
 
     @property
     def ratio(self) -> float:
-        """Network over reference; a drift that is linear over the four turns cancels."""
+        """Network over reference; a linear drift over the four turns cancels."""
         return sum(self.network_ms) / sum(self.reference_ms)
 
 
@@ -96,13 +96,13 @@ class Interval(NamedTuple):
 
 
 def median_interval(values: Sequence[float]) -> Interval:
-    """Return the median and its exact 95 % interval, which makes no assumption on the distribution.
+    """Return the median and its exact 95 % interval, valid for any distribution.
 
-    The bounds are the k-th smallest and k-th largest value: n independent values miss the median on one side with
-    P(Binomial(n, 1/2) < k), and k is the largest for which that stays within 2.5 %. Raises ValueError below 6 values.
+    The bounds are the k-th smallest and k-th largest of n independent values. Each misses the true median with
+    P(Binomial(n, 1/2) < k), and k is the largest for which that is at most 2.5 %. Raises ValueError below 6 values.
     """
     if len(values) < MIN_VALUES:
-        raise ValueError(f"a 95 % interval of the median needs at least {MIN_VALUES} values, got {len(values)}")
+        raise ValueError(f"the median's 95 % interval needs at least {MIN_VALUES} values, got {len(values)}")
     ordered = sorted(values)
     n = len(ordered)
     k = 0
@@ -122,9 +122,9 @@ def collect_rounds(
     target: float,
     clock: Timer = time.monotonic,
 ) -> list[Round]:
-    """Play rounds until the interval of their ratio is within +-target, or max_rounds or the time are used up.
+    """Play rounds until the interval of their ratio is within +-target, or until max_rounds or the time limit.
 
-    `min_rounds` are played in any case, whatever the time.
+    At least `min_rounds` are played, whatever the time.
     """
     if min_rounds < MIN_VALUES:
         raise ValueError(f"min_rounds must be at least {MIN_VALUES}, got {min_rounds}")
@@ -146,11 +146,10 @@ def collect_rounds(
 
 
 def summarise(rounds: Sequence[Round], *, baseline_ms: float, target: float, passport: DevicePassport) -> Latency:
-    """Return the latency that rounds amount to.
+    """Return the latency from rounds.
 
-    `disturbed` says that the figures deserve a second measurement: the interval missed the target, or the middle half
-    of the reference's own turns spreads over more than 10 % of their median, or more than 5 % of the wall clock went
-    to other processes.
+    `disturbed` means that a second measurement is worthwhile: the interval missed the target, or the middle half of the
+    reference's turns spreads over more than 10 % of their median, or other processes had more than 5 % of wall time.
     """
     ratio = median_interval([one.ratio for one in rounds])
     reference_ms = [turn for one in rounds for turn in one.reference_ms]
@@ -172,21 +171,21 @@ def summarise(rounds: Sequence[Round], *, baseline_ms: float, target: float, pas
 
 @dataclass(frozen=True)
 class LatencyMeter:
-    """Measures networks on this device, against one reference network; made by LatencyMeter.open()."""
+    """Measures networks on this device against one reference network; create it by LatencyMeter.open()."""
 
     passport: DevicePassport
-    baseline_ms: float  # one image through the reference network
-    reference: bytes = field(repr=False)  # its ONNX file
+    baseline_ms: float  # the reference network's time for one image
+    reference: bytes = field(repr=False)  # the reference's ONNX file
     timer: Timer  # seconds
-    baseline_path: Path | None = None  # where the baseline is kept
+    baseline_path: Path | None = None  # the baseline's file
 
     @classmethod
     def open(cls, threads: int = 1, cache_dir: Path | None = None, *, timer: Timer | None = None) -> LatencyMeter:
-        """Return a meter for so many threads, with the baseline from `cache_dir` or measured now, in a few seconds.
+        """Return a meter for `threads` threads; reads the baseline from `cache_dir`, or measures it in a few seconds.
 
-        The baseline is measured once per passport and kept, so that milliseconds do not jump from run to run; delete
-        its file to have it measured anew. `cache_dir` defaults to ~/.cache/mfsearch, `timer` to the thread's CPU time
-        with one thread, to the wall clock with more.
+        The baseline is measured once per passport and kept, so that milliseconds are comparable between runs; delete
+        its file to measure it again. `cache_dir` defaults to ~/.cache/mfsearch. `timer` defaults to the thread's CPU
+        time with one thread and to wall time with more.
         """
         from mfsearch.cost.reference_net import REFERENCE_VERSION
 
@@ -214,8 +213,8 @@ class LatencyMeter:
     ) -> Latency:
         """Return the latency of the network in an ONNX file with one fp32 input of static shape.
 
-        Plays rounds until the ratio's interval is within +-target, see collect_rounds(). The calling thread is pinned
-        to the quietest core meanwhile, where the system allows. Raises FileNotFoundError if there is no such file, and
+        Plays rounds until the ratio's interval is within +-target, see collect_rounds(). Pins the calling thread to
+        the quietest core meanwhile, if the system allows. Raises FileNotFoundError if the file is missing, and
         ValueError if ONNX Runtime cannot run it.
         """
         threads = self.passport.threads
@@ -223,7 +222,7 @@ class LatencyMeter:
         with pinned(threads):
             try:
                 first_ms = _warm_up(open_session(network, threads))
-            except Exception as error:  # ONNX Runtime's exceptions have no base class of their own
+            except Exception as error:  # ONNX Runtime's exceptions have no common base class
                 raise ValueError(f"{onnx_path} must be an ONNX file that ONNX Runtime can run, got: {error}") from error
             first_ms = max(first_ms, _warm_up(open_session(self.reference, threads)))
             play = _rounds(network, self.reference, threads=threads, runs=_runs_per_turn(first_ms), timer=self.timer)
@@ -238,7 +237,7 @@ class LatencyMeter:
 
 
 def open_session(onnx: bytes, threads: int) -> Callable[[], Any]:
-    """A session of ONNX Runtime, as the call that sends one fixed random image through it."""
+    """Open a session of ONNX Runtime; the returned call runs it on one fixed random image."""
     import numpy as np
     import onnxruntime
 
@@ -260,7 +259,7 @@ def open_session(onnx: bytes, threads: int) -> Callable[[], Any]:
 
 
 def _warm_up(run: Callable[[], Any]) -> float:
-    """Run up to 20 times, for a second at most, and return the fastest run in milliseconds of wall clock."""
+    """Run up to 20 times, for at most a second, and return the fastest run in milliseconds of wall time."""
     start = time.perf_counter()
     fastest = math.inf
     for _ in range(WARM_UPS):
@@ -274,16 +273,16 @@ def _warm_up(run: Callable[[], Any]) -> float:
 
 
 def _runs_per_turn(run_ms: float) -> int:
-    """Five, fewer where the longer of both networks takes more than 50 ms."""
+    """Five runs; fewer if the slower of the two networks takes more than 50 ms."""
     return max(1, min(RUNS_PER_TURN, int(250 / run_ms)))
 
 
 def _rounds(network: bytes, reference: bytes, *, threads: int, runs: int, timer: Timer) -> Iterator[Round]:
-    """Rounds without end: A B B A and B A A B by turns, each with sessions of its own."""
+    """Endless rounds, A B B A and B A A B alternately, each with new sessions."""
     for network_first in itertools.cycle([True, False]):
         first, last = (network, reference) if network_first else (reference, network)
         outer, inner = open_session(first, threads), open_session(last, threads)
-        outer()  # a session's first run also allocates
+        outer()  # a session's first run also allocates memory
         inner()
         wall_start_s, start_s = time.perf_counter(), timer()
         turns_ms = [_turn_ms(run, runs=runs, timer=timer) for run in (outer, inner, inner, outer)]
@@ -294,7 +293,7 @@ def _rounds(network: bytes, reference: bytes, *, threads: int, runs: int, timer:
 
 
 def _turn_ms(run: Callable[[], Any], *, runs: int, timer: Timer) -> float:
-    """The fastest of some runs in milliseconds, after one that brings the weights back into the caches."""
+    """The fastest of some runs in milliseconds, after one run that brings the weights back into the caches."""
     run()
     fastest = math.inf
     for _ in range(runs):
@@ -305,7 +304,7 @@ def _turn_ms(run: Callable[[], Any], *, runs: int, timer: Timer) -> float:
 
 
 def _step_s(timer: Timer) -> float:
-    """The smallest step a timer makes: some systems count CPU time in ticks of 10 ms and more."""
+    """The timer's smallest step in seconds; some systems count CPU time in ticks of 10 ms or more."""
     start = timer()
     while (now := timer()) == start:
         pass
@@ -327,7 +326,7 @@ def reference_onnx() -> bytes:
 
 
 def _measure_baseline_ms(reference: bytes, *, threads: int, timer: Timer) -> float:
-    """The reference's own time: the lower quartile over fresh sessions, as what disturbs only adds."""
+    """The reference's own time: the lower quartile over new sessions, because disturbances only add time."""
     with pinned(threads):
         runs = _runs_per_turn(_warm_up(open_session(reference, threads)))
         turns_ms = []
@@ -339,10 +338,10 @@ def _measure_baseline_ms(reference: bytes, *, threads: int, timer: Timer) -> flo
 
 
 def _cached_baseline_ms(path: Path, passport: DevicePassport, measure_ms: Callable[[], float]) -> float:
-    """The baseline kept for this passport, else a measured one, which is then kept.
+    """The baseline in this passport's file; without a file it is measured and written.
 
-    A file that cannot be read or written is a warning, and the baseline measured now. A lock keeps two processes that
-    open at once from disturbing each other, and from going on with two baselines.
+    If the file cannot be read or written, we warn and measure now. A lock prevents two processes from disturbing each
+    other's measurement and from using two baselines.
     """
     from filelock import FileLock
 
@@ -359,7 +358,7 @@ def _cached_baseline_ms(path: Path, passport: DevicePassport, measure_ms: Callab
                 os.replace(written, path)  # noqa: PTH105, os.replace is what makes it atomic
     except OSError as error:
         warnings.warn(
-            f"the latency baseline cannot be kept in {path.parent} and holds for this run only: {error}",
+            f"the latency baseline cannot be kept in {path.parent}, so it holds for this run only: {error}",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -367,7 +366,7 @@ def _cached_baseline_ms(path: Path, passport: DevicePassport, measure_ms: Callab
 
 
 def _kept_baseline_ms(path: Path) -> float | None:
-    """The baseline in a file; None if there is none, and with a warning if it is no baseline."""
+    """The baseline in a file; None without a file, and None with a warning if the content is invalid."""
     if not path.exists():
         return None
     try:
@@ -376,7 +375,7 @@ def _kept_baseline_ms(path: Path) -> float | None:
             raise ValueError(f"baseline_ms must be above 0, got {baseline_ms}")
     except (ValueError, TypeError, KeyError) as error:
         warnings.warn(
-            f"the latency baseline in {path} is not readable and is measured anew: {error!r}",
+            f"the latency baseline in {path} is not readable and is measured again: {error!r}",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -386,7 +385,7 @@ def _kept_baseline_ms(path: Path) -> float | None:
 
 @contextmanager
 def pinned(threads: int) -> Iterator[None]:
-    """The calling thread bound to the quietest cores, one for each thread; where the system cannot, nothing."""
+    """Pin the calling thread to the quietest cores, one per thread; does nothing if the system cannot."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -403,7 +402,7 @@ def pinned(threads: int) -> Iterator[None]:
 
 
 def _quietest_cores(allowed: Collection[int], count: int) -> list[int]:
-    """The cores that worked least in the last tenth of a second; the lowest numbers where the system does not tell."""
+    """The cores that worked least in the last 0.1 s; the lowest numbers if the system does not say."""
     before = _busy_ticks()
     time.sleep(0.1)
     after = _busy_ticks()
@@ -411,11 +410,11 @@ def _quietest_cores(allowed: Collection[int], count: int) -> list[int]:
 
 
 def _busy_ticks() -> dict[int, int]:
-    """How long each core has worked so far, from /proc/stat, in the system's ticks of about 10 ms."""
+    """The time that each core has worked so far, from /proc/stat, in ticks of about 10 ms."""
     try:
         lines = Path("/proc/stat").read_text().splitlines()
     except OSError:
         return {}
     rows = [line.split() for line in lines if line.startswith("cpu") and line[3].isdigit()]
-    # user, nice, system, idle, iowait, interrupts and what follows: all but idle and iowait is work
+    # user, nice, system, idle, iowait, interrupts, ...: all but idle and iowait is work
     return {int(row[0][3:]): sum(map(int, row[1:4])) + sum(map(int, row[6:9])) for row in rows}

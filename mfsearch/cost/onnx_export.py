@@ -1,4 +1,4 @@
-"""A network as one ONNX file, and the proof that ONNX Runtime computes what torch does."""
+"""Export a network as one ONNX file, and check that ONNX Runtime and torch compute the same logits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from mfsearch.cost.onnx_graph import write_onnx
 from mfsearch.model import MobileFormer
 
-# Of a trace: 17 is the oldest with LayerNormalization as one operator, and the newest in which ReduceMean carries its
-# axes itself: from 18 on each of them brings a Constant along. Latency does not depend on it: MobileNetV3-Large takes
-# 6.3 to 6.5 ms from opset 11 to opset 20.
+# For traced networks. 17 is the oldest opset with LayerNormalization as one operator, and the newest whose ReduceMean
+# has its axes as an attribute (later ones add a Constant node each). The opset does not change latency:
+# MobileNetV3-Large takes 6.3 to 6.5 ms from opset 11 to opset 20.
 TRACE_OPSET = 17
 TOLERANCE = 1e-4
 
 
 class ExportError(RuntimeError):
-    """The exported network does not compute what the torch network does."""
+    """The exported network and the torch network give different logits."""
 
 
 def export_onnx(
@@ -39,26 +39,26 @@ def export_onnx(
 ) -> float:
     """Write the network as one ONNX file of static shape [batch, 3, resolution, resolution] and return its deviation.
 
-    The deviation is the largest absolute difference between the logits of torch and of ONNX Runtime on seeded random
-    images, as a fraction of the largest absolute logit; without `check` it is not measured, and NaN. Input "image",
-    output "logits". A copy in eval mode is exported: mode and parameters of `model` stay as they were.
-    A Mobile-Former is written by mfsearch.cost.onnx_graph, with `metadata` in the file and, where batch is None, for
-    any number of images; any other network is traced.
-    Raises ExportError if the deviation exceeds 1e-4 or the logits are not finite; `path` then stays as it was.
+    The deviation is the largest absolute difference between the logits of torch and ONNX Runtime on seeded random
+    images, as a fraction of the largest absolute logit; NaN if `check` is False. The input is "image", the output
+    "logits". The export is of a copy in eval mode, so `model` stays as it is.
+    A Mobile-Former is written by mfsearch.cost.onnx_graph; it may have `metadata`, and batch None allows any number of
+    images. Any other network is traced.
+    Raises ExportError if the deviation exceeds 1e-4 or a logit is not finite; `path` is then left alone.
     """
     if resolution < 1:
         raise ValueError(f"resolution must be at least 1 pixel, got {resolution}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1 image, got {batch}")
     if (batch is None or metadata) and not isinstance(model, MobileFormer):
-        raise ValueError(f"any batch and metadata are for a MobileFormer, got {type(model).__name__}")
+        raise ValueError(f"batch None and metadata need a MobileFormer, got {type(model).__name__}")
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"path must lie in an existing folder, got {path}")
     copied = copy.deepcopy(model).cpu().float().eval()
     shape = (3 if batch is None else batch, 3, resolution, resolution)
     image_BCHW = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    # A folder of its own keeps whatever the exporter writes together, on the disk of the final name.
+    # A temporary folder on the same disk, so that the final move is atomic.
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         written = Path(folder) / path.name
         if isinstance(copied, MobileFormer):
@@ -77,16 +77,16 @@ def export_onnx(
 
 
 def trace_onnx(model: nn.Module, image_BCHW: Tensor, path: Path) -> None:
-    """Write what torch records of one run, operator by operator; nothing is checked."""
+    """Trace the network with one run of torch and write the graph; nothing is checked."""
     with torch.no_grad(), warnings.catch_warnings():
-        # The exporter's own farewell, and shapes seen as constants: they are, by intent.
+        # The old exporter announces its end, and warns of shapes traced as constants, which we want.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
         torch.onnx.export(
             model,
             (image_BCHW,),
             str(path),
-            dynamo=False,  # 0.5 s for MobileNetV3-Large, where the newer exporter takes 13 s and more
+            dynamo=False,  # 0.5 s for MobileNetV3-Large; the newer exporter takes over 13 s
             opset_version=TRACE_OPSET,
             input_names=["image"],
             output_names=["logits"],
@@ -94,7 +94,7 @@ def trace_onnx(model: nn.Module, image_BCHW: Tensor, path: Path) -> None:
 
 
 def count_nodes(path: Path) -> dict[str, int]:
-    """Return how many nodes of each operator an ONNX file holds, most frequent first; subgraphs are not entered."""
+    """Return the number of nodes of each operator in an ONNX file, most frequent first; subgraphs are not counted."""
     import onnx
 
     graph = onnx.load(str(path), load_external_data=False).graph
@@ -102,11 +102,11 @@ def count_nodes(path: Path) -> dict[str, int]:
 
 
 def _deviation(model: nn.Module, path: Path, image_BCHW: Tensor) -> float:
-    """The largest difference of the logits as a fraction of the largest logit; infinite where either is not finite."""
+    """The largest difference of the logits as a fraction of the largest logit; infinite if either is not finite."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # beside a worker on every core
+    options.intra_op_num_threads = 1  # because a worker may be running on every core
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected_BK: Tensor = model(image_BCHW)

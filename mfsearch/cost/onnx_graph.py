@@ -1,17 +1,17 @@
-"""A Mobile-Former written as an ONNX graph: the function of the torch modules in fewer and larger operators.
+"""Writes a Mobile-Former as an ONNX graph: the function of the torch modules in fewer and larger operators.
 
-Shapes: B images, C channels, H x W positions, N = H W of them, M tokens, D token width, h heads, K slopes. Tokens are
-rows [M, D] and meet maps as [C, N]; with more than one image both have B in front.
+Shapes: B images, C channels, H x W positions, N = H W, M tokens, D token width, h heads, K slopes. Tokens are rows
+[M, D] and meet maps as [C, N]; with more than one image both start with B.
 
-What makes it faster than a trace of the modules (benchmarks/graph.py has the figures):
+Why it is faster than a trace of the modules (figures in benchmarks/graph.py):
 
-- Linears that read the same tokens are one Gemm: a block's keys and values, the next block's query and gate, both
-  squeezes of DyReLU. BatchNorms are part of their convolution or linear, scales and hard sigmoids of theirs.
-- Heads are not split off: the rows of a query are repeated once a head, zero outside the head's channels, so that
+- Linears that read the same tokens become one Gemm: a block's keys and values, the next block's query and gate, both
+  squeezes of DyReLU. BatchNorms are folded into their convolution or linear, as are scales and hard sigmoids.
+- Heads are not split. The rows of a query are repeated for each head and are zero outside the head's channels, so
   attention over all heads is one plain product in the layout of the map.
-- The softmax over the tokens of a position is exp and a product, on scores whose mean is taken out beforehand.
-- A depthwise convolution that multiplies channels is one plain depthwise convolution for each multiple: runtimes have
-  no fast form of it. What follows takes the channels in the order in which they then come.
+- The softmax over the tokens of a position is exp and a product, on scores with their mean subtracted.
+- A depthwise convolution that multiplies channels becomes one plain depthwise convolution per multiple, because
+  runtimes have no fast kernel for it. Later operators take the channels in the resulting order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from mfsearch.model.former import Former
 from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown
 from mfsearch.model.mobile_former import Block, Head, MobileFormer
 
-# of a score above or below the mean over the tokens, so that exp stays finite in fp32; scores beyond it count as it
+# Largest |score - mean over the tokens|, so that exp stays finite in fp32; larger scores are clipped to it.
 EXP_LIMIT = 80.0
 
 
@@ -40,8 +40,8 @@ def write_onnx(
 ) -> onnx.ModelProto:
     """Return the network in eval mode as an ONNX model: "image" [B, 3, R, R] to "logits" [B, classes].
 
-    batch None: any number of images. Its metadata say under "shares" whose part of the network merged linears are:
-    {node: {part: share}}; `metadata` come beside it.
+    batch None allows any number of images. The metadata entry "shares" gives the parts of each merged linear as
+    {node: {part: share}}; `metadata` is added beside it.
     """
     first = _Writer(batch, [])
     first.network(model, resolution)
@@ -55,7 +55,7 @@ def write_onnx(
 
 
 class _Map(NamedTuple):
-    """A feature map [B, *size]; order: which channel of the module each of its channels is, where they differ."""
+    """A feature map [B, *size]; `order` gives the module's channel for each channel, None if they are the same."""
 
     name: str
     C: int
@@ -65,7 +65,7 @@ class _Map(NamedTuple):
 
 
 class _Linear(NamedTuple):
-    """A linear of the tokens, to be written with others that read them: y = scale (W z + b) + offset."""
+    """A linear that reads the tokens, y = scale (W z + b) + offset; it is merged with others that read them."""
 
     module: nn.Linear
     scale: float
@@ -84,17 +84,17 @@ class _Linear(NamedTuple):
 class _Writer(OnnxWriter):
     def __init__(self, batch: int | None, plan: list[list[_Linear]]) -> None:
         super().__init__()
-        self.batch = -1 if batch is None else batch  # as a Reshape takes it
+        self.batch = -1 if batch is None else batch  # in the form that Reshape expects
         self.lead = [] if batch == 1 else [self.batch]
-        self.plan = plan  # the linears asked for between two updates of the tokens
+        self.plan = plan  # linears to write at each update of the tokens
         self.asked: list[list[_Linear]] = []
         self.ready: dict[nn.Linear, str] = {}
         self.shares: dict[str, dict[str, float]] = {}
 
-    # linears of the tokens
+    # Linears that read the tokens
 
     def updated(self, z: str) -> str:
-        """Tokens that changed: the linears that will read them are written now, as one."""
+        """Call when the tokens have changed: writes all linears that will read them as one."""
         linears = self.plan[len(self.asked)] if self.plan else []
         self.asked.append([])
         if linears:
@@ -117,12 +117,12 @@ class _Writer(OnnxWriter):
         return z
 
     def read(self, linear: nn.Linear, scale: float = 1.0, offset: float = 0.0) -> str:
-        """scale (W z + b) + offset of the tokens as they are."""
+        """scale (W z + b) + offset of the current tokens."""
         self.asked[-1].append(_Linear(linear, scale, offset, self.place))
         return self.ready[linear] if self.plan else ""
 
     def linear(self, x: str, weight: Array, bias: Array, *, rows: bool = False) -> str:
-        """x W^T + b; rows: x is [B, ...] whatever the batch, else tokens."""
+        """x W^T + b; set `rows` if x is [B, ...] for any batch, leave it for tokens."""
         if self.lead and not rows:
             return self.op("Add", self.op("MatMul", x, self.constant(weight.T)), self.constant(bias))
         return self.op("Gemm", x, self.constant(weight.T), self.constant(bias))
@@ -134,7 +134,7 @@ class _Writer(OnnxWriter):
         weight, bias = self.constant(_array(norm.weight)), self.constant(_array(norm.bias))
         return self.op("LayerNormalization", self.op("Add", z, update), weight, bias, epsilon=norm.eps, axis=-1)
 
-    # heads as rows that are zero outside a head's channels
+    # Heads are rows that are zero outside the head's channels
 
     def spread(self, y: str, heads: int, M: int, C: int) -> str:
         """[M, C] to [h M, C]."""
@@ -158,10 +158,10 @@ class _Writer(OnnxWriter):
     def flat(self, x: _Map) -> str:
         return self.reshape(x.name, *self.lead, x.C, x.H * x.W)
 
-    # the tokens' side
+    # Former
 
     def to_former(self, part: ToFormer, x: _Map, z: str, M: int) -> tuple[str, str]:
-        """The tokens, and the scores [h M, N]."""
+        """The new tokens, and the scores [h M, N]."""
         query = self.spread(self.read(part.query, part.scale), part.heads, M, x.C)
         key = value = self.flat(x)
         if part.key is not None:
@@ -189,7 +189,7 @@ class _Writer(OnnxWriter):
 
     def to_mobile(self, part: ToMobile, x: _Map, M: int) -> _Map:
         h = part.heads
-        # a softmax does not see what its scores have in common: the mean of the keys over the tokens is taken out
+        # subtracting a common value does not change a softmax, so the keys' mean over the tokens is subtracted
         centred = np.tile(np.eye(M, dtype=np.float32) - np.float32(1 / M), (h, 1))
         key = self.op("MatMul", self.constant(centred), self.read(part.key, part.scale))
         key = self.op("Mul", key, self.constant(_head_mask(h, M, x.C))) if h > 1 else key
@@ -205,7 +205,7 @@ class _Writer(OnnxWriter):
         return x._replace(name=self.reshape(self.op("Add", self.flat(x), y), self.batch, x.C, x.H, x.W))
 
     def mixed(self, scores: str, part: ToFormer, x: _Map, M: int, *, down: bool) -> str:
-        """Shares of the tokens at each position the activations see: [M, N]."""
+        """Shares of the tokens at each position of the activations: [M, N]."""
         y = self.op("MatMul", self.constant(np.tile(np.eye(M, dtype=np.float32) / part.heads, part.heads)), scores)
         if down:
             y = self.reshape(y, self.batch, M, x.H, x.W)
@@ -213,7 +213,7 @@ class _Writer(OnnxWriter):
             y = self.reshape(y, *self.lead, M, -(-x.H // 2) * -(-x.W // 2))
         return self.op("Softmax", y, axis=-2)
 
-    # the map's side
+    # Mobile
 
     def pointwise(self, conv: nn.Conv2d, x: _Map) -> _Map:
         return x._replace(name=self.conv(x.name, _array(conv.weight), None))
@@ -232,9 +232,9 @@ class _Writer(OnnxWriter):
         return self.shuffled(_Map(y, conv.out_channels, -(-x.H // stride), -(-x.W // stride)), part.shuffle)
 
     def multiples(self, part: ConvNorm, x: _Map) -> list[_Map]:
-        """A depthwise convolution that multiplies channels, as one for each multiple; none if it is none of these.
+        """A depthwise convolution that multiplies channels, as one convolution per multiple; empty for any other.
 
-        A shuffle behind it asks for just the order in which they come.
+        A channel shuffle after it gives exactly the order of the concatenated parts.
         """
         conv, stride = part.conv, part.conv.stride[0]
         times = conv.out_channels // conv.in_channels
@@ -255,7 +255,7 @@ class _Writer(OnnxWriter):
         return x._replace(name=self.reshape(y, self.batch, x.C, x.H, x.W))
 
     def coefficients(self, act: DyReLU, x: _Map) -> str:
-        """What act.theta gives in the order of the map's channels, slopes and intercepts as they are used."""
+        """act.theta in the order of the map's channels, with slopes and intercepts ready for use."""
         config, N = act.config, act.config.coefficients
         order = list(range(x.C)) if x.order is None else x.order
         if config.source == "pooled":
@@ -299,7 +299,7 @@ class _Writer(OnnxWriter):
 
     def lite(self, part: LiteBottleneck, x: _Map) -> _Map:
         parts = self.multiples(part.depthwise, x) if part.project.conv.groups == 1 else []
-        if parts:  # the sum over the multiples, which the runtime takes inside its convolutions
+        if parts:  # the runtime fuses the sum over the multiples into its convolutions
             weight, bias = _folded(part.project)
             name = self.conv(self.clip(parts[0].name, 0, 6), weight[:, parts[0].order], bias)
             for one in parts[1:]:
@@ -349,7 +349,7 @@ class _Writer(OnnxWriter):
         y = self.op("HardSwish", self.reshape(y, self.batch, x.C))
         if z:
             first = self.first(z, D)
-            if self.batch == -1:  # tokens that no image has reached are one row
+            if self.batch == -1:  # tokens that no bridge has updated do not depend on the image: repeat their one row
                 images = self.op("Shape", y, start=0, end=1)
                 first = self.op("Expand", first, self.op("Concat", images, self.ints(D), axis=0))
             y = self.op("Concat", y, first, axis=1)
@@ -387,12 +387,12 @@ def _array(tensor: Tensor | None) -> Array:
 
 
 def _folded(part: ConvNorm) -> tuple[Array, Array]:
-    """Kernel and bias of a convolution and its BatchNorm."""
+    """Kernel and bias of a convolution with its BatchNorm folded in."""
     norm = part.norm
     scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
     return _array(part.conv.weight) * scale[:, None, None, None], _array(norm.bias) - _array(norm.running_mean) * scale
 
 
 def _head_mask(heads: int, M: int, C: int) -> Array:
-    """[h M, C]: 1 in the channels of the row's head."""
+    """Mask [h M, C] that is 1 in the channels of the row's head."""
     return np.repeat(np.kron(np.eye(heads, dtype=np.float32), np.ones((1, C // heads), np.float32)), M, 0)

@@ -1,4 +1,4 @@
-"""Nodes and constants of an ONNX graph, written one after another under names that say their place."""
+"""Writes nodes and constants of an ONNX graph one by one; their names state their place."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ IR_VERSION = 9
 
 
 class OnnxWriter:
-    """Every method writes a node and returns the name of what it gives; constants are folded where that is said.
+    """Each method writes a node and returns the name of its output; split() and clip() of a constant give constants.
 
-    at("blocks.3/former") names the nodes inside it: blocks.3/former/Gemm_27.
+    Inside at("blocks.3/former") nodes have names like blocks.3/former/Gemm_27.
     """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
-        self.values: dict[str, NDArray[np.generic]] = {}  # of the constants
+        self.values: dict[str, NDArray[np.generic]] = {}  # constants by name
         self.small: dict[bytes, str] = {}
         self.place = ""
 
@@ -39,14 +39,14 @@ class OnnxWriter:
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
     def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """A node with several outputs."""
+        """Write a node with several outputs."""
         name = f"{self.place}/{kind}_{len(self.nodes)}"
         names = [name] if outputs == 1 else [f"{name}.{k}" for k in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, name=name, **attributes))
         return names
 
     def constant(self, value: NDArray[np.generic]) -> str:
-        """A constant; equal small ones are one."""
+        """A constant; equal small constants are stored once."""
         value = np.ascontiguousarray(value)
         key = f"{value.dtype}{value.shape}".encode() + value.tobytes() if value.size <= 4096 else b""
         name = self.small.get(key)
@@ -71,13 +71,13 @@ class OnnxWriter:
         return self.ops("Split", len(sizes), x, self.ints(*sizes), axis=axis)
 
     def clip(self, x: str, low: float, high: float) -> str:
-        """Values between low and high; of a constant a constant."""
+        """Values limited to low..high; of a constant, a constant."""
         if x in self.values:
             return self.constant(np.clip(self.values[x], np.float32(low), np.float32(high)))
         return self.op("Clip", x, self.constant(np.array(low, np.float32)), self.constant(np.array(high, np.float32)))
 
     def conv(self, x: str, weight: Array, bias: Array | None, *, stride: int = 1, groups: int = 1) -> str:
-        """A convolution padded by half its kernel; weight [out, in / groups, k, k]."""
+        """A convolution padded by half its kernel; weight is [out, in / groups, k, k]."""
         inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
         kernel, pad = list(weight.shape[2:]), weight.shape[2] // 2
         return self.op("Conv", *inputs, kernel_shape=kernel, strides=[stride] * 2, pads=[pad] * 4, group=groups)
@@ -85,7 +85,7 @@ class OnnxWriter:
     def model(
         self, image: Sequence[int | str], logits: Sequence[int | str], metadata: dict[str, str]
     ) -> onnx.ModelProto:
-        """What was written as a model from "image" to "logits", the output of the last node."""
+        """The finished model from "image" to "logits"; the last node's output is the logits."""
         self.nodes[-1].output[0] = "logits"
         used = {name for node in self.nodes for name in node.input}
         graph = helper.make_graph(

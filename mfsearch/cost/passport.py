@@ -1,4 +1,4 @@
-"""The device passport: what has to be equal before two latencies may be compared."""
+"""The device passport: latencies are comparable only if their passports are equal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 @dataclass(frozen=True)
 class DevicePassport:
-    """The machine and the runtime behind a latency; what the system does not tell is "unknown"."""
+    """The machine and the runtime behind a latency; fields that the system does not report are "unknown"."""
 
     cpu: str
     cores: int
@@ -34,7 +34,7 @@ class DevicePassport:
         return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:12]
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON takes them."""
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
     @classmethod
@@ -47,7 +47,7 @@ class DevicePassport:
 
 
 def read_passport(threads: int = 1) -> DevicePassport:
-    """Return the passport of this machine, for ONNX Runtime on its CPU with so many threads."""
+    """Return the passport of this machine, for ONNX Runtime on its CPU with `threads` threads."""
     if threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
     import onnxruntime
@@ -65,13 +65,13 @@ def read_passport(threads: int = 1) -> DevicePassport:
 
 
 def _cpu_name() -> str:
-    """The processor's name, and its family, model and stepping: virtual machines call every generation "AMD EPYC"."""
+    """The processor's name with family, model and stepping: virtual machines name every generation "AMD EPYC"."""
     values: dict[str, str] = {}
     for line in _read(CPUINFO).split("\n\n")[0].splitlines():
         key, _, value = line.partition(":")
         values[key.strip()] = value.strip()
     name = values.get("model name") or platform.processor() or "unknown"
-    # the second three are what ARM tells instead
+    # ARM reports the last three instead of the first three
     keys = ("cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU revision")
     details = [f"{key.removeprefix('cpu ').removeprefix('CPU ')} {values[key]}" for key in keys if values.get(key)]
     return f"{name} ({', '.join(details)})" if details else name

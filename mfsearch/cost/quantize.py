@@ -1,6 +1,4 @@
-"""int8 by ONNX Runtime's static quantisation, and how far its answers are from those in fp32.
-
-The network is the one that is deployed in fp32; nothing is trained for int8.
+"""int8 by ONNX Runtime's static quantisation, and its deviation from fp32. Nothing is trained for int8.
 
 Shapes: N images, C channels, H x W positions, K classes.
 """
@@ -20,7 +18,7 @@ Array = NDArray[np.float32]
 
 
 class Scheme(NamedTuple):
-    """How a network is written in int8; 7 bits: the weights use half of int8's range."""
+    """The int8 number formats of a network; with 7 weight bits, weights use half of int8's range."""
 
     activations: str = "uint8"
     weights: str = "int8"
@@ -33,14 +31,14 @@ class Scheme(NamedTuple):
 
 
 # Chosen by benchmarks/int8.py. x86 without VNNI adds two products of uint8 and int8 in 16 bits. That overflows with
-# 8-bit weights and cannot with 7 bits: 2 x 255 x 64 = 32,640. VNNI and ARM add in 32 bits, so 7 bits only round weights
-# more coarsely there, and keep the fast kernel, which AVX-512 VNNI lacks for uint8 weights (ONNX Runtime's mlas).
+# 8-bit weights but not with 7 bits: 2 x 255 x 64 = 32,640. VNNI and ARM add in 32 bits; there 7 bits only round weights
+# more coarsely, and keep the fast kernel, which AVX-512 VNNI lacks for uint8 weights (ONNX Runtime's mlas).
 CHOSEN = Scheme(weight_bits=7)
 
 
 class Agreement(NamedTuple):
-    """same_top1: the share of images whose largest logit is of the same class; largest_deviation: of a logit, as a
-    fraction of the largest absolute logit in fp32."""
+    """same_top1: share of images for which both predict the same class; largest_deviation: largest difference of a
+    logit, as a fraction of the largest absolute logit in fp32."""
 
     images: int
     same_top1: float
@@ -48,10 +46,10 @@ class Agreement(NamedTuple):
 
 
 def write_int8(fp32: Path, int8: Path, images_NCHW: Array, scheme: Scheme = CHOSEN) -> None:
-    """Write a network in int8, QDQ format, activations by the range they have on the images.
+    """Write a network in int8, QDQ format; the range of each activation is calibrated on the images.
 
-    The images are normalised and go through in batches of the size that the fp32 file is made for; what is left of them
-    is not used. Raises ValueError if there is no whole batch.
+    The images must be normalised. They run in batches of the fp32 file's batch size; an incomplete last batch is not
+    used. Raises ValueError without a full batch.
     """
     import onnx
     from onnxruntime import quantization
@@ -61,7 +59,7 @@ def write_int8(fp32: Path, int8: Path, images_NCHW: Array, scheme: Scheme = CHOS
     image: Any = onnx.load(str(fp32), load_external_data=False).graph.input[0]
     name, batch = str(image.name), int(image.type.tensor_type.shape.dim[0].dim_value)
     if len(images_NCHW) < batch:
-        raise ValueError(f"int8 needs at least a batch of {batch} images to calibrate on, got {len(images_NCHW)}")
+        raise ValueError(f"int8 calibration needs at least {batch} images, one batch, got {len(images_NCHW)}")
 
     class Reader(CalibrationDataReader):  # type: ignore[misc, unused-ignore]
         def __init__(self) -> None:
@@ -73,9 +71,8 @@ def write_int8(fp32: Path, int8: Path, images_NCHW: Array, scheme: Scheme = CHOS
 
     types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     package = Path(quantization.__file__).parent
-    root = (
-        logging.getLogger()
-    )  # whose name the quantiser's advice bears; logging.warning would give it a handler to keep
+    # The quantiser logs advice on the root logger; logging.warning would also leave a handler there.
+    root = logging.getLogger()
     stand_in = None if root.handlers else logging.lastResort
 
     def no_advice(record: logging.LogRecord) -> bool:
@@ -105,7 +102,7 @@ def write_int8(fp32: Path, int8: Path, images_NCHW: Array, scheme: Scheme = CHOS
 
 
 def logits_of(path: Path, images_NCHW: Array) -> Array:
-    """What a network in an ONNX file for batch 1 says of the images [N, K]."""
+    """Logits [N, K] of the network in an ONNX file for batch 1."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -116,7 +113,7 @@ def logits_of(path: Path, images_NCHW: Array) -> Array:
 
 
 def agreement(fp32_NK: Array, int8_NK: Array) -> Agreement:
-    """How far the logits of int8 are from those of fp32."""
+    """Compare the logits of int8 with those of fp32."""
     same = float((fp32_NK.argmax(axis=1) == int8_NK.argmax(axis=1)).mean())
     largest, difference = float(np.abs(fp32_NK).max()), float(np.abs(int8_NK - fp32_NK).max())
     return Agreement(len(fp32_NK), same, difference / largest if largest else math.inf if difference else 0.0)

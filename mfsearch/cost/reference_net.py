@@ -1,6 +1,6 @@
-"""MobileNetV3-Large 1.0, the ruler: every latency is measured against this network, in the same moments.
+"""MobileNetV3-Large 1.0, the reference network: every latency is a ratio to its time.
 
-It is written here rather than imported so that no release of another package can move the ruler.
+It is written out here so that no release of another package can change it.
 Shapes: B images, C channels, H height, W width.
 """
 
@@ -36,7 +36,7 @@ MOBILENET_V3_LARGE: tuple[tuple[int, int, int, bool, bool, int], ...] = (
 def mobilenet_v3_large(classes: int = 1000) -> nn.Sequential:
     """Return MobileNetV3-Large 1.0 with fresh weights: images [B, 3, H, W] to logits [B, classes].
 
-    With 1000 classes 5,483,032 parameters, and at 224 px 216,589,760 multiply-adds in convolution and linear layers.
+    With 1000 classes it has 5,483,032 parameters, and 216,589,760 multiply-adds at 224 px in convolutions and linears.
     """
     if classes < 1:
         raise ValueError(f"classes must be at least 1, got {classes}")
@@ -56,7 +56,7 @@ def _conv_norm(channels: int, out: int, *, kernel: int, stride: int = 1, groups:
 
 
 class _SqueezeExcite(nn.Module):
-    """Each channel scaled by a gate in 0..1 that is learned from the means of all channels."""
+    """Scales each channel by a gate in 0..1, learned from the means of all channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _SqueezeExcite(nn.Module):
 
 
 class _Block(nn.Module):
-    """Expand, depthwise, squeeze-excite, project; with a shortcut where the shape stays."""
+    """Expand, depthwise, squeeze-excite, project; with a shortcut if input and output have the same shape."""
 
     def __init__(
         self, channels: int, exp: int, out: int, *, kernel: int, stride: int, squeeze: bool, hswish: bool
@@ -94,6 +94,6 @@ class _Block(nn.Module):
 
 
 def _round_to_8(width: float) -> int:
-    """The multiple of 8 nearest to a width, but never less than nine tenths of it."""
+    """The multiple of 8 nearest to a width, but at least nine tenths of it."""
     rounded = max(8, int(width + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * width else rounded

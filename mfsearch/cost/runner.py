@@ -1,9 +1,9 @@
-"""Latency by a user's own program, on a device that only the program can reach.
+"""Latency measured by a user's own program, for example on a phone.
 
-The contract: the command is split into words like a shell would, and no shell runs. Where a word holds {onnx}, the path
-of the ONNX file takes its place; where none does, the file comes on standard input, as `ssh phone ./run_onnx` wants it.
-The program prints one JSON object on standard output: "latency_ms", and where it likes "latency_low_ms" with
-"latency_high_ms", an interval, and "device", a name. It ends with 0, or with the reason on standard error.
+The contract: the command is split into words as in a shell, but no shell runs. {onnx} in a word is replaced by the path
+of the ONNX file; without {onnx} the file is sent to standard input, as in `ssh phone ./run_onnx`. The program prints
+one JSON object on standard output with "latency_ms"; optional are "latency_low_ms" and "latency_high_ms" (an interval)
+and "device" (a name). It exits with 0, or with the reason on standard error.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ PLACE = "{onnx}"
 TIMEOUT_S = 120.0
 KEYS = ("latency_ms", "latency_low_ms", "latency_high_ms", "device")
 EXAMPLE = '{"latency_ms": 7.9, "latency_low_ms": 7.8, "latency_high_ms": 8.1, "device": "my phone"}'
-ANY_DEVICE = ""  # no answer has been heard yet
-SHOWN = 300  # characters of what a program said
+ANY_DEVICE = ""  # before the first answer
+SHOWN = 300  # characters of a program's output in a message
 
 
 class RunnerError(RuntimeError):
-    """The user's program gave no latency; the message says what it did instead."""
+    """The user's program gave no latency; the message says why."""
 
 
 @dataclass(frozen=True)
 class RunnerLatency:
-    """What a user's program said of one network. It knows no reference network and nothing of what else ran."""
+    """The latency that a user's program reported for one network; it has no reference ratio and no `disturbed`."""
 
     latency_ms: float
     latency_low_ms: float | None = None
@@ -45,16 +45,16 @@ class RunnerLatency:
     disturbed: None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields by name, as JSON takes them."""
+        """The fields by name, ready for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Runner:
-    """A user's program that measures ONNX files, see the top of this file.
+    """A user's program that measures ONNX files; the contract is at the top of this file.
 
-    device: what the program must call its device, as its first answer did, None where that gave no name: figures of two
-    devices are never mixed.
+    device: the name in the program's first answer, None if it gave none. Later answers must repeat it, so that figures
+    of two devices are never mixed.
     """
 
     command: str
@@ -71,14 +71,14 @@ class Runner:
         if not words:
             raise ValueError(f"--latency-cmd must be a command line, got {self.command!r}")
         if shutil.which(words[0]) is None:
-            raise ValueError(f"--latency-cmd: there is no program {words[0]!r} here")
+            raise ValueError(f"--latency-cmd must start with a program on this machine, got {words[0]!r}")
 
     def measure(self, onnx_path: Path) -> RunnerLatency:
-        """Return what the program says of the network in an ONNX file; RunnerError where it says nothing usable."""
+        """Return the program's answer for the network in an ONNX file; raises RunnerError without a usable answer."""
         words = [word.replace(PLACE, str(onnx_path)) for word in shlex.split(self.command)]
         by_path = PLACE in self.command
         with Path(os.devnull if by_path else onnx_path).open("rb") as given:
-            # a session of its own: Ctrl-C in the terminal is ours to act on, and a timeout ends all that it started
+            # A session of its own: we handle Ctrl-C ourselves, and a timeout ends all of the program's processes.
             try:
                 process = subprocess.Popen(
                     words, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -91,25 +91,25 @@ class Runner:
                     said, complaint = process.communicate(timeout=self.timeout_s)
             except subprocess.TimeoutExpired:
                 _end(process.pid)
-                raise RunnerError(f"--latency-cmd must answer within {self.timeout_s:g} s, it did not") from None
+                raise RunnerError(f"--latency-cmd must answer within {self.timeout_s:g} s, and did not") from None
             except BaseException:
                 _end(process.pid)
                 raise
         if process.returncode != 0:
-            reason = _tail(complaint) or "it said nothing on standard error"
-            raise RunnerError(f"--latency-cmd must end with 0, got {process.returncode}: {reason}")
+            reason = _tail(complaint) or "standard error is empty"
+            raise RunnerError(f"--latency-cmd must exit with 0, got {process.returncode}: {reason}")
         try:
-            found = read_answer(said)
+            latency = read_answer(said)
         except ValueError as error:
             raise RunnerError(f"--latency-cmd: {error}") from None
-        if self.device not in (ANY_DEVICE, found.device):
-            began, now = (repr(name) if name else "a device without a name" for name in (self.device, found.device))
-            raise RunnerError(f"--latency-cmd must go on measuring on {began}, got {now}")
-        return found
+        if self.device not in (ANY_DEVICE, latency.device):
+            first, now = (repr(name) if name else "a device without a name" for name in (self.device, latency.device))
+            raise RunnerError(f"--latency-cmd must always measure on the same device, {first}, got {now}")
+        return latency
 
 
 def read_answer(said: bytes) -> RunnerLatency:
-    """The latency that a program printed; ValueError names what is wrong with it and what is allowed."""
+    """The latency that a program printed; ValueError states the rule and the wrong value."""
     shown = _tail(said)
     try:
         answer = json.loads(said)
@@ -123,13 +123,13 @@ def read_answer(said: bytes) -> RunnerLatency:
     for key in KEYS[:3]:
         value = answer.get(key)
         if not _is_time(value) and (value is not None or key == "latency_ms"):
-            raise ValueError(f"{key} must be a number of milliseconds above 0, got {value!r}")
+            raise ValueError(f"{key} must be a number of milliseconds above 0, got {value!r:.200}")
     low, high = answer.get("latency_low_ms"), answer.get("latency_high_ms")
     if (low is None) != (high is None) or (low is not None and not low <= answer["latency_ms"] <= high):
-        raise ValueError(f"latency_low_ms and latency_high_ms must both be there and enclose latency_ms, got {shown!r}")
+        raise ValueError(f"latency_low_ms and latency_high_ms must both be given and enclose latency_ms, got {shown!r}")
     device = answer.get("device")
     if device is not None and not (isinstance(device, str) and device.strip()):
-        raise ValueError(f"device must be a name, got {device!r}")
+        raise ValueError(f"device must be a name, got {device!r:.200}")
     return RunnerLatency(**answer)
 
 
@@ -139,9 +139,9 @@ def _is_time(value: Any) -> bool:
 
 @contextlib.contextmanager
 def _ending_with_us(group: int) -> Iterator[None]:
-    """However this process ends meanwhile, by SIGKILL too, a program and all that it started end as well: else it would
-    go on measuring on a device that the next one takes for free."""
-    watch = ["sh", "-c", f"read _; kill -KILL -{group}"]  # the read ends when we do and our end of the pipe closes
+    """Kill the program and its children if this process ends inside, even by SIGKILL. Otherwise the program would go on
+    measuring on a device that the next program takes for free."""
+    watch = ["sh", "-c", f"read _; kill -KILL -{group}"]  # our end closes the pipe, which ends the read
     with subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as guard:
         try:
             yield
@@ -150,7 +150,7 @@ def _ending_with_us(group: int) -> Iterator[None]:
 
 
 def _end(group: int) -> None:
-    """End a program with all that it started, also where the program itself has ended already."""
+    """End a program and its children, even if the program itself has ended already."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The images a search learns from, in memory as uint8. Free of torch; what needs it is in mfsearch.data.augment."""
+"""The images for a search, in memory as uint8. Only mfsearch.data.augment needs torch."""
 
 from mfsearch.data.image_data import DataError, ImageData
 from mfsearch.data.load import KNOWN_DATA, load_data

@@ -1,6 +1,6 @@
-"""Batches of images: random crop and flip, and normalisation. The only file of this folder that needs torch.
+"""Random crops and flips of image batches, and normalisation. The only file of this folder that needs torch.
 
-B images, C channels, H height, W width. Works on the device where the images are.
+B images, C channels, H height, W width. Runs on the device of the images.
 """
 
 import torch
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 def augment(images_BCHW: Tensor, generator: torch.Generator, *, flip: bool, pad: int) -> Tensor:
-    """Each image cropped at random to its own size after reflecting `pad` pixels around it, and mirrored at random.
+    """Crop each image at random to its own size after reflecting `pad` pixels around it, and mirror it at random.
 
-    Any dtype; the result is a new channels_last tensor. Three numbers are drawn for an image whatever pad and flip are,
-    so that runs which differ in them stay in step. They are drawn on the generator's own device: a generator on the CPU
-    gives the same crops to every device.
+    Takes any dtype and returns a new channels_last tensor. Each image always uses three random numbers, whatever pad
+    and flip are, so that runs that differ in them stay in step. They are drawn on the generator's device: a generator
+    on the CPU gives the same crops on every device.
     """
     B, _, H, W = images_BCHW.shape
     if not 0 <= pad < min(H, W):
@@ -29,14 +29,14 @@ def augment(images_BCHW: Tensor, generator: torch.Generator, *, flip: bool, pad:
 
 
 def _reflect(positions: Tensor, size: int) -> Tensor:
-    """Positions outside 0..size-1 mirrored back at the first and last pixel, which are not repeated."""
+    """Mirror positions outside 0..size-1 at the first and last pixel, which are not repeated."""
     return size - 1 - (size - 1 - positions.abs()).abs()
 
 
 def normalize(images_BCHW: Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Tensor:
-    """(image / 255 - mean) / std as float32 of a uint8 batch, in its memory format; mean and std on the scale 0..1."""
+    """(image / 255 - mean) / std of a uint8 batch, as float32 in its memory format; mean and std are on 0..1."""
     if images_BCHW.dtype != torch.uint8:
-        raise ValueError(f"normalize takes uint8 images of 0..255, got {images_BCHW.dtype}")
+        raise ValueError(f"images must be uint8 (0..255) to be normalised, got {images_BCHW.dtype}")
     scale_C = torch.tensor([1 / (255 * s) for s in std], device=images_BCHW.device)
     shift_C = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images_BCHW.device)
     return images_BCHW.float().mul_(scale_C[:, None, None]).sub_(shift_C[:, None, None])

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their released layouts, binary and Python: https://www.cs.toronto.edu/~kriz/cifar.html.
 
-Only the training batches and the class names are opened; the official test batch is never read.
+Reads only the training batches and the class names, never the official test batch.
 """
 
 from collections.abc import Callable
@@ -20,13 +20,11 @@ PIXELS = 3 * 32 * 32
 
 
 def read_binary_batch(path: Path, label_bytes: int) -> tuple[Images, Labels]:
-    """Images and labels of a binary batch. A record is the label bytes, the wanted one last, and 3,072 bytes RGB."""
+    """Images and labels of a binary batch. A record is the label bytes (ours is the last) and 3,072 bytes of RGB."""
     raw = np.fromfile(path, np.uint8)
     record = label_bytes + PIXELS
     if raw.size == 0 or raw.size % record:
-        raise DataError(
-            f"{path}: {raw.size} bytes, expected a whole number of records of {record} bytes; fetch it again"
-        )
+        raise DataError(f"{path} must hold whole records of {record} bytes, got {raw.size} bytes; download it again")
     records = raw.reshape(-1, record)
     return records[:, label_bytes:].reshape(-1, 3, 32, 32), records[:, label_bytes - 1].astype(np.int64)
 
@@ -36,12 +34,14 @@ def read_python_batch(path: Path, labels_key: str) -> tuple[Images, Labels]:
     batch = read_pickle(path)
     data, labels = batch.get("data"), batch.get(labels_key)
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != PIXELS:
-        found = data.shape if isinstance(data, np.ndarray) else type(data).__name__
-        raise DataError(f"{path}: 'data' is {found}, expected an array of N rows and {PIXELS} columns")
+        shape = data.shape if isinstance(data, np.ndarray) else type(data).__name__
+        raise DataError(f"{path}: 'data' must be an array of N rows and {PIXELS} columns, got {shape}")
     if not isinstance(labels, list) or not all(type(label) is int for label in labels):
         raise DataError(f"{path}: '{labels_key}' must be a list of whole numbers; the file has {sorted(batch)}")
     if len(data) == 0 or len(data) != len(labels):
-        raise DataError(f"{path}: {len(data)} images and {len(labels)} labels, expected as many of both, at least one")
+        raise DataError(
+            f"{path} must hold images and a label for each, got {len(data)} images and {len(labels)} labels"
+        )
     return data.reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
@@ -52,13 +52,13 @@ def read_text_names(path: Path) -> tuple[str, ...]:
 def read_python_names(path: Path, key: str) -> tuple[str, ...]:
     meta = read_pickle(path)
     if not isinstance(meta.get(key), list):
-        raise DataError(f"{path}: no list '{key}'; the file has {sorted(meta)}")
+        raise DataError(f"{path} must hold a list '{key}', it has {str(sorted(meta))[:200]}")
     return tuple(str(name) for name in meta[key])
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One of the two ways in which a CIFAR was released."""
+    """One of the two released file formats of a CIFAR."""
 
     folder: str
     train_files: tuple[str, ...]
@@ -70,7 +70,7 @@ class Layout:
 @dataclass(frozen=True)
 class Cifar:
     num_classes: int
-    archive: str  # the binary one: nothing in it has to be unpickled
+    archive: str  # the binary release, so that nothing is unpickled
     md5: str  # as published beside the archive
     layouts: tuple[Layout, ...]
 
@@ -131,7 +131,7 @@ def cifar_source(name: str, data_dir: Path | None, download: bool) -> Source:
     classes = layout.read_names(folder / layout.names_file)
     if len(set(classes)) != cifar.num_classes or len(classes) != cifar.num_classes:
         raise DataError(
-            f"{folder / layout.names_file}: {len(classes)} class names, expected {cifar.num_classes} different"
+            f"{folder / layout.names_file} must name {cifar.num_classes} different classes, got {len(set(classes))}"
         )
     batches = []
     for file in layout.train_files:
@@ -139,7 +139,7 @@ def cifar_source(name: str, data_dir: Path | None, download: bool) -> Source:
         wrong = np.flatnonzero((labels < 0) | (labels >= cifar.num_classes))
         if wrong.size:
             i = int(wrong[0])
-            raise DataError(f"{folder / file}: image {i} has label {labels[i]}, allowed are 0..{cifar.num_classes - 1}")
+            raise DataError(f"{folder / file}: labels must be 0..{cifar.num_classes - 1}, got {labels[i]} at image {i}")
         batches.append((images, labels))
 
     all_images = np.concatenate([images for images, _ in batches])
@@ -159,13 +159,13 @@ def cifar_source(name: str, data_dir: Path | None, download: bool) -> Source:
 
 
 def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Path]:
-    """The first released layout that lies below data_dir or is data_dir; fetched there if allowed and absent."""
+    """The first released layout in data_dir, or data_dir itself; downloads it if allowed and missing."""
     cifar = CIFARS[name]
     url = f"{ADDRESS}/{cifar.archive}"
     if data_dir is None:
         raise DataError(
-            f"{name}: no data folder is given (--data-dir, or MFSEARCH_DATA in the environment); it must hold "
-            f"{' or '.join(layout.folder for layout in cifar.layouts)}, as unpacked from {url}"
+            f"{name} needs a data folder (--data-dir, or MFSEARCH_DATA in the environment) with "
+            f"{' or '.join(layout.folder for layout in cifar.layouts)} from {url}"
         )
     for layout in cifar.layouts:
         for folder in (data_dir / layout.folder, data_dir):
@@ -177,6 +177,6 @@ def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Pat
         return layout, data_dir / layout.folder
     looked = " or ".join(str(data_dir / layout.folder) for layout in cifar.layouts)
     raise DataError(
-        f"{name}: no {looked}, and {data_dir} is not one itself; --download fetches it, and so does\n"
+        f"{name} must lie in {looked} or in {data_dir} itself; --download downloads it, and so does\n"
         f"mkdir -p {data_dir} && curl -O {url} && tar -xzf {cifar.archive} -C {data_dir}"
     )

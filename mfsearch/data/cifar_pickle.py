@@ -1,4 +1,4 @@
-"""CIFAR's Python releases without trusting pickle: of all Python, only what those files need, and that as stand-ins."""
+"""Reads CIFAR's Python releases without trusting pickle: only the few names those files need, replaced by stand-ins."""
 
 import pickle
 from pathlib import Path
@@ -23,14 +23,14 @@ class _Array:
 
 
 class _Dtype:
-    """Stands in for numpy.dtype and admits uint8 alone."""
+    """Stands in for numpy.dtype; accepts only uint8."""
 
     def __init__(self, code: str, *_align_and_copy: object) -> None:
         if code not in ("u1", "|u1"):
-            raise pickle.UnpicklingError(f"an array of {code!r}, expected bytes (u1)")
+            raise pickle.UnpicklingError(f"arrays must hold bytes (u1), got {code!r}")
 
     def __setstate__(self, state: object) -> None:
-        pass  # byte order and alignment mean nothing for bytes
+        pass  # byte order and alignment do not matter for bytes
 
 
 def _reconstruct(*_type_shape_code: object) -> _Array:
@@ -46,7 +46,7 @@ ALLOWED = {
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # written by numpy 2
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,  # how Python 3 writes bytes for Python 2
+    ("_codecs", "encode"): _encode,  # Python 3 writes bytes for Python 2 in this form
 }
 
 
@@ -58,12 +58,12 @@ class _CifarUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dict in a CIFAR pickle, with uint8 arrays; a DataError for anything else, whose code is never run."""
+    """The dict in a CIFAR pickle, with uint8 arrays; DataError for anything else, whose code is never run."""
     with path.open("rb") as file:
         try:
             content = _CifarUnpickler(file, encoding="latin1").load()
         except Exception as error:  # a damaged pickle can raise anything
             raise DataError(f"{path}: not a CIFAR file ({path.stat().st_size} bytes): {error}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}, expected a dict")
+        raise DataError(f"{path} must hold a dict, got a {type(content).__name__}")
     return {str(key): value.array if isinstance(value, _Array) else value for key, value in content.items()}

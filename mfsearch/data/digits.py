@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that scikit-learn carries: data that need neither a download nor a folder."""
+"""The 1,797 handwritten digits in scikit-learn; they need no download and no folder."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from mfsearch.data.image_data import Images, Indices, Source
 from mfsearch.data.pixels import resize_images
 from mfsearch.data.split import stratified_split
 
-TEST_FRACTION = 0.2  # held out for good, the same images whatever the seed of a search
+TEST_FRACTION = 0.2  # always held out; the same images for every seed of a search
 TEST_SEED = 0
 
 
 def digits_source() -> Source:
-    """The 1,438 digits a search may learn from; 359 are held out. Gray 0..16 of 8x8 becomes RGB 0..255."""
+    """The 1,438 digits for a search; 359 are held out. Gray 0..16 of 8x8 becomes RGB 0..255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

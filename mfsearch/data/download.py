@@ -1,4 +1,4 @@
-"""Fetching an official archive, only when the user allowed it."""
+"""Downloads an official archive, if the user allows it."""
 
 import hashlib
 import tarfile
@@ -14,19 +14,19 @@ BLOCK_BYTES = 1 << 20
 
 
 def fetch_archive(url: str, md5: str, folder: str, into: Path) -> None:
-    """Download a .tar.gz, check its MD5 and put the `folder` it holds at into/folder, all of it or nothing."""
+    """Download a .tar.gz, check its MD5 and move its `folder` to into/folder, completely or not at all."""
     try:
         into.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=into) as scratch:
             archive = Path(scratch) / "archive.tar.gz"
-            found = _download(url, archive)
-            if found != md5:
-                raise DataError(f"{url}: MD5 {found}, expected {md5}; the download is damaged or the file was replaced")
+            digest = _download(url, archive)
+            if digest != md5:
+                raise DataError(f"{url} must have MD5 {md5}, got {digest}; the download is damaged or the file changed")
             with tarfile.open(archive) as tar:
                 tar.extractall(scratch, filter="data")
             (Path(scratch) / folder).rename(into / folder)
     except (OSError, HTTPException, tarfile.TarError) as error:
-        raise DataError(f"cannot fetch {url} into {into}: {error}; fetch and unpack it there by hand") from error
+        raise DataError(f"cannot download {url} into {into}: {error}; download and unpack it there by hand") from error
 
 
 def _download(url: str, to: Path) -> str:

@@ -1,4 +1,4 @@
-"""What data are here: labelled images before they are read (Source) and after (ImageData)."""
+"""Labelled images before they are read (Source) and after (ImageData)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ Indices = NDArray[np.int64]
 
 
 class DataError(ValueError):
-    """Wrong data, or data asked for wrongly: the message names the place, the value and what is allowed."""
+    """Invalid data or an invalid request for data; the message names the place, the value and the allowed values."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """The images a search learns from, in memory as uint8; none of them is of an official test part."""
+    """The images for a search, in memory as uint8; none comes from an official test split."""
 
     name: str  # "digits", "cifar10", "cifar100", or the folder's name
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class ImageData:
         return int(self.train_images.shape[-1])
 
     def facts(self) -> dict[str, Any]:
-        """What a manifest says of the images, plain data for JSON."""
+        """The entry of a manifest about the images, as plain data for JSON."""
         return {
             "name": self.name,
             "digest": self.digest,
@@ -49,12 +49,12 @@ class ImageData:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Labelled images that may be learned from: all labels are known before any image is decoded."""
+    """Labelled images before decoding; all labels are known."""
 
     name: str
-    place: str  # where it was found, for messages
+    place: str  # path or name, for messages
     classes: tuple[str, ...]
     labels: Labels
     flip: bool
-    val_fraction: float  # the validation split where the caller does not say
-    read: Callable[[Indices, int], Images]  # indices, resolution -> the images at these indices, in their order
+    val_fraction: float  # default size of the validation split
+    read: Callable[[Indices, int], Images]  # (indices, resolution) -> images in the order of the indices

@@ -1,4 +1,4 @@
-"""One call from a data set's name or folder to the images of a search."""
+"""Loads the images of a search by a data set's name or folder, in one call."""
 
 import difflib
 import os
@@ -28,15 +28,15 @@ def load_data(
     seed: int = 0,
     download: bool = False,
 ) -> ImageData:
-    """The training and validation images of a search, square at `resolution` pixels, in an order mixed by the seed.
+    """The training and validation images of a search, square at `resolution` pixels, shuffled by the seed.
 
-    spec: "digits", "cifar10", "cifar100" or the path of an image folder (a folder of that name is "./digits").
-    data_dir: where CIFAR is; `download` allows fetching it there.
-    val_fraction: how much of the training part is the validation split, stratified; by default 0.25 of digits, 0.1 of
-        others. It depends on the seed and this alone, so that other numbers of samples are judged on the same images.
-    samples: how many training images, stratified and chosen before any is decoded; by default all.
-    val_samples: how many images of the validation split; by default all, but no more than `samples`.
-    Test parts are never read: CIFAR's test batch, a folder's val/ and test/, and a fixed fifth of digits.
+    spec: "digits", "cifar10", "cifar100" or the path of an image folder (write "./digits" for a folder of that name).
+    data_dir: CIFAR's folder; `download` allows downloading it there.
+    val_fraction: the stratified validation split as a fraction of the training part; default 0.25 for digits, 0.1 for
+        others. The split depends on this and the seed alone, so any number of samples has the same validation images.
+    samples: number of training images, stratified and chosen before decoding; default all.
+    val_samples: number of validation images; default all, but at most `samples`.
+    Test splits are never read: CIFAR's test batch, a folder's val/ and test/, and a fixed fifth of digits.
     """
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
         raise DataError(f"resolution must be {MIN_RESOLUTION}..{MAX_RESOLUTION} pixels, got {resolution}")
@@ -55,7 +55,7 @@ def load_data(
         if val_samples is not None:
             val = _subset(source, val, val_samples, seed, "val_samples")
         _check_memory(source, len(train) + len(val), resolution)
-        train, val = (np.random.default_rng(seed).permutation(part) for part in (train, val))  # neither moves the other
+        train, val = (np.random.default_rng(seed).permutation(part) for part in (train, val))  # independent of another
         train_images, val_images = source.read(train, resolution), source.read(val, resolution)
     except OSError as error:
         raise DataError(f"cannot read {spec}: {error}") from error
@@ -76,7 +76,7 @@ def load_data(
 
 
 def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
-    """The labelled images that `load_data` calls by this name, none of them read yet; DataError lists what is known."""
+    """The labelled images that `load_data` would read under this name; DataError lists the known names."""
     if spec == "digits":
         return digits_source()
     if spec in CIFARS:
@@ -88,7 +88,7 @@ def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
     near = difflib.get_close_matches(plain, KNOWN_DATA, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
     what = f"{spec} is a file, not a folder" if spec and folder.exists() else f"no data set or folder '{spec}'"
-    raise DataError(f"{what}{hint} Known are {', '.join(KNOWN_DATA)} and the path of an image folder")
+    raise DataError(f"{what[:200]}{hint} Known are {', '.join(KNOWN_DATA)} and the path of an image folder")
 
 
 def _expand(path: str | Path) -> Path:
@@ -96,19 +96,19 @@ def _expand(path: str | Path) -> Path:
 
 
 def check_classes(source: Source) -> None:
-    """DataError where a class has not one image for each split."""
+    """Raise DataError if a class has fewer than two images, one for each split."""
     sizes = np.bincount(source.labels, minlength=len(source.classes))
     for name, size in zip(source.classes, sizes, strict=True):
         if size < 2:
-            raise DataError(f"{source.place}: class '{name}' has {size} images, needs 2 to have one for validation")
+            raise DataError(f"{source.place}: class '{name}' must have 2 images, one for validation, got {size}")
 
 
 def _subset(source: Source, part: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:
-    """A stratified subset of `part`, which holds every class."""
+    """A stratified subset of `part`; every class is in it."""
     if not len(source.classes) <= count <= len(part):
         split = "training" if what == "samples" else "validation"
         raise DataError(
-            f"{what} must be {len(source.classes)}..{len(part)} for {source.name} (one of each class to the whole "
+            f"{what} must be {len(source.classes)}..{len(part)} for {source.name} (from one per class to the whole "
             f"{split} split), got {count}"
         )
     labels = source.labels[part]
@@ -116,7 +116,7 @@ def _subset(source: Source, part: np.ndarray, count: int, seed: int, what: str) 
 
 
 def _check_memory(source: Source, count: int, resolution: int) -> None:
-    """Refuse what cannot fit before hours of decoding, where the system tells how much memory it has."""
+    """Raise DataError before hours of decoding if the images cannot fit in memory; no check if its size is unknown."""
     try:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

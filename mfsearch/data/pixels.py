@@ -6,11 +6,11 @@ import numpy as np
 
 from mfsearch.data.image_data import Images, Labels
 
-CHUNK = 64  # images whose squares are held at a time: they stay in the processor's cache
+CHUNK = 64  # images squared at a time, so that they stay in the processor's cache
 
 
 def resize_images(images: Images, resolution: int) -> Images:
-    """The same square images at resolution x resolution, bilinear (area-weighted when shrinking)."""
+    """Resize square images to resolution x resolution, bilinear (area-weighted when shrinking)."""
     from PIL import Image
 
     if images.shape[-1] == resolution:
@@ -25,9 +25,9 @@ def resize_images(images: Images, resolution: int) -> Images:
 def channel_mean_std(images: Images) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of R, G and B over all pixels, on the scale 0..1.
 
-    The deviation is at least one step of 255, so that dividing by that of a constant channel stays finite.
+    The deviation is at least one step of 255, so that a constant channel can be divided by it.
     """
-    total, total_of_squares = np.zeros(3, np.int64), np.zeros(3, np.int64)  # exact: no rounding depends on the order
+    total, total_of_squares = np.zeros(3, np.int64), np.zeros(3, np.int64)  # exact, so the order does not matter
     for start in range(0, len(images), CHUNK):
         chunk = images[start : start + CHUNK].astype(np.uint16)
         total += chunk.sum((0, 2, 3), dtype=np.int64)
@@ -44,7 +44,7 @@ def _triple(values: np.ndarray) -> tuple[float, float, float]:
 
 
 def digest_of(classes: tuple[str, ...], *splits: tuple[Images, Labels]) -> str:
-    """16 hex digits that change with any class name, pixel, label or their order."""
+    """16 hex digits that change with any class name, pixel or label, and with their order."""
     sha = hashlib.sha256(repr(classes).encode())
     for images, labels in splits:
         sha.update(repr(images.shape).encode())

@@ -1,4 +1,4 @@
-"""Stratified choices by label and seed: pure functions of the labels, made before any image is decoded."""
+"""Stratified random choices from labels and a seed, made before any image is decoded."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from mfsearch.data.image_data import Indices, Labels
 
 
 def class_shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """How many of each class make up `count`: one, then in proportion by largest remainder; never above its size.
+    """Split `count` over the classes: one each, then in proportion by largest remainder; at most a class's size.
 
     Needs len(sizes) <= count <= sum(sizes) and no empty class. Integer arithmetic; ties go to the lower class.
     """
@@ -21,14 +21,14 @@ def class_shares(sizes: NDArray[np.int64], count: int) -> NDArray[np.int64]:
 
 
 def stratified_subset(labels: Labels, shares: NDArray[np.int64], seed: int) -> Indices:
-    """Sorted indices of shares[c] items of each class c. With one seed, larger shares hold the smaller ones."""
+    """Sorted indices of shares[c] items of each class c. With one seed, a larger share contains a smaller one."""
     rng = np.random.default_rng(seed)
     by_class = [rng.permutation(np.flatnonzero(labels == c))[:share] for c, share in enumerate(shares)]
     return np.sort(np.concatenate(by_class)).astype(np.int64)
 
 
 def stratified_split(labels: Labels, fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """The indices of `fraction` of the items and those of the rest, sorted; both hold at least one item of every class.
+    """Sorted indices of `fraction` of the items, and of the rest; each part has at least one item of every class.
 
     Needs labels 0..K-1 with at least two items each.
     """

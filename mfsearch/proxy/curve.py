@@ -1,4 +1,4 @@
-"""What a short training reports on its way, and how a point of it is read as a score. Free of torch."""
+"""The learning curve of a short training, and the scores read from its points. Free of torch."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from typing import Any
 class EpochLog:
     """One point of a training's curve.
 
-    epoch: passes over the samples so far. loss: mean training loss since the point before. top1 and val_loss: of the
-    averaged weights on the validation split, a fraction and the mean cross-entropy; val_loss is NaN in studies from
-    before it was kept. seconds: of training until here.
+    epoch: passes over the samples so far. loss: mean training loss since the last point. top1 (a fraction) and val_loss
+    (mean cross-entropy) are of the averaged weights on the validation split; val_loss is NaN in studies that are older
+    than the field. seconds: training time so far.
     """
 
     epoch: float
@@ -23,7 +23,7 @@ class EpochLog:
 
     @classmethod
     def from_dict(cls, point: Mapping[str, Any]) -> "EpochLog":
-        """The point that `to_dict` wrote; ValueError where a figure is missing or no number."""
+        """The point that `to_dict` wrote; ValueError if a figure is missing or not a number."""
         try:
             val_loss = point.get("val_loss")
             return cls(
@@ -35,15 +35,15 @@ class EpochLog:
             )
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ValueError(
-                f"a point of a curve needs epoch, loss, top1 and seconds, got {str(point)[:200]}"
+                f"a point of a curve must have numbers for epoch, loss, top1 and seconds, got {str(point)[:200]}"
             ) from None
 
     def to_dict(self) -> dict[str, float]:
-        """The point as JSON takes it."""
+        """The point, ready for JSON."""
         return {name: value for name, value in vars(self).items() if name != "val_loss" or not math.isnan(value)}
 
 
-# How a point is read as a score, more is better; losses as the geometric mean of the right class's probability.
+# Scores of a point, more is better. A loss becomes the geometric mean of the right class's probability.
 SCORES: dict[str, Callable[[EpochLog], float]] = {
     "val_loss": lambda log: math.exp(-log.val_loss),
     "loss": lambda log: math.exp(-log.loss),

@@ -1,4 +1,4 @@
-"""How the short training is done: one recipe for every network of a study."""
+"""The recipe of the short training, one for all networks of a study."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 class Recipe:
     """The fixed short training. epochs may be a fraction; the learning rate is constant after its warm-up.
 
-    resolution: input side in pixels while training, whatever the network is deployed at. samples: training images
-    used, None for all. warmup: passes over which the learning rate rises, whatever `epochs` says. average: step t
-    weighs like t ** average in the weights that are evaluated, 0 for the last step alone. norm_images: training images
-    that the BatchNorms see again before an evaluation. zero_residual: the last BatchNorm of a residual branch begins
+    resolution: input side in pixels during training; it may differ from the network's own. samples: training images,
+    None for all. warmup: passes in which the learning rate rises, whatever `epochs` is. average: the evaluated weights
+    are a mean in which step t has weight t ** average; 0 takes the last step alone. norm_images: training images that
+    reset the BatchNorm statistics before an evaluation. zero_residual: the last BatchNorm of a residual branch starts
     at 0 (arXiv:1706.02677, section 5.1), which is worth several times the epochs (docs/LOG.md). crop: pixels of
-    reflection around an image before a crop of its own size.
+    reflection around an image before a random crop to its own size.
     """
 
     resolution: int
@@ -47,18 +47,18 @@ class Recipe:
             "warmup": (0 <= self.warmup <= 1000, "0 to 1000 passes over the samples"),
             "average": (0 <= self.average <= 1000, "0 to 1000"),
             "norm_images": (self.norm_images >= 2, "2 or more"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "from 0 up to, not including, 1"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             "crop": (0 <= self.crop < self.resolution, f"0 to {self.resolution - 1} pixels"),
         }
         for name, (ok, allowed) in rules.items():
             if not ok:
-                raise ValueError(f"recipe.{name} must be {allowed}, got {getattr(self, name)!r}")
+                raise ValueError(f"recipe.{name} must be {allowed}, got {getattr(self, name)!r:.200}")
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     def load_images(self, data: str, *, data_dir: Path | None, seed: int, download: bool = False) -> "ImageData":
-        """The images that this recipe trains on; every process of a study must load them alike. Raises DataError."""
+        """The images for this recipe; every process of a study must load the same ones. Raises DataError."""
         from mfsearch.data import load_data
 
         return load_data(
@@ -74,7 +74,7 @@ class Recipe:
 
 OPTIMIZERS = ("adamw", "sgd")
 
-# digits: 8x8 images upscaled, so that five halvings leave a map. CIFAR at 48 px for the same reason (docs/LOG.md).
+# digits are 8x8 images, upscaled so that a map is left after five halvings; CIFAR at 48 px likewise (docs/LOG.md).
 _BY_DATA = {
     "digits": Recipe(resolution=32, epochs=1, batch=32, lr=2e-3, warmup=0.25, crop=2),
     "cifar10": Recipe(resolution=48, epochs=0.1, samples=40_000, batch=128, warmup=0.05, crop=6),
@@ -84,5 +84,5 @@ _FOLDER = Recipe(resolution=64, epochs=3, samples=None, batch=32, lr=2e-3, warmu
 
 
 def default_recipe(data: str) -> Recipe:
-    """The recipe that suits a data set by name; any other name is an image folder."""
+    """The default recipe of a data set by name; any other name is an image folder."""
     return _BY_DATA.get(data, _FOLDER)

@@ -1,4 +1,4 @@
-"""How long the networks of a search are trained, in multiples of the short training."""
+"""The lengths of training in a search, in multiples of the short training."""
 
 import dataclasses
 import itertools
@@ -12,11 +12,11 @@ from mfsearch.proxy.curve import SCORES
 
 @dataclass(frozen=True)
 class Rungs:
-    """Lengths of training, and who gets them.
+    """The lengths of training, and the rules that promote networks.
 
-    factors: rising, the first is 1. keep: of k networks with a result at a rung, k / keep go on to the next. finalists:
-    at the end this many, and all of the front, are trained at the last rung, `seeds` times each. rank_by: the score
-    that ranks networks, one of SCORES; the front is drawn with top1 whatever it says.
+    factors: rising, the first is 1. keep: of k networks with a result at a rung, k / keep are promoted. finalists: at
+    the end this many networks, and all of the front, train to the last rung, `seeds` times each. rank_by: the score
+    that ranks networks, one of SCORES; the front is always by top1.
     """
 
     factors: tuple[float, ...] = (1.0, 3.0, 9.0)
@@ -31,22 +31,22 @@ class Rungs:
         if not factors or factors[0] != 1 or not all(a < b for a, b in itertools.pairwise(factors)):
             raise ValueError(f"rungs must begin with 1 and rise, like 1,3,9, got {','.join(f'{f:g}' for f in factors)}")
         if factors[-1] > 1000:
-            raise ValueError(f"rungs must be at most 1000 short trainings long, got {factors[-1]:g}")
+            raise ValueError(f"rungs must be at most 1000 short trainings, got {factors[-1]:g}")
         if not self.keep > 1:
-            raise ValueError(f"rungs keep one in more than 1, got {self.keep:g}")
+            raise ValueError(f"rungs.keep (keep one in ...) must be above 1, got {self.keep:g}")
         if not 0 <= self.finalists <= 100:
             raise ValueError(f"finalists must be 0 to 100, got {self.finalists}")
         if not 1 <= self.seeds <= 10:
-            raise ValueError(f"finalists are trained with 1 to 10 seeds, got {self.seeds}")
+            raise ValueError(f"seeds of a finalist must be 1 to 10, got {self.seeds}")
         if self.rank_by not in SCORES:
-            raise ValueError(f"networks are ranked by {', '.join(SCORES)}, got {self.rank_by!r}")
+            raise ValueError(f"rank_by must be one of {', '.join(SCORES)}, got {self.rank_by!r:.200}")
 
     @property
     def last(self) -> int:
         return len(self.factors) - 1
 
     def short_trainings(self, networks: int) -> float:
-        """The trainings of a search of so many networks, in short trainings, where none is stopped half way."""
+        """The cost of a search of this many networks, in short trainings, if no training is stopped early."""
         total, left = float(networks), float(networks)
         for before, factor in itertools.pairwise(self.factors[:-1]):
             left /= self.keep
@@ -58,11 +58,11 @@ class Rungs:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Rungs":
-        """The rungs that `to_dict` wrote; ValueError for another form."""
+        """The rungs that `to_dict` wrote; ValueError for any other form."""
         try:
             return cls(**values)
         except TypeError as error:
-            raise ValueError(f"rungs need {', '.join(vars(cls()))}, got {str(values)[:200]}") from error
+            raise ValueError(f"rungs must have {', '.join(vars(cls()))}, got {str(values)[:200]}") from error
 
     def to_dict(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "factors": list(self.factors)}

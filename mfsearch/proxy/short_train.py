@@ -1,8 +1,8 @@
-"""The short training that ranks networks: same images, same order, same draws for all that share a seed.
+"""The short training that ranks networks; with one seed, all see the same images, order and random draws.
 
-The learning rate is constant after its warm-up and what is evaluated is the running average of the weights, so every
-point of a curve is as good as a training that was planned to end there, and a longer training goes on where a shorter
-one stopped. Shapes: B images, C channels, H x W positions, K classes.
+The learning rate is constant after its warm-up and the evaluated weights are a running average. So every point of a
+curve is as good as the end of a training planned to stop there, and a longer training resumes from a shorter one.
+Shapes: B images, C channels, H x W positions, K classes.
 """
 
 import contextlib
@@ -29,16 +29,16 @@ from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 
 EVAL_BATCH = 256
-CHECKPOINT_SECONDS = 15.0  # between two checkpoints of a training: what a kill costs at most
+CHECKPOINT_SECONDS = 15.0  # between two checkpoints; a kill loses at most this much training
 CHECKPOINT_SCHEMA = 1
 
 
 class TrainingError(RuntimeError):
-    """The training cannot go on; the message is the trial's reason."""
+    """The training cannot continue; the message becomes the trial's reason."""
 
 
 class Evaluation(NamedTuple):
-    """top1, a fraction, and the mean cross-entropy on the validation split."""
+    """top1 (a fraction) and mean cross-entropy on the validation split."""
 
     top1: float
     loss: float
@@ -46,9 +46,9 @@ class Evaluation(NamedTuple):
 
 @dataclass(frozen=True)
 class ShortTraining:
-    """What a short training taught: top1 at its last point, its curve and the averaged weights.
+    """The result of a short training: top1 at its last point, its curve and the averaged weights.
 
-    finished: False where on_point ended it before its last point.
+    finished: False if on_point ended it early.
     """
 
     top1: float
@@ -60,7 +60,7 @@ class ShortTraining:
 
 
 class DeviceData:
-    """ImageData as tensors that stay on the device, so that a batch is an index away."""
+    """ImageData as tensors that stay on the device, so that a batch is one indexing operation."""
 
     def __init__(self, data: ImageData, device: torch.device) -> None:
         self.data = data
@@ -89,26 +89,26 @@ def short_train(
 ) -> ShortTraining:
     """Train the network of `config` on the proxy's images; raises TrainingError on a loss that is not finite.
 
-    The network is built for the data's classes whatever config.classes says. Draws depend on `seed` alone, not on the
-    network: two networks see the same crops in the same order.
+    The network is built for the data's classes, whatever config.classes is. Random draws depend on `seed` alone: two
+    networks see the same crops in the same order.
 
-    points: passes over the samples at which it is evaluated, rising; the last ends it. Default: recipe.epochs.
-    checkpoint: a file that is written every `checkpoint_seconds` and at each point, and gone on from if it is there and
-    of this very training, or of a shorter one with the same first points; a training cut anywhere and begun again gives
-    the same numbers. on_step gets (step, steps); on_point may end the training by returning False.
+    points: rising epochs at which the network is evaluated; the last one ends the training. Default: recipe.epochs.
+    checkpoint: a file written every `checkpoint_seconds` and at each point. The training resumes from it if it is of
+    the same training, or of a shorter one with the same first points; the resumed numbers equal those of an
+    uninterrupted run. on_step receives (step, steps); on_point may end the training by returning False.
     """
     points = (recipe.epochs,) if points is None else tuple(points)
     if not points or points[0] <= 0 or any(b <= a for a, b in itertools.pairwise(points)):
         raise ValueError(f"points must be above 0 and rise, got {points}")
     run = _Training(config, data, recipe, seed)
-    ends = list(dict.fromkeys(max(1, round(point * run.per_epoch)) for point in points))  # steps; near points are one
+    ends = list(dict.fromkeys(max(1, round(point * run.per_epoch)) for point in points))  # steps; near points merge
     if checkpoint is not None:
         run.load(checkpoint, ends)
     finished = True
     saved = time.perf_counter()
     for k, end in enumerate(ends):
         if run.step > end:
-            continue  # the checkpoint lies beyond, so it went on there
+            continue  # the checkpoint is already past this point
         while run.step < end:
             run.train_step(ends[-1])
             if on_step is not None:
@@ -150,14 +150,14 @@ class _Training:
         self.step = 0
         self.loss_sum = torch.zeros((), device=data.device)
         self.loss_steps = 0
-        self.seconds = 0.0  # of steps and evaluations, over all pieces of the training
+        self.seconds = 0.0  # of steps and evaluations, including those before a resume
         self.step_seconds = 0.0
         self.curve: list[EpochLog] = []
         self.order_epoch, self.order = -1, torch.empty(0)
         self.evaluated: tuple[int, nn.Module] | None = None
 
     def train_step(self, steps: int) -> None:
-        """One step on the next batch; the order of an epoch and the crops of a step depend on the seed alone."""
+        """One step on the next batch; an epoch's order and a step's crops depend on the seed alone."""
         begin = time.perf_counter()
         data, recipe = self.data, self.recipe
         epoch, k = divmod(self.step, self.per_epoch)
@@ -177,7 +177,7 @@ class _Training:
             group["lr"] = recipe.lr * min(1.0, (self.step + 1) / self.warmup)
         self.optimizer.step()
         self.step += 1
-        # polynomial-decay averaging (arXiv:1212.1824): step t weighs like t ** average, at every length alike
+        # polynomial-decay averaging (arXiv:1212.1824): step t has weight t ** average, whatever the length
         weight = (recipe.average + 1) / (self.step + recipe.average) if recipe.average else 1.0
         with torch.no_grad():
             torch._foreach_lerp_(self.average, self.params, weight)
@@ -190,19 +190,19 @@ class _Training:
         self.step_seconds += elapsed
 
     def log_point(self) -> None:
-        """Evaluate the averaged weights and begin the next stretch of the curve."""
+        """Evaluate the averaged weights and add a point to the curve."""
         begin = time.perf_counter()
         loss = self.loss_sum.item() / self.loss_steps
         _check_finite(loss, self.step, self.step)
-        found = evaluate(self.averaged(), self.data)
+        result = evaluate(self.averaged(), self.data)
         self.seconds += time.perf_counter() - begin
-        self.curve.append(EpochLog(self.step / self.per_epoch, loss, found.top1, found.loss, self.seconds))
+        self.curve.append(EpochLog(self.step / self.per_epoch, loss, result.top1, result.loss, self.seconds))
         self.loss_sum.zero_()
         self.loss_steps = 0
 
     @torch.no_grad()
     def averaged(self) -> nn.Module:
-        """The network with the averaged weights; its BatchNorms see the first training images, plain, once more."""
+        """The network with averaged weights; its BatchNorm statistics are recomputed on the first training images."""
         if self.evaluated is not None and self.evaluated[0] == self.step:
             return self.evaluated[1]
         model = copy.deepcopy(self.model) if self.evaluated is None else self.evaluated[1]
@@ -215,7 +215,7 @@ class _Training:
             norm.momentum = None  # the plain mean over the batches
         model.train()
         images = self.data.train_images[: self.recipe.norm_images]
-        for batch in images.tensor_split(math.ceil(len(images) / EVAL_BATCH)):  # alike in size: all weigh the same
+        for batch in images.tensor_split(math.ceil(len(images) / EVAL_BATCH)):  # similar sizes, so similar weights
             model(self.data.normalized(batch))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -236,7 +236,7 @@ class _Training:
         )
 
     def save(self, path: Path) -> None:
-        """Write whole or not at all; a full disk costs the checkpoint, not the training."""
+        """Write the checkpoint whole or not at all; on a full disk the training continues without it."""
         part = path.with_name(path.name + ".part")
         state = {
             "identity": self.identity,
@@ -258,18 +258,18 @@ class _Training:
                 part.unlink(missing_ok=True)
 
     def load(self, path: Path, ends: list[int]) -> None:
-        """Go on from a checkpoint of this very training with points at these steps; any other file is no checkpoint."""
+        """Resume from a checkpoint of the same training with points at these steps; ignore any other file."""
         if not path.is_file():
             return
         try:
             state: dict[str, Any] = torch.load(path, map_location=self.data.device, weights_only=True)
-        except Exception:  # cut short or not ours: torch's readers raise whatever their parsers do
+        except Exception:  # truncated or not ours; torch's readers can raise anything
             return
         if not isinstance(state, dict) or state.get("identity") != self.identity:
             return
         reached = [round(log["epoch"] * self.per_epoch) for log in state["curve"]]
         if reached != ends[: len(reached)] or state["step"] > [*ends, ends[-1]][len(reached)]:
-            return  # it was evaluated at other points, or is longer
+            return  # it has other points, or is longer
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         for own, value in zip(self.average, state["average"], strict=True):
@@ -281,19 +281,19 @@ class _Training:
 
 
 def _mixed(seed: int, stream: int, index: int) -> int:
-    """A seed of its own for each stream and index."""
+    """A separate seed for each stream and index."""
     return (seed * 2 + stream) * 1_000_003 + index
 
 
 def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int) -> nn.Module:
-    """The network with as many outputs as the data has classes, channels-last."""
+    """The network with one output per class of the data, in channels-last format."""
     model = MobileFormer(dataclasses.replace(config, classes=len(data.classes)), seed=seed)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @torch.no_grad()
 def zero_residuals(model: nn.Module) -> None:
-    """Begin every mobile block with a skip as the identity: the last BatchNorm of its branch has weight 0."""
+    """Make every mobile block with a skip the identity at the start: the last BatchNorm of its branch has weight 0."""
     for module in model.modules():
         if isinstance(module, MobileDown):
             module.project2.norm.weight.zero_()
@@ -303,7 +303,7 @@ def zero_residuals(model: nn.Module) -> None:
 
 @torch.no_grad()
 def evaluate(model: nn.Module, data: DeviceData) -> Evaluation:
-    """What the model does on the validation split in eval mode; its own mode is kept."""
+    """top1 and loss on the validation split in eval mode; the model's own mode is restored."""
     training = model.training
     model.eval()
     right, loss = 0, 0.0
@@ -317,7 +317,7 @@ def evaluate(model: nn.Module, data: DeviceData) -> Evaluation:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Weight decay on matrices and kernels only: not on biases, norms and tokens."""
+    """The recipe's optimizer; weight decay only on matrices and kernels, not on biases, norms and tokens."""
     decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and name != "tokens"]
     plain = [p for name, p in model.named_parameters() if p.ndim <= 1 or name == "tokens"]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]

@@ -1,4 +1,4 @@
-"""Two seconds before a training: finite, every weight reached by a gradient, DyReLU dynamic, tokens distinct?"""
+"""A check of two seconds before training: finite loss, gradients everywhere, dynamic DyReLUs, distinct tokens."""
 
 import math
 
@@ -15,14 +15,14 @@ PROBES = 64
 
 
 class SmokeTestError(RuntimeError):
-    """The network cannot be trained or deployed as it is; the message is the trial's reason."""
+    """The network cannot be trained or deployed; the message becomes the trial's reason."""
 
 
 def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> None:
     """Raise SmokeTestError unless one training step of the network on real images is sound.
 
-    Loss and gradients are finite, every parameter gets a gradient, each DyReLU's coefficients matter to the loss and
-    answer to their source, and the tokens that leave the last block differ from one another.
+    The loss and gradients must be finite, every parameter must have a gradient, each DyReLU's coefficients must affect
+    the loss and depend on their source, and the tokens after the last block must differ from one another.
     """
     model = build_proxy(config, data.data, seed).to(data.device)
     assert isinstance(model, MobileFormer)
@@ -30,7 +30,7 @@ def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> No
     x_BCHW = data.normalized(data.train_images[:IMAGES])
     loss = F.cross_entropy(model(x_BCHW), data.train_labels[: len(x_BCHW)])
     if not math.isfinite(loss.item()):
-        raise SmokeTestError(f"loss is {loss.item()} before any training")
+        raise SmokeTestError(f"the loss before training must be finite, got {loss.item()}")
     loss.backward()  # type: ignore[no-untyped-call]
     for name, parameter in model.named_parameters():
         if parameter.grad is None:
@@ -43,7 +43,7 @@ def smoke_test(config: MobileFormerConfig, data: DeviceData, *, seed: int) -> No
 
 @torch.no_grad()
 def _check_dyrelu(model: MobileFormer) -> None:
-    # Probed with sources of its own: a small MLP that the present token leaves at zero by chance is not dead.
+    # Random sources, because a small MLP may output zero for the current token by chance and still work.
     generator = torch.Generator().manual_seed(0)
     for name, module in model.named_modules():
         if isinstance(module, DyReLU):
@@ -69,4 +69,4 @@ def _check_tokens(config: MobileFormerConfig, model: MobileFormer, x_BCHW: torch
     distance_MM.fill_diagonal_(math.inf)
     if float(distance_MM.min()) < 1e-4 * float(z_MD.norm(dim=1).mean()):
         source = "feeds DyReLU" if config.dyrelu.source in TOKEN_SOURCES else "reads the image"
-        raise SmokeTestError(f"two of the {config.tokens.count} tokens are the same where the last block {source}")
+        raise SmokeTestError(f"two of the {config.tokens.count} tokens are equal where the last block {source}")

@@ -1,8 +1,8 @@
-"""Scores of a network that nothing was trained for: synflow, NASWOT, Zen. More is better; none is worth showing where
-it ranks no better than multiply-adds.
+"""Scores of a network without training: synflow, NASWOT, Zen. More is better. A score that ranks networks no better
+than multiply-adds is not worth showing.
 
-Each builds its own network from config and seed, so no caller's weights, mode or gradients are touched. Of `images`,
-a normalised batch, synflow and Zen use the shape and the device alone. Shapes: B images, C channels, H x W positions.
+Each function builds its own network from config and seed, so no caller's weights, mode or gradients change. `images` is
+a normalised batch; synflow and Zen use only its shape and device. Shapes: B images, C channels, H x W positions.
 """
 
 import copy
@@ -18,23 +18,23 @@ from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile
 
 Score = Callable[[MobileFormerConfig, Tensor, int], float]
 
-SMALL = 1e-60  # of synflow's input: below every kink of ReLU6, h-swish and GELU, far above what float64 still holds
+SMALL = 1e-60  # scale of synflow's input: below every kink of ReLU6, h-swish and GELU, well inside float64's range
 PERTURBATION = 0.01  # alpha of arXiv:2102.01063
 
 
 def synflow(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
     """log of the synaptic flow, sum of |w dR/dw| over all kernels, matrices and tokens (arXiv:2006.05467).
 
-    R is the sum of the logits for an image of ones with every weight made positive and the norms taken out. Image and
-    tokens are scaled towards 0, where the network is linear: there ReLU6 clips nothing, every attention is an even
-    mean, and a DyReLU is the ReLU that it starts from.
+    R is the sum of the logits for an image of ones, with all weights made positive and the norms removed. Image and
+    tokens are scaled towards 0, where the network is linear: ReLU6 clips nothing, every attention is a plain mean, and
+    a DyReLU is the ReLU it is initialised to.
     """
     model = MobileFormer(config, seed=seed).to(images_BCHW.device)
     return synaptic_flow(model, torch.ones_like(images_BCHW[:1]))
 
 
 def synaptic_flow(model: nn.Module, image_1CHW: Tensor) -> float:
-    """log of sum |w dR/dw| of a copy of `model`, in float64 and eval mode, for image and tokens times SMALL."""
+    """log of sum |w dR/dw| of a copy of `model`, in float64 and eval mode, with image and tokens scaled by SMALL."""
     model = copy.deepcopy(model).double().eval()
     for module in list(model.modules()):
         for name, child in module.named_children():
@@ -51,11 +51,11 @@ def synaptic_flow(model: nn.Module, image_1CHW: Tensor) -> float:
 
 
 def naswot(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
-    """log |K|, K[i, j] the activations in which images i and j fall on the same side of 0 (arXiv:2006.04647).
+    """log |K|; K[i, j] counts activations with images i and j on the same side of 0 (arXiv:2006.04647).
 
-    Counted are the inputs of all activations of the Mobile path: in the stem, the lite bottleneck, twice in every block
-    and behind the head's 1x1, whatever function stands there (ReLU6, ReLU, DyReLU and h-swish all bend near 0). GELU in
-    the Former and the small nets inside DyReLU are not. BatchNorm works on the batch, as at a training's first step.
+    It counts the inputs of all activations of the Mobile path: in the stem, in the lite bottleneck, twice in every
+    block and after the head's 1x1, for any function (ReLU6, ReLU, DyReLU and h-swish all bend near 0). GELU in the
+    Former and the small MLPs inside DyReLU are left out. BatchNorm uses the batch, as at the first training step.
     """
     model = MobileFormer(config, seed=seed).to(images_BCHW.device).train()
     kernel_BB = torch.zeros(len(images_BCHW), len(images_BCHW), dtype=torch.float64, device=images_BCHW.device)
@@ -64,13 +64,13 @@ def naswot(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
         kernel_BB.add_(same_side(output.flatten(1)))
 
     for name, module in model.named_modules():
-        if isinstance(module, ConvNorm) and not name.rpartition(".")[2].startswith("project"):  # those stay linear
+        if isinstance(module, ConvNorm) and not name.rpartition(".")[2].startswith("project"):  # no activation follows
             module.register_forward_hook(count)
     with torch.no_grad():
         model(images_BCHW)
     score = float(torch.linalg.slogdet(kernel_BB).logabsdet)
     if not math.isfinite(score):
-        raise ValueError(f"NASWOT has no score: two of the {len(images_BCHW)} images have the same activations")
+        raise ValueError(f"NASWOT has no score: two of the {len(images_BCHW)} images have equal activations")
     return score
 
 
@@ -82,11 +82,11 @@ def same_side(values_BA: Tensor) -> Tensor:
 
 
 def zen(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
-    """Zen score: how far the last features move when a Gaussian image is disturbed (arXiv:2102.01063).
+    """Zen score: the change of the last features when noise is added to a Gaussian image (arXiv:2102.01063).
 
-    Features are those of the head's 1x1 before its activation; convolutions of the Mobile path are drawn from N(0, 1),
-    all else keeps its first weights. Skips are cut as the paper does, but the one inside stride-2 blocks, which has no
-    other way past its first half.
+    The features are the head's 1x1 before its activation. Convolutions of the Mobile path are drawn from N(0, 1); all
+    other weights keep their initial values. Skips are removed as in the paper, except inside stride-2 blocks, where the
+    skip is the only way past the first half.
     """
     model = MobileFormer(config, seed=seed)
     generator = torch.Generator().manual_seed(seed)
@@ -104,10 +104,10 @@ def zen(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
 def gaussian_complexity(model: nn.Module, features: nn.Module, x_BCHW: Tensor, noise_BCHW: Tensor) -> float:
     """log E |f(x) - f(x + 0.01 noise)| + sum over BatchNorm2d of log sqrt(mean variance of its input).
 
-    f is the output of the module `features` while a copy of `model` runs in training mode; the sum gives back the scale
-    that the norms take out.
+    f is the output of the module `features` with a copy of `model` in training mode. The sum restores the scale that
+    the norms remove.
     """
-    model, features = copy.deepcopy((model, features))  # together: features stays a part of model
+    model, features = copy.deepcopy((model, features))  # together, so that features stays a part of model
     model.train()
     seen: list[Tensor] = []
     scale: list[float] = []

@@ -1,4 +1,4 @@
-"""The published systems that Mobile-Former is compared with."""
+"""Published systems to compare Mobile-Former with."""
 
 from mfsearch.references.published import MOBILE_FORMER, PUBLISHED, Reference
 

@@ -1,21 +1,21 @@
-"""What others published on ImageNet-1k, to compare with: 224 px and no distillation unless a row says otherwise.
+"""Published ImageNet-1k results to compare with: 224 px and no distillation unless a row says otherwise.
 
-Each figure says whether it was verified, that is, read in the system's own release or in a paper's table. One that was
-not is quoted from memory and must be shown as unverified. The seven Mobile-Formers are those of arXiv:2108.05895
-(Table 1 and appendix): the figures as printed there, beside which `count_costs` gives the exact costs of the presets.
+A figure is verified if it was read in the system's own release or in a paper's table. Any other is from memory and must
+be shown as unverified. The seven Mobile-Formers have the printed figures of arXiv:2108.05895 (Table 1 and appendix);
+`count_costs` gives the exact costs of the presets.
 """
 
 from typing import NamedTuple
 
-MOBILE_FORMER = "Mobile-Former"  # the family that the presets are of
+MOBILE_FORMER = "Mobile-Former"  # the family of the presets
 
 
 class Reference(NamedTuple):
-    """A published network. num_params: parameters, None where not known; madds: multiply-adds of one image; top1: the
-    fraction right on ImageNet-1k.
+    """A published network. num_params: parameters, None if unknown; madds: multiply-adds per image; top1: a fraction,
+    on ImageNet-1k.
 
-    resolution: input side in pixels, None where it was searched together with the network. timm: the name under which
-    that library builds it, None where it has none; for a Mobile-Former see `preset`.
+    resolution: input side in pixels, None if it was searched with the network. timm: its name in timm, None if timm
+    does not have it; for a Mobile-Former see `preset`.
     """
 
     family: str
@@ -32,7 +32,7 @@ class Reference(NamedTuple):
 
     @property
     def verified_cost(self) -> bool:
-        """Whether every cost that is given was verified."""
+        """Whether all given costs were verified."""
         return self.verified_madds and (self.verified_params or self.num_params is None)
 
     @property
@@ -45,7 +45,7 @@ class Reference(NamedTuple):
 
     @property
     def preset(self) -> str | None:
-        """The preset that builds it, None for other families."""
+        """The name of its preset, None for other families."""
         return f"mf-{self.model.lower()}" if self.family == MOBILE_FORMER else None
 
 
@@ -60,7 +60,7 @@ def _row(
     note: str = "",
     resolution: int | None = 224,
 ) -> Reference:
-    """Millions and percent, as the sources print them. verified: which of top1, madds and params were, by word."""
+    """A row in millions and percent, as printed; `verified` lists the verified figures out of top1, madds, params."""
     known = verified.split()
     return Reference(
         family=family,

@@ -1,4 +1,4 @@
-"""The progress of a search from Python: one bar on a terminal or in a notebook, nothing elsewhere."""
+"""The progress bar of a search from Python, on a terminal or in a notebook; elsewhere nothing is shown."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from mfsearch.search.progress import OnEvent, SearchEvent
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[OnEvent]:
-    """A callback for `mf.search` that shows networks trained, the best top1 and the time left."""
+    """Yields a callback for `mf.search` that shows networks trained, the best top1 and the time left."""
     console = Console(stderr=True)
     if not (console.is_terminal or console.is_jupyter):
         yield lambda event: None

@@ -1,7 +1,7 @@
-"""How far can a short training's ranking be trusted: the same networks trained short and, with another seed, long.
+"""Can a short training's ranking be trusted? The same networks are trained short, and long with another seed.
 
-Networks are drawn at random within 10 % below the budget and across budgets. Every training is one line of a file, and
-the same call resumes. analysis/ranking/verdict.py works out what the trainings say.
+Networks are drawn at random within 10 % below the budget (the band) and at sizes far below it (across budgets). Each
+training is one line of a file; the same call resumes. analysis/ranking/verdict.py evaluates the trainings.
 """
 
 import dataclasses
@@ -27,14 +27,14 @@ from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
 
-BAND = 0.9  # networks inside the band have at least this share of the budget
-REACH = 6.0  # networks across budgets go down to a sixth of it
-ATTEMPTS = 500  # draws a network, before the space counts as exhausted
-SCORE_IMAGES = 64  # the batch of the zero-cost scores
+BAND = 0.9  # lower end of the band, as a fraction of the budget
+REACH = 6.0  # networks across budgets go down to a sixth of the budget
+ATTEMPTS = 500  # draws per network before the space counts as exhausted
+SCORE_IMAGES = 64  # batch size of the zero-cost scores
 
 
 class Network(NamedTuple):
-    """A network that is trained short and long, with its costs at deployment."""
+    """A network to train short and long, with its costs at the deployment size."""
 
     config: MobileFormerConfig
     madds: int
@@ -46,7 +46,7 @@ class Network(NamedTuple):
 
 
 class NetworkRecords(NamedTuple):
-    """A finished calibration: networks by group, the record of every training by its key, what they share."""
+    """A finished calibration: networks by group, the record of each training by key, and the shared identity."""
 
     networks: dict[str, list[Network]]
     records: dict[str, TaskRecord]
@@ -62,11 +62,11 @@ def long_key(network: Network, seed: int) -> str:
 
 
 def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> dict[str, list[Network]]:
-    """`count` networks inside the band and as many across budgets, none twice in a group; a larger count starts with
-    the networks of a smaller one.
+    """`count` different networks inside the band and as many across budgets; a larger count starts with the networks of
+    a smaller one.
 
     Params are random, and the width is solved for a random target: log-uniform over the band, or from a sixth of the
-    budget (or its stated lower end) up. Raises ValueError if the space does not hold that many.
+    budget (or its stated lower end) up to it. Raises ValueError if the space does not hold enough networks.
     """
     top = budget.high
     floor = max(BAND * top, budget.low if budget.stated else 0)
@@ -74,41 +74,41 @@ def draw_networks(space: SearchSpace, budget: Budget, count: int, seed: int) -> 
     drawn = {}
     for group, start in (("band", (floor + top) / 2), ("across", lowest)):
         rng = random.Random(f"{seed}:{group}")
-        found: dict[str, Network] = {}
+        networks: dict[str, Network] = {}
         for _ in range(ATTEMPTS * count):
-            if len(found) == count:
+            if len(networks) == count:
                 break
             target = start * (top / start) ** rng.random()
             try:
                 sized = fit(space, space.draw(rng), floor if group == "band" else BAND * target, target)
             except ValueError:
-                continue  # not every width of every draw can be built
+                continue  # not every width of a draw can be built
             if sized is not None:
                 costs = count_costs(sized.config)
-                found.setdefault(sized.config.arch_id, Network(sized.config, costs.madds, costs.num_params))
-        if len(found) < count:
+                networks.setdefault(sized.config.arch_id, Network(sized.config, costs.madds, costs.num_params))
+        if len(networks) < count:
             low = floor if group == "band" else lowest
             raise ValueError(
-                f"space {space.name}: {ATTEMPTS * count} draws held {len(found)} different networks of "
-                f"{format_madds(low)} to {format_madds(top)} multiply-adds, --networks asks for {count}"
+                f"space {space.name} must hold {count} networks (--networks) of {format_madds(low)} to "
+                f"{format_madds(top)} multiply-adds; {ATTEMPTS * count} draws gave {len(networks)}"
             )
-        drawn[group] = list(found.values())
+        drawn[group] = list(networks.values())
     return drawn
 
 
 def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> list[Task]:
-    """All trainings, the short ones first: seed s short and s + 1 long, so that no noise is shared by the two; the
-    first network of the band long with `seeds` seeds from s + 1 on."""
+    """All trainings, short ones first: short with seed s and long with s + 1, so that the two share no noise. The first
+    network of the band trains long with `seeds` seeds from s + 1 on."""
     seed, every = settings.seed, [network for group in GROUPS for network in networks[group]]
     tasks = [Task(short_key(network, seed), network.config, seed, settings.points) for network in every]
     longs = [(networks["band"][0], seed + 1 + k) for k in range(settings.seeds)]
     longs += [(network, seed + 1) for network in every]
     tasks += [Task(long_key(network, s), network.config, s, settings.long_points) for network, s in longs]
-    return list({task.key: task for task in tasks}.values())  # a network may stand in both groups
+    return list({task.key: task for task in tasks}.values())  # a network may be in both groups
 
 
 def calibration_folder(results: Path, settings: Calibration, name: str | None = None) -> Path:
-    """Where a calibration is kept: under its name, which by default is made from space, data and budget."""
+    """The folder of a calibration: its name, which by default is made from space, data and budget."""
     made = f"{settings.space.name}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
     return results / CALIBRATIONS / check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("._-"))
 
@@ -122,14 +122,14 @@ def run_calibration(
     on_done: Callable[[Task, TaskRecord], None] | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
-    """Train whatever the folder's file does not hold yet. Raises what `run_tasks` raises."""
+    """Run the trainings that the folder's file does not hold yet. Raises the errors of `run_tasks`."""
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
     images = settings.recipe.load_images(
         settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
     )
     identity = settings.identity(images)
-    del images  # each worker has its own
+    del images  # each worker loads its own
     tasks = list_tasks(networks, settings)
     if on_start is not None:
         on_start(tasks)
@@ -150,7 +150,7 @@ def run_calibration(
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:
-    """A training with its core-seconds; the record of a short one also holds the zero-cost scores."""
+    """A trainer that also records core-seconds, and for a short training the zero-cost scores."""
     torch.set_num_threads(1)
     data = proxy.load_data()
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
@@ -163,7 +163,7 @@ def calibration_trainer(proxy: Proxy) -> Trainer:
         wall, cpu = time.perf_counter(), time.process_time()
         record = train_task(task, data, proxy)
         assert record.train_seconds is not None
-        # of the device where that is not a CPU; a share, because a resumed training knows only its wall time
+        # CPU time over wall time, because a resumed training knows only its wall time; 1 on another device
         share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9) if proxy.device == "cpu" else 1.0
         seconds = record.train_seconds * min(1.0, share)
         return dataclasses.replace(
@@ -174,7 +174,7 @@ def calibration_trainer(proxy: Proxy) -> Trainer:
 
 
 def score_all(config: MobileFormerConfig, images_BCHW: torch.Tensor, seed: int) -> dict[str, ZeroCostScore]:
-    """Every zero-cost score, or the reason why there is none."""
+    """Every zero-cost score, or the reason why it has none."""
     scores: dict[str, ZeroCostScore] = {}
     for name, score in ZERO_COST.items():
         start = time.process_time()

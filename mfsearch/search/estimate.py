@@ -1,4 +1,4 @@
-"""How long short trainings will take, before any is begun: roughly, and it says what it was made from."""
+"""A rough estimate of the time of short trainings before they start, and its basis."""
 
 import dataclasses
 import statistics
@@ -10,19 +10,19 @@ from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.study.trial import Trial
 
-# One thread of a server's CPU at 32 px: 151M at 3.7 ms an image, 52M at 1.4 ms. On trained networks of the committed
-# CIFAR-10 study, two workers on a busy machine, the truth lay within a factor of two of this on nearly all.
+# One thread of a server's CPU at 32 px: mf-151m takes 3.7 ms per image, mf-52m 1.4 ms. For the trained networks of the
+# committed CIFAR-10 study (two workers on a busy machine) nearly all estimates were within a factor of two.
 IMAGE_SECONDS, MADD_SECONDS = 0.2e-3, 0.9e-9
-IMAGES = {"digits": 1_437, "cifar10": 45_000, "cifar100": 45_000}  # of the training split, where a recipe uses all
+IMAGES = {"digits": 1_437, "cifar10": 45_000, "cifar100": 45_000}  # size of the whole training split
 
 
 def estimate_seconds(
     configs: Sequence[MobileFormerConfig], recipe: Recipe, data: str, trials: Sequence[Trial], study: str
 ) -> tuple[float | None, str]:
-    """Seconds to train all of `configs` by the recipe, one after the other, and what that was made from.
+    """Seconds to train all of `configs` by the recipe, one after another, and the basis of the estimate as text.
 
-    trials: of the study of this name, empty if there is none; their times scale the model. None where the number
-    of training images is not known.
+    trials: the trials of `study`, empty without one; their times scale the model. The seconds are None if the number
+    of training images is unknown.
     """
     ratios = [
         1.0 / (trial.short.images_per_second * _image_seconds(trial.config, recipe))
@@ -31,12 +31,12 @@ def estimate_seconds(
     ]
     images = _training_images(data, recipe)
     if images is None:
-        return None, f"nothing: how many images {data} trains on is not known"
+        return None, f"nothing: the number of training images of {data} is unknown"
     seconds = sum(_image_seconds(config, recipe) for config in configs) * images * recipe.epochs
     if ratios:
-        return seconds * statistics.median(ratios), f"the images a second of {len(ratios)} trials of study {study}"
-    model = f"{IMAGE_SECONDS * 1e3:g} ms an image and {MADD_SECONDS * 1e9:g} ns a multiply-add"
-    return seconds, f"a rough model, right within a factor of two on one CPU thread: {model} at {recipe.resolution} px"
+        return seconds * statistics.median(ratios), f"the images per second of {len(ratios)} trials of study {study}"
+    model = f"{IMAGE_SECONDS * 1e3:g} ms per image and {MADD_SECONDS * 1e9:g} ns per multiply-add"
+    return seconds, f"a rough model for one CPU thread, within a factor of two: {model} at {recipe.resolution} px"
 
 
 def _image_seconds(config: MobileFormerConfig, recipe: Recipe) -> float:

@@ -1,6 +1,6 @@
-"""One network from config to result, cheap before dear: measured latency, smoke test, training.
+"""Evaluates one network, cheapest check first: latency, smoke test, training.
 
-Runs in a worker process. An evaluation that fails says why and never ends the search.
+Runs in a worker process. A failed evaluation records its reason and never ends the search.
 """
 
 import contextlib
@@ -33,16 +33,16 @@ from mfsearch.search.promotion import Stop
 from mfsearch.study.files import DiskError, read_json, write_json
 from mfsearch.study.trial import Training, TrialLatency
 
-# a trial's latency: within 2 %, or what eight seconds give
+# A trial's latency is measured to within 2 %, or for eight seconds
 MIN_ROUNDS, MEASURE_SECONDS, MEASURE_TARGET = 10, 8.0, 0.02
 
 RUNNER_LOCK = "runner.lock"  # in the study's folder
-STRAY = "export-"  # folders of exports; what a kill leaves of them is swept at the next start
+STRAY = "export-"  # prefix of export folders; leftovers of a killed run are deleted at the next start
 
 
 @dataclass(frozen=True)
 class Job:
-    """What every evaluation of a study has in common, sent once to each worker."""
+    """The settings that all evaluations of a study share, sent once to each worker."""
 
     data: str
     data_dir: Path | None
@@ -50,7 +50,7 @@ class Job:
     recipe: Recipe
     latency_limit_ms: float | None
     baseline_ms: float | None  # the reference network's time on this device, kept with the study
-    runner: Runner | None  # a user's program that measures in the place of ONNX Runtime here
+    runner: Runner | None  # a user's program that measures instead of ONNX Runtime on this machine
     device: str
     seed: int
     objectives: tuple[str, ...]
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """One training to do. rung 0 is a new network, any other goes on with one that earned it; seed: of the training."""
+    """One training. rung 0 trains a new network, a higher rung resumes a promoted one; seed: of the training."""
 
     config: MobileFormerConfig
     rung: int
@@ -72,13 +72,13 @@ class Work:
 
     @property
     def key(self) -> str:
-        """The stem of the files that the training leaves beside the ledger."""
+        """The stem of the names of the training's files."""
         return f"{self.config.arch_id}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """What an evaluation came to; a trial takes over its fields. disk_full: the network is not to blame."""
+    """The result of an evaluation; a trial copies its fields. disk_full: a full disk failed it, not the network."""
 
     outcome: str
     reason: str | None = None
@@ -86,12 +86,12 @@ class TrialResult:
     device: str | None = None
     measured: TrialLatency | None = None
     violation_ms: float | None = None
-    short: Training | None = None  # the training, of whatever length
+    short: Training | None = None  # the training, of any length
     disk_full: bool = False
 
 
 class Evaluator:
-    """Holds the images on the device and the latency meter; evaluates one config after another."""
+    """Keeps the images on the device and the latency meter open; evaluates one config after another."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -105,7 +105,7 @@ class Evaluator:
             self.meter = kept_meter(job.baseline_ms, job.cache_dir)
 
     def evaluate(self, work: Work, report: Report) -> TrialResult:
-        """The outcome with its reason, and the measurements. DeviceLostError where this process can do no more."""
+        """The outcome with its reason and measurements. Raises DeviceLostError if this process cannot continue."""
         result = TrialResult("failed", seed=work.seed, device=self.device.type)
         try:
             if work.rung == 0:
@@ -120,14 +120,14 @@ class Evaluator:
         except OSError as error:
             reason = f"{type(error).__name__}: {error.strerror or error}"
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-        except Exception as error:  # out of memory: this trial's end alone
+        except Exception as error:  # such as out of memory: fails this trial only
             reason, full = f"{type(error).__name__}: {str(error).partition(chr(10))[0] or 'no message'}", False
             if self.device.type == "cuda" and not isinstance(error, torch.OutOfMemoryError):
                 raise DeviceLostError(dataclasses.replace(result, outcome="failed", reason=reason)) from error
         return dataclasses.replace(result, outcome="failed", reason=reason, disk_full=full)
 
     def _measured_before(self, work: Work, result: TrialResult) -> TrialResult | None:
-        """The latency that a killed run measured for this training, so that the resumed one repeats it."""
+        """The latency that a killed run already measured for this training, so that a resumed run repeats it."""
         try:
             kept = read_json(self._latency_path(work))
             if kept["for"] != self._conditions():
@@ -144,14 +144,14 @@ class Evaluator:
             return None
 
     def _conditions(self) -> list[float | None]:
-        """What a latency was judged under; a file of other conditions is none."""
+        """The conditions of a latency; a kept latency counts only if they are equal."""
         return [self.job.latency_limit_ms, self.job.baseline_ms]
 
     def _latency_path(self, work: Work) -> Path:
         return self.job.checkpoints / f"{work.key}.json"
 
     def _export_and_measure(self, work: Work, result: TrialResult) -> TrialResult:
-        """Check that the ONNX file equals torch; under a latency limit, measure it at the deployment size."""
+        """Check that ONNX Runtime and torch agree; with a latency limit, measure at the deployment size."""
         config, limit_ms = work.config, self.job.latency_limit_ms
         side = self.job.recipe.resolution if limit_ms is None else config.resolution
         with tempfile.TemporaryDirectory(prefix=STRAY, dir=self.job.weights) as folder:
@@ -178,14 +178,14 @@ class Evaluator:
                 return self.job.runner.measure(path)
         assert self.meter is not None
         latency = self.meter.measure(path, min_rounds=MIN_VALUES, max_rounds=MIN_VALUES)
-        if latency.latency_low_ms > limit_ms:  # already certain to be too slow
+        if latency.latency_low_ms > limit_ms:  # certainly too slow
             return latency
         return self.meter.measure(path, min_rounds=MIN_ROUNDS, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
 
     def _train(self, work: Work, result: TrialResult, report: Report) -> TrialResult:
         job = self.job
         epochs = job.recipe.epochs
-        # one point half way, where a hopeless short training ends, then one at each rung
+        # a point half way, where a hopeless short training is stopped, then one at each rung
         points = (epochs / 2, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
         score = SCORES[job.rungs.rank_by]
         costs = {
@@ -230,7 +230,7 @@ class Evaluator:
         return dataclasses.replace(result, outcome="trained", short=training)
 
     def _keep_weights(self, work: Work, weights: dict[str, torch.Tensor], training: Training) -> str | None:
-        """Write the weights; the reason where that failed: on a full disk the figures are worth more than they are."""
+        """Write the weights; if that fails, return the reason and keep the trial, whose figures matter more."""
         path = self.job.weights / f"{work.config.arch_id}.safetensors"
         part = path.with_name(path.name + ".part")
         try:
@@ -238,24 +238,24 @@ class Evaluator:
             part.replace(path)
         except (OSError, SafetensorError) as error:
             part.unlink(missing_ok=True)
-            path.unlink(missing_ok=True)  # those of a shorter training
+            path.unlink(missing_ok=True)  # weights of a shorter training
             return str(error)
         return None
 
 
 def make_evaluator(job: Job) -> Callable[[Work, Report], TrialResult]:
-    """A worker process's part: the evaluation of one network after another, on one thread."""
+    """Build a worker's function, which evaluates one network after another on one thread."""
     torch.set_num_threads(1)
     return Evaluator(job).evaluate
 
 
 def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:
-    """A meter of this device with the baseline that a study began with."""
+    """A meter for this device with the baseline from the study's start."""
     return dataclasses.replace(LatencyMeter.open(cache_dir=cache_dir), baseline_ms=baseline_ms)
 
 
 def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int) -> Latency | RunnerLatency:
-    """The latency of a network at the deployment size, within 1 % or what half a minute gives."""
+    """A network's latency at the deployment size, to within 1 % or for half a minute."""
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(MobileFormer(config, seed=seed), config.resolution, path)
@@ -263,7 +263,7 @@ def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, se
 
 
 def trial_latency(latency: Latency | RunnerLatency) -> TrialLatency:
-    """A measured latency as a trial keeps it."""
+    """A measured latency in the form of a trial's record."""
     return TrialLatency(
         ms=latency.latency_ms,
         low_ms=latency.latency_low_ms,

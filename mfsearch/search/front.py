@@ -1,4 +1,4 @@
-"""The front while a search runs, before its latencies are measured again."""
+"""The Pareto front during a search, before its latencies are measured again."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from mfsearch.study.trial import Trial
 
 
 def front_in_search(trials: Sequence[Trial], objectives: Sequence[str]) -> list[int]:
-    """Numbers of the front by the latencies of the search, whatever was measured at its end."""
+    """Trial numbers of the front by the latencies measured during the search, ignoring those measured at its end."""
     searched = [dataclasses.replace(trial, final=None) if trial.final else trial for trial in trials]
     return [trial.number for trial in front_trials(searched, objectives)]
 
 
 def contenders(trials: Sequence[Trial], objectives: Sequence[str]) -> set[int]:
-    """Numbers of the trials whose weights are kept.
+    """Numbers of the trials that keep their weights.
 
-    These are the front and, where it is measured again at the end, the search's own front and the front of the rest,
-    which takes the place of networks that turn out slower.
+    These are the front and, if latency is an objective, also the front by the search's own latencies and the front of
+    the rest, which replaces networks that turn out slower.
     """
     front = {trial.number for trial in front_trials(trials, objectives)}
     if "latency_ms" not in objectives:

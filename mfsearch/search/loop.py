@@ -1,4 +1,4 @@
-"""The search: propose, evaluate in workers, write each finished trial at once, go on where the last run stopped."""
+"""The search loop: propose networks, evaluate them in workers, write each finished trial at once; resumable."""
 
 import contextlib
 import dataclasses
@@ -53,18 +53,18 @@ from mfsearch.study.settings import Limits, Settings
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
 
-TAUGHT = 64  # best trials of another study that are kept as its lesson
-FINALS = ("trials", "exhausted", "time", "latency", "failing")  # ends of the proposing that a final follows
-SPARE = 5  # checkpoints kept below those that go on: later results may let them up
-RUNNING = "running.json"  # the proposals that are being tried
-FINAL_SHARE = 0.5  # of a time limit, at most, is left for the final
-MAX_LOST_IN_A_ROW = 30  # rejected or failed, before a search that trains nothing any more gives up
-MAX_LOST_AT_FIRST = 12  # the same while nothing at all was trained and no prediction gives hope
+TAUGHT = 64  # best trials of another study that become its lesson
+FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to stop proposing that lead to the final
+SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
+RUNNING = "running.json"  # the proposals being evaluated
+FINAL_SHARE = 0.5  # largest share of a time limit that is reserved for the final
+MAX_LOST_IN_A_ROW = 30  # rejected or failed trials in a row before the search gives up
+MAX_LOST_AT_FIRST = 12  # the same if nothing was ever trained and no prediction was within the limit
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. stopped: `trials`, `time`, `interrupted`, `exhausted`, `latency` or `failing`."""
+    """The end of a run. stopped: `trials`, `time`, `interrupted`, `exhausted`, `latency` or `failing`."""
 
     stopped: str
     study: Study
@@ -78,11 +78,11 @@ def run_search(
     storage: str | None = None,
     command: str | None = None,
 ) -> RunResult:
-    """Begin or resume the study in `folder` until a limit, Ctrl-C or the end of the space.
+    """Start or resume the study in `folder`; ends at a limit, at Ctrl-C or when the space is exhausted.
 
-    command: the command line that asked for it, for the manifest. on_event: called in this thread. Raises ValueError
-    for settings that cannot work (before anything is written) or differ from the study's, StudyBusyError, DiskError,
-    and WorkerError when no worker can start.
+    command: the user's command line, for the manifest. on_event: called in this thread. Raises ValueError for settings
+    that cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
+    WorkerError if no worker can start.
     """
     check_reachable(settings.space, settings.budget)
     images = settings.recipe.load_images(
@@ -96,12 +96,12 @@ def run_search(
             workers=limits.workers,
         )
         manifest = _manifest(settings, images, request, folder, storage, command)
-        del images  # each worker has its own
+        del images  # each worker loads its own
         ledger = Ledger(folder, manifest, storage)
         if not (folder / MANIFEST).exists():
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
-            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a study that is gone
+            shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
         trust = _trust(settings, folder.parent, manifest.data.digest)
         return _Run(settings, limits, ledger, manifest, on_event, trust).run()
 
@@ -109,7 +109,7 @@ def run_search(
 def _manifest(
     settings: Settings, images: ImageData, request: StudyRequest, folder: Path, storage: str | None, command: str | None
 ) -> Manifest:
-    """The study's manifest: made if it is new, compared if it is not."""
+    """The study's manifest: a new one for a new study; otherwise the old one, checked against the settings."""
     passport, baseline_ms = _latency_device(settings)
     is_new = not (folder / MANIFEST).exists()
     wanted = make_manifest(
@@ -129,17 +129,17 @@ def _manifest(
         check_same_study(manifest.study, manifest.identity, wanted.identity)
     except ValueError as error:
         if storage is None and not Study.open(folder).trials:
-            raise ValueError(f"{error}\n(it has no trials: delete {folder} to begin it anew)") from None
+            raise ValueError(f"{error}\n(it has no trials: delete {folder} to start again)") from None
         raise
     taught = None if manifest.lesson is None else manifest.lesson.study
     if settings.start_from is not None and settings.start_from.name != taught:
         raise ValueError(
-            f"study {settings.study!r} was begun with --from {taught or 'nothing'}, this run says "
-            f"{settings.start_from.name}: leave --from out or give another name with --study"
+            f"study {settings.study!r} was started with --from {taught or 'nothing'}, this run says "
+            f"--from {settings.start_from.name}: leave --from out or give another name with --study"
         )
     places = (manifest.storage, storage)
     theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
-    if theirs != ours:  # another password is no other place
+    if theirs != ours:  # compared without passwords
         raise ValueError(
             f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
         )
@@ -147,8 +147,8 @@ def _manifest(
 
 
 def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
-    """The passport of the device that latencies belong to and the reference network's milliseconds there; a user's
-    runner that does not work ends the run here, before anything is trained."""
+    """The passport of the device that latencies are measured on, and the reference network's milliseconds there. A
+    user's runner that does not work ends the run here, before any training."""
     if settings.latency_limit_ms is None:
         return None, None
     if settings.runner is None:
@@ -157,29 +157,29 @@ def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | 
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "reference.onnx"
         path.write_bytes(reference_onnx())
-        found = settings.runner.measure(path)
-    return {"device": found.device}, found.latency_ms
+        latency = settings.runner.measure(path)
+    return {"device": latency.device}, latency.latency_ms
 
 
 def _trust(settings: Settings, results: Path, data_digest: str) -> str:
-    """What a calibration says of the ranking, as a sentence; none that cannot be read stops a search."""
+    """The sentence on a calibration of the ranking; an unreadable calibration does not stop the search."""
     try:
-        found = find_calibration(results, settings.space.digest, data_digest, settings.recipe, settings.budget)
+        calibration = find_calibration(results, settings.space.digest, data_digest, settings.recipe, settings.budget)
     except ValueError as error:
         return f"ranking   {error}"
-    return trust_line(found, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
+    return trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 
 def _lesson(settings: Settings) -> Lesson | None:
-    """The best networks of the study to start from."""
+    """The best networks of the study given by --from."""
     if settings.start_from is None:
         return None
     theirs = Study.open(settings.start_from)
     knobs, ours = theirs.manifest.space.knobs, {knob.name: knob.choices for knob in settings.space.knobs}
     if knobs != ours:
         raise ValueError(
-            f"--from {settings.start_from.name}: its space {theirs.manifest.space.name} has other knobs than "
-            f"{settings.space.name}"
+            f"--from {settings.start_from.name} must have the same knobs as space {settings.space.name}, got those of "
+            f"space {theirs.manifest.space.name}"
         )
     return Lesson(settings.start_from.name, tuple(ranking(theirs.trials, ["top1", "madds"], 0)[:TAUGHT]))
 
@@ -214,13 +214,13 @@ class _Run:
         self.again = self._unfinished()
         self.progress.before = len(self.progress.trials)
         self.progress.rank()
-        self.final_for_time = False  # once it has begun nothing new is proposed
+        self.final_for_time = False  # once True, nothing new is proposed
         self.exhausted = False
-        self.dry = False  # the last ask found nothing new: no further one before a result comes
+        self.dry = False  # the last ask found nothing new; ask again after the next result
         self.interrupted: Callable[[], bool] = lambda: False
         outcomes = [trial.outcome in TRAINED for trial in self.progress.trials]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
-        self.killed: set[Promotion] = set()  # longer trainings whose worker died once
+        self.killed: set[Promotion] = set()  # longer trainings that lost their worker once
 
     def run(self) -> RunResult:
         progress = self.progress
@@ -251,7 +251,7 @@ class _Run:
                 self.on_event(SearchEvent("tick", self.progress))
 
     def _unfinished(self) -> list[tuple[Proposal, Stop | None]]:
-        """Proposals that a killed run was working on, so that none is lost and each goes on from its checkpoint."""
+        """The proposals of a killed run, so that none is lost and each resumes from its checkpoint."""
         done = {trial.proposal for trial in self.progress.trials}
         try:
             kept = json.loads((self.ledger.folder / RUNNING).read_text(encoding="utf-8"))
@@ -271,11 +271,11 @@ class _Run:
                 for item in kept
                 if item["proposal"] not in done
             ]
-        except (OSError, ValueError, KeyError):  # none, or cut: they will be proposed anew
+        except (OSError, ValueError, KeyError):  # missing or truncated: they will be proposed again
             return []
 
     def _note_running(self) -> None:
-        """Keep what is being tried, for a run that goes on after a kill."""
+        """Write the running proposals, for a run that resumes after a kill."""
         running = [(item.proposal, item.stop) for item in self.progress.running.values() if item.proposal is not None]
         kept = [
             {
@@ -305,7 +305,7 @@ class _Run:
             *weights.glob(f"{STRAY}*"),
             *weights.glob("*.part"),
             *checkpoints.glob("*.part"),
-        ):  # of a run that was killed
+        ):  # of a killed run
             shutil.rmtree(stray) if stray.is_dir() else stray.unlink()
         return Job(
             data=settings.data,
@@ -329,23 +329,23 @@ class _Run:
         return self._runner() or kept_meter(self._baseline_ms(), self.settings.cache_dir)
 
     def _runner(self) -> Runner | None:
-        """The user's runner, which must go on measuring on the device that the study began with."""
+        """The user's runner, bound to the device of the study's start."""
         runner = self.settings.runner
         return None if runner is None else dataclasses.replace(runner, device=(self.manifest.passport or {})["device"])
 
     def _baseline_ms(self) -> float:
-        assert self.manifest.baseline_ms is not None  # kept wherever there is a limit
+        assert self.manifest.baseline_ms is not None  # set for every study with a limit
         return self.manifest.baseline_ms
 
     def _result(self) -> RunResult:
         half_done = self.progress.running or self._next_promotion() is not None
         if self._search_over() in ("trials", "exhausted") and not half_done:
-            shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training is half done
+            shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training can be resumed
             (self.ledger.folder / RUNNING).unlink(missing_ok=True)
         return RunResult(self._over() or "", Study(self.ledger.folder, self.manifest, tuple(self.progress.trials)))
 
     def _over(self) -> str | None:
-        """Why no training begins any more, or None."""
+        """Why no more training starts, or None."""
         if self.interrupted():
             return "interrupted"
         if self.limits.seconds is not None and time.monotonic() - self.progress.started >= self.limits.seconds:
@@ -354,7 +354,7 @@ class _Run:
         return over if over not in FINALS or self._next_promotion() is None else None
 
     def _search_over(self) -> str | None:
-        """Why no new network is proposed, or None."""
+        """Why no more networks are proposed, or None."""
         limits, progress = self.limits, self.progress
         proposing = sum(running.proposal is not None for running in progress.running.values())
         if limits.trials is not None and progress.trained + proposing >= limits.trials:
@@ -371,12 +371,12 @@ class _Run:
         return "exhausted" if self.exhausted else None
 
     def _was_within_reach(self, trial: Trial) -> bool:
-        """Whether a network was measured because it might keep the latency limit, not for want of any that might."""
+        """Whether the network was predicted to be possibly within the latency limit; False without a prediction."""
         limit_ms, predicted = self.settings.latency_limit_ms, trial.predicted
         return limit_ms is not None and predicted is not None and predicted.low_ms <= limit_ms
 
     def _next_promotion(self) -> Promotion | None:
-        """The longer training that comes next: earned ones, and the final when the search has its networks."""
+        """The next longer training: earned promotions, then the final once the search has its networks."""
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
         rule = (progress.standing, settings.rungs, running, settings.seed)
@@ -384,7 +384,7 @@ class _Run:
         proposing = any(item.proposal is not None for item in progress.running.values())
         if earned is not None or proposing or self._search_over() not in FINALS:
             return earned
-        # the last longer trainings decide who is in the final
+        # the last promotions decide which networks are in the final
         return None if any(promotion.rung < settings.rungs.last for promotion in running) else next_final(*rule)
 
     def _give_work(self, pool: Pool[Work, TrialResult]) -> None:
@@ -410,7 +410,7 @@ class _Run:
             new = self.proposer.next()
             self.progress.screened = self.proposer.screened
             if new is None:
-                self.dry = True  # results to come may open new ground
+                self.dry = True  # running trials may still change this
                 self.exhausted = not self.progress.running
                 return
             proposal, stop = new, stop_rule(self.progress.trials, self.progress.objectives, self.settings.rungs)
@@ -435,7 +435,7 @@ class _Run:
         else:
             assert running.promotion is not None
             if event.kind == "lost" and running.promotion not in self.killed:
-                self.killed.add(running.promotion)  # comes up again, and goes on from its checkpoint
+                self.killed.add(running.promotion)  # it will be chosen again and resume from its checkpoint
             else:
                 self._take_longer(running.promotion, result)
         self._drop_files()
@@ -461,9 +461,9 @@ class _Run:
         self.on_event(SearchEvent("training", progress, trial, training))
 
     def _drop_files(self) -> None:
-        """Only contenders for the front keep weights, and only trainings that may go on keep their checkpoint."""
+        """Keep weights only for contenders for the front, and checkpoints only for trainings that may resume."""
         progress, rungs = self.progress, self.settings.rungs
-        running = {item.config.arch_id for item in progress.running.values()}  # written, not yet told
+        running = {item.config.arch_id for item in progress.running.values()}  # files written before the result
         running |= {proposal.arch_id for proposal, _ in self.again}
         close = contenders(progress.trials, progress.objectives)
         front = {trial.arch_id for trial in progress.trials if trial.number in close}
@@ -483,7 +483,7 @@ def _now() -> str:
 
 
 def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
-    """The trial that an evaluated proposal becomes; its number is the ledger's to give."""
+    """The trial of an evaluated proposal; the ledger sets its number."""
     costs = proposal.costs
     return Trial(
         number=-1,

@@ -1,4 +1,4 @@
-"""Worker processes that do one piece of work at a time; a process that dies costs its piece, never the run."""
+"""Worker processes with one piece of work each; if a process dies, only its piece of work is lost."""
 
 import contextlib
 import multiprocessing as mp
@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 MAX_START_FAILURES = 2  # in a row, before the pool gives up
 GRACE_SECONDS = 5.0  # for a process to end before it is killed
 
-J = TypeVar("J")  # what all workers are built from, sent once to each
+J = TypeVar("J")  # the shared settings, sent once to each worker
 W = TypeVar("W")  # one piece of work
 R = TypeVar("R")  # its result
 
@@ -28,14 +28,14 @@ class WorkerError(RuntimeError):
 
 
 class DeviceLostError(RuntimeError):
-    """Raised with its result by a worker whose process can do no more work: a new process takes its place."""
+    """Raised with its result by a worker whose process cannot continue; a new process replaces it."""
 
 
 @dataclass(frozen=True)
 class Event(Generic[R]):
-    """What became of a worker's work: `progress` with stage and share, `done` with its result, or `lost`.
+    """News of a worker: `progress` with stage and share, `done` with its result, or `lost`.
 
-    how: what ended the process of work that is lost, such as "was killed by signal 9".
+    how: the end of a lost worker's process, such as "was killed by signal 9".
     """
 
     worker: int
@@ -47,11 +47,11 @@ class Event(Generic[R]):
 
 
 class Pool(Generic[W, R]):
-    """`count` processes. `submit` gives an idle one its work, `wait` returns their events and replaces the dead."""
+    """`count` worker processes. `submit` gives an idle one work; `wait` returns events and replaces dead processes."""
 
     def __init__(self, count: int, make_worker: MakeWorker[J, W, R], job: J) -> None:
         self._start = pickle.dumps((make_worker, job))
-        self._failures, self._reason = 0, ""  # of starts, since a worker was last ready
+        self._failures, self._reason = 0, ""  # failed starts since a worker was last ready
         self._workers = [_Process(self._start) for _ in range(count)]
 
     def idle(self) -> list[int]:
@@ -59,15 +59,15 @@ class Pool(Generic[W, R]):
         return [number for number, worker in enumerate(self._workers) if worker.ready and not worker.busy]
 
     def submit(self, number: int, work: W) -> None:
-        """Give an idle worker its work; one that has died meanwhile is reported by `wait`."""
+        """Give an idle worker its work; if the worker has died, `wait` reports it."""
         self._workers[number].busy = True
         with contextlib.suppress(OSError):
             self._workers[number].pipe.send(work)
 
     def wait(self, timeout: float) -> list[Event[R]]:
-        """The events of the next `timeout` seconds, as soon as there are any.
+        """Return events as soon as there are any, at most `timeout` seconds later.
 
-        Raises WorkerError once workers failed to start too often in a row.
+        Raises WorkerError after too many failed starts in a row.
         """
         if self._failures > MAX_START_FAILURES:
             raise WorkerError(f"no worker can start: {self._reason}")
@@ -78,12 +78,12 @@ class Pool(Generic[W, R]):
             try:
                 while not pipe.closed and pipe.poll():
                     events += self._read(numbers[pipe], *pipe.recv())
-            except (EOFError, OSError):  # closed, or cut in the middle of a message
+            except (EOFError, OSError):  # closed, or cut within a message
                 events += self._replace(numbers[pipe])
         return events
 
     def close(self) -> None:
-        """End all workers, whatever they are doing; those that do not end by themselves are killed."""
+        """Terminate all workers, busy or not, and kill those that do not end in time."""
         for worker in self._workers:
             worker.process.terminate()
         end = time.monotonic() + GRACE_SECONDS
@@ -122,7 +122,7 @@ class _Process:
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, start), daemon=True)
-        with _interrupts(signal.SIG_IGN):  # inherited: the terminal sends Ctrl-C to the whole group
+        with _interrupts(signal.SIG_IGN):  # the child inherits this: the terminal sends Ctrl-C to the whole group
             self.process.start()
         child.close()
         self.ready = self.busy = False
@@ -139,7 +139,7 @@ class _Process:
 
 
 def _serve(pipe: Connection, start: bytes) -> None:
-    """The worker's main: deaf to Ctrl-C (the parent decides), gone when the parent is, from before its slow imports."""
+    """The worker's main function. It ignores Ctrl-C (the parent decides) and ends when its parent does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, daemon=True).start()
     try:
@@ -179,8 +179,8 @@ def _follow_parent() -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first one ends a loop between two results, so that nothing finished is lost; a
-    second one raises KeyboardInterrupt at once."""
+    """Yields a function that says whether Ctrl-C was pressed. The loop can then end between two results, so nothing
+    finished is lost; a second Ctrl-C raises KeyboardInterrupt at once."""
     pressed = False
 
     def note(_signal: int, _frame: Any) -> None:
@@ -195,7 +195,7 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 @contextlib.contextmanager
 def _interrupts(handler: Callable[[int, Any], None] | signal.Handlers) -> Iterator[None]:
-    """Ctrl-C goes to `handler`; only the main thread may choose, so any other leaves it as it is."""
+    """Send Ctrl-C to `handler`; does nothing outside the main thread, where Python does not allow it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""How a run stands: its limits, the work of each worker, and the events that a display gets."""
+"""The state of a run: its limits, the work of each worker, and the events for a display."""
 
 import time
 from collections.abc import Callable
@@ -33,18 +33,18 @@ class Running:
 
 @dataclass
 class Progress:
-    """The state of a run, kept up to date by it."""
+    """The state of a run; the run updates it."""
 
     manifest: Manifest
     limits: Limits
-    trust: str  # what a calibration says of the ranking
+    trust: str  # a calibration's verdict on the ranking
     started: float = field(default_factory=time.monotonic)
     trials: list[Trial] = field(default_factory=list)
     front: list[int] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
     running: dict[int, Running] = field(default_factory=dict)  # by worker
     screened: int = 0
-    before: int = 0  # trials that were there when this run began
+    before: int = 0  # trials from earlier runs
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -55,17 +55,17 @@ class Progress:
         return self.manifest.rungs
 
     def rank(self) -> None:
-        """Bring front and standing up to date with the trials."""
+        """Recompute the front and the standing from the trials."""
         self.front = [trial.number for trial in front_trials(self.trials, self.objectives)]
         self.standing = standing(self.trials, self.objectives, self.rungs)
 
     @property
     def trained(self) -> int:
-        """Networks with a short training, those given up half way included."""
+        """Networks with a short training, including those stopped half way."""
         return sum(trial.outcome in TRAINED for trial in self.trials)
 
     def seconds_left(self) -> float | None:
-        """Until the stop, by what trainings took so far and the time limit; None before there is a training."""
+        """Seconds until the run stops, from its trainings so far and the time limit; None before the first training."""
         left = []
         short = self.short_seconds()
         if self.limits.trials is not None and short is not None:
@@ -88,7 +88,7 @@ class Progress:
         return sum(seconds) / len(seconds) if seconds else None
 
     def final_seconds(self) -> float | None:
-        """What the final would take from here."""
+        """Seconds that the final would take from here; None before the first training."""
         short = self.short_seconds()
         if short is None:
             return None
@@ -103,11 +103,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class SearchEvent:
-    """One thing that happened in a search, or the passing of time.
+    """One event of a search.
 
-    kind: `began`; `trial` when one is finished; `training` when a longer one is; `latency` when a member of the front
-    was measured again, with `left` to go; `problem` where that failed, with a sentence in `text`; `tick`, twice a
-    second. trial and training: what the event is about.
+    kind: `began`; `trial` when a trial finished; `training` when a longer training finished; `latency` when a network
+    of the front was measured again, with `left` still to measure; `problem` when that failed, with a sentence in
+    `text`; `tick` twice a second. trial and training: the subject of the event.
     """
 
     kind: Literal["began", "trial", "training", "latency", "problem", "tick"]
@@ -118,4 +118,4 @@ class SearchEvent:
     text: str = ""
 
 
-OnEvent = Callable[[SearchEvent], None]  # a display, or whatever else wants to know
+OnEvent = Callable[[SearchEvent], None]  # such as a display

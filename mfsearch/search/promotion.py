@@ -1,7 +1,7 @@
-"""Who is trained longer: short for all, longer for the better part, in full for a few with several seeds.
+"""Decides which networks train longer: all train short, the better part longer, a few in full with several seeds.
 
-Pure functions of the study's trials; nothing here trains or writes. Ranks are by non-dominated sorting over the study's
-objectives, so a small network competes with its equals in cost.
+Pure functions of the study's trials. Ranks come from non-dominated sorting over the study's objectives, so a small
+network competes with networks of similar cost.
 """
 
 import heapq
@@ -18,13 +18,13 @@ from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.trial import Trial
 
-MIN_RANKED = 6  # networks with a short training, before the first goes on
-MIN_GAINS = 8  # finished curves, before a bound on what the rest of a training gains is trusted
+MIN_RANKED = 6  # networks with a short training before the first promotion
+MIN_GAINS = 8  # finished curves before the gain of the second half is estimated
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """A training that goes on: the trial, the rung it goes to and the seed of the training."""
+    """A training to resume: the trial, its next rung and the seed of the training."""
 
     number: int
     rung: int
@@ -32,7 +32,7 @@ class Promotion:
 
 
 def ranking(trials: Sequence[Trial], objectives: Sequence[str], rung: int) -> list[Trial]:
-    """The trials with a result at `rung`, best first: by non-dominated rank, within a rank by what each adds."""
+    """The trials with a result at `rung`, best first: by non-dominated rank, then by the area that each adds."""
     scores = [(trial, trial.score(rung)) for trial in trials]
     ranked = [(trial, score) for trial, score in scores if score is not None]
     if not ranked:
@@ -46,7 +46,7 @@ def ranking(trials: Sequence[Trial], objectives: Sequence[str], rung: int) -> li
 
 
 def _minimised(trial: Trial, score: float, objectives: Sequence[str]) -> list[float]:
-    """The objectives as the search saw them: a latency measured at the end does not change what is trained next."""
+    """The objectives as measured during the search; a latency from its end does not change later trainings."""
     return [-score if name == "top1" else _searched_cost(trial, name) for name in objectives]
 
 
@@ -57,20 +57,20 @@ def _searched_cost(trial: Trial, name: str) -> float:
 
 
 def _by_gain(rank: list[tuple[Trial, float]], worst: float) -> list[Trial]:
-    """Members of one rank, each next the one that adds most area over log multiply-adds and score to those before it.
+    """Members of one rank in greedy order: next is the member that adds most area over log multiply-adds and score.
 
-    The area reaches down to `worst` and up to twice the largest network, so that inside a narrow band the score
-    decides, and over a wide one the picks spread. Of equals the lowest number comes first.
+    The area reaches down to `worst` and up to twice the largest network: in a narrow band the score decides, over a
+    wide one the picks spread. Among equals the lowest number comes first.
     """
     steps, place = np.unique(np.log([trial.metric("madds") for trial, _ in rank]), return_inverse=True)
     widths = np.diff(steps, append=steps[-1] + math.log(2))
-    reached = np.full(len(steps), worst)  # score of the chosen ones that are no larger
+    reached = np.full(len(steps), worst)  # best score among chosen networks of at most this size
 
     def loss(k: int) -> float:
         at = place[k]
         return -float(widths[at:] @ np.maximum(rank[k][1] - reached[at:], 0.0))
 
-    # What a member adds only shrinks as others are chosen, so the first whose figure is still true is the best.
+    # A member's gain only shrinks as others are chosen, so the first member whose stored gain is current is the best.
     left = [(loss(k), trial.number, k) for k, (trial, _) in enumerate(rank)]
     heapq.heapify(left)
     chosen: list[Trial] = []
@@ -87,8 +87,8 @@ def _by_gain(rank: list[tuple[Trial, float]], worst: float) -> list[Trial]:
 
 
 class Standing(NamedTuple):
-    """Where the trials stand. ranked: the ranking of each rung below the last; judged: networks whose short training
-    was finished or given up; leaders: how many no other one beats at the rung before the last."""
+    """The state for promotions. ranked: the ranking of each rung below the last; judged: networks whose short training
+    finished or was stopped; leaders: size of the front at the rung before the last."""
 
     ranked: tuple[list[Trial], ...] = ()
     judged: int = 0
@@ -96,7 +96,7 @@ class Standing(NamedTuple):
 
 
 def standing(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -> Standing:
-    """The standing that decides promotions; to be made anew once a trial comes or changes."""
+    """The standing that decides promotions; compute it again after each new or changed trial."""
     ranked = tuple(ranking(trials, objectives, rung) for rung in range(rungs.last))
     if not ranked:
         return Standing()
@@ -106,14 +106,14 @@ def standing(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -
 
 
 def quota(count: int, rungs: Rungs) -> int:
-    """How many of `count` networks of a rung go on to the next."""
+    """How many of `count` networks at a rung are promoted."""
     return math.floor(count / rungs.keep)
 
 
 def next_promotion(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
-    """The best trial that has earned the next rung and is not there, or None; the highest rungs first.
+    """The best trial that has earned the next rung and is not yet there, highest rungs first; None without one.
 
-    The last rung is for the finalists, who are chosen when the search has trained its networks (`next_final`).
+    The last rung is for the finalists, chosen after the search has trained all its networks (`next_final`).
     """
     busy = {promotion.number for promotion in running}
     for rung in range(rungs.last - 2, -1, -1):
@@ -127,7 +127,7 @@ def next_promotion(at: Standing, rungs: Rungs, running: Collection[Promotion], s
 
 
 def next_final(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
-    """What is left of the final, or None: each finalist with the study's seed, then with the seeds after it."""
+    """The next training of the final, or None: each finalist with the study's seed, then with the seeds after it."""
     chosen = finalists(at, rungs)
     for k in range(rungs.seeds):
         for trial in chosen:
@@ -138,10 +138,10 @@ def next_final(at: Standing, rungs: Rungs, running: Collection[Promotion], seed:
 
 
 def finalists(at: Standing, rungs: Rungs) -> list[Trial]:
-    """The best of the rung before the last; where too few came there, the best of the rungs below.
+    """The best networks at the rung before the last, filled up with the best of lower rungs.
 
-    More than asked for where the front there is larger: over a wide budget it is. At most one in `keep` of the networks
-    tried.
+    If the front at that rung is larger than `finalists`, as over a wide budget, all of it qualifies; the limit is one
+    in `keep` of the networks tried.
     """
     wanted = max(rungs.finalists, at.leaders) if rungs.finalists else 0
     places = min(wanted, math.ceil(at.judged / rungs.keep))
@@ -151,9 +151,9 @@ def finalists(at: Standing, rungs: Rungs) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Stop:
-    """When a short training is given up half way: its score so far and `gain` would still rank too low.
+    """The rule that stops a short training half way: its score so far plus `gain` would still rank too low.
 
-    rivals: score and the other objectives' values of the networks ranked so far; place: the last rank that goes on.
+    rivals: score and the other objectives of the networks ranked so far; place: the last rank that is promoted.
     """
 
     gain: float
@@ -161,7 +161,7 @@ class Stop:
     place: int
 
     def hopeless(self, score: float, costs: Sequence[float]) -> bool:
-        """Whether even score + gain would leave a network of these costs outside the part that goes on."""
+        """Whether even score + gain would leave a network of these costs below the promoted ranks."""
         own = (-(score + self.gain), *costs)
         values = np.array([(-rival[0], *rival[1:]) for rival in self.rivals] + [own])
         ranks = nondominated_ranks(values)
@@ -169,9 +169,9 @@ class Stop:
 
 
 def stop_rule(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -> Stop | None:
-    """The rule for the next short training, or None while too few curves are finished to bound the second half.
+    """The rule for the next short training, or None while there are too few finished curves to bound the second half.
 
-    The gain is the finished ones' mean and three standard deviations of a further one.
+    The gain is the mean of the finished curves plus three standard deviations of a new one.
     """
     scores = [(trial, trial.score()) for trial in trials]
     ranked = [(trial, score) for trial, score in scores if score is not None]
@@ -188,5 +188,5 @@ def stop_rule(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) 
 
 
 def stopped_count(trials: Sequence[Trial]) -> int:
-    """How many trials were given up in their short training: judged, and ranked below all that go on."""
+    """How many trials were stopped in their short training; they rank below all promoted ones."""
     return sum(trial.outcome == "stopped" for trial in trials)

@@ -1,8 +1,8 @@
-"""What to try next: networks inside the budget, none twice, before anything is built.
+"""Proposes networks inside the budget, each one once, before anything is built.
 
-A search starts from the published networks and a spread-out sample of what fits; then its strategy
-(`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index, the results so far and what is being
-evaluated: no strategy keeps a state, so a search rebuilt from its rows goes on as the undisturbed one.
+A search starts with the published networks and a spread-out sample of networks that fit; then its sampler
+(`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index, the results so far and the running
+proposals. No sampler keeps a state, so a resumed search continues exactly like an uninterrupted one.
 """
 
 import random
@@ -28,16 +28,16 @@ from mfsearch.units import Budget, format_madds
 
 __all__ = ["ATTEMPTS", "TARGET", "Proposal", "Proposer", "check_reachable", "targets"]
 
-STARTS, LEAST_SPREAD = 12, 4  # starting points in all, and how many of them are a spread-out sample at the least
-SPREAD_POOL = 150  # feasible draws from which the spread-out sample is chosen
-TRANSFERRED = 6  # networks taken over from another study
+STARTS, LEAST_SPREAD = 12, 4  # number of starting points, and least number of them from the spread-out sample
+SPREAD_POOL = 150  # feasible draws that the spread-out sample is chosen from
+TRANSFERRED = 6  # networks taken from another study
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the strategy's name,
-    or `random` where it had nothing to go by or found nothing new. predicted: its latency, where there is a limit and
-    enough was measured; turned_down: the sampler's draws that were predicted too slow on the way to this one."""
+    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the sampler's name, or
+    `random` if the sampler found nothing new. predicted: its latency, if there is a limit and enough measurements;
+    turned_down: draws for this proposal that were rejected because of their predicted latency."""
 
     index: int
     origin: str
@@ -54,7 +54,7 @@ class Proposal:
 
 
 def check_reachable(space: SearchSpace, budget: Budget) -> None:
-    """ValueError if no network of the space can lie inside the budget, with the nearest there is."""
+    """Raise ValueError if no network of the space fits the budget; the message has the nearest size."""
     smallest = smallest_madds(space)
     if smallest > budget.high:
         raise ValueError(
@@ -72,9 +72,9 @@ def check_reachable(space: SearchSpace, budget: Budget) -> None:
 class Proposer:
     """Proposes networks and learns from results.
 
-    With sampler `random` there are no starting points: it is the control, and any feasible network is alike to it.
-    latency_limit_ms: candidates predicted to lie above it are passed over, see LatencyScreen; where nothing else is
-    found the fastest of them is proposed, for only a measurement decides.
+    Sampler `random` has no starting points: it is the control, and all feasible networks are equally likely.
+    latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
+    fastest of them is proposed, because only a measurement decides.
     """
 
     def __init__(
@@ -92,33 +92,32 @@ class Proposer:
         self.history = History(objectives)
         self.latency = LatencyScreen(latency_limit_ms)
         self.ground.too_slow = self._too_slow
-        self.turned_down: list[tuple[float, Candidate]] = []  # since the last proposal, with predicted milliseconds
+        self.turned_down: list[tuple[float, Candidate]] = []  # for the next proposal, with predicted milliseconds
         self.index = 0
         self._transferred: list[Candidate] = []
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
 
     @property
     def choices(self) -> dict[str, tuple[Any, ...]]:
-        """What each of a proposal's params can be: the space's knobs, and TARGET where widths are solved."""
+        """The allowed values of a proposal's params: the space's knobs, and TARGET if widths are solved."""
         return self.ground.choices
 
     @property
     def seen(self) -> set[str]:
-        """arch_id of every network proposed or learned."""
+        """arch_id of every network that was proposed or learned."""
         return self.ground.seen
 
     @property
     def screened(self) -> int:
-        """Candidates turned down before evaluation: outside the budget, not buildable, seen before."""
+        """Candidates skipped before evaluation: outside the budget, impossible to build, or seen before."""
         return self.ground.screened
 
     def transfer(self, trials: Sequence[Trial], study: str) -> list[str]:
-        """Begin with the best networks of another study of the same space, their widths fitted to this budget.
+        """Start with the best networks of another study of the same space, their widths fitted to this budget.
 
-        Only their params are taken, none of their results; published ones are left out, for those come anyway. Returns
-        the origins, `from STUDY:TRIAL`, of those that can be fitted; must be called before the first proposal, and
-        again with the same trials when the search goes on.
-        Raises ValueError for trials of another space.
+        Only their params are taken, not their results. Published networks are left out, because they are starting
+        points anyway. Returns the origins, `from STUDY:TRIAL`, of the networks that can be fitted. Call it before the
+        first proposal, and again with the same trials when the search is resumed.
         """
         theirs = History(["top1", "madds"])
         numbers = {id(trial.params): trial.number for trial in trials}
@@ -133,23 +132,23 @@ class Proposer:
             try:
                 sized = fit(self.space, params, self.budget.low, self.budget.high)
             except ValueError as error:
-                raise ValueError(f"{origin} does not lie in space {self.space.name}: {error}") from None
+                raise ValueError(f"{origin} must lie in space {self.space.name}: {error}") from None
             if sized is not None:
                 self._transferred.append(self.ground.placed(origin, sized))
         return [candidate.origin for candidate in self._transferred]
 
     def learn(self, trial: Trial) -> None:
-        """Take in a finished trial, of this run or an earlier one."""
+        """Add a finished trial, of this run or an earlier one."""
         self.seen.add(trial.arch_id)
         self.history.pending.pop(trial.arch_id, None)
         self.latency.learn(trial)
-        # a preset below the band is no network of a target
+        # a preset below the band belongs to no target
         in_band = not self.space.solved or trial.metric("madds") >= self.budget.low
         if in_band and set(trial.params) == set(self.choices):
             self.history.learn(trial)
 
     def next(self) -> Proposal | None:
-        """A network inside the budget that was never proposed, or None when none can be found."""
+        """A new network inside the budget, or None if none can be found."""
         rng = random.Random(f"{self.seed}:{self.index}")
         self.turned_down = []
         candidate = (
@@ -175,7 +174,7 @@ class Proposer:
         )
 
     def _is_open(self, config: MobileFormerConfig) -> bool:
-        """Whether a starting point was not proposed yet and may keep the limit."""
+        """Whether a starting point is new and may be within the latency limit."""
         return config.arch_id not in self.seen and not self.latency.is_too_slow(self.latency.predict(config))
 
     def _too_slow(self, candidate: Candidate) -> bool:
@@ -195,7 +194,7 @@ class Proposer:
         predicted: Prediction | None = None,
         turned_down: int = 0,
     ) -> Proposal:
-        """A proposal that a run made and did not finish, pending once more."""
+        """A proposal that an earlier run did not finish; it is pending again."""
         costs = count_costs(config)
         candidate = self.ground.placed(origin, Sized(dict(params), width, config, costs.madds))
         self.seen.add(config.arch_id)
@@ -211,7 +210,7 @@ class Proposer:
         return self._starts
 
     def _published(self) -> Iterator[Candidate]:
-        """Published networks inside the budget as they are, then the larger ones fitted to it, the nearest first."""
+        """Published networks inside the budget as they are, then larger ones fitted to it, the nearest first."""
         above = []
         for name, config in PRESETS.items():
             params = self.space.find_params(config)
@@ -229,9 +228,9 @@ class Proposer:
 
 
 def spread_out(ground: Ground, known: list[Candidate], count: int, rng: random.Random) -> list[Candidate]:
-    """`count` of SPREAD_POOL feasible draws, each the furthest from its nearest neighbour among the chosen and known.
+    """Choose `count` of SPREAD_POOL feasible draws, each furthest from its nearest neighbour among chosen and known.
 
-    What was seen does not matter to the choice, so that a search that goes on has the start it began with.
+    The choice ignores networks seen so far, so that a resumed search has the same starting points.
     """
     fresh = Ground(ground.space, ground.budget)
     pool = [c for c in (fresh.drawn("spread", rng) for _ in range(SPREAD_POOL)) if c is not None]
@@ -246,7 +245,7 @@ def spread_out(ground: Ground, known: list[Candidate], count: int, rng: random.R
         nearest = np.minimum(nearest, ((x - row) ** 2).sum(1))
     chosen: list[int] = []
     for _ in range(min(count, len(unique))):
-        k = int(nearest.argmax())  # of equals the first, as at the start of an empty list
+        k = int(nearest.argmax())  # the first among equals
         chosen.append(k)
         nearest = np.minimum(nearest, ((x - x[k]) ** 2).sum(1))
     return [unique[k] for k in chosen]

@@ -26,11 +26,11 @@ def measure_front(
     interrupted: Callable[[], bool],
     seed: int,
 ) -> None:
-    """Measure all of the front again, with no training beside it, as `mfsearch latency` does; brings `progress` up.
+    """Measure all of the front again, with no training beside it, as `mfsearch latency` does; updates `progress`.
 
-    Measures every network on the search's front, and any that the new figures bring onto it. Nothing is measured twice
-    unless something was trained since, or the run before was interrupted. A network is over the limit where its whole
-    interval is; a later run measures it again where the machine was disturbed.
+    Measures every network on the search's front, and any that the new figures bring onto it. Repeats this only if
+    something was trained since, or the last run was interrupted. A network is over the limit if its whole interval is;
+    a later run measures it again if the machine was disturbed.
     """
     first = front_in_search(progress.trials, progress.objectives)
     stages = sum(len(trial.longer) for trial in progress.trials)
@@ -71,7 +71,7 @@ def measure_front(
 
 
 def _to_measure(progress: Progress, first: list[int]) -> list[int]:
-    """Places of the trials to measure: `first`, the front, and networks that may have been left out wrongly."""
+    """Indices of the trials to measure: `first`, the front, and networks that may be over the limit by mistake."""
     numbers = {*first, *progress.front}
     return [place for place, one in enumerate(progress.trials) if one.number in numbers or _in_doubt(one)]
 

@@ -1,4 +1,4 @@
-"""Candidates that are predicted to be too slow are not measured: learned from the latencies of the search itself."""
+"""Skips candidates that are predicted to be too slow; the predictions are learned from the search's own latencies."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ from mfsearch.cost.latency_model import (
 )
 from mfsearch.study.trial import Trial
 
-FITTED = 300  # latest measured networks that rates are fitted to: more take longer and add little
-LATEST = 50  # measured networks that the closing line's error is taken over
+FITTED = 300  # rates are fitted to this many measured networks, the latest: more take longer and add little
+LATEST = 50  # the closing line's error is over this many measured networks, the latest
 
 
 class LatencyScreen:
-    """Predicts latency from the latest trials that were measured, in their order, and from nothing else.
+    """Predicts latency from the latest measured trials of this search.
 
-    Without a limit, or before MIN_MEASURED networks are measured, it predicts nothing and turns nothing down.
+    Without a limit, or before MIN_MEASURED networks are measured, it predicts nothing and rejects nothing.
     """
 
     def __init__(self, limit_ms: float | None) -> None:
@@ -35,7 +35,7 @@ class LatencyScreen:
         self._rates: Rates | None = None
 
     def learn(self, trial: Trial) -> None:
-        """Take in a finished trial, with the search's latency; one without it says nothing."""
+        """Add a finished trial with the search's latency; a trial without one is ignored."""
         if self.limit_ms is None or trial.measured is None:
             return
         self.work.append(count_work(trial.config))
@@ -55,9 +55,9 @@ class LatencyScreen:
 
 
 def screen_line(trials: Sequence[Trial], limit_ms: float | None) -> str | None:
-    """How many draws were turned down unmeasured, and how far predictions can be trusted; None without any.
+    """The number of draws rejected without a measurement, and the error of predictions; None without any.
 
-    A network may be drawn more than once.
+    The same network may be drawn more than once.
     """
     screen = LatencyScreen(limit_ms)
     for trial in trials:
@@ -65,9 +65,9 @@ def screen_line(trials: Sequence[Trial], limit_ms: float | None) -> str | None:
     if len(screen.work) <= MIN_MEASURED or all(trial.turned_down is None for trial in trials):
         return None
     turned_down = sum(trial.turned_down or 0 for trial in trials)
-    found = leave_one_out(np.stack(screen.work[-LATEST:]), np.array(screen.latency_ms[-LATEST:]), unmeasured())
+    accuracy = leave_one_out(np.stack(screen.work[-LATEST:]), np.array(screen.latency_ms[-LATEST:]), unmeasured())
     return (
-        f"predicted latency turned down {turned_down} draws unmeasured; each of {found.networks} measured "
-        f"networks predicted from the others: {found.within:.0%} within {WITHIN:.0%}, median error "
-        f"{found.median_error:.1%}, {found.covered:.0%} in their 95 % interval"
+        f"predicted latency rejected {turned_down} draws without a measurement; predicting each of "
+        f"{accuracy.networks} measured networks from the others: {accuracy.within:.0%} within {WITHIN:.0%}, median "
+        f"error {accuracy.median_error:.1%}, {accuracy.covered:.0%} in their 95 % interval"
     )

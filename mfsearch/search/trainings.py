@@ -1,4 +1,4 @@
-"""A list of short trainings, run by worker processes and kept in a file of one line each; the same call resumes."""
+"""Runs a list of short trainings in worker processes; a file keeps one line each, and the same call resumes."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ MAX_WORKERS = 256
 
 @dataclass(frozen=True)
 class Task:
-    """One training. key names it in the file: letters, digits, '.', '_', '=', '+' and '-'. points: see short_train."""
+    """One training. key: its name in the file, made of letters, digits and ._=+-; points: see short_train."""
 
     key: str
     config: MobileFormerConfig
@@ -36,14 +36,14 @@ class Task:
 
     @property
     def record(self) -> TaskRecord:
-        """Its record before anything came of it."""
+        """The task's record before training."""
         return TaskRecord(self.key, self.config.arch_id, self.seed, self.points)
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """What all trainings of a file share, sent once to each worker. data_seed: of the split into training and
-    validation images, the same for all, whatever a task's own seed."""
+    """The settings that all trainings of a file share, sent once to each worker. data_seed: of the split into training
+    and validation images; it is the same for all tasks, whatever their own seed."""
 
     data: str
     data_dir: Path | None
@@ -58,7 +58,7 @@ class Proxy:
         return DeviceData(images, torch.device(self.device))
 
 
-Trainer = Callable[[Task], TaskRecord]  # fills the task's record in; an exception becomes the reason of a failed one
+Trainer = Callable[[Task], TaskRecord]  # completes the task's record; an exception becomes a failed record's reason
 MakeTrainer = Callable[[Proxy], Trainer]  # called once in each worker; pickle must find it by its name
 
 
@@ -76,20 +76,20 @@ def run_tasks(
     device: str = "cpu",
     make_trainer: MakeTrainer | None = None,
 ) -> dict[str, TaskRecord]:
-    """The record of every task by its key, in the order of `tasks`; only those not yet in `path` are trained.
+    """The record of every task by its key, in the order of `tasks`; only tasks that are not yet in `path` are trained.
 
-    A training that diverges fails for good. One whose worker is killed is tried once more at once; if that fails too,
-    or if it ends with any other error, the next call tries it again. on_done is called once a record is on the disk.
-    identity: plain data that all trainings of the file must share.
+    A training that diverges has failed for good. A training whose worker is killed is tried once more at once; if that
+    fails too, or if it ends with any other error, the next call tries again. on_done is called once a record is on
+    disk. identity: plain data that all trainings of the file must share.
 
-    Raises ValueError where the file has another identity (each difference named), where two tasks have one key, and
-    where a key already names another training; WorkerError where no worker can start; DiskError; StudyBusyError. The
+    Raises ValueError if the file has another identity (the message names each difference), if two tasks have the same
+    key, or if a key already names another training; WorkerError if no worker can start; DiskError; StudyBusyError. The
     first Ctrl-C ends the workers and raises KeyboardInterrupt; everything finished is kept.
     """
     tasks = list(tasks)
     keys = [task.key for task in tasks]
     if twice := [key for key in keys if keys.count(key) > 1]:
-        raise ValueError(f"two tasks have the key {twice[0]!r}")
+        raise ValueError(f"each task must have its own key, got {twice[0]!r} twice")
     if not 1 <= workers <= MAX_WORKERS:
         raise ValueError(f"--workers must be 1 to {MAX_WORKERS}, got {workers}")
     with locked(path.parent):
@@ -98,7 +98,7 @@ def run_tasks(
             file.check(task.record)
         pending = [task for task in tasks if task.key not in file.records or file.records[task.key].retry]
         if pending:
-            checkpoints = path.parent / "checkpoints"  # of half-done trainings
+            checkpoints = path.parent / "checkpoints"  # of unfinished trainings
             try:
                 checkpoints.mkdir(exist_ok=True)
             except OSError as error:
@@ -111,14 +111,14 @@ def run_tasks(
 
 
 def short_trainer(proxy: Proxy) -> Trainer:
-    """A training on the proxy's images, loaded once."""
+    """A trainer on the proxy's images, which are loaded once."""
     torch.set_num_threads(1)
     data = proxy.load_data()
     return lambda task: train_task(task, data, proxy)
 
 
 def train_task(task: Task, data: DeviceData, proxy: Proxy) -> TaskRecord:
-    """The record of one training, which resumes from its checkpoint."""
+    """The record of one training; it resumes from its checkpoint."""
     checkpoint = proxy.checkpoints / f"{task.key}.pt"
     result = short_train(task.config, data, proxy.recipe, seed=task.seed, points=task.points, checkpoint=checkpoint)
     return dataclasses.replace(
@@ -138,10 +138,10 @@ def _train_all(
     file: TaskFile,
     on_done: Callable[[Task, TaskRecord], None] | None,
 ) -> None:
-    """Train the tasks in their order on `count` processes and keep each result, trained or failed."""
+    """Train the tasks in order on `count` processes and keep each record, trained or failed."""
     pending = deque(tasks)
     running: dict[int, Task] = {}
-    lost: set[str] = set()  # keys of those whose worker died once
+    lost: set[str] = set()  # keys of tasks that lost their worker once
     job = (make_trainer, proxy)
     with interruptible() as interrupted, contextlib.closing(Pool(min(count, len(tasks)), _make_worker, job)) as pool:
         while pending or running:
@@ -165,7 +165,7 @@ def _train_all(
 
 
 def _make_worker(job: tuple[MakeTrainer, Proxy]) -> Callable[[Task, Report], TaskRecord]:
-    """A trainer whose errors are records."""
+    """A worker function that turns a trainer's errors into records."""
     make_trainer, proxy = job
     train = make_trainer(proxy)
 
@@ -174,7 +174,7 @@ def _make_worker(job: tuple[MakeTrainer, Proxy]) -> Callable[[Task, Report], Tas
             return train(task)
         except TrainingError as error:
             return _failed(task, str(error))
-        except Exception as error:  # out of memory, a full disk: says nothing of the network, so the next call retries
+        except Exception as error:  # such as out of memory: not the network's fault, so the next call retries
             words = str(error).partition("\n")[0] or "no message"
             record = _failed(task, f"{type(error).__name__}: {words}", retry=True)
             if proxy.device != "cpu" and not isinstance(error, torch.OutOfMemoryError):

@@ -1,7 +1,7 @@
 """Twins of a network: one knob of Mobile-Former is changed, then the widths are solved for the same multiply-adds.
 
-The difference between a network and its twin is what a bridge, a token or another source of DyReLU buys. Only the
-multiply-adds are held equal: parameters, latency and memory may differ. Knobs have the names of a space's YAML file;
+The difference between a network and its twin is the effect of a bridge, a token or another source of DyReLU. Only the
+multiply-adds are equal: parameters, latency and memory may differ. Knobs have the names of a space's YAML file;
 `bridges.blocks` and `former.blocks` change the knobs of all stages at once.
 """
 
@@ -21,8 +21,8 @@ from mfsearch.space.search_space import hint
 from mfsearch.space.solve import MAX_WIDTH, MIN_WIDTH
 from mfsearch.study.task_file import TaskRecord
 
-NEAR, TOLERANCE = 0.01, 0.02  # relative difference in multiply-adds: aimed at, and accepted
-STAGES = ("s2", "s3", "s4", "s5")  # by the output: s2 at a quarter of the input's side, s5 at a 32nd
+NEAR, TOLERANCE = 0.01, 0.02  # relative difference in multiply-adds: the aim, and the limit
+STAGES = ("s2", "s3", "s4", "s5")  # by output: s2 has a quarter of the input's side, s5 a 32nd
 
 # The default of --knobs: twelve twins of mf-151m.
 MAIN_KNOBS = "tokens.count,tokens.dim,former.ffn,bridges.blocks,dyrelu.source,dyrelu.intercepts"
@@ -31,7 +31,7 @@ MAIN_KNOBS = "tokens.count,tokens.dim,former.ffn,bridges.blocks,dyrelu.source,dy
 @dataclass(frozen=True)
 class Twin:
     """A twin, or the reason why there is none. old and new: the knob's value as text; madds_changed: multiply-adds
-    after the change, before the widths were solved; width: the factor by which they were then scaled."""
+    after the change, before the widths are solved; width: the factor of the solved widths."""
 
     knob: str
     old: str
@@ -48,8 +48,7 @@ class Twin:
 
 
 def make_twins(parent: MobileFormerConfig, knobs: str = MAIN_KNOBS) -> list[Twin]:
-    """The twins that `knobs` asks for: knobs or sections separated by commas, values by plus signs, as in
-    tokens.count=1+3,bridges.
+    """The twins for `knobs`: knobs or sections separated by commas, values by plus: tokens.count=1+3,bridges.
 
     Raises ValueError for an unknown knob or value. A twin has a reason instead of a config if it cannot be built, if no
     width gives the same multiply-adds, or if it is the same network.
@@ -58,7 +57,7 @@ def make_twins(parent: MobileFormerConfig, knobs: str = MAIN_KNOBS) -> list[Twin
     for name, values in parse_knobs(knobs):
         old = _get(parent, name)
         if old is None:
-            twins.append(Twin(name, "-", "-", reason=f"the network has nothing that {name} could change"))
+            twins.append(Twin(name, "-", "-", reason=f"{name} changes nothing in this network"))
             continue
         twins += [_twin(parent, name, old, value) for value in (values or _main_values(TWIN_KNOBS[name], old))]
     return twins
@@ -66,29 +65,29 @@ def make_twins(parent: MobileFormerConfig, knobs: str = MAIN_KNOBS) -> list[Twin
 
 def parse_knobs(text: str) -> list[tuple[str, tuple[Value, ...]]]:
     """Each knob in `text` once, with its values; () if none are given. A section's name stands for all its knobs."""
-    found: dict[str, tuple[Value, ...]] = {}
+    chosen: dict[str, tuple[Value, ...]] = {}
     for word in text.split(","):
         name, equals, given = word.strip().partition("=")
         section = [known for known in TWIN_KNOBS if known.startswith(f"{name}.")]
         if name not in TWIN_KNOBS and (not section or equals):
             known = hint(name, list(TWIN_KNOBS))
-            raise ValueError(f"unknown knob {name!r}: {known}, or a section's name for all of its knobs")
+            raise ValueError(f"unknown knob {name!r:.200}: {known}, or a section's name for all of its knobs")
         if name not in TWIN_KNOBS:
-            found |= {known: () for known in section if known not in found}
+            chosen |= {known: () for known in section if known not in chosen}
             continue
         choices = {shown_value(choice): choice for choice in TWIN_KNOBS[name].choices}
         values = given.split("+") if equals else []
         for value in values:
             if value not in choices:
-                raise ValueError(f"--knobs {name} must be one or more of {', '.join(choices)}, got {value!r}")
-        found[name] = tuple(choices[value] for value in dict.fromkeys(values))
-    return list(found.items())
+                raise ValueError(f"--knobs {name} must be one or more of {', '.join(choices)}, got {value!r:.200}")
+        chosen[name] = tuple(choices[value] for value in dict.fromkeys(values))
+    return list(chosen.items())
 
 
 def scale_widths(
     config: MobileFormerConfig, width: float, wide: frozenset[int] = frozenset(), wide_width: float = 1.0
 ) -> MobileFormerConfig:
-    """The network with all widths scaled except the head's hidden one, as `SearchSpace.resolve` scales them.
+    """The network with all widths scaled like in `SearchSpace.resolve`, except the head's hidden width.
 
     Outputs become multiples of 4 (and of groups and bridge heads); expansions keep their ratio to the input. Outputs in
     `wide` are scaled by `wide_width` instead. Raises ValueError if the result cannot be built.
@@ -116,10 +115,10 @@ def scale_widths(
 
 
 def solve_width(config: MobileFormerConfig, madds: int) -> tuple[float, MobileFormerConfig]:
-    """The width whose network comes nearest to `madds` multiply-adds, and that network; ties go to the width near 1.
+    """The width that brings the network nearest to `madds` multiply-adds, and the network; ties go to the width near 1.
 
-    A step of 4 in a narrow early layer can change several percent. If a single width stays more than 1 % off, the wider
-    layers are scaled by up to an eighth more or less than the others. Raises ValueError if no width can be built.
+    In a narrow early layer, a step of 4 channels can change several percent. If a single width stays more than 1 % off,
+    the wider layers are scaled by up to an eighth more or less than the others. Raises ValueError if none can be built.
     """
 
     def build(k: int, start: int = 0, more: int = 0) -> MobileFormerConfig:
@@ -133,7 +132,7 @@ def solve_width(config: MobileFormerConfig, madds: int) -> tuple[float, MobileFo
         return off, abs(way[0] - 512) + sum(map(abs, way[2:]))
 
     widths = sorted({config.stem, config.lite.out, *(row.out for row in config.blocks)})
-    # channels move in steps of 4, so 1/512 is fine enough up to 2,000 channels: coarse steps, then around the best
+    # channels move in steps of 4, so 1/512 is fine enough up to 2,000 channels; coarse steps first, then near the best
     best = min(((k,) for k in range(round(MIN_WIDTH * 512), round(MAX_WIDTH * 512) + 1, 16)), key=rank)
     k, *_ = min(((k,) for k in range(best[0] - 16, best[0] + 17)), key=rank)
     way: tuple[int, ...] = (k,)
@@ -144,37 +143,37 @@ def solve_width(config: MobileFormerConfig, madds: int) -> tuple[float, MobileFo
 
 
 def twin_tasks(parent: MobileFormerConfig, twins: Iterable[Twin], seeds: Sequence[int]) -> list[Task]:
-    """The trainings of the parent and its twins, seed by seed, so that complete pairs come first. Twins that are the
-    same network share its trainings."""
+    """The trainings of the parent and its twins, seed by seed, so that complete pairs come first. Equal twins share
+    their trainings."""
     configs = {parent.arch_id: parent} | {twin.config.arch_id: twin.config for twin in twins if twin.config is not None}
     return [Task(task_key(config, seed), config, seed) for seed in seeds for config in configs.values()]
 
 
 def task_key(config: MobileFormerConfig, seed: int) -> str:
-    """The name of one network's training with one seed."""
+    """The key of one network's training with one seed."""
     return f"{config.arch_id}-{seed}"
 
 
 def top1_by_seed(
     config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, TaskRecord]
 ) -> dict[int, float]:
-    """top1 of the network for each seed that has a training that did not fail."""
-    found = {seed: record.top1 for seed in seeds if (record := records.get(task_key(config, seed)))}
-    return {seed: top1 for seed, top1 in found.items() if top1 is not None}
+    """top1 of the network by seed, for each training that succeeded."""
+    top1s = {seed: record.top1 for seed in seeds if (record := records.get(task_key(config, seed)))}
+    return {seed: top1 for seed, top1 in top1s.items() if top1 is not None}
 
 
 def failures_by_seed(
     config: MobileFormerConfig, seeds: Sequence[int], records: Mapping[str, TaskRecord]
 ) -> dict[int, str]:
-    """The reason for each seed whose training failed."""
-    found = {seed: record.reason for seed in seeds if (record := records.get(task_key(config, seed)))}
-    return {seed: reason for seed, reason in found.items() if reason is not None}
+    """The reason by seed, for each training that failed."""
+    reasons = {seed: record.reason for seed in seeds if (record := records.get(task_key(config, seed)))}
+    return {seed: reason for seed, reason in reasons.items() if reason is not None}
 
 
 def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Twin:
     twin = Twin(name, shown_value(old), shown_value(value))
     if old == value and type(old) is type(value):
-        return dataclasses.replace(twin, reason="the network has this value")
+        return dataclasses.replace(twin, reason="the network already has this value")
     madds = count_madds(parent)
     try:
         changed = _change(parent, name, value)
@@ -194,7 +193,7 @@ def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Tw
 
 
 def _main_values(knob: KnobSpec, old: Value) -> list[Value]:
-    """All other values tried by default if the value is a word; the nearest below and above if it is a number."""
+    """For a word, all other default values; for a number, the nearest below and above."""
     tried = knob.tried or knob.choices
     if type(old) is not int:
         return [value for value in tried if value != old]
@@ -221,7 +220,7 @@ def _get(config: MobileFormerConfig, name: str) -> Value | None:
 
 def _change(config: MobileFormerConfig, name: str, value: Value) -> MobileFormerConfig:
     section, _, key = name.partition(".")
-    if name == "tokens.count" and not value:  # then no bridges and no Former; a DyReLU that read a token reads pooled
+    if name == "tokens.count" and not value:  # without tokens there are no bridges and no Former; DyReLU reads "pooled"
         source = "pooled" if config.dyrelu.source in TOKEN_SOURCES else config.dyrelu.source
         return dataclasses.replace(
             config,
@@ -237,7 +236,7 @@ def _change(config: MobileFormerConfig, name: str, value: Value) -> MobileFormer
     return dataclasses.replace(config, blocks=tuple(blocks))
 
 
-# The knobs of the table that twins vary; `blocks` is all stages at once.
+# The table's knobs that twins can change; `blocks` means all stages at once.
 TWIN_KNOBS: dict[str, KnobSpec] = {
     name.replace("STAGE", stage): dataclasses.replace(spec, tried=()) if stage == "blocks" else spec
     for name, spec in KNOBS.items()

@@ -1,4 +1,4 @@
-"""One door for every way to name a network: a preset, a YAML or JSON file, or STUDY:TRIAL."""
+"""Finds a network by any of its names: a preset, a YAML or JSON file, or STUDY:TRIAL."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from mfsearch.study.trial import Trial
 
 
 def find_config(name: str, results: Path) -> MobileFormerConfig:
-    """The network that `name` stands for; ValueError says which names are known."""
+    """The network called `name`; ValueError lists the known names."""
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
@@ -22,13 +22,13 @@ def find_config(name: str, results: Path) -> MobileFormerConfig:
     try:
         return preset(name)
     except ValueError as error:
-        raise ValueError(f"{error}; a network is also a .yaml file or STUDY:TRIAL") from None
+        raise ValueError(f"{error}; a network may also be a .yaml file or STUDY:TRIAL") from None
 
 
 def find_trial(study: str, trial: str, results: Path) -> tuple[Study, Trial]:
-    """A study and one of its trials; ValueError if there is no such study or number."""
+    """A study and one of its trials; ValueError if the study or the trial does not exist."""
     folder = find_study(study, results)
     if not trial.isdecimal():
-        raise ValueError(f"a trial is a whole number, as in {study}:3, got {trial!r}")
-    found = Study.open(folder)
-    return found, found.trial(int(trial))
+        raise ValueError(f"a trial must be a whole number, as in {study}:3, got {trial!r:.200}")
+    opened = Study.open(folder)
+    return opened, opened.trial(int(trial))

@@ -1,4 +1,4 @@
-"""What lies on disk beside a study's trials: names, locks, and files that are written whole or not at all."""
+"""The files of a study besides its trials: names, locks, and files that are written completely or not at all."""
 
 import contextlib
 import importlib.metadata
@@ -24,11 +24,11 @@ class StudyBusyError(RuntimeError):
 
 
 class DiskError(RuntimeError):
-    """The ledger could not be written; what was finished before is kept."""
+    """The ledger could not be written; everything finished before is kept."""
 
 
 def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the study's folder for writing; StudyBusyError at once if another process does."""
+    """Lock the study's folder for writing; raises StudyBusyError at once if another process has the lock."""
     return held(
         folder,
         StudyBusyError(f"study {folder.name!r} is being written by another process; wait for it or stop it"),
@@ -37,7 +37,7 @@ def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
-    """Hold a folder for writing, made if it is missing; `busy` at once if another process does, DiskError."""
+    """Lock a folder for writing and create it if needed; raises `busy` at once if another process has the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK, timeout=0)
@@ -53,9 +53,9 @@ def held(folder: Path, busy: RuntimeError) -> Iterator[None]:
 
 
 def is_being_written(folder: Path) -> bool | None:
-    """Whether a process of this machine holds the study's folder for writing; None where that cannot be told.
+    """Whether a process on this machine has locked the study's folder for writing; None if that is unknown.
 
-    It looks into Linux's table of locks and takes none: a search that starts at this moment is not turned away.
+    Reads Linux's table of locks and takes no lock, so that a search that starts at this moment is not turned away.
     """
     try:
         status = (folder / LOCK).stat()
@@ -67,15 +67,15 @@ def is_being_written(folder: Path) -> bool | None:
     device = (os.major(status.st_dev), os.minor(status.st_dev))
     for line in table.splitlines():
         # "1: FLOCK  ADVISORY  WRITE 708 fe:01:130923 0 EOF"; "1: -> FLOCK ..." waits for it
-        found = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
-        if found is not None and "->" not in line and int(found[3]) == status.st_ino:
-            # some file systems have another device here than in their files' status
-            return True if (int(found[1], 16), int(found[2], 16)) == device else None
+        lock = re.search(r" FLOCK .* ([0-9a-f]+):([0-9a-f]+):(\d+) \d+ \w+$", line)
+        if lock is not None and "->" not in line and int(lock[3]) == status.st_ino:
+            # some file systems show another device here than in their files' status
+            return True if (int(lock[1], 16), int(lock[2], 16)) == device else None
     return False
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds; ValueError if it cannot be read or is no JSON."""
+    """The content of a JSON file; ValueError if it cannot be read or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, data: Any, *, private: bool = False) -> None:
-    """Write whole or not at all; private: for the owner's eyes alone."""
+    """Write a JSON file completely or not at all; `private` makes it readable for its owner only."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -98,57 +98,57 @@ def write_json(path: Path, data: Any, *, private: bool = False) -> None:
 
 
 def check_name(name: str) -> str:
-    """The name of a study, which is also its folder's: letters, digits, dot, dash and underscore."""
+    """The name of a study and its folder: letters, digits, dot, dash and underscore. Raises ValueError."""
     if name in RESERVED:
-        raise ValueError(f"a study cannot be called {name!r}: that folder of results holds something else")
+        raise ValueError(f"a study's name must not be one of {', '.join(RESERVED)} (other folders), got {name!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise ValueError(f"a study's name must be letters, digits, '.', '_' and '-', up to 100, got {name!r}")
+        raise ValueError(f"a study's name must be up to 100 letters, digits, '.', '_' and '-', got {name!r:.200}")
     return name
 
 
 def study_name(data: str, budget: str) -> str:
-    """The name of a study that was given none: "flowers-150M" for data "photos/flowers" and budget "150M"."""
+    """The default name of a study: "flowers-150M" for data "photos/flowers" and budget "150M"."""
     name = f"{Path(data).name or 'data'}-{budget}".replace("..", "-")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
 
 
 def find_study(name: str, results: Path = RESULTS) -> Path:
-    """The folder of a study by its name under `results` or by its path; ValueError lists what is there."""
+    """The folder of a study by name, under `results`, or by path; ValueError lists the studies there."""
     for folder in (results / name, Path(name)):
         if (folder / MANIFEST).is_file():
             return folder
     there = list_studies(results)
-    known = f"known are {', '.join(there)}" if there else f"there are none under {results}; `mfsearch run` makes one"
-    raise ValueError(f"no study {name!r}: {known}")
+    known = f"known are {', '.join(there)}" if there else f"there are none under {results}; `mfsearch run` creates one"
+    raise ValueError(f"no study {name!r:.200}: {known}")
 
 
 def list_studies(results: Path = RESULTS) -> list[str]:
     """Names of the studies under a folder, newest first."""
-    found: list[tuple[float, str]] = []
+    by_age: list[tuple[float, str]] = []
     for path in results.glob(f"*/{MANIFEST}"):
         with contextlib.suppress(OSError):  # deleted meanwhile
-            found.append((-path.stat().st_mtime, path.parent.name))
-    return [name for _, name in sorted(found)]
+            by_age.append((-path.stat().st_mtime, path.parent.name))
+    return [name for _, name in sorted(by_age)]
 
 
 def versions() -> dict[str, str]:
-    found = {}
+    by_package = {}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            by_package[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            found[package] = "unknown"
-    return found
+            by_package[package] = "unknown"
+    return by_package
 
 
 def without_password(text: str) -> str:
-    """The text with user and password of any URL masked: manifests and reports are sent around."""
+    """The text with user and password of any URL masked, because people share manifests and reports."""
     text = re.sub(r"://[^\s\"]*@", "://***@", text)
     return re.sub(r"(password=)[^&\s\"]+", r"\1***", text)
 
 
 def git_revision() -> str | None:
-    """The checkout's revision, `-dirty` where it has changes; None for an installed wheel."""
+    """The checkout's revision, with `-dirty` if it has changes; None for an installed wheel."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

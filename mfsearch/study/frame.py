@@ -1,4 +1,4 @@
-"""A study as one table, read once: a row is a trial."""
+"""A study as one table with a row per trial."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -7,9 +7,9 @@ import pandas as pd
 
 from mfsearch.study.trial import Trial
 
-KNOB = "knob:"  # the prefix that keeps a knob's name from meeting a metric's
+KNOB = "knob:"  # prefix, so that a knob cannot have a metric's name
 
-# Counts are float64: exact up to 2**53, and a trial that failed early may lack them.
+# Counts are float64, because a trial that failed early may lack them; exact up to 2**53.
 COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
     "number": ("int64", lambda trial: trial.number),
     "outcome": ("object", lambda trial: trial.outcome),
@@ -42,11 +42,11 @@ COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
 
 
 def study_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """One row per trial, by number, with the same columns and dtypes whether the study holds none or ten thousand.
+    """One row per trial, by number; columns and dtypes are the same for any number of trials.
 
-    Metrics are in base units. Knobs are columns "knob:NAME" of any value; a trial without the knob holds None. `trial`
-    holds the trial itself, for what is no number: its config, trainings and curves. Missing numbers are NaN, missing
-    texts None. rung, seeds and epochs_trained are of the longest training, like top1; epochs are the short one's.
+    Metrics are in base units. Knobs are columns "knob:NAME" of any value; None if a trial does not have the knob.
+    `trial` holds the trial itself, with its config, trainings and curves. Missing numbers are NaN, missing texts None.
+    rung, seeds and epochs_trained are of the longest training, like top1; epochs are of the short one.
     `with_confidence` fills front_probability and tied_with.
     """
     ordered = sorted(trials, key=lambda trial: trial.number)

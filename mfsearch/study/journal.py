@@ -1,8 +1,8 @@
-"""The trials of a study straight from its journal file: what Optuna reads there, many times faster, and read on.
+"""Reads a study's trials directly from its journal file, many times faster than Optuna, and incrementally.
 
-A journal of Optuna is a file of JSON lines, each an operation with its code. Of all that Optuna may write there, this
-understands what `Ledger` writes: a study is begun, a finished trial is added, an attribute of the study is set. A file
-that holds anything else is a `ForeignJournalError`, never a guess: it is then read through Optuna.
+Optuna's journal is a file of JSON lines, each an operation with a code. This reader understands only the operations
+that `Ledger` writes: a study is created, a finished trial is added, an attribute of the study is set. Anything else
+raises `ForeignJournalError`; such a file is read through Optuna.
 """
 
 import dataclasses
@@ -15,32 +15,32 @@ from typing import Any, BinaryIO
 
 from mfsearch.study.trial import FinalLatency, Training, Trial
 
-STAGE = "stage"  # begins the study attributes that hold longer trainings of finished trials
-LATENCY = "latency"  # begins those that hold latencies measured again at the end
+STAGE = "stage"  # prefix of the study attributes with longer trainings
+LATENCY = "latency"  # prefix of those with latencies measured again at the end
 
 # Operation codes of optuna.storages.journal.JournalStorage, and the states of optuna.trial.TrialState
 BEGIN_STUDY, SET_STUDY_ATTRIBUTE, ADD_TRIAL = 0, 2, 4
 FINISHED = (1, 2, 3)  # complete, pruned, failed
 
-HEAD, PARAMS = b',"distributions":', b'},"params":{'  # what stands before and behind the text that trials share
-MARK = 256  # bytes at both ends of what was read, by which a file is known again
+HEAD, PARAMS = b',"distributions":', b'},"params":{'  # before and after the text that trials share
+MARK = 256  # bytes at both ends of the part read so far; they identify the file
 
 Line = dict[str, Any]
 
 
 class ForeignJournalError(ValueError):
-    """The journal holds what `Ledger` does not write: read it through Optuna."""
+    """The journal holds operations that `Ledger` does not write: read it through Optuna."""
 
 
 class DamagedJournalError(ValueError):
-    """A line within the journal is no JSON."""
+    """A line within the journal is not JSON."""
 
 
 class JournalReader:
-    """What a journal file holds of one study. `read_on` takes in whole lines that were appended since, and no others.
+    """The trials of one study in a journal file. `read_on` reads the complete lines that were appended since.
 
-    size: bytes taken in. trials: how many trials they hold. It opens the file to read it and takes no lock; a last line
-    that is cut short, or no JSON yet, counts as not written yet. Not for two threads at once.
+    size: bytes read so far. trials: the trials in them. It takes no lock. A last line that is incomplete, or not yet
+    valid JSON, is left for the next read. Not thread-safe.
     """
 
     def __init__(self, path: Path, study: str) -> None:
@@ -49,7 +49,7 @@ class JournalReader:
 
     def _restart(self) -> None:
         self.size = 0
-        self._first = self._last = b""  # the bytes at both ends of what was taken in
+        self._first = self._last = b""  # bytes at both ends of the part read so far
         self._trials: list[Trial] = []
         self._later: dict[tuple[int, str], Training | FinalLatency] = {}
         self._begun: str | None = None  # the name of the study that the journal holds
@@ -57,12 +57,12 @@ class JournalReader:
 
     @property
     def count(self) -> int:
-        """How many trials were taken in."""
+        """Number of trials read so far."""
         return len(self._trials) if self._begun == self.study else 0
 
     @property
     def place(self) -> tuple[int, int]:
-        """Which file it is and how far it was taken in: readers at one place have the same trials."""
+        """The file and the position in it: readers with equal places have the same trials."""
         return zlib.crc32(self._first), self.size
 
     def trials(self) -> list[Trial]:
@@ -70,10 +70,10 @@ class JournalReader:
         return with_later(self._trials, self._later) if self._begun == self.study else []
 
     def read_on(self, end: int | None = None) -> bool:
-        """Take in what was appended, up to the byte `end`; whether that changed anything.
+        """Read the appended lines, up to byte `end`; returns whether anything changed.
 
-        A file that is another than before (the study was deleted and begun anew) is read from its start. OSError if it
-        cannot be opened, ForeignJournalError and DamagedJournalError as their names say.
+        A new file (the study was deleted and created again) is read from its start. Raises OSError if it cannot be
+        opened, ForeignJournalError and DamagedJournalError.
         """
         with self.path.open("rb") as file:
             whole = os.fstat(file.fileno()).st_size if end is None else end
@@ -85,7 +85,9 @@ class JournalReader:
             try:
                 self._take_in(file, whole)
             except (KeyError, TypeError, IndexError, AttributeError) as error:
-                raise ForeignJournalError(f"{self.path} holds a line with {error!r} after byte {self.size}") from error
+                raise ForeignJournalError(
+                    f"{self.path} has a strange line after byte {self.size}: {error!r}"
+                ) from error
         return again or self.size > before
 
     def _is_another(self, file: BinaryIO, whole: int) -> bool:
@@ -100,7 +102,7 @@ class JournalReader:
         for line in file:
             if self.size + len(line) > whole or not line.endswith(b"\n"):
                 break
-            if broken is not None:  # it was not the last: nobody will write it to its end
+            if broken is not None:  # not the last line, so it will never be completed
                 raise DamagedJournalError(f"{self.path} is damaged after byte {self.size}: {broken}")
             try:
                 log, choices = self._parse(line)
@@ -113,10 +115,10 @@ class JournalReader:
             self.size += len(line)
 
     def _parse(self, line: bytes) -> tuple[Line, dict[str, list[Any]] | None]:
-        """A line's object, and of a trial what each knob could be.
+        """The object in a line, and for a trial the choices of each knob.
 
-        Two thirds of a trial's line say what its knobs could be, word for word as the trial before it. The line is
-        taken apart around that text; as each part has to be an object of its own, a cut in a wrong place is noticed.
+        Two thirds of a trial's line are the choices, identical to the line before it. The line is cut around this text;
+        each piece must be a JSON object, so a cut at a wrong place is noticed.
         """
         start, end = line.find(HEAD), line.find(PARAMS)
         if 0 < start < end:
@@ -135,7 +137,7 @@ class JournalReader:
 
     def _apply(self, log: Line, choices: dict[str, list[Any]] | None) -> None:
         code = log["op_code"]
-        if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # again by whoever opens it to write
+        if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # every writer repeats it
             self._begun = log["study_name"]
         elif code == SET_STUDY_ATTRIBUTE and log["study_id"] == 0 and self._begun and len(log["user_attr"]) == 1:
             self._later.update(parse_later(log["user_attr"]))
@@ -147,7 +149,7 @@ class JournalReader:
             and log["state"] in FINISHED
             and "outcome" in log["user_attrs"]
         ):
-            # the names of `choices`, so that all trials share them
+            # use the keys of `choices`, so that all trials share the strings
             places = log["params"]
             if list(places) == list(choices):
                 params = {
@@ -157,7 +159,7 @@ class JournalReader:
                 params = {name: choices[name][place] for name, place in places.items()}
             self._trials.append(Trial.from_dict(len(self._trials), params, log["user_attrs"]))
         else:
-            raise ForeignJournalError(f"{self.path} holds an operation {code} of another kind after byte {self.size}")
+            raise ForeignJournalError(f"{self.path} has an unknown operation {code!r:.200} after byte {self.size}")
 
 
 def parse_later(attributes: Mapping[str, Any]) -> Iterator[tuple[tuple[int, str], Training | FinalLatency]]:
@@ -188,11 +190,11 @@ def with_later(trials: Iterable[Trial], later: Mapping[tuple[int, str], Training
 
 
 def _choices(distributions: Mapping[str, str]) -> dict[str, list[Any]]:
-    """What each knob could be; ForeignJournalError for a distribution that is not categorical."""
-    found: dict[str, list[Any]] = {}
+    """The choices of each knob; ForeignJournalError if a distribution is not categorical."""
+    choices: dict[str, list[Any]] = {}
     for name, text in distributions.items():
         said = json.loads(text)
         if said.get("name") != "CategoricalDistribution" or set(said["attributes"]) != {"choices"}:
-            raise ForeignJournalError(f"knob {name!r} has a distribution of another kind: {text}")
-        found[name] = said["attributes"]["choices"]
-    return found
+            raise ForeignJournalError(f"knob {name!r} must have categorical choices, got {text:.200}")
+        choices[name] = said["attributes"]["choices"]
+    return choices

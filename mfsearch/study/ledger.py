@@ -1,7 +1,7 @@
 """A study on disk: a folder with manifest, ledger (an Optuna study), weights and report.
 
-One process writes at a time and holds the folder's lock; readers need none. A finished trial is one append, flushed to
-the disk, so nothing that ends the process leaves half a trial or one that runs for ever.
+One process writes at a time and holds the folder's lock; readers need no lock. A finished trial is one append, flushed
+to disk, so however the process ends, no trial is half written or left running.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from mfsearch.study.journal import LATENCY, STAGE, parse_later, with_later
 from mfsearch.study.manifest import Manifest, check_same_study
 from mfsearch.study.trial import FinalLatency, Training, Trial
 
-RESERVE_BYTES = 1 << 20  # given back when the disk is full, so that finished trials can still be written
+RESERVE_BYTES = 1 << 20  # freed when the disk is full, so that finished trials can still be written
 
 Database = RDBStorage  # the ledger of a study with a storage URL
 
@@ -40,7 +40,7 @@ STATES = {
 
 
 class _HeldLock(BaseJournalFileLock):
-    """The study's own lock is held for as long as the ledger is open: no lock file can go stale after a kill."""
+    """No lock of its own: the folder is locked while the ledger is open, so no lock file is left after a kill."""
 
     def acquire(self) -> bool:
         return True
@@ -50,7 +50,7 @@ class _HeldLock(BaseJournalFileLock):
 
 
 class _Journal(JournalFileBackend):
-    """Appends whole lines or nothing: a line cut short by a kill or a full disk is taken back."""
+    """Appends complete lines only: a line cut by a kill or a full disk is removed."""
 
     def __init__(self, path: Path) -> None:
         self._cut_partial_line(path)
@@ -85,7 +85,7 @@ class _Journal(JournalFileBackend):
 
 
 class Ledger:
-    """The study's trials, open for writing by the one process that holds the lock."""
+    """The study's trials, open for writing by the process that holds the lock."""
 
     def __init__(self, folder: Path, manifest: Manifest, storage: str | None) -> None:
         """Open or begin the study; ValueError if a database holds one of this name with other settings."""
@@ -103,7 +103,7 @@ class Ledger:
                 storage=self.storage, study_name=manifest.study, directions=directions, load_if_exists=True
             )
             self.study_id = self.storage.get_study_id_from_name(manifest.study)
-            # in the ledger itself, because another folder's manifest may describe a database's study of this name
+            # checked in the ledger, because another folder's manifest may describe the database's study of this name
             kept = self.study.user_attrs.get("identity")
             if kept is None and not self.study.get_trials(deepcopy=False):
                 self.study.set_user_attr("identity", manifest.identity)
@@ -115,20 +115,20 @@ class Ledger:
         return with_later(plain_trials(self.study), dict(parse_later(self.study.user_attrs)))
 
     def add_training(self, number: int, training: Training) -> None:
-        """Write one longer training of a finished trial; DiskError if the disk does not take it."""
+        """Write one longer training of a finished trial; raises DiskError."""
         with storage_errors(f"cannot write the study in {self.folder}"):
             key = f"{STAGE} {number} {training.rung} {training.seed}"
             self.study.set_user_attr(key, training.to_dict())
 
     def add_latency(self, number: int, final: FinalLatency) -> None:
-        """Write the final latency of a finished trial, in place of an earlier one; DiskError."""
+        """Write the final latency of a finished trial, replacing an earlier one; raises DiskError."""
         with storage_errors(f"cannot write the study in {self.folder}"):
             self.study.set_user_attr(f"{LATENCY} {number}", final.to_dict())
 
     def add(self, trial: Trial, choices: Mapping[str, tuple[Any, ...]]) -> int:
-        """Write one finished trial and return its number; DiskError if the disk does not take it.
+        """Write one finished trial and return its number; raises DiskError.
 
-        Its own number, longer trainings and final latency are not read. choices: what each of its params could be.
+        The trial's own number, longer trainings and final latency are ignored. choices: allowed values of its params.
         """
         template = optuna.trial.create_trial(
             state=STATES[trial.outcome],
@@ -157,7 +157,7 @@ def _value(trial: Trial, name: str) -> float:
 
 @contextlib.contextmanager
 def quiet_optuna() -> Iterator[None]:
-    """Optuna logs nothing but errors inside; afterwards its level is the caller's again."""
+    """Inside, Optuna logs only errors; afterwards the caller's level is restored."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(before, optuna.logging.ERROR))
     try:
@@ -168,7 +168,7 @@ def quiet_optuna() -> Iterator[None]:
 
 @contextlib.contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Files and databases fail in their own ways; all become a DiskError with the reason."""
+    """Turn the errors of files and databases into a DiskError with the reason."""
     try:
         yield
     except OSError as error:
@@ -179,7 +179,7 @@ def storage_errors(what: str) -> Iterator[None]:
 
 
 def open_url(url: str, *, to_read: bool = False) -> RDBStorage:
-    """to_read: a database that is not there is not made."""
+    """Open a database by its URL; with `to_read` a missing one is an error and is not created. Raises ValueError."""
     try:
         place = sqlalchemy.make_url(url)
         file = place.database if place.get_backend_name() == "sqlite" else None
@@ -196,7 +196,7 @@ def open_url(url: str, *, to_read: bool = False) -> RDBStorage:
 
 
 def count_rows(storage: RDBStorage, study: str) -> tuple[int, ...]:
-    """Trials, attributes and their bytes that a database holds of a study; empty where it has none of that name."""
+    """Numbers of a study's trials, attributes and attribute bytes in a database; empty if it has no such study."""
     count = "SELECT COUNT(*), 0 FROM trials WHERE study_id = :study"
     later = "SELECT COUNT(*), SUM(LENGTH(value_json)) FROM study_user_attributes WHERE study_id = :study"
     try:
@@ -209,7 +209,7 @@ def count_rows(storage: RDBStorage, study: str) -> tuple[int, ...]:
 
 
 def read_by_optuna(manifest: Manifest, storage: BaseStorage) -> list[Trial]:
-    """The study's trials as Optuna reads them; none where the storage has no study of that name. ValueError."""
+    """The study's trials through Optuna; empty if the storage has no study of this name. Raises ValueError."""
     try:
         study = optuna.load_study(study_name=manifest.study, storage=storage)
     except KeyError:
@@ -221,7 +221,7 @@ def read_by_optuna(manifest: Manifest, storage: BaseStorage) -> list[Trial]:
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Optuna's own reading of a journal; ValueError where it does not understand it either."""
+    """Open a journal through Optuna; ValueError if Optuna cannot read it either."""
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldLock()))
     except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
@@ -229,6 +229,6 @@ def open_journal(path: Path) -> JournalStorage:
 
 
 def plain_trials(study: optuna.Study) -> list[Trial]:
-    """The trials as they were added."""
+    """The trials as they were first written, without longer trainings and final latencies."""
     trials = study.get_trials(deepcopy=False)
     return [Trial.from_dict(trial.number, dict(trial.params), trial.user_attrs) for trial in trials]

@@ -1,4 +1,4 @@
-"""What began a study: its budget, limits, objectives, data, recipe and device. A later run must agree with it."""
+"""The settings that a study started with: budget, limits, objectives, data, recipe, device. Later runs must agree."""
 
 import dataclasses
 import datetime
@@ -20,7 +20,7 @@ from mfsearch.units import Budget
 
 SCHEMA = 1
 
-# A later run of the same study must agree on these; trials, time and workers may change.
+# A later run of the study must have the same values; trials, time and workers may differ.
 IDENTITY = (
     *("budget", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs", "deployment"),
     *("sampler", "seed", "device"),
@@ -29,7 +29,7 @@ IDENTITY = (
 
 @dataclass(frozen=True)
 class DataFacts:
-    """The images of a study: the name of the data, a digest of every pixel, and how many there are."""
+    """The images of a study: the data's name, a digest of every pixel, and the numbers of classes and images."""
 
     name: str
     digest: str
@@ -49,9 +49,9 @@ class SpaceFacts:
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """What was asked for and is no part of the study's identity. None in studies from before it was kept.
+    """Requested options that are not part of the study's identity; None in older studies.
 
-    data: as it was named, such as a folder's path. space: name or file. trials: how many networks were to be trained.
+    data: as typed, such as a folder's path. space: name or file. trials: number of networks to train.
     """
 
     data: str
@@ -63,7 +63,7 @@ class StudyRequest:
 
 @dataclass(frozen=True)
 class Lesson:
-    """The best trials of another study, kept because that study may go on or be deleted."""
+    """The best trials of another study, copied because that study may change or be deleted."""
 
     study: str
     trials: tuple[Trial, ...]
@@ -88,11 +88,11 @@ class Lesson:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The request that began a study, typed; `kept` holds the file's own words, which a later run is compared with.
+    """The settings that a study started with; `kept` holds the file's own values, which later runs are compared with.
 
-    budget: multiply-adds at deployment. latency_limit_ms: batch 1; None where latency is no objective. passport: of
-    the device that latencies belong to. baseline_ms: the reference network's time there. mean, std: of the images,
-    per channel. storage: URL of the ledger, None for the journal in the study's folder.
+    budget: multiply-adds at deployment. latency_limit_ms: batch 1; None if latency is not an objective. passport: of
+    the device that latencies are measured on. baseline_ms: the reference network's time there. mean, std: of the
+    images, per channel. storage: URL of the ledger, None for the journal in the study's folder.
     """
 
     study: str
@@ -125,7 +125,7 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
-        """The manifest of the study in a folder; ValueError if it is missing or no manifest of ours."""
+        """The manifest of the study in a folder; ValueError if it is missing or is not a manifest."""
         path = folder / MANIFEST
         try:
             return cls.from_dict(read_json(path))
@@ -134,7 +134,7 @@ class Manifest:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Manifest":
-        """The manifest that `to_dict` wrote, of this version or an earlier one; ValueError where it cannot be read."""
+        """The manifest that `to_dict` wrote, in this version or an earlier one; ValueError if it cannot be read."""
         if not isinstance(values, Mapping) or not isinstance(values.get("study"), str):
             raise ValueError(f"a study's manifest must hold its name under 'study', got {str(values)[:200]}")
         space, deployment, told = values["space"], values["deployment"], values.get("normalisation")
@@ -173,35 +173,35 @@ class Manifest:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The manifest as it lies in its file."""
+        """The manifest in the form of its file."""
         return dict(self.kept)
 
     @property
     def device_name(self) -> str | None:
-        """The device that latencies belong to, for people; None where latency was not measured."""
+        """The name of the device that latencies are measured on; None without latencies."""
         passport = self.passport or {}
         return passport.get("cpu") or passport.get("device")
 
     @cached_property
     def limits(self) -> dict[str, float]:
-        """Upper limits by metric, in base units: multiply-adds, and milliseconds where there is a limit."""
+        """Upper limits by metric, in base units: multiply-adds, and milliseconds if latency is limited."""
         latency = {} if self.latency_limit_ms is None else {"latency_ms": float(self.latency_limit_ms)}
         return {"madds": float(self.budget.high), **latency}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that all trials of the study share, as the file keeps them."""
+        """The settings that all trials of the study share, in the form of the file."""
         return {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
 
     def asked_budget(self) -> str:
-        """The budget as an option gives it: "150M", "120M..150M"."""
+        """The budget in the form of the option: "150M", "120M..150M"."""
         low, high = (f"{end / 1e6:.10g}M" for end in (self.budget.low, self.budget.high))
         return f"{low}..{high}" if self.budget.stated else high
 
     def options(self) -> dict[str, str]:
-        """The options of `mfsearch run` that ask for this study again, by name without dashes; defaults are left out.
+        """The options of `mfsearch run` that repeat this study, by name without dashes; defaults are left out.
 
-        Budget, latency limit and name are the caller's to give.
+        The caller adds budget, latency limit and name.
         """
         request = self.request or StudyRequest(data=self.data.name)
         options: dict[str, str | None] = {
@@ -239,7 +239,7 @@ def make_manifest(
     storage: str | None = None,
     command: str | None = None,
 ) -> Manifest:
-    """The manifest of a new study. command: the command line that began it, where there was one."""
+    """The manifest of a new study. command: the command line that started it, if there was one."""
     space = settings.space
     return Manifest.from_dict(
         {
@@ -274,10 +274,10 @@ def make_manifest(
 
 
 def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """ValueError that names every setting in which a run's identity differs from the study that it would resume."""
+    """Raise ValueError with every setting in which a run's identity differs from that of the study to resume."""
     names: list[str] = [*IDENTITY]
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
-        names.append("passport")  # with another command, another device is no news
+        names.append("passport")  # if the latency command changed, the device may change too
     differences = [
         line.replace("passport", "device passport", 1)
         for name in names
@@ -286,8 +286,8 @@ def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, A
     if differences:
         lines = "\n  ".join(differences)
         raise ValueError(
-            f"study {study!r} was begun with other settings:\n  {lines}\n"
-            "give its settings again, or another name with --study"
+            f"study {study!r} was started with other settings:\n  {lines}\n"
+            "repeat its settings, or give another name with --study"
         )
 
 

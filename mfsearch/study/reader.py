@@ -1,4 +1,4 @@
-"""Reads a study again and again while a search may write it, at the cost of what is new."""
+"""Reads a study repeatedly while a search may be writing it; each look costs only what is new."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Position(NamedTuple):
-    """How far a study had come at one look: two equal positions mean that nothing happened in between.
+    """The state of a study at one look; equal positions mean that nothing happened in between.
 
-    trials: None where they would have to be read to be counted.
+    trials: their number, None if they would have to be read to be counted.
     """
 
     manifest: tuple[int, int, int]
@@ -24,9 +24,9 @@ class Position(NamedTuple):
 
 
 class StudyReader:
-    """Looks at a study and reads its trials; it never writes and takes no lock. Not for two threads at once.
+    """Looks at a study and reads its trials; never writes and takes no lock. Not thread-safe.
 
-    ValueError with a sentence where the study cannot be read.
+    Raises ValueError with the reason if the study cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class StudyReader:
         return self._manifest
 
     def look(self) -> Position:
-        """How far the study has come."""
+        """The study's position now."""
         stamp = _stamp(self.folder / MANIFEST)
         if stamp != self._stamp:
             manifest, before = Manifest.read(self.folder), self._manifest
@@ -65,10 +65,10 @@ class StudyReader:
         return Position(stamp, self._journal.place, self._journal.count)
 
     def trials(self, at: Position) -> list[Trial]:
-        """The trials as they were at that position.
+        """The trials at that position.
 
-        From a database or a foreign journal, later trainings of these trials are included. ValueError where the journal
-        is another one by now: the study was deleted and begun anew.
+        From a database or a foreign journal, later trainings of these trials are included. ValueError if the journal
+        was replaced since, because the study was deleted and created again.
         """
         manifest = self.manifest
         if at.ledger == self._journal.place and not manifest.storage:
@@ -83,7 +83,7 @@ class StudyReader:
         except OSError as error:
             raise ValueError(f"cannot read {earlier.path}: {error.strerror}") from None
         if earlier.place != at.ledger:
-            raise ValueError(f"the study in {self.folder} was begun anew since it was looked at: load the page again")
+            raise ValueError(f"the study in {self.folder} was created again since it was read: reload the page")
         return earlier.trials()
 
     def _look_into_database(self, stamp: tuple[int, int, int]) -> Position:
@@ -116,7 +116,7 @@ class StudyReader:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does; ValueError if it is not there."""
+    """Values that change when the file changes; ValueError if it is missing."""
     try:
         status = path.stat()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a run is asked for: the settings of a study, the limits of a run, and a calibration. Light to import."""
+"""The settings of a study, the limits of a run, and the settings of a calibration. Light to import."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from mfsearch.data import ImageData
     from mfsearch.space import SearchSpace
 
-SHARES = (0.25, 0.5, 1.0)  # of recipe.epochs: the lengths at which a calibration reads a training
-MIN_NETWORKS = 6  # top-5 recall needs one that is left out; below 16 a tau proves nothing
+SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration evaluates a training
+MIN_NETWORKS = 6  # top-5 recall needs one more network than five; below 16 a tau proves nothing
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a study's trials are.
+    """The settings that decide a study's trials.
 
-    data_dir: where the images are, not which. start_from: folder of a study whose best networks are tried first, fitted
-    to this budget. runner: the program that measures latency, None for ONNX Runtime here. cache_dir: where the
-    reference network's latency is kept.
+    data_dir: the images' folder. start_from: folder of a study whose best networks are tried first, fitted to this
+    budget. runner: the program that measures latency, None for ONNX Runtime on this machine. cache_dir: folder of the
+    reference network's latency.
     """
 
     study: str
@@ -46,21 +46,21 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.runner is not None and self.latency_limit_ms is None:
-            raise ValueError("--latency-cmd needs a limit on latency as well, like --latency 8ms")
+            raise ValueError("--latency-cmd needs a latency limit too, like --latency 8ms")
         if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r}")
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r:.200}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be 0 to {2**31 - 1}, got {self.seed}")
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """Names of what the front trades: latency only where a limit is asked for."""
+        """The objectives of the Pareto front; latency is one only with a limit."""
         return ("top1", "madds") if self.latency_limit_ms is None else ("top1", "madds", "latency_ms")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How far one run goes. trials: networks given a short training in the whole study. seconds: of this run.
+    """The limits of one run. trials: networks with a short training in the whole study. seconds: of this run.
     checkpoint_seconds: between two checkpoints of a training, None for the training's own default."""
 
     trials: int | None = 30
@@ -77,8 +77,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What decides the trainings. networks: in each of the two groups. long: how many times recipe.epochs the long
-    trainings take. seeds: long trainings of one network, whose spread is the noise. data_dir says where, not what."""
+    """The settings of a calibration. networks: number in each of the two groups. long: length of the long trainings, as
+    a multiple of recipe.epochs. seeds: long trainings of one network, whose spread is the noise."""
 
     budget: Budget
     space: "SearchSpace"
@@ -105,17 +105,17 @@ class Calibration:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """Epochs at which the short trainings are read, the last their end."""
+        """Epochs at which the short trainings are evaluated; the last is their end."""
         return tuple(share * self.recipe.epochs for share in SHARES)
 
     @property
     def long_points(self) -> tuple[float, ...]:
-        """Those of the short trainings, three times as long on the way (a rung of `run`), and the end."""
+        """Epochs at which the long trainings are evaluated: the short ones', then three times as long, then the end."""
         end = self.long * self.recipe.epochs
         return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
 
     def identity(self, images: "ImageData") -> dict[str, Any]:
-        """What all trainings of one calibration share; more networks and more seeds may be asked for later."""
+        """The settings that all trainings of a calibration share; networks and seeds may be added later."""
         return {
             "space": {"name": self.space.name, "digest": self.space.digest},
             "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},

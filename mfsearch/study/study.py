@@ -1,4 +1,4 @@
-"""A study as it was read: its manifest, its trials, and the files beside them."""
+"""A study in memory: its manifest, its trials, and the paths of its files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Study:
-    """A study at one moment; a search may go on writing it, which changes nothing here.
+    """A study at one moment; later writes by a search do not change it.
 
-    folder: of manifest, ledger and weights. trials: by number, whatever became of them.
+    folder: of manifest, ledger and weights. trials: all of them by number, with any outcome.
     """
 
     folder: Path
@@ -33,7 +33,7 @@ class Study:
 
     @classmethod
     def open(cls, folder: Path) -> "Study":
-        """The study in a folder, as it is now; ValueError where it cannot be read or is damaged."""
+        """Read the study in a folder; ValueError if it cannot be read or is damaged."""
         reader = StudyReader(folder)
         return cls(folder, reader.manifest, tuple(reader.trials(reader.look())))
 
@@ -43,50 +43,50 @@ class Study:
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What the front trades: top1 (maximised), madds and, under a latency limit, latency_ms (both minimised)."""
+        """The front's objectives: top1 (maximised), madds and, with a latency limit, latency_ms (both minimised)."""
         return self.manifest.objectives
 
     def trial(self, number: int) -> Trial:
-        """The trial of this number; ValueError says which there are."""
+        """The trial with this number; ValueError lists the valid numbers."""
         if not 0 <= number < len(self.trials):
             known = f"it has 0 to {len(self.trials) - 1}" if self.trials else "it has none yet"
             raise ValueError(f"study {self.name!r} has no trial {number}: {known}")
         return self.trials[number]
 
     def count(self, *outcomes: str) -> int:
-        """How many trials ended like this: trained, stopped, rejected or failed."""
+        """Number of trials with these outcomes: trained, stopped, rejected or failed."""
         return sum(trial.outcome in outcomes for trial in self.trials)
 
     def front(self) -> list[Trial]:
-        """The trained trials that no other one beats in all objectives, by rising multiply-adds.
+        """The Pareto front of the trained trials, by rising multiply-adds.
 
-        Trials over the latency limit when they were measured again are left out.
+        Trials that exceeded the latency limit when measured again are left out.
         """
         return front_trials(self.trials, self.objectives)
 
     def frame(self) -> "pd.DataFrame":
-        """A pandas table with a row a trial: metrics in base units, knobs as "knob:NAME", and the trial itself."""
+        """A pandas table with a row per trial: metrics in base units, knobs as "knob:NAME", and the trial itself."""
         from mfsearch.study.frame import study_frame
 
         return study_frame(self.trials)
 
     def weights(self, number: int) -> Path | None:
-        """The file with the trained weights of a trial; None where they were not kept."""
+        """The file with the trained weights of a trial; None if they were not kept."""
         arch_id = self.trial(number).arch_id
         path = self.folder / WEIGHTS / f"{arch_id}.safetensors"
-        return path if _is_arch_id(arch_id) and path.is_file() else None  # it names a file
+        return path if _is_arch_id(arch_id) and path.is_file() else None  # checked, because it becomes a path
 
     def without_weights(self) -> list[int]:
-        """Members of the front whose weights are missing; none where the study was copied without its weights."""
+        """Trials on the front without weights; empty if the study was copied without its weights."""
         if not (self.folder / WEIGHTS).is_dir():
             return []
         return [trial.number for trial in self.front() if self.weights(trial.number) is None]
 
     def network(self, number: int, *, weights: bool = False) -> "MobileFormer":
-        """The network of a trial as a torch module in eval mode: images [N, 3, H, W] in, logits [N, classes] out.
+        """The network of a trial as a torch module in eval mode: images [N, 3, H, W] to logits [N, classes].
 
-        weights: load the trained ones, which have the classes of the study's data; ValueError where they were not kept.
-        Else the first weights, by the study's seed, for the classes at deployment.
+        weights: True loads the trained weights, with the classes of the study's data; ValueError if they were not kept.
+        False gives initial weights, from the study's seed, with the deployment classes.
         """
         import dataclasses
 
@@ -105,7 +105,7 @@ class Study:
 
 
 def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Trial]:
-    """The front of some trials, by rising multiply-adds: see `Study.front`."""
+    """The Pareto front of some trials, by rising multiply-adds; see `Study.front`."""
     trained = [trial for trial in trials if trial.outcome == "trained" and not trial.over_limit]
     if not trained:
         return []
@@ -115,7 +115,7 @@ def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Tri
 
 
 def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.float64]:
-    """The objectives [N, K], less is better: top1 changes its sign; NaN where a trial lacks one."""
+    """The objectives [N, K] to minimise: top1 is negated; NaN if a trial lacks one."""
     signs = np.array([-1.0 if name == "top1" else 1.0 for name in objectives])
     values = [[trial.metric(name) for name in objectives] for trial in trials]
     table: NDArray[np.float64] = signs * np.array(values, dtype=np.float64).reshape(len(trials), len(signs))

@@ -1,7 +1,7 @@
-"""A file of trainings: one JSON line each, appended when it is finished, so that the same call can resume.
+"""A file of trainings, one JSON line each; a line is appended when a training finishes, so the same call can resume.
 
-The first line holds the settings that all its trainings share; every further line is one finished training. One process
-writes, under the lock of the file's folder; any number may read.
+The first line holds the settings that all trainings share; every other line is one finished training. One process
+writes, with the lock of the file's folder; any number may read.
 """
 
 import contextlib
@@ -17,14 +17,14 @@ from typing import Any
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.study.files import DiskError, versions
 
-TRAININGS = "trainings.jsonl"  # its name in the folder of a calibration or of twins
+TRAININGS = "trainings.jsonl"  # file name in the folder of a calibration or of twins
 SCHEMA = 1
-FACTS = ("key", "arch_id", "seed", "points")  # known before the training
+FACTS = ("key", "arch_id", "seed", "points")  # fields known before the training
 
 
 @dataclass(frozen=True)
 class ZeroCostScore:
-    """A score of an untrained network with its cost, or the reason why there is none."""
+    """A score of an untrained network with its cost in core-seconds, or the reason why there is none."""
 
     score: float | None
     core_seconds: float | None = None
@@ -36,10 +36,10 @@ class ZeroCostScore:
 
 @dataclass(frozen=True)
 class TaskRecord:
-    """One training of a file, with the names of its line; what was not recorded is None.
+    """One training of a file; fields have the names of its JSON line and are None if they were not recorded.
 
-    outcome: `trained`, with top1 and its curve, or `failed`, with the reason. retry: whether the next call tries it
-    again. points: the epochs at which it was read. device: `cpu` or `cuda`. finished: ISO 8601.
+    outcome: `trained`, with top1 and its curve, or `failed`, with the reason. retry: whether the next call tries again.
+    points: the epochs at which it was evaluated. device: `cpu` or `cuda`. finished: ISO 8601.
     """
 
     key: str
@@ -60,7 +60,7 @@ class TaskRecord:
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> "TaskRecord":
-        """The record of a line; TypeError for a field that is unknown or missing."""
+        """The record of a line; TypeError for an unknown or missing field."""
         parsed = {
             "points": None if row.get("points") is None else tuple(row["points"]),
             "curve": tuple(map(EpochLog.from_dict, row.get("curve", ()))),
@@ -69,7 +69,7 @@ class TaskRecord:
         return cls(**{**row, **parsed})
 
     def to_dict(self) -> dict[str, Any]:
-        """The line as plain data, without what was not recorded."""
+        """The line as plain data, without fields that were not recorded."""
         row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         row["points"] = None if self.points is None else list(self.points)
         row["curve"] = [log.to_dict() for log in self.curve]
@@ -79,16 +79,16 @@ class TaskRecord:
 
 
 class TaskFile:
-    """The file, open for writing by the one process that holds the folder's lock. records: by key."""
+    """The file, open for writing by the process that holds the folder's lock. records: by key."""
 
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        """Open or begin the file; identity: plain data that all its trainings share, ValueError where it differs."""
+        """Open or create the file; ValueError if `identity`, plain data that all trainings share, differs."""
         self.path = path
-        wanted = json.loads(json.dumps(dict(identity)))  # as it reads back: tuples are lists
+        wanted = json.loads(json.dumps(dict(identity)))  # as it will be read back: tuples become lists
         try:
             kept, self.records, whole = _read(path) if path.exists() else ({}, {}, 0)
             if path.exists():
-                os.truncate(path, whole)  # drops the half line that a kill leaves
+                os.truncate(path, whole)  # removes the incomplete line that a kill leaves
             if whole == 0:
                 self._append({"schema": SCHEMA, "identity": wanted, "created": _now(), "versions": versions()})
                 return
@@ -96,25 +96,25 @@ class TaskFile:
             raise DiskError(f"cannot write {path}: {error.strerror}") from None
         if lines := "".join(f"  {line}\n" for line in _differences("", kept, wanted)):
             raise ValueError(
-                f"{path} was begun with other settings:\n{lines}repeat its settings or choose another name"
+                f"{path} was started with other settings:\n{lines}repeat its settings or choose another name"
             )
 
     def check(self, record: TaskRecord) -> None:
-        """ValueError where the record's key already names another training."""
+        """Raise ValueError if the record's key already names another training."""
         theirs = self.records.get(record.key, record).to_dict()
         for name, ours in record.to_dict().items():
             if name in FACTS and theirs[name] != ours:
                 raise ValueError(f"{self.path}: training {record.key} has {name} {theirs[name]}, this run says {ours}")
 
     def add(self, record: TaskRecord) -> TaskRecord:
-        """The record with its time, once it is on the disk; DiskError."""
+        """Write the record and return it with its time; raises DiskError."""
         record = dataclasses.replace(record, finished=_now())
         self._append(record.to_dict())
         self.records[record.key] = record
         return record
 
     def _append(self, line: dict[str, Any]) -> None:
-        """One whole line, on the disk when this returns, or none; DiskError."""
+        """Append one line to disk, completely or not at all; raises DiskError."""
         size = self.path.stat().st_size if self.path.exists() else 0
         try:
             with self.path.open("ab") as file:
@@ -128,13 +128,13 @@ class TaskFile:
 
 
 def read_trainings(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord]]:
-    """Identity and records of a file, by key; also while it is being written: half a line at its end is no record."""
+    """Identity and records by key, also while the file is being written: an incomplete last line is ignored."""
     identity, records, _ = _read(path)
     return identity, records
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord], int]:
-    """Identity, records by key (the last of a key counts) and the bytes of whole lines."""
+    """Identity, records by key (the last line of a key counts), and the number of bytes in complete lines."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -153,9 +153,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord], int]:
                 continue
             identity, schema = row["identity"], row.get("schema")
         except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"{path}:{number} is not a line of a file of trainings: {error}") from None
+            raise ValueError(f"{path}:{number} must be a training's line: {error}") from None
         if schema != SCHEMA:
-            raise ValueError(f"{path}: schema must be {SCHEMA}, got {schema!r}: written by another version of mfsearch")
+            raise ValueError(f"{path}: schema must be {SCHEMA}, got {schema!r:.200}: another version wrote it")
     return identity, records, whole
 
 

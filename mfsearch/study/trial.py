@@ -1,4 +1,4 @@
-"""A trial: one network of a study, its costs, latencies and trainings, and how it ended. Plain data, frozen."""
+"""A trial: one network of a study with its costs, latencies, trainings and outcome. Plain data, frozen."""
 
 import dataclasses
 import statistics
@@ -19,7 +19,7 @@ OUTCOMES = ("trained", "stopped", "rejected", "failed")
 class TrialLatency:
     """A network's measured latency in milliseconds, batch 1, with its 95 % interval.
 
-    ratio: to the reference network; disturbed: the machine was busy. A user's program may leave all but `ms` None.
+    ratio: to the reference network; disturbed: the machine was busy. A user's program may report `ms` alone.
     """
 
     ms: float
@@ -34,7 +34,7 @@ class TrialLatency:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "TrialLatency | None":
-        """The latency among a trial's values; None where it was not measured."""
+        """The latency among a trial's values; None if it was not measured."""
         if values.get("latency_ms") is None:
             return None
         return cls(
@@ -57,9 +57,9 @@ class TrialLatency:
 
 @dataclass(frozen=True)
 class FinalLatency:
-    """A latency measured again when the search ended, longer and beside no training.
+    """A latency measured again at the end of the search, longer and with no training beside it.
 
-    window: names the measurements that were made in one go. over_limit: the whole interval lies over the limit.
+    window: names the measurements that were made in one go. over_limit: the whole interval is above the limit.
     """
 
     latency: TrialLatency
@@ -71,7 +71,7 @@ class FinalLatency:
     def from_dict(cls, values: Mapping[str, Any]) -> "FinalLatency":
         latency = TrialLatency.from_dict(values)
         if latency is None:
-            raise ValueError(f"a latency measured again needs latency_ms, got {str(values)[:200]}")
+            raise ValueError(f"a latency measured again must have latency_ms, got {str(values)[:200]}")
         return cls(latency, str(values.get("window") or ""), values.get("finished"), bool(values.get("over_limit")))
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,8 +83,8 @@ class FinalLatency:
 class Training:
     """One training of a trial's network at one rung, with one seed.
 
-    top1: of the last point, None where the training failed for `reason`. score: what ranks networks, more is better.
-    epochs: passes over the samples; None in old studies. weights_lost: why its weights could not be kept.
+    top1: at the last point, None if the training failed for `reason`. score: ranks networks, more is better. epochs:
+    passes over the samples; None in old studies. weights_lost: the reason if its weights could not be kept.
     """
 
     rung: int = 0
@@ -120,7 +120,7 @@ class Training:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """A longer training as the ledger keeps it."""
+        """A longer training in the form of the ledger."""
         return {
             "top1": self.top1,
             "reason": self.reason,
@@ -137,12 +137,12 @@ class Training:
 
 @dataclass(frozen=True)
 class Trial:
-    """One network of a study. A longer training or a later latency makes a new value of it.
+    """One network of a study. Frozen: a longer training or a later latency gives a new Trial.
 
-    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; None in a record without
-    costs. short: its short training, whole or given up half way. longer: those that followed. measured: the search's
-    latency; final: the one at the end. predicted: the latency that was expected before it was measured;
-    turned_down: draws that the prediction spared on the way to this one. violation_ms: by how much it is too slow.
+    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; None if not recorded. short:
+    its short training, complete or stopped half way. longer: later trainings. measured: the latency from the search;
+    final: the one from its end. predicted: the latency expected before the measurement; turned_down: draws rejected by
+    prediction before this one. violation_ms: milliseconds above the limit.
     """
 
     number: int
@@ -172,7 +172,7 @@ class Trial:
 
     @classmethod
     def from_dict(cls, number: int, params: dict[str, Any], values: Mapping[str, Any]) -> "Trial":
-        """A finished trial as the ledger keeps it; ValueError names the first value that cannot be read."""
+        """A finished trial from the ledger; ValueError names the first value that cannot be read."""
         outcome = values.get("outcome")
         if outcome not in OUTCOMES:
             raise ValueError(
@@ -212,7 +212,7 @@ class Trial:
             raise ValueError(f"trial {number}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """The trial as the ledger keeps it, without number, params and what came later."""
+        """The trial in the form of the ledger, without number, params, longer trainings and final latency."""
         short = self.short
         told: dict[str, Any] = {
             "proposal": self.proposal,
@@ -245,15 +245,15 @@ class Trial:
             }
         always = self.measured.to_dict() if self.measured is not None else {}
         told |= {name: value for name, value in later.items() if value is not None or name in always}
-        if self.finished is not None:  # scores are as old as this
+        if self.finished is not None:  # studies without this have no scores either
             told |= {"score": None if short is None else short.score, "finished": self.finished}
         return told
 
     def to_row(self) -> dict[str, Any]:
-        """The trial as one record for people and programs: its longest training and its last latency stand in front.
+        """The trial as one record for people and programs, with the longest training and the last latency first.
 
-        top1 is that of the longest training, the mean over its seeds; top1_short is the first one's. latency_* are the
-        last figures, latency_search the search's own.
+        top1 is of the longest training, the mean over its seeds; top1_short is of the short one. latency_* are the last
+        figures, latency_search those of the search.
         """
         row = {"number": self.number, "params": dict(self.params), **self.to_dict()}
         if self.longer:
@@ -269,19 +269,19 @@ class Trial:
 
     @cached_property
     def config(self) -> MobileFormerConfig:
-        """The network's config; ValueError where the trial keeps none that can be read."""
+        """The network's config; ValueError if the trial has no readable one."""
         if not isinstance(self.config_data, Mapping):
             raise ValueError(f"trial {self.number} keeps no config")
         return MobileFormerConfig.from_dict(self.config_data)
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """Every training by rising rung, the short one first."""
+        """All trainings by rising rung, the short one first."""
         return self.longer if self.short is None else (self.short, *self.longer)
 
     @cached_property
     def longest(self) -> tuple[Training, ...]:
-        """The trainings with a top1 at the longest length there is one of, one a seed; empty where none was trained."""
+        """The longest trainings with a top1, one per seed; empty if nothing was trained."""
         done = [training for training in self.longer if training.top1 is not None]
         if self.outcome == "trained" and done:
             rung = max(training.rung for training in done)
@@ -295,13 +295,13 @@ class Trial:
 
     @cached_property
     def top1(self) -> float | None:
-        """Fraction right on the validation split after the longest training, the mean over its seeds."""
+        """Fraction correct on the validation split after the longest training, the mean over its seeds."""
         values = [training.top1 for training in self.longest if training.top1 is not None]
         return statistics.fmean(values) if values else None
 
     @property
     def top1_std(self) -> float | None:
-        """Sample standard deviation over the seeds of the longest training; None with one."""
+        """Sample standard deviation over the seeds of the longest training; None with one seed."""
         values = [training.top1 for training in self.longest if training.top1 is not None]
         return statistics.stdev(values) if len(values) > 1 else None
 
@@ -316,7 +316,7 @@ class Trial:
 
     @property
     def latency(self) -> TrialLatency | None:
-        """The last measurement: the one at the end, else the search's."""
+        """The last measurement: from the end of the search, else from the search."""
         return self.measured if self.final is None else self.final.latency
 
     @property
@@ -325,7 +325,7 @@ class Trial:
 
     @property
     def over_limit(self) -> bool:
-        """Whether it kept the latency limit in the search and missed it when it was measured again."""
+        """Whether it was within the latency limit during the search and above it when measured again."""
         return self.final is not None and self.final.over_limit
 
     @property
@@ -342,12 +342,12 @@ class Trial:
         return None if self.short is None else self.short.train_seconds
 
     def metric(self, name: str) -> float:
-        """The number that a frame's column of this name holds, in base units; NaN where it is not known."""
+        """The value of the frame's column with this name, in base units; NaN if unknown."""
         value = getattr(self, name)
         return float("nan") if value is None else float(value)
 
     def score(self, rung: int = 0) -> float | None:
-        """Mean score at a rung over the seeds that were trained there; None where the trial has no result there."""
+        """Mean score at a rung over the seeds trained there; None without a result."""
         if rung == 0:
             if self.outcome != "trained" or self.short is None:
                 return None
@@ -356,14 +356,14 @@ class Trial:
         return statistics.fmean(scores) if scores else None
 
     def trained_at(self, rung: int, seed: int) -> bool:
-        """Whether a training with this seed was tried at the rung or a longer one."""
+        """Whether a training with this seed was tried at this rung or a higher one."""
         return any(training.rung >= rung and training.seed == seed for training in self.longer)
 
     def with_training(self, training: Training) -> "Trial":
         return dataclasses.replace(self, longer=(*self.longer, training))
 
     def as_searched(self) -> "Trial":
-        """The trial as its short training left it: later trainings and latencies do not change what is proposed."""
+        """The trial after its short training alone: later trainings and latencies do not change proposals."""
         return dataclasses.replace(self, longer=(), final=None) if self.longer or self.final else self
 
 

@@ -252,7 +252,7 @@ def test_a_calibration_that_cannot_be_read_is_a_sentence(tmp_path: Path, text: s
     (folder / "calibration.json").write_text(text, encoding="utf-8")
     kept, unread = read_calibrations([tmp_path])
     assert kept == []
-    assert "`mfsearch calibrate` writes it anew" in unread[0]
+    assert "`mfsearch calibrate` writes it again" in unread[0]
     assert fitting_calibration([tmp_path], manifest_of("fast151")) is None
 
 

@@ -118,7 +118,7 @@ def test_a_study_begun_anew_is_not_shown_as_the_old_one(results: Path, visit: An
     begin(results, 9)
     assert shown(visit()) == "9 trials"
     st.cache_resource.clear()
-    assert "was begun anew since it was looked at: load the page again" in texts(app.run())
+    assert "was created again since it was read: reload the page" in texts(app.run())
 
 
 def test_what_is_worked_out_once_belongs_to_the_study_as_it_was_read(results: Path) -> None:

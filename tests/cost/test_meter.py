@@ -301,7 +301,7 @@ def test_a_corrupt_baseline_is_measured_anew(no_measuring: list[float], tmp_path
     LatencyMeter.open(cache_dir=tmp_path)
     (path,) = tmp_path.glob("*.json")
     path.write_bytes(content.encode("latin-1"))
-    with pytest.warns(RuntimeWarning, match=r"baseline in .* is not readable and is measured anew"):
+    with pytest.warns(RuntimeWarning, match=r"baseline in .* is not readable and is measured again"):
         assert LatencyMeter.open(cache_dir=tmp_path).baseline_ms == 6.0
     assert LatencyMeter.open(cache_dir=tmp_path).baseline_ms == 6.0
     assert no_measuring == [7.0]

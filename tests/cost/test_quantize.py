@@ -43,7 +43,7 @@ def test_a_batch_is_calibrated_on_batches(small: nn.Module, tmp_path: Path) -> N
     export_onnx(small, 16, fp32, batch=4)
     write_int8(fp32, int8, images(7))  # one batch and a rest
     assert count_nodes(int8)["QuantizeLinear"] >= 2
-    with pytest.raises(ValueError, match="int8 needs at least a batch of 4 images to calibrate on, got 3"):
+    with pytest.raises(ValueError, match="int8 calibration needs at least 4 images, one batch, got 3"):
         write_int8(fp32, int8, images(3))
 
 

@@ -80,8 +80,8 @@ def test_a_full_answer_is_read() -> None:
         ('{"latency_ms": NaN}', "latency_ms must be a number of milliseconds above 0, got nan"),
         ('{"latency_ms": 1e999}', "latency_ms must be a number of milliseconds above 0, got inf"),
         ('{"latency_ms": 7, "latency_low_ms": -7, "latency_high_ms": 8}', "latency_low_ms must be a number"),
-        ('{"latency_ms": 7, "latency_low_ms": 6}', "must both be there and enclose latency_ms"),
-        ('{"latency_ms": 7, "latency_low_ms": 8, "latency_high_ms": 9}', "must both be there and enclose latency_ms"),
+        ('{"latency_ms": 7, "latency_low_ms": 6}', "must both be given and enclose latency_ms"),
+        ('{"latency_ms": 7, "latency_low_ms": 8, "latency_high_ms": 9}', "must both be given and enclose latency_ms"),
         ('{"latency_ms": 7, "device": 3}', "device must be a name, got 3"),
         ('{"latency_ms": 7, "device": " "}', "device must be a name, got ' '"),
     ],
@@ -95,9 +95,9 @@ def test_a_wrong_answer_is_named(said: str, message: str, onnx_file: Path) -> No
 
 def test_a_failing_program_is_quoted(onnx_file: Path) -> None:
     code = "import sys; print('{\"latency_ms\": 7}'); sys.exit('phone not found')"
-    with pytest.raises(RunnerError, match="must end with 0, got 1: phone not found"):
+    with pytest.raises(RunnerError, match="must exit with 0, got 1: phone not found"):
         Runner(python(code)).measure(onnx_file)
-    with pytest.raises(RunnerError, match="must end with 0, got -9: it said nothing on standard error"):
+    with pytest.raises(RunnerError, match="must exit with 0, got -9: standard error is empty"):
         Runner(python("import os; os.kill(os.getpid(), 9)")).measure(onnx_file)
 
 
@@ -110,7 +110,7 @@ def running() -> list[str]:
 def test_a_program_that_hangs_is_ended_with_all_that_it_started(then: str, onnx_file: Path) -> None:
     # the child of a shell holds standard output open, as what an ssh started would
     start = time.monotonic()
-    with pytest.raises(RunnerError, match=r"must answer within 0\.5 s, it did not"):
+    with pytest.raises(RunnerError, match=r"must answer within 0\.5 s, and did not"):
         Runner(f"sh -c 'sleep 60.123 & {then}'", timeout_s=0.5).measure(onnx_file)
     assert time.monotonic() - start < 10
     assert "sleep 60.123" not in running()
@@ -141,11 +141,15 @@ def test_another_device_than_before_is_refused(onnx_file: Path) -> None:
     for command, device in ((phone, "phone"), (unnamed, None)):
         assert Runner(command).measure(onnx_file).device == device
         assert Runner(command, device=device).measure(onnx_file).device == device
-    with pytest.raises(RunnerError, match="must go on measuring on 'tablet', got 'phone'"):
+    with pytest.raises(RunnerError, match="must always measure on the same device, 'tablet', got 'phone'"):
         Runner(phone, device="tablet").measure(onnx_file)
-    with pytest.raises(RunnerError, match="must go on measuring on a device without a name, got 'phone'"):
+    with pytest.raises(
+        RunnerError, match="must always measure on the same device, a device without a name, got 'phone'"
+    ):
         Runner(phone, device=None).measure(onnx_file)
-    with pytest.raises(RunnerError, match="must go on measuring on 'phone', got a device without a name"):
+    with pytest.raises(
+        RunnerError, match="must always measure on the same device, 'phone', got a device without a name"
+    ):
         Runner(unnamed, device="phone").measure(onnx_file)
 
 
@@ -154,7 +158,7 @@ def test_another_device_than_before_is_refused(onnx_file: Path) -> None:
     [
         ("", "--latency-cmd must be a command line, got ''"),
         ("ssh 'phone", "--latency-cmd must be a command line, got .*: No closing quotation"),
-        ("no-such-program {onnx}", "there is no program 'no-such-program' here"),
+        ("no-such-program {onnx}", "must start with a program on this machine, got 'no-such-program'"),
     ],
 )
 def test_a_command_that_cannot_be_run_is_wrong_use(command: str, message: str) -> None:

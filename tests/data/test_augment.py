@@ -123,5 +123,5 @@ def test_channels_last_survives_augmentation_and_normalisation() -> None:
 
 
 def test_normalize_refuses_images_of_unknown_scale() -> None:
-    with pytest.raises(ValueError, match=r"uint8 images of 0\.\.255, got torch\.float32"):
+    with pytest.raises(ValueError, match=r"images must be uint8 \(0\.\.255\) to be normalised, got torch\.float32"):
         normalize(torch.zeros(1, 3, 8, 8), (0.5,) * 3, (0.2,) * 3)

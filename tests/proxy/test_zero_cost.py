@@ -135,7 +135,7 @@ def test_naswot_of_two_images_is_the_determinant_of_their_counts(tiny: MobileFor
 
 
 def test_images_that_cannot_be_told_apart_have_no_naswot(tiny: MobileFormerConfig) -> None:
-    with pytest.raises(ValueError, match="two of the 3 images have the same activations"):
+    with pytest.raises(ValueError, match="two of the 3 images have equal activations"):
         naswot(tiny, torch.ones(3, 3, 32, 32), 0)
 
 

@@ -95,7 +95,9 @@ def test_a_stated_budget_binds_both_groups() -> None:
 
 def test_a_space_with_too_few_networks_says_how_many_it_has() -> None:
     fixed = dataclasses.replace(SPACE, solved=False)
-    words = r"space tiny: 3000 draws held [0-5] different networks of 500\.0K to 500\.0K multiply-adds, --networks asks"
+    words = (
+        r"space tiny must hold \d+ networks \(--networks\) of 500\.0K to 500\.0K multiply-adds; 3000 draws gave [0-5]"
+    )
     with pytest.raises(ValueError, match=words):
         draw_networks(fixed, parse_budget("0.49999M..0.5M"), 6, seed=0)
 
@@ -202,9 +204,7 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
 
 
 def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
-    assert trust_line(None, epochs=0.5, reading="top1").startswith(
-        "ranking   never calibrated here: `mfsearch calibrate`"
-    )
+    assert trust_line(None, epochs=0.5, reading="top1").startswith("ranking   not calibrated: `mfsearch calibrate`")
     row = {"name": "top1", "epochs": 0.5, "tau": 0.524, "low": 0.31, "high": 0.68, "n": 16}
     half = {**row, "epochs": 0.25, "tau": 0.9}
     madds = {"name": "madds", "epochs": None, "tau": 0.05, "low": -0.3, "high": 0.4, "n": 16}
@@ -218,7 +218,7 @@ def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
     }
     assert trust_line(calibration, epochs=0.5, reading="top1") == (
         "ranking   by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across "
-        "budgets: all networks alike; calibrated 2026-11-22"
+        "budgets: all networks are equal; calibrated 2026-11-22"
     )
 
 

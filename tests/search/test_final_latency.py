@@ -151,7 +151,7 @@ def test_a_phone_that_goes_away_at_the_end_is_asked_again_next_time(
 ) -> None:
     trials = search(image_folder, phone, "5 4 3 2 1 x", "--trials", "3")  # faster and faster, so a front of several
     said = capsys.readouterr().out
-    assert "not measured again: --latency-cmd must end with 0, got 1: no phone; the same command tries again" in said
+    assert "not measured again: --latency-cmd must exit with 0, got 1: no phone; the same command tries again" in said
     assert len(finals_of(trials)) == 1
     again = search(image_folder, phone, "5 2.5", "--trials", "3")
     assert len(finals_of(again)) > 1  # though by the one figure that is new the others are beaten

@@ -41,7 +41,7 @@ def test_a_study_begins_with_the_best_networks_of_another_fitted_to_its_budget(
     capsys.readouterr()
     other = ("--study", "t", "--from", "elsewhere", "--rungs", "1", "--json")
     assert main(arguments(image_folder, tmp_path, "--trials", "4", *other, budget="0.4M")) == 2
-    assert "was begun with --from s, this run says elsewhere" in capsys.readouterr().err
+    assert "was started with --from s, this run says --from elsewhere" in capsys.readouterr().err
 
 
 def test_a_study_of_another_space_teaches_nothing(
@@ -54,5 +54,5 @@ def test_a_study_of_another_space_teaches_nothing(
     (folder / "manifest.json").write_text(json.dumps(manifest))
     capsys.readouterr()
     assert main(arguments(image_folder, tmp_path, "--trials", "1", "--study", "t", "--from", "s")) == 2
-    assert "--from s: its space tiny has other knobs than tiny" in capsys.readouterr().err
+    assert "--from s must have the same knobs as space tiny, got those of space tiny" in capsys.readouterr().err
     assert not (tmp_path / "t" / "manifest.json").exists()

@@ -120,7 +120,7 @@ def test_a_runner_that_does_not_work_ends_the_run_before_anything_is_trained(
     (phone / "device").write_text("phone 0")
     assert main(measured(image_folder, phone)) == 1
     said = capsys.readouterr()
-    assert said.err == "mfsearch: --latency-cmd must end with 0, got 1: the phone went away\n"
+    assert said.err == "mfsearch: --latency-cmd must exit with 0, got 1: the phone went away\n"
     assert not (phone / "results" / "s" / MANIFEST).exists()
 
 
@@ -131,7 +131,7 @@ def test_a_runner_that_fails_later_costs_trials(
     assert main(measured(image_folder, phone, "--trials", "2", "--json")) == 0
     trials = Study.open(phone / "results" / "s").trials
     assert [trial.outcome for trial in trials] == ["trained", "failed", "trained"]
-    assert trials[1].reason == "--latency-cmd must end with 0, got 1: the phone went away"
+    assert trials[1].reason == "--latency-cmd must exit with 0, got 1: the phone went away"
     assert trials[1].latency is None
     assert json.loads(capsys.readouterr().out)["stopped"] == "trials"
 
@@ -206,7 +206,7 @@ def test_resolutions_are_of_one_device(phone: Path, capsys: pytest.CaptureFixtur
     argv = ["latency", "mf-26m", "--resolutions", "32", "--latency-cmd", shlex.join([sys.executable, "-c", code])]
     results = ["--results", str(phone / "results")]
     assert main([*argv, *results, "--figure", str(phone / "figure.html")]) == 1
-    assert "--latency-cmd must go on measuring on '" in capsys.readouterr().err
+    assert "--latency-cmd must always measure on the same device, '" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_resolutions_is_said_before_anything_is_measured(

@@ -125,7 +125,7 @@ def test_nothing_of_another_study_counts_as_a_result_of_this_one() -> None:
 def test_trials_of_another_space_are_refused() -> None:
     small = Proposer(tiny(), BUDGET, ["top1", "madds"], "random", seed=0)
     trials = [finished(proposal, 0.5) for proposal in first(small, 2)]
-    with pytest.raises(ValueError, match=r"from digits:\d does not lie in space mobile_former: blocks"):
+    with pytest.raises(ValueError, match=r"from digits:\d must lie in space mobile_former: blocks"):
         whole("150M").transfer(trials, "digits")
 
 
@@ -169,7 +169,7 @@ def test_the_estimate_says_what_it_was_made_from() -> None:
     trained = trial(0, config=configs[0].to_dict(), images_per_second=pace, top1=0.5)
     twice, source = estimate_seconds(configs, recipe, "cifar10", [trained, trial(1, "failed")], "s")
     assert twice == pytest.approx(2 * rough)
-    assert source == "the images a second of 1 trials of study s"
+    assert source == "the images per second of 1 trials of study s"
 
 
 def test_no_estimate_where_the_number_of_images_is_unknown() -> None:

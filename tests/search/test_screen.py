@@ -84,7 +84,7 @@ def test_what_is_predicted_too_slow_is_not_measured(limit_ms: float) -> None:
     assert kept > 0.5  # a quarter without
     line = screen_line(trials, limit_ms)
     assert line is not None
-    assert f"turned down {turned_down(later)} draws unmeasured; each of 30 measured" in line
+    assert f"rejected {turned_down(later)} draws without a measurement; predicting each of 30 measured" in line
 
 
 def test_without_a_limit_nothing_changes(limit_ms: float) -> None:
@@ -209,4 +209,4 @@ def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
         found.append([(trial.arch_id, trial.predicted, trial.turned_down) for trial in trials])
     assert found[0] == found[1]
     assert turned_down(trials) > 0
-    assert f"predicted latency turned down {turned_down(trials)} draws unmeasured" in capsys.readouterr().out
+    assert f"predicted latency rejected {turned_down(trials)} draws without a measurement" in capsys.readouterr().out

@@ -139,7 +139,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_key_names_one_training(tmp_path: Path) -> None:
     path = tmp_path / "trainings.jsonl"
-    with pytest.raises(ValueError, match="two tasks have the key"):
+    with pytest.raises(ValueError, match="each task must have its own key"):
         run(path, [*tasks(1), *tasks(1)])
     with pytest.raises(ValueError, match="a task's key must be letters"):
         run(path, [Task("../up", MF_26M, 0)])

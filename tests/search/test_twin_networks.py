@@ -116,7 +116,7 @@ def test_without_tokens_everything_about_them_goes() -> None:
 
 
 def test_a_twin_that_cannot_be_is_listed_with_its_reason() -> None:
-    assert only(make_twins(MF_151M, "former.ffn=2")).reason == "the network has this value"
+    assert only(make_twins(MF_151M, "former.ffn=2")).reason == "the network already has this value"
     relu = small(dyrelu=DyReLUConfig("none"))
     reason = only(make_twins(relu, "dyrelu.slopes")).reason
     assert reason == "the same network: dyrelu.slopes has no effect in it"
@@ -128,7 +128,7 @@ def test_a_twin_that_cannot_be_is_listed_with_its_reason() -> None:
     assert reason is not None
     assert reason.startswith("no width has the same multiply-adds within 2%: nearest is -3.9%")
     shallow = small(blocks=(BlockConfig(48, 16, 2),))
-    assert only(make_twins(shallow, "bridges.s5")).reason == "the network has nothing that bridges.s5 could change"
+    assert only(make_twins(shallow, "bridges.s5")).reason == "bridges.s5 changes nothing in this network"
 
 
 def test_stages_follow_the_strides() -> None:
@@ -204,4 +204,4 @@ def test_the_command_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.
     assert main([*command, "--seeds", "1"]) == 2
     assert "--seeds must be 2 to 100" in capsys.readouterr().err
     assert main([*command, "--knobs", "former.ffn=2"]) == 2
-    assert "former.ffn=2: the network has this value" in capsys.readouterr().err
+    assert "former.ffn=2: the network already has this value" in capsys.readouterr().err

@@ -199,7 +199,7 @@ def test_an_old_look_is_no_look_at_a_study_begun_anew(tmp_path: Path, count: int
     (tmp_path / JOURNAL).unlink()
     random_ledger(tmp_path, 2, count=count)
     now = reader.look()
-    with pytest.raises(ValueError, match="was begun anew since it was looked at"):
+    with pytest.raises(ValueError, match="was created again since it was read"):
         reader.trials(seen)
     assert len(reader.trials(now)) == count
 

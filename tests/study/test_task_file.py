@@ -34,5 +34,5 @@ def test_what_was_not_recorded_is_not_written() -> None:
 def test_a_field_that_nobody_knows_is_named_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / TRAININGS
     path.write_text('{"schema": 1, "identity": {}}\n{"key": "a", "arch_id": "b", "seed": 0, "colour": "red"}\n')
-    with pytest.raises(ValueError, match=f"{TRAININGS}:2 is not a line of a file of trainings: .*'colour'"):
+    with pytest.raises(ValueError, match=f"{TRAININGS}:2 must be a training's line: .*'colour'"):
         read_trainings(path)

@@ -1,7 +1,7 @@
-"""What to try next, each strategy one function of the ground, the history and a seeded generator.
+"""Samplers: each is one function of the ground, the history and a seeded generator, and proposes a network.
 
-None keeps a state: what a strategy proposes follows from the trials so far and the generator, so that a search that
-was killed goes on as if it had not been.
+None keeps a state: a proposal follows from the trials so far and the generator alone, so a killed search resumes as if
+nothing had happened.
 """
 
 import random
@@ -15,16 +15,16 @@ from mfsearch.search.samplers.tpe import tpe
 
 Sampler = Callable[[Ground, History, random.Random], Candidate | None]
 
-GP_UNTIL = 100  # trials up to which the Gaussian process leads
+GP_UNTIL = 100  # trials; below this number `auto` uses the Gaussian process
 
 
 def uniform(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """The control: any feasible network alike."""
+    """The control: a uniformly random feasible network."""
     return ground.drawn("random", rng)
 
 
 def auto(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """The Gaussian process up to GP_UNTIL trials, then TPE and small changes of the best in turns."""
+    """The Gaussian process up to GP_UNTIL trials, then TPE or a mutation of the best at random."""
     if len(history.trials) < GP_UNTIL:
         return gp(ground, history, rng)
     return (tpe if rng.random() < 0.5 else front_mutation)(ground, history, rng)

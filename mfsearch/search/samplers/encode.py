@@ -1,4 +1,4 @@
-"""Params as a row of numbers in which knobs without effect do not show, so they cannot mislead a model."""
+"""Encodes params as a row of numbers, in which knobs without effect are neutral and cannot mislead a model."""
 
 import math
 
@@ -12,11 +12,11 @@ from mfsearch.space.knobs import find_knob
 
 
 class Encoder:
-    """One or more columns for each knob, from 0 to 1, and one for the place of the MAdds in the band (log scale).
+    """One or more columns for each knob, from 0 to 1, and one for the MAdds' position in the band (log scale).
 
-    An ordered knob (numbers, on/off, any two choices) becomes its place in the list. A stage's bridge becomes two bits,
-    one for each direction. Other names are one-hot, scaled so that two of them are 1 apart. A knob takes the middle if
-    the network lacks the part that the knob is about (`KnobSpec.about`).
+    An ordered knob (numbers, on/off, any two choices) becomes its position in the list. A stage's bridge becomes two
+    bits, one for each direction. Other names are one-hot, scaled so that two of them are 1 apart. A knob takes the
+    middle value if the network lacks the part that the knob is about (`KnobSpec.about`).
     """
 
     def __init__(self, ground: Ground) -> None:
@@ -24,7 +24,7 @@ class Encoder:
         space = ground.space
         self.codes: dict[str, dict[Value, list[float]]] = {}
         self.rest: dict[str, list[float]] = {}
-        self.reads: dict[str, str] = {}  # by knob: the name to ask `SearchSpace.shows` about
+        self.reads: dict[str, str] = {}  # by knob: the name to pass to `SearchSpace.shows`
         for knob in space.knobs:
             codes = _codes(knob.choices)
             self.codes[knob.name] = dict(zip(knob.choices, codes, strict=True))
@@ -39,7 +39,7 @@ class Encoder:
         self.columns = sum(len(rest) for rest in self.rest.values()) + 1
 
     def encode(self, params: dict[str, Value], madds: float | None = None) -> NDArray[np.float64]:
-        """The row of one network; without `madds`, the target in `params` gives them."""
+        """The row of one network; without `madds`, uses the target in `params`."""
         space = self.ground.space
         if madds is None:
             madds = float(params.get(TARGET, self.ground.budget.high))

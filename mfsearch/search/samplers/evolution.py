@@ -1,4 +1,4 @@
-"""Samplers without a model: parents from the history, small changes, screened. None keeps a state of its own."""
+"""Samplers without a model: parents from the history, small changes, screened."""
 
 import math
 import random
@@ -12,13 +12,13 @@ from mfsearch.space import Value
 
 POPULATION, TOURNAMENT = 20, 5
 CROSSOVER = 0.9
-BEST = 8  # networks that mutations of the front start from
+BEST = 8  # networks that `front_mutation` starts from
 
 
 def evolution(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """Regularised evolution (arXiv:1802.01548): a child of the best of a few among the latest trials, which age out.
+    """Regularised evolution (arXiv:1802.01548): mutate the best of a few random trials among the latest POPULATION.
 
-    The best is the first in `History.best`: its front first, then top1.
+    The best is the first in `History.best`: the front first, then by top1.
     """
     population = history.trials[-POPULATION:]
     for _ in range(ATTEMPTS if population else 0):
@@ -31,7 +31,7 @@ def evolution(ground: Ground, history: History, rng: random.Random) -> Candidate
 
 
 def front_mutation(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """A small change of one of the best trials, any of them alike."""
+    """A small change of one of the BEST best trials, chosen uniformly."""
     best = history.best(BEST)
     for _ in range(ATTEMPTS if best else 0):
         candidate = ground.screen("mutation", ground.mutate(rng.choice(best).params, rng))
@@ -41,7 +41,7 @@ def front_mutation(ground: Ground, history: History, rng: random.Random) -> Cand
 
 
 def local(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """A neighbour, one knob one step away, of a trial on the front; beyond, of the best trial that still has one."""
+    """Change one knob by one step, from a trial on the front; if those are exhausted, from the next best trial."""
     front = history.front()
     rng.shuffle(front)
     known = {id(trial) for trial in front}
@@ -56,17 +56,17 @@ def local(ground: Ground, history: History, rng: random.Random) -> Candidate | N
 
 
 def _neighbours(ground: Ground, params: dict[str, Value]) -> list[dict[str, Value]]:
-    found = []
+    neighbours = []
     for name, choices in ground.choices.items():
         at = choices.index(params[name])
-        found += [{**params, name: choices[k]} for k in (at - 1, at + 1) if 0 <= k < len(choices)]
-    return found
+        neighbours += [{**params, name: choices[k]} for k in (at - 1, at + 1) if 0 <= k < len(choices)]
+    return neighbours
 
 
 def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
     """NSGA-II (Deb et al. 2002), one child at a time: the population is the best of all trials so far.
 
-    The steady-state form needs no generations, so that a search that was stopped goes on from its rows alone.
+    This steady-state form has no generations, so a search can be resumed from its trials alone.
     """
     population = history.best(POPULATION)
     if len(population) < 2:
@@ -94,7 +94,7 @@ def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | N
 
 
 def _crowding(history: History, population: list[Observation]) -> list[tuple[int, float]]:
-    """For each of the population the rank of its front and its crowding distance within it."""
+    """The rank of the front and the crowding distance within it, for each member of the population."""
     table = history.values(population)
     ranks = np.array(nondominated_ranks(table))
     crowding = np.zeros(len(table))

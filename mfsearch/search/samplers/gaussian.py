@@ -1,4 +1,4 @@
-"""A Gaussian process in numpy: Matern 5/2 with a length a column and noise, fitted by its posterior's mode."""
+"""A Gaussian process in numpy: Matern 5/2 with a length per column and noise, fitted by the posterior's mode."""
 
 import math
 
@@ -10,22 +10,22 @@ Array = NDArray[np.float64]
 FIT_STEPS = 30
 SQRT5 = math.sqrt(5.0)
 
-# Priors on logarithms, as mean and standard deviation, for values of unit spread: lengths grow with the root of the
-# number of columns (arXiv:2402.02229), noise a tenth to a whole of the spread.
+# Priors on logarithms, as mean and standard deviation, for values of unit spread. Lengths grow with the square root of
+# the number of columns (arXiv:2402.02229); the noise is a tenth to all of the spread.
 LENGTH_PRIOR = (0.0, 1.0)  # of length / sqrt(columns)
 AMPLITUDE_PRIOR = (0.0, 1.0)
 NOISE_PRIOR = (math.log(0.2), 1.0)
 
 
 def matern(r2: Array) -> Array:
-    """Matern 5/2 of squared scaled distances, 1 at 0."""
+    """Matern 5/2 kernel of squared scaled distances; 1 at distance 0."""
     r = SQRT5 * np.sqrt(r2)
     result: Array = (1.0 + r + r * r / 3.0) * np.exp(-r)
     return result
 
 
 class GaussianProcess:
-    """Fitted to rows `x` [N, D] and values `y` [N]; predicts the mean and spread of the noiseless value."""
+    """A process fitted to rows `x` [N, D] and values `y` [N]; predicts mean and spread of the value without noise."""
 
     def __init__(self, x: Array, y: Array, *, theta: Array | None = None) -> None:
         """theta: log lengths [D], log amplitude, log noise variance (of y scaled to unit spread); fitted if None."""
@@ -46,13 +46,13 @@ class GaussianProcess:
         return self.amplitude * matern(np.maximum(r2, 0.0))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean [M] and standard deviation [M] of the value itself at each row, without noise."""
+        """Mean [M] and standard deviation [M] of the value without noise at each row."""
         k = self._kernel(x, self.x)
         variance = self.amplitude - np.einsum("mn,nk,mk->m", k, self.inverse, k, optimize=True)
         return self.mean + self.scale * (k @ self.weights), self.scale * np.sqrt(np.maximum(variance, 1e-12))
 
     def _fit(self) -> Array:
-        """The mode of the posterior by Rprop: signs of gradients alone, so no step sizes to choose."""
+        """The mode of the posterior by Rprop, which uses only the signs of gradients and needs no step size."""
         n, d = self.x.shape
         rows, columns = np.triu_indices(n, 1)
         pairs = (self.x[rows] - self.x[columns]) ** 2  # [P, D]
@@ -77,7 +77,7 @@ class GaussianProcess:
 def _loss(
     theta: Array, pairs: Array, rows: NDArray[np.intp], columns: NDArray[np.intp], z: Array
 ) -> tuple[float, Array]:
-    """Negative log marginal likelihood (without its constant) and its slope in theta."""
+    """Negative log marginal likelihood (up to a constant) and its slope in theta."""
     n, d = len(z), pairs.shape[1]
     squares = np.exp(-2.0 * theta[:d])
     amplitude, noise = math.exp(theta[d]), math.exp(theta[d + 1])
@@ -90,7 +90,7 @@ def _loss(
     inverse = np.linalg.inv(kernel)
     weights = inverse @ z
     _, logdet = np.linalg.slogdet(kernel)
-    outer = inverse - np.outer(weights, weights)  # twice the slope in each entry of the kernel
+    outer = inverse - np.outer(weights, weights)  # twice the slope for each entry of the kernel
     above = outer[rows, columns]
     # d matern / d r2 = -5/6 (1 + r) exp(-r) with r = sqrt(5 r2), and r2 falls by 2 w D for a longer length
     lengths = (above * (amplitude * 5.0 / 3.0) * (1.0 + r) * decay) @ pairs * squares

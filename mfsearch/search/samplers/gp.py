@@ -1,7 +1,7 @@
-"""The Gaussian process: proposes the candidate with the largest expected growth of the front's area.
+"""The Gaussian process: proposes the candidate with the largest expected growth of the area under the front.
 
-MAdds are known before training and need no model. top1 is modelled over what is built; where latency is an objective
-its ratio to the MAdds is modelled in the same way, for the probability that a candidate keeps the limit.
+MAdds are known before training and need no model. top1 is modelled. If latency is an objective, its ratio to the MAdds
+is modelled too, for the probability that a candidate is within the limit.
 """
 
 import math
@@ -21,18 +21,18 @@ from mfsearch.space import Value
 
 Array = NDArray[np.float64]
 
-AT_LEAST = 4  # trials before there is anything to fit
-MOST = 120  # trials that are fitted: the better half by fronts, the rest the latest
+AT_LEAST = 4  # trials before a fit
+MOST = 120  # trials in a fit: half of them the best by fronts, the others the latest
 FRESH, NEAR = 200, 96  # the pool: random params and mutations of the best
-ROUNDS, CLIMBERS, CHILDREN = 3, 6, 10  # hill climbing from it
-SIZED = 4  # the best of the pool that get their exact MAdds before the last choice
+ROUNDS, CLIMBERS, CHILDREN = 3, 6, 10  # hill climbing from the pool
+SIZED = 4  # best members of the pool, whose exact MAdds decide the last choice
 
 
 def gp(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """The most promising candidate of a pool, or None while fewer than AT_LEAST trials are known.
+    """The most promising candidate of a pool, or None with fewer than AT_LEAST trials.
 
-    Pending ones are believed: they enter the model with the mean it predicts for them, so that a second worker is
-    sent elsewhere. Pool members get their width solved (are repaired) only when their turn comes.
+    Running proposals enter the model with their predicted mean, so that a second worker tries something else. The width
+    of a pool member is solved only when it is considered for the choice.
     """
     if len(history.trials) < AT_LEAST:
         return None
@@ -60,14 +60,14 @@ def gp(ground: Ground, history: History, rng: random.Random) -> Candidate | None
 
 
 class Model:
-    """What the trials so far say of networks not yet trained."""
+    """The prediction for networks that are not yet trained, from the trials so far."""
 
     def __init__(self, ground: Ground, history: History) -> None:
         self.ground, self.encoder = ground, Encoder(ground)
         self.trials = _chosen(history)
         x = self._rows([t.params for t in self.trials], [t.madds for t in self.trials])
         y = np.array([t.top1 for t in self.trials], dtype=np.float64)
-        # a training that diverged says "bad", not how bad: it must not stretch the scale of all others
+        # limit outliers: a training that diverged must not stretch the scale of the others
         low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
         y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
         self.top1 = GaussianProcess(x, y)
@@ -78,7 +78,7 @@ class Model:
             x, y = np.concatenate([x, x_pending]), np.concatenate([y, believed])
             self.top1 = GaussianProcess(x, y, theta=self.top1.theta)
         costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
-        # the front of what the model believes rather than of lucky seeds
+        # the front by the model's means, because measured values include lucky seeds
         self.front = np.stack([costs, self.top1.predict(x)[0]], axis=1)
         budget = ground.budget
         self.reference = (2.0 * budget.high - budget.low, float(np.median(self.front[:, 1])))
@@ -89,10 +89,10 @@ class Model:
         return np.stack([self.encoder.encode(p, m) for p, m in zip(params, costs, strict=True)])
 
     def scores(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
-        """Expected growth of the front's area times the probability of keeping the latency limit [M].
+        """Expected growth of the area under the front times the probability of being within the latency limit [M].
 
-        The area reaches one width of the band beyond the budget, so that a network at the budget itself counts.
-        Without MAdds those that the targets ask for.
+        The area reaches one width of the band beyond the budget, so that a network at the budget counts. Without
+        `madds`, uses the targets in the params.
         """
         x = self._rows(params, madds)
         costs = np.exp(x[:, -1] * self.encoder.span + self.encoder.low)
@@ -102,7 +102,7 @@ class Model:
 
 
 class _Latency:
-    """log of milliseconds over MAdds, from every network that was timed, trained or not."""
+    """A model of log(milliseconds / MAdds), from every measured network, trained or not."""
 
     def __init__(self, encoder: Encoder, history: History) -> None:
         slow = [t for t in history.rejected if t.latency_ms is not None][-MOST // 2 :]
@@ -115,7 +115,7 @@ class _Latency:
             self.model = GaussianProcess(x, ratios)
 
     def kept(self, x: Array, costs: Array) -> Array:
-        """Probability of keeping the limit; 1 as long as nothing was too slow."""
+        """The probability of being within the limit; 1 until a network was too slow."""
         if self.model is None or self.limit is None:
             return np.ones(len(x))
         mean, spread = self.model.predict(x)

@@ -1,6 +1,6 @@
-"""The ground a search walks on: networks of a space inside the budget's band, none of them seen before.
+"""The ground of a search: networks of a space inside the budget's band, none of them seen before.
 
-Samplers only ever get candidates from here, so whatever they do is buildable, inside the band and new.
+Samplers get candidates only from here, so every proposal can be built, fits the band and is new.
 """
 
 import random
@@ -12,14 +12,14 @@ from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit
 from mfsearch.units import Budget
 
-REMEMBERED = 20_000  # params whose arch_id is kept
+REMEMBERED = 20_000  # params with a remembered arch_id
 
-ATTEMPTS = 300  # draws or mutations before a sampler says that it finds nothing new
-TARGET = "madds_target"  # the knob that says where in the budget's band the width is solved to
+ATTEMPTS = 300  # draws or mutations before a sampler gives up
+TARGET = "madds_target"  # the knob for the MAdds within the band that the width is solved for
 
 
 class Candidate(NamedTuple):
-    """A network that may be proposed. params: one choice a knob, TARGET among them where widths are solved."""
+    """A network that may be proposed. params: one choice per knob, including TARGET if widths are solved."""
 
     origin: str
     params: dict[str, Value]
@@ -29,9 +29,9 @@ class Candidate(NamedTuple):
 
 
 def targets(budget: Budget) -> tuple[int, ...]:
-    """Upper ends the width is solved to: evenly spaced in log MAdds over the band, the budget itself the last.
+    """The targets for the width: evenly spaced in log MAdds over the band; the last is the budget itself.
 
-    The lowest leaves a twentieth of room above the band's lower end, because widths move in steps.
+    The lowest is about a twentieth above the band's lower end, because widths move in steps.
     """
     low = min(budget.low * 1.05, (budget.low + budget.high) / 2)
     count = 4 if budget.high / low < 1.5 else 8
@@ -40,12 +40,12 @@ def targets(budget: Budget) -> tuple[int, ...]:
 
 
 class Ground:
-    """Draws, mutates and screens params. `seen` holds the arch_id of everything ever proposed or learned.
+    """Draws, mutates and screens params. `seen` holds the arch_id of everything proposed or learned.
 
-    Nothing is repaired by changing knobs: of 300 random params of mobile_former at 30M, 65 cannot be built (spatial
-    DyReLU beside a stage without the bridge it reads), 106 are above the budget at the least width, and a tenth of
-    these fits after ten re-draws of one knob, while a fresh draw fits in two of five and costs a third of a
-    millisecond. Rejection also leaves `random` uniform over what fits.
+    Params that do not fit are rejected, not repaired. Of 300 random params of mobile_former at 30M, 65 cannot be built
+    (spatial DyReLU in a stage without the bridge that it reads) and 106 exceed the budget at the least width. A tenth
+    of those fits after ten re-draws of one knob, but two of five new draws fit, and a draw takes a third of a
+    millisecond. Rejection also keeps `random` uniform over the networks that fit.
     """
 
     def __init__(self, space: SearchSpace, budget: Budget) -> None:
@@ -54,14 +54,14 @@ class Ground:
         if space.solved:
             self.choices[TARGET] = targets(budget)
         self.seen: set[str] = set()
-        self._built: dict[tuple[Value, ...], str] = {}  # arch_id of params once screened
-        self.screened = 0  # turned down before evaluation: outside the band, not buildable, seen before
+        self._built: dict[tuple[Value, ...], str] = {}  # arch_id by screened params
+        self.screened = 0  # rejected before evaluation: outside the band, impossible to build, or seen before
         self.too_slow: Callable[[Candidate], bool] = lambda candidate: False
 
     def screen(self, origin: str, params: dict[str, Value]) -> Candidate | None:
-        """The network of `params` with its width solved, or None if it is outside the band, not new or too slow."""
+        """The network of `params` with its width solved; None if it is outside the band, not new or too slow."""
         key = tuple(params[name] for name in self.choices)
-        if self._built.get(key) in self.seen:  # in a small space the same params come again and again
+        if self._built.get(key) in self.seen:  # a small space repeats the same params
             self.screened += 1
             return None
         knobs = {name: value for name, value in params.items() if name != TARGET}
@@ -78,18 +78,18 @@ class Ground:
         return None if self.too_slow(candidate) else candidate
 
     def placed(self, origin: str, sized: Sized) -> Candidate:
-        """A network that was sized elsewhere, with the target nearest to its MAdds."""
+        """A network of known size as a candidate, with the target nearest to its MAdds."""
         params = dict(sized.params)
         if self.space.solved:
             params[TARGET] = min(self.choices[TARGET], key=lambda target: abs(target - sized.madds))
         return Candidate(origin, params, sized.width, sized.config, sized.madds)
 
     def draw(self, rng: random.Random) -> dict[str, Value]:
-        """Uniformly random params, not screened."""
+        """Uniformly random params, without a check."""
         return {name: rng.choice(choices) for name, choices in self.choices.items()}
 
     def drawn(self, origin: str, rng: random.Random, attempts: int = ATTEMPTS) -> Candidate | None:
-        """A uniformly random candidate, or None after that many draws."""
+        """A uniformly random candidate, or None after `attempts` draws."""
         for _ in range(attempts):
             candidate = self.screen(origin, self.draw(rng))
             if candidate is not None:
@@ -97,9 +97,9 @@ class Ground:
         return None
 
     def mutate(self, params: dict[str, Value], rng: random.Random) -> dict[str, Value]:
-        """One knob changed, a second with probability 1/2, a third with 1/4 and so on: mostly by one step of its list.
+        """Change one knob, a second with probability 1/2, a third with 1/4 and so on, mostly by one step of its list.
 
-        Knobs that the network does not show stay as they are, for their change would build the same network.
+        Knobs without effect in the network are left alone, because changing them would build the same network.
         """
         knobs = {name: value for name, value in params.items() if name != TARGET}
         names = [name for name, choices in self.choices.items() if len(choices) > 1]
@@ -118,7 +118,7 @@ class Ground:
         return child
 
     def step(self, name: str, value: Value, rng: random.Random) -> Value:
-        """Another choice of one knob: in three of four cases a neighbour in its list."""
+        """Another choice of one knob; with probability 3/4 a neighbour in its list."""
         choices = self.choices[name]
         at = choices.index(value)
         if rng.random() < 0.75:

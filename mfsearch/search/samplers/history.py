@@ -1,4 +1,4 @@
-"""What a sampler knows: the trials so far in the order of the ledger, and what is being evaluated."""
+"""The data for a sampler: the trials so far in the ledger's order, and the running proposals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ from mfsearch.study.trial import Trial
 
 
 class Observation(NamedTuple):
-    """A finished trial inside the band. top1 is None where nothing was trained; a training that was stopped early
-    counts with the top1 it had reached, which is known to be no better than its end would have been."""
+    """A finished trial inside the band. top1 is None if nothing was trained. A training that was stopped early counts
+    with the top1 it reached, which is no higher than it would have been at its end."""
 
     params: dict[str, Value]
     madds: int
     top1: float | None
     latency_ms: float | None
-    violation_ms: float  # by how much the latency limit was missed, 0 where it was kept or there is none
+    violation_ms: float  # milliseconds above the latency limit, 0 if within it or without a limit
 
 
 @dataclass
 class History:
-    """trials: with a top1. rejected: too slow. Failed ones are only remembered as seen: nothing was measured."""
+    """trials: with a top1. rejected: too slow. Failed trials are not kept: nothing was measured."""
 
     objectives: Sequence[str]
     trials: list[Observation] = field(default_factory=list)
@@ -34,7 +34,7 @@ class History:
     pending: dict[str, Candidate] = field(default_factory=dict)  # by arch_id
 
     def learn(self, trial: Trial) -> None:
-        """Take in a trial of this space: its short training, and the latency that the search measured."""
+        """Add a trial of this space: its short training and the latency measured during the search."""
         short, madds = trial.short, trial.madds
         assert madds is not None
         observation = Observation(
@@ -50,7 +50,7 @@ class History:
             self.trials.append(observation)
 
     def best(self, count: int, trials: Sequence[Observation] | None = None) -> list[Observation]:
-        """The `count` best: the front, then the front of the rest and so on; within a front by falling top1."""
+        """The `count` best: the front, then the front of the rest, and so on; within a front by falling top1."""
         trials = self.trials if trials is None else trials
         chosen: list[Observation] = []
         for front in fronts(self.values(trials)):
@@ -60,12 +60,12 @@ class History:
         return chosen[:count]
 
     def front(self) -> list[Observation]:
-        """Trials that no other one beats, by falling top1."""
+        """The Pareto front of the trials, by falling top1."""
         mask = pareto_mask(self.values(self.trials))
         return sorted((t for t, on in zip(self.trials, mask, strict=True) if on), key=lambda t: -(t.top1 or 0.0))
 
     def values(self, trials: Sequence[Observation]) -> NDArray[np.float64]:
-        """The objectives [N, K], minimised; NaN where one is missing."""
+        """The objectives [N, K], minimised; NaN if one is missing."""
         signs = np.array([-1.0 if name == "top1" else 1.0 for name in self.objectives])
         table: NDArray[np.float64] = signs * np.array(
             [[getattr(t, name) for name in self.objectives] for t in trials], dtype=np.float64

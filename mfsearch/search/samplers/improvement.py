@@ -1,4 +1,4 @@
-"""How much a network may be worth: expected growth of the area under the front, where one objective is known."""
+"""The expected growth of the area under the front, with one objective known exactly."""
 
 import math
 
@@ -22,9 +22,9 @@ def expected_improvement(mean: Array, spread: Array, level: Array) -> Array:
 def expected_area(cost: Array, mean: Array, spread: Array, front: Array, reference: tuple[float, float]) -> Array:
     """Expected growth of the area under the front [M], for candidates of known cost [M] and top1 ~ N(mean, spread^2).
 
-    front: [F, 2] of (cost, top1) of anything evaluated: cost is minimised, top1 maximised. reference: the cost at
-    which the area ends and the top1 from which it counts. A candidate covers the costs from its own to the reference
-    and gains over each step of the front between them by its height above the step. Its expected gain is therefore the
+    front: [F, 2] of (cost, top1) of all evaluated networks; cost is minimised, top1 maximised. reference: the cost at
+    which the area ends and the top1 from which it counts. A candidate covers the costs from its own to the reference;
+    over each step of the front in that range it gains its height above the step. Its expected gain is therefore the
     sum of step lengths times expected improvements over the steps.
     """
     end, floor = reference

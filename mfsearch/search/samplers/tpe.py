@@ -1,4 +1,4 @@
-"""Optuna's multivariate TPE over ordered whole numbers, asked for candidates until one passes the screen."""
+"""Optuna's multivariate TPE over ordered integers, asked until a candidate passes the screen."""
 
 import random
 import warnings
@@ -13,16 +13,16 @@ from mfsearch.search.samplers.history import History, Observation
 from mfsearch.space import Value
 from mfsearch.study.ledger import quiet_optuna
 
-AT_LEAST = 10  # trials before TPE models anything
-BEST, LATEST, SLOW = 60, 60, 30  # trials it is given: its cost grows with them, and old bad ones teach little
+AT_LEAST = 10  # trials before TPE is used
+BEST, LATEST, SLOW = 60, 60, 30  # trials for TPE: its time grows with them, and old bad ones add little
 ASKS = 60
 
 
 @quiet_optuna()
 def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
-    """A candidate that TPE finds promising, or None while it has nothing to model or all it asks for is turned down.
+    """A candidate from TPE, or None with too few trials or if all its suggestions are rejected.
 
-    The study in memory is made anew from the trials each time. Pending ones are only kept from being proposed again.
+    Builds a study in memory from the trials each time. Running proposals only serve to avoid duplicates.
     """
     if len(history.trials) + len(history.rejected) < AT_LEAST or not history.trials:
         return None
@@ -55,8 +55,8 @@ def _value(ground: Ground, name: str, asked: Value) -> Value:
 def _told(
     ground: Ground, trial: Observation, place: float, distributions: dict[str, BaseDistribution]
 ) -> optuna.trial.FrozenTrial:
-    """What TPE hears: the place in `History.best`. Of a rejected network that is not read: such are ordered by
-    violation alone."""
+    """A trial for Optuna; its value is the position in `History.best`. Optuna orders rejected trials by violation only,
+    so their value does not matter."""
     params = {
         name: ground.choices[name].index(value) if is_ordered(ground.choices[name]) else value
         for name, value in trial.params.items()

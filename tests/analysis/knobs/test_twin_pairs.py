@@ -121,7 +121,7 @@ def test_the_table_and_its_sentences_say_what_is_shown_and_what_is_not() -> None
     # differences -0.100, -0.100, -0.098: mean -9.93 points, standard deviation 0.115, reach 4.303 x 0.115 / sqrt(3)
     assert "former.ffn 2 -> 0" in lines[3]
     assert lines[3].endswith("-9.93 -10.22..-9.65 **")
-    assert "  former.heads 4 -> 4: the network has this value" in lines
+    assert "  former.heads 4 -> 4: the network already has this value" in lines
     assert "  mf-26m, seed 3: diverged" in lines
     said = meaning(report)
     assert "former.ffn 2 -> 0 loses 9.93 points, also after the correction for all of them." in said
