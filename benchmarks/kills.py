@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfsearch.search.rungs import next_final, standing
 from optuna.trial import TrialState
 
-from mfsearch.proxy.rungs import Rungs
-from mfsearch.study.ledger import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, Ledger, read_manifest, read_trials
+from mfsearch.search.promotion import next_final, standing
+from mfsearch.study.files import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS
+from mfsearch.study.ledger import Ledger
+from mfsearch.study.study import Study
+from mfsearch.study.trial import Training
 
 SPACE = Path(__file__).parents[1] / "tests" / "tiny_space.yaml"
 TRIALS, STUDY = 10, "s"
@@ -75,7 +77,7 @@ def run_killed(line: list[str], folder: Path, moments: Callable[[subprocess.Pope
     """Start the search until it ends by itself. moments: waits for the next moment; whether it is one to kill at, or
     the search ended before."""
     found = Kills()
-    before: list[dict[str, Any]] = []
+    before: list[str] = []
     while True:
         process = begin(line)
         if not moments(process):
@@ -89,10 +91,10 @@ def run_killed(line: list[str], folder: Path, moments: Callable[[subprocess.Pope
         whole, part = unfinished(folder, "*.pt"), unfinished(folder, "*.part")
         found.in_training += whole or part
         found.gone_on += whole
-        rows = read_trials(folder) if (folder / MANIFEST).exists() else []
-        if [row["arch_id"] for row in rows[: len(before)]] != [row["arch_id"] for row in before]:
+        now = [trial.arch_id for trial in Study.open(folder).trials] if (folder / MANIFEST).exists() else []
+        if now[: len(before)] != before:
             found.faults.append("a trial that was written is gone")
-        before = rows
+        before = now
 
 
 def unfinished(folder: Path, pattern: str) -> bool:
@@ -120,11 +122,13 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "trials": [
             {
-                **{key: row[key] for key in ("number", "proposal", "origin", "arch_id", "params", "outcome", "top1")},
-                "curve": curve(row),
-                "stages": [(s["rung"], s["seed"], s["top1"], curve(s)) for s in row.get("stages", ())],
+                **{name: getattr(trial, name) for name in ("number", "proposal", "origin", "arch_id", "params")},
+                "outcome": trial.outcome,
+                "top1": trial.top1,
+                "curve": curve(trial.short),
+                "stages": [(one.rung, one.seed, one.top1, curve(one)) for one in trial.longer],
             }
-            for row in read_trials(folder)
+            for trial in Study.open(folder).trials
         ],
         "weights": {path.name: weights(path) for path in (folder / WEIGHTS).iterdir()},
     }
@@ -137,23 +141,24 @@ def weights(path: Path) -> tuple[dict[str, Any], bytes]:
     return json.loads(content[8:start]), content[start:]
 
 
-def curve(row: dict[str, Any]) -> list[tuple[float, ...]]:
-    return [(log["epoch"], log["loss"], log["top1"], log["val_loss"]) for log in row.get("curve") or ()]
+def curve(training: Training | None) -> list[tuple[float, ...]]:
+    return [(log.epoch, log.loss, log.top1, log.val_loss) for log in (training.curve if training else ())]
 
 
 def faults_of(folder: Path, trials: int) -> list[str]:
     """What is wrong in a study that has ended, whatever the order of its trials."""
-    manifest, rows = read_manifest(folder), read_trials(folder)
-    study = Ledger(folder, manifest["study"], manifest["objectives"], manifest["storage"]).study
-    rungs = Rungs(**manifest["rungs"])
-    stages = [(row["number"], stage["rung"], stage["seed"]) for row in rows for stage in row.get("stages", ())]
-    trained = sum(row["outcome"] in ("trained", "stopped") for row in rows)
+    found = Study.open(folder)
+    written, rungs = found.trials, found.manifest.rungs
+    study = Ledger(folder, found.manifest, found.manifest.storage).study
+    stages = [(trial.number, one.rung, one.seed) for trial in written for one in trial.longer]
+    trained = found.count("trained", "stopped")
     wrong = {
         "a trial is RUNNING": bool(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))),
-        "a network came twice": len({row["arch_id"] for row in rows}) != len(rows),
-        "a proposal came twice or is missing": sorted(row["proposal"] for row in rows) != list(range(len(rows))),
+        "a network came twice": len({trial.arch_id for trial in written}) != len(written),
+        "a proposal came twice or is missing": sorted(trial.proposal or 0 for trial in written)
+        != list(range(len(written))),
         "a longer training came twice": len(set(stages)) != len(stages),
-        "the final is not whole": next_final(standing(rows, manifest["objectives"], rungs), rungs, [], 0) is not None,
+        "the final is not whole": next_final(standing(written, found.objectives, rungs), rungs, [], 0) is not None,
         f"{trained} trials, not {trials}": trained != trials,
         "checkpoints are left": (folder / CHECKPOINTS).exists(),
         "half a file is left": any((folder / WEIGHTS).glob("*.part")),

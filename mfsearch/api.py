@@ -121,12 +121,17 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
 
 
 def measure_latency(
-    network: "MobileFormer | MobileFormerConfig | str", *, threads: int = 1, batch: int = 1
+    network: "MobileFormer | MobileFormerConfig | str",
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    cache_dir: Path | None = None,
 ) -> "Latency":
     """Milliseconds of a network here by ONNX Runtime on the CPU, with the 95 % interval and the device's passport.
 
-    network: a module, a config or a preset's name, timed at its config's resolution in turns with MobileNetV3-Large.
-    Takes ten to thirty seconds. ExportError where its ONNX file does not equal torch.
+    network: a module, a config or a preset's name, timed at its config's resolution in turns with MobileNetV3-Large,
+    whose own time is kept in cache_dir (by default ~/.cache/mfsearch). Takes ten to thirty seconds. ExportError where
+    its ONNX file does not equal torch.
     """
     from mfsearch.cost.meter import LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
@@ -138,7 +143,7 @@ def measure_latency(
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, model.config.resolution, path, batch=batch)
-        return LatencyMeter.open(threads=threads).measure(path)
+        return LatencyMeter.open(threads=threads, cache_dir=cache_dir).measure(path)
 
 
 def export_bundle(

@@ -20,28 +20,39 @@ import pandas as pd
 
 import mfsearch
 
+Study = getattr(mfsearch, "Study", None)
 ROOMS = ("analysis", "search", "study")
 SHOWN = 12  # numbers that are kept beside their hash
 
-# How a study is read, here alone.
+# How a study is read, here alone: earlier code has functions and mappings where there are types now.
 
 
 def manifest_of(folder: Path) -> Any:
-    return find("read_manifest")(folder)
+    return Study.open(folder).manifest if Study else find("read_manifest")(folder)
 
 
 def trials_of(folder: Path) -> list[dict[str, Any]]:
     """Each trial as plain data, with its longer trainings and its latencies."""
+    if Study:
+        return [trial.to_row() for trial in Study.open(folder).trials]
     rows: list[dict[str, Any]] = find("read_trials")(folder)
     return rows
 
 
 def frame_of(folder: Path) -> pd.DataFrame:
     """With how sure the front is."""
-    frame = find("study_frame")(trials_of(folder))
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest_of(folder)))
+    frame = Study.open(folder).frame() if Study else find("study_frame")(trials_of(folder))
+    objectives = find("measured_objectives")(frame, objectives_of(manifest_of(folder)))
     sure: pd.DataFrame = find("with_confidence")(frame, objectives)
     return sure
+
+
+def objectives_of(manifest: Any) -> Any:
+    return manifest.objectives if Study else find("study_objectives")(manifest)
+
+
+def limits_of(manifest: Any) -> Any:
+    return manifest.limits if Study else find("study_limits")(manifest)
 
 
 @cache
@@ -111,8 +122,8 @@ def _shown(folder: Path) -> dict[str, Any]:
 
 
 def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest))
-    front, limits = find("study_front")(frame, manifest), find("study_limits")(manifest)
+    objectives = find("measured_objectives")(frame, objectives_of(manifest))
+    front, limits = find("study_front")(frame, manifest), limits_of(manifest)
     views: dict[str, Any] = {
         "study front": front["number"].tolist(),
         "knee": find("knee")(front, objectives) if len(front) > 2 else None,
@@ -127,8 +138,8 @@ def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
 
 
 def _knob_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest))
-    limits = find("study_limits")(manifest)
+    objectives = find("measured_objectives")(frame, objectives_of(manifest))
+    limits = limits_of(manifest)
     inside = find("in_band")(frame, manifest)
     coded = find("code_knobs")(inside, manifest)
     views: dict[str, Any] = {
@@ -162,7 +173,7 @@ def _course_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
         "accuracy": numbers(find("prediction_accuracy")(trials)),
     }
     left = [find("without_top1_below_band")(frame, manifest)]
-    objectives = find("shared_objectives")(left, find("study_objectives")(manifest))
+    objectives = find("shared_objectives")(left, objectives_of(manifest))
     box = find("shared_box")(left, objectives)
     if box is not None and len(objectives) > 1:
         history = find("study_history")("s", left[0], objectives, box)
