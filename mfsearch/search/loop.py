@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import itertools
 import json
 import operator
@@ -44,6 +43,7 @@ from mfsearch.study.files import (
     WEIGHTS,
     DiskError,
     locked,
+    now,
     without_password,
     write_json,
 )
@@ -453,7 +453,7 @@ class _Run:
     def _take_longer(self, promotion: Promotion, result: TrialResult) -> None:
         progress = self.progress
         failed = Training(rung=promotion.rung, seed=promotion.seed, reason=result.reason)
-        training = dataclasses.replace(result.short or failed, finished=_now())
+        training = dataclasses.replace(result.short or failed, finished=now())
         self.ledger.add_training(promotion.number, training)
         trial = progress.trials[promotion.number].with_training(training)
         progress.trials[promotion.number] = trial
@@ -476,10 +476,6 @@ class _Run:
             for path in (self.ledger.folder / name).iterdir():
                 if path.name.partition(".")[0].partition("-")[0] not in arch_ids and not path.name.startswith(STRAY):
                     path.unlink(missing_ok=True)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
@@ -507,5 +503,5 @@ def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
         measured=result.measured,
         violation_ms=result.violation_ms,
         short=result.short,
-        finished=_now(),
+        finished=now(),
     )
