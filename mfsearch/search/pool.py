@@ -179,7 +179,8 @@ def _hidden_main(start: bytes) -> Iterator[None]:
     Where the workers need something that the script defines, it runs again.
     """
     main = vars(sys.modules["__main__"])
-    hidden = {name: main[name] for name in ("__spec__", "__file__") if name in main and b"__main__" not in start}
+    names: tuple[str, ...] = () if b"__main__" in start else ("__spec__", "__file__")
+    hidden = {name: main[name] for name in names if name in main}
     main.update(dict.fromkeys(hidden))
     try:
         yield

@@ -4,6 +4,7 @@ Functions are found by their names, wherever a version has them; wording is left
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -75,8 +76,8 @@ def study_view(folder: Path) -> dict[str, Any]:
         "show": _shown(folder),
         "frame": {
             "dtypes": {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
-            **{name: exact(frame[name].tolist()) for name in frame if not name.startswith("knob:")},
-            "knobs": exact([frame[name].tolist() for name in frame if name.startswith("knob:")]),
+            **{name: exact(frame[name].tolist()) for name in frame if not str(name).startswith("knob:")},
+            "knobs": exact([frame[name].tolist() for name in frame if str(name).startswith("knob:")]),
         },
         "exported": {str(number): _exported(folder, number) for number in _telling_trials(folder)},
         **_front_views(frame, manifest),
@@ -96,8 +97,12 @@ def _telling_trials(folder: Path) -> list[int]:
 def _exported(folder: Path, number: int) -> dict[str, Any]:
     """What a bundle's metrics.json and manifest.json say of a trial."""
     origin = find("of_trial", ("export",))(folder, number)
-    latency = {key: value for key, value in (origin.latency or {}).items() if key != "protocol"}
-    told = {"study": origin.study, "latency": latency, "proxy": origin.proxy, "config": origin.config.to_dict()}
+    told = {"study": origin.study, "latency": origin.latency, "proxy": origin.proxy}
+    if Study:
+        metrics = find("BundleMetrics", ("export",))("", None, None, None, latency=origin.latency, proxy=origin.proxy)
+        told = {"study": dataclasses.asdict(origin.study), **{name: metrics.to_dict()[name] for name in [*told][1:]}}
+    told["latency"] = {key: value for key, value in (told["latency"] or {}).items() if key != "protocol"}
+    told["config"] = origin.config.to_dict()
     return {key: exact(value) for key, value in told.items()}
 
 
