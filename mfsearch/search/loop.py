@@ -480,7 +480,7 @@ class _Run:
 
 def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
     """The trial that an evaluated proposal becomes; its number is the ledger's to give."""
-    costs = proposal.costs
+    costs, finished = proposal.costs, now()
     return Trial(
         number=-1,
         outcome=result.outcome,
@@ -502,6 +502,6 @@ def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
         device=result.device,
         measured=result.measured,
         violation_ms=result.violation_ms,
-        short=result.short,
-        finished=now(),
+        short=result.short and dataclasses.replace(result.short, reason=result.reason, finished=finished),
+        finished=finished,
     )

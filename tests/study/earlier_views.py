@@ -74,16 +74,25 @@ def study_view(folder: Path) -> dict[str, Any]:
     manifest, frame = manifest_of(folder), frame_of(folder)
     return {
         "show": _shown(folder),
-        "frame": {
-            "dtypes": {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
-            **{name: exact(frame[name].tolist()) for name in frame if not str(name).startswith("knob:")},
-            "knobs": exact([frame[name].tolist() for name in frame if str(name).startswith("knob:")]),
-        },
+        "frame": _columns(frame, trials_of(folder)),
         "exported": {str(number): _exported(folder, number) for number in _telling_trials(folder)},
         **_front_views(frame, manifest),
         **_knob_views(frame, manifest),
         **_course_views(frame, manifest),
         "report": _report(frame, manifest),
+    }
+
+
+def _columns(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table a column each, with all that a row has: there is now a trial in the place of what is no number."""
+    columns = {str(name): frame[name].tolist() for name in frame if name != "trial"}
+    dtypes = {name: str(frame[name].dtype) for name in columns}
+    others = {"config", "curve", *(name for row in rows for name in row)} - {*columns, "params"}
+    columns |= {name: [row.get(name) for row in rows] for name in others}
+    return {
+        "dtypes": dict.fromkeys(others, "object") | dtypes,
+        **{name: exact(values) for name, values in columns.items() if not name.startswith("knob:")},
+        "knobs": exact([values for name, values in columns.items() if name.startswith("knob:")]),
     }
 
 
@@ -173,7 +182,7 @@ def _course_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
         "reasons": numbers(find("grouped_reasons")(frame)),
         "spent": numbers(find("spent_on_training")(frame, manifest)),
         "speed": numbers(find("speed_points")(frame)),
-        "timed": numbers(trials),
+        "timed": numbers([_interval(value) for trial in trials for value in trial]),
         "turned down": find("turned_down")(frame),
         "accuracy": numbers(find("prediction_accuracy")(trials)),
     }
@@ -185,6 +194,11 @@ def _course_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
         views["history"] = numbers(history)
         views["history line"] = numbers(find("history_line")(history, "trainings"))
     return views
+
+
+def _interval(value: Any) -> Any:
+    """A latency by its median, its interval and whether it was disturbed, as all code has it."""
+    return [value.ms, value.low_ms, value.high_ms, value.disturbed] if hasattr(value, "ms") else value
 
 
 def _report(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
