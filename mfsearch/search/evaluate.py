@@ -163,8 +163,9 @@ class Evaluator:
         result, kept = dataclasses.replace(result, measured=measured), measured.to_dict()
         if measured.ms > limit_ms:
             reason = f"latency {measured.ms:.2f} ms is over the limit {limit_ms:g} ms"
-            rejected = {"outcome": "rejected", "reason": reason, "violation_ms": measured.ms - limit_ms}
-            result, kept = dataclasses.replace(result, **rejected), kept | rejected
+            over = measured.ms - limit_ms
+            result = dataclasses.replace(result, outcome="rejected", reason=reason, violation_ms=over)
+            kept |= {"outcome": "rejected", "reason": reason, "violation_ms": over}
         with contextlib.suppress(DiskError):
             write_json(self._latency_path(work), {"for": self._conditions(), "row": kept})
         return result
