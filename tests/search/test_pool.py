@@ -135,13 +135,13 @@ def test_a_script_needs_no_guard_around_its_search(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     code = (
         "import contextlib\nfrom mfsearch.search.pool import Pool\n{imports}\nprint('run', flush=True)\n{guard}\n"
-        "    with contextlib.closing(Pool(2, make, 'here')) as pool:\n"
+        "    with contextlib.closing(Pool(1, make, 'here')) as pool:\n"
         "        pool.submit(idle(pool), 'more')\n"
         "        print((until(pool, 'done').result or '').partition(' ')[0])\n"
     )
     theirs = "from tests.search.test_pool import idle, until\nfrom tests.search.test_pool import willing as make"
     own = "from tests.search.test_pool import idle, until, willing\ndef make(job): return willing(job)"
-    for imports, guard, runs in ((theirs, "if True:", 1), (own, "if __name__ == '__main__':", 3)):
+    for imports, guard, runs in ((theirs, "if True:", 1), (own, "if __name__ == '__main__':", 2)):
         script.write_text(code.format(imports=imports, guard=guard))
         done = subprocess.run(
             [sys.executable, str(script)],
