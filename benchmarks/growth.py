@@ -12,12 +12,12 @@ workers train 1.93 times as many images a second as one.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import multiprocessing
 import os
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, short_train
+from mfsearch.search.pool import Pool, Report
 
 RESOLUTIONS = (128, 160, 224, 320, 448, 640, 768)
 TOKENS = (1, 2, 3, 4, 6, 9, 12)
@@ -52,29 +53,28 @@ def latency_rows(meter: LatencyMeter, rounds: int) -> tuple[dict[int, tuple[floa
     return sizes, tokens
 
 
-def train(begin: float, epochs: float, found: "multiprocessing.Queue[float]") -> None:
-    """Images a second of one process that trains from `begin` on, with every other."""
+def make_trainer(recipe: Recipe) -> Callable[[int, Report], float]:
+    """Images a second of one process that trains with every other."""
     torch.set_num_threads(1)
-    recipe = Recipe(resolution=32, epochs=epochs, batch=128)
     data = DeviceData(recipe.load_images("digits", data_dir=None, seed=0), torch.device("cpu"))
-    while time.time() < begin:
-        time.sleep(0.01)
-    found.put(short_train(PRESETS["mf-26m"], data, recipe, seed=0).images_per_second)
+    return lambda seed, _: short_train(PRESETS["mf-26m"], data, recipe, seed=seed).images_per_second
 
 
 def training_rows(epochs: float) -> dict[int, float]:
     """Images a second of all workers together, by their number."""
-    context = multiprocessing.get_context("spawn")
+    recipe = Recipe(resolution=32, epochs=epochs, batch=128)
     rows = {}
     for workers in range(1, (os.cpu_count() or 1) + 1):
-        found: multiprocessing.Queue[float] = context.Queue()
-        begin = time.time() + 15
-        processes = [context.Process(target=train, args=(begin, epochs, found)) for _ in range(workers)]
-        for process in processes:
-            process.start()
-        rows[workers] = sum(found.get() for _ in processes)
-        for process in processes:
-            process.join()
+        pool: Pool[int, float] = Pool(workers, make_trainer, recipe)
+        with contextlib.closing(pool):
+            while len(pool.idle()) < workers:  # they begin together
+                pool.wait(timeout=0.1)
+            for number in range(workers):
+                pool.submit(number, 0)
+            speeds: list[float] = []
+            while len(speeds) < workers:
+                speeds += [event.result for event in pool.wait(timeout=1) if event.result is not None]
+        rows[workers] = sum(speeds)
     return rows
 
 

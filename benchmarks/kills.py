@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mfsearch.search.rungs import next_final, standing
 from optuna.trial import TrialState
 
 from mfsearch.search.promotion import next_final, standing

@@ -1,6 +1,6 @@
 """What does a long search cost beside its trainings? Loading and going on, a proposal, a write, a ranking.
 
-    python benchmarks/ledger_scale.py [--json]
+    python benchmarks/ledger_scale.py [--resume 1000] [--long 5000] [--json]
 
 Trials of mobile_former at 150M are written as a search writes them, with results drawn by a seed, no network trained.
 
@@ -9,6 +9,7 @@ trial at 5,000 0.004 (auto) to 0.162 (gp), of it 0.002 for the write; read 2.6, 
 """
 
 import argparse
+import dataclasses
 import json
 import random
 import statistics
@@ -17,72 +18,52 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mfsearch.search.rungs import merged, standing, stop_rule, told
-
 from mfsearch.cost.madds import Costs, count_costs
-from mfsearch.proxy.rungs import Rungs
-from mfsearch.search.front import front_numbers
-from mfsearch.search.loop import proposed
+from mfsearch.data import ImageData
+from mfsearch.proxy.curve import EpochLog
+from mfsearch.proxy.recipe import default_recipe
+from mfsearch.search.evaluate import TrialResult
+from mfsearch.search.loop import finished_trial
+from mfsearch.search.promotion import standing, stop_rule
 from mfsearch.search.proposal import Proposal, Proposer
 from mfsearch.space import find_space
-from mfsearch.study.files import write_json
-from mfsearch.study.ledger import Ledger, read_trials, write_json
-from mfsearch.study.settings import SAMPLERS
+from mfsearch.study.files import JOURNAL, MANIFEST, write_json
+from mfsearch.study.ledger import Ledger
+from mfsearch.study.manifest import Manifest, StudyRequest, make_manifest
+from mfsearch.study.settings import SAMPLERS, Settings
+from mfsearch.study.study import Study, front_trials
+from mfsearch.study.trial import Training, Trial, TrialLatency
 from mfsearch.units import parse_budget
 
-RESUMED, LONG = 1000, 5000  # trials
-MEASURED = 10  # trials at LONG, for each sampler
+MEASURED = 10  # trials beside the long study, for each sampler
 RESUME_LIMIT_S, TRIAL_LIMIT_S = 3.0, 0.3
 
-SPACE, BUDGET, RUNGS = "mobile_former", "150M", Rungs()
-OBJECTIVES = ["top1", "madds", "latency_ms"]
+SETTINGS = Settings("study", parse_budget("150M"), 8.0, find_space("mobile_former"), "digits", default_recipe("digits"))
+OBJECTIVES, RUNGS = SETTINGS.objectives, SETTINGS.rungs
 
 
-def make_row(proposal: Proposal, rng: random.Random) -> dict[str, Any]:
-    """The row of a proposal as a search writes it, its results drawn."""
+def make_trial(proposal: Proposal, rng: random.Random) -> Trial:
+    """The trial of a proposal as a search writes it, its results drawn."""
     madds = proposal.costs.madds
     top1 = round(min(0.99, max(0.1, rng.gauss(0.45 + madds / 1.5e9, 0.03))), 4)
-    latency = madds / 1.5e7 + rng.gauss(0, 0.5)
-    return proposed(proposal) | {
-        "outcome": "trained",
-        "reason": None,
-        "seed": 0,
-        "device": "cpu",
-        "latency_ms": latency,
-        "latency_low_ms": 0.99 * latency,
-        "latency_high_ms": 1.01 * latency,
-        "latency_ratio": latency / 5,
-        "latency_disturbed": False,
-        "top1": top1,
-        "score": top1,
-        "epochs": 0.2,
-        "curve": [make_log(0.1, top1 - rng.uniform(0, 0.1)), make_log(0.2, top1)],
-        "train_seconds": 60 + rng.random(),
-        "images_per_second": 130 + rng.random(),
-        "finished": "2026-11-22T12:00:00+00:00",
-    }
+    ms = madds / 1.5e7 + rng.gauss(0, 0.5)
+    curve = (make_log(0.1, top1 - rng.uniform(0, 0.1)), make_log(0.2, top1))
+    short = Training(0, 0, top1, top1, 0.2, curve, 60 + rng.random(), 130 + rng.random())
+    measured = TrialLatency(ms, 0.99 * ms, 1.01 * ms, ms / 5, False)
+    return finished_trial(proposal, TrialResult("trained", seed=0, device="cpu", measured=measured, short=short))
 
 
-def make_log(epoch: float, top1: float) -> dict[str, float]:
+def make_log(epoch: float, top1: float) -> EpochLog:
     """One point of a curve."""
-    return {"epoch": epoch, "loss": 2.1 - top1, "top1": top1, "val_loss": 2.0 - top1, "seconds": 300.5 * epoch}
+    return EpochLog(epoch, 2.1 - top1, top1, 2.0 - top1, 300.5 * epoch)
 
 
-def make_stage(row: dict[str, Any], rung: int) -> dict[str, Any]:
+def make_longer(trial: Trial) -> Training:
     """A longer training of a trial, a little better than its short one."""
-    top1 = min(1.0, row["top1"] + 0.05 * rung)
-    curve = [*row["curve"], make_log(0.2 * RUNGS.factors[rung], top1)]
-    return {
-        "top1": top1,
-        "score": top1,
-        "reason": None,
-        "epochs": curve[-1]["epoch"],
-        "curve": curve,
-        "train_seconds": 180.0,
-        "rung": rung,
-        "seed": 0,
-        "finished": row["finished"],
-    }
+    assert trial.short is not None
+    top1 = min(1.0, (trial.short.top1 or 0.0) + 0.05)
+    curve = (*trial.short.curve, make_log(0.2 * RUNGS.factors[1], top1))
+    return Training(1, 0, top1, top1, curve[-1].epoch, curve, 180.0, finished=trial.finished)
 
 
 def make_proposals(count: int) -> list[Proposal]:
@@ -100,37 +81,33 @@ def make_proposals(count: int) -> list[Proposal]:
 
 
 def new_proposer(sampler: str) -> Proposer:
-    return Proposer(find_space(SPACE), parse_budget(BUDGET), OBJECTIVES, sampler, 0)
+    return Proposer(SETTINGS.space, SETTINGS.budget, OBJECTIVES, sampler, 0)
 
 
-def new_study(folder: Path) -> Ledger:
+def new_study(folder: Path, images: ImageData) -> Ledger:
     folder.mkdir()
-    write_json(folder / "manifest.json", {"study": folder.name, "objectives": OBJECTIVES})
-    return Ledger(folder, folder.name, OBJECTIVES, None)
+    manifest = make_manifest(SETTINGS, images, StudyRequest("digits"), passport=None, baseline_ms=None)
+    write_json(folder / MANIFEST, manifest.to_dict())
+    return Ledger(folder, manifest, None)
 
 
-def fill(ledger: Ledger, rows: list[dict[str, Any]]) -> list[float]:
-    """Write all rows and a longer training for one in three; seconds of each row."""
+def fill(ledger: Ledger, trials: list[Trial]) -> None:
+    """Write all trials and a longer training for one in three."""
     choices = new_proposer("random").choices
-    seconds = []
-    for row in rows:
-        start = time.perf_counter()
-        number = ledger.add(row, choices)
-        seconds.append(time.perf_counter() - start)
+    for trial in trials:
+        number = ledger.add(trial, choices)
         if number % 3 == 0:
-            ledger.add_stage(number, make_stage(row, 1))
-    return seconds
+            ledger.add_training(number, make_longer(trial))
 
 
-def resumed(folder: Path, sampler: str) -> tuple[Ledger, Proposer, list[dict[str, Any]]]:
+def resumed(folder: Path, sampler: str) -> tuple[Ledger, Proposer]:
     """What a search does when it goes on, up to its first proposal."""
-    ledger = Ledger(folder, folder.name, OBJECTIVES, None)
-    rows = ledger.rows()
+    ledger = Ledger(folder, Manifest.read(folder), None)
     proposer = new_proposer(sampler)
-    for row in rows:
-        proposer.learn(told(row))
-        proposer.index = max(proposer.index, row["proposal"] + 1)
-    return ledger, proposer, rows
+    for trial in ledger.trials():
+        proposer.learn(trial)
+        proposer.index = max(proposer.index, (trial.proposal or 0) + 1)
+    return ledger, proposer
 
 
 class Seconds:
@@ -144,27 +121,29 @@ class Seconds:
         self.cpu, self.wall = time.process_time() - self.begun[0], time.perf_counter() - self.begun[1]
 
 
-def measure() -> dict[str, Any]:
+def measure(resume: int, long: int) -> dict[str, Any]:
     """CPU and wall seconds of each step; see the table for what they are."""
     rng = random.Random(1)
-    rows = [make_row(proposal, rng) for proposal in make_proposals(LONG)]
+    images = SETTINGS.recipe.load_images(SETTINGS.data, data_dir=None, seed=0)
+    trials = [make_trial(proposal, rng) for proposal in make_proposals(long)]
     figures: dict[str, Any] = {"samplers": {}}
     with tempfile.TemporaryDirectory() as place:
-        short, long = Path(place) / "short", Path(place) / "long"
-        fill(new_study(short), rows[:RESUMED])
-        fill(new_study(long), rows)
-        figures["journal_mb"] = (long / "journal.log").stat().st_size / 1e6
+        few, many = Path(place) / "few", Path(place) / "many"
+        fill(new_study(few, images), trials[:resume])
+        fill(new_study(many, images), trials)
+        figures["journal_mb"] = (many / JOURNAL).stat().st_size / 1e6
         for sampler in SAMPLERS:
-            figures["samplers"][sampler] = measure_resume(short, sampler) | measure_trial(long, sampler, rng)
+            figures["samplers"][sampler] = measure_resume(few, sampler) | measure_trial(many, sampler, rng)
         with Seconds() as taken:
-            read_trials(long)
+            Study.open(many)
         figures["read_s"] = taken.cpu
-    study = [merged({"number": k, **row}, [make_stage(row, 1)] if k % 3 == 0 else []) for k, row in enumerate(rows)]
+    numbered = [dataclasses.replace(trial, number=k) for k, trial in enumerate(trials)]
+    study = [trial.with_training(make_longer(trial)) if trial.number % 3 == 0 else trial for trial in numbered]
     with Seconds() as taken:
         standing(study, OBJECTIVES, RUNGS)
     figures["standing_s"] = taken.cpu
     with Seconds() as taken:
-        front_numbers(study, OBJECTIVES)
+        front_trials(study, OBJECTIVES)
     figures["front_s"] = taken.cpu
     with Seconds() as taken:
         stop_rule(study, OBJECTIVES, RUNGS)
@@ -175,26 +154,26 @@ def measure() -> dict[str, Any]:
 
 
 def measure_resume(folder: Path, sampler: str) -> dict[str, float]:
-    """Opening the study, learning its rows and the first proposal."""
+    """Opening the study, learning its trials and the first proposal."""
     with Seconds() as whole:
-        _, proposer, _ = resumed(folder, sampler)
+        _, proposer = resumed(folder, sampler)
         proposer.next()
     return {"resume_s": whole.cpu, "resume_wall_s": whole.wall}
 
 
 def measure_trial(folder: Path, sampler: str, rng: random.Random) -> dict[str, float]:
     """Medians over a few trials: proposing, writing and learning one."""
-    ledger, proposer, _ = resumed(folder, sampler)
+    ledger, proposer = resumed(folder, sampler)
     proposer.next()  # the starting points are made once a run
     spent, walls, writing = [], [], []
     for _ in range(MEASURED):
         with Seconds() as proposing:
             proposal = proposer.next()
         assert proposal is not None
-        row = make_row(proposal, rng)
+        trial = make_trial(proposal, rng)
         with Seconds() as keeping:
-            ledger.add(row, proposer.choices)
-            proposer.learn(told(row))
+            ledger.add(trial, proposer.choices)
+            proposer.learn(trial)
         spent.append(proposing.cpu + keeping.cpu)
         walls.append(proposing.wall + keeping.wall)
         writing.append(keeping.cpu)
@@ -206,8 +185,8 @@ def measure_trial(folder: Path, sampler: str, rng: random.Random) -> dict[str, f
     }
 
 
-def print_table(figures: dict[str, Any]) -> None:
-    heads = f"{f'go on with {RESUMED} trials':>25} {f'a trial at {LONG}':>19} {'slowest':>9} {'write':>8}"
+def print_table(figures: dict[str, Any], resume: int, long: int) -> None:
+    heads = f"{f'go on with {resume} trials':>25} {f'a trial at {long}':>19} {'slowest':>9} {'write':>8}"
     print(f"CPU seconds (wall)   {heads}")
     for sampler, one in figures["samplers"].items():
         print(
@@ -215,7 +194,7 @@ def print_table(figures: dict[str, Any]) -> None:
             f"({one['trial_wall_s']:>5.3f}) {one['trial_slowest_s']:>9.3f} {one['write_s']:>8.4f}"
         )
     print(
-        f"at {LONG} trials, {figures['journal_mb']:.0f} MB: read {figures['read_s']:.2f} s; once a result standing "
+        f"at {long} trials, {figures['journal_mb']:.0f} MB: read {figures['read_s']:.2f} s; once a result standing "
         f"{figures['standing_s']:.3f} s, front {figures['front_s']:.3f} s, stop rule {figures['stop_rule_s']:.3f} s"
     )
     print(f"limits {RESUME_LIMIT_S:g} s and {TRIAL_LIMIT_S:g} s of CPU: {'kept' if figures['passed'] else 'NOT KEPT'}")
@@ -223,10 +202,13 @@ def print_table(figures: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Time what a search does beside its trainings.")
+    parser.add_argument("--resume", type=int, default=1000, help="trials of a study that goes on (%(default)s)")
+    parser.add_argument("--long", type=int, default=5000, help="trials of a long study (%(default)s)")
     parser.add_argument("--json", action="store_true")
-    found = measure()
-    if parser.parse_args().json:
+    args = parser.parse_args()
+    found = measure(args.resume, args.long)
+    if args.json:
         print(json.dumps(found, indent=1))
     else:
-        print_table(found)
+        print_table(found, args.resume, args.long)
     raise SystemExit(0 if found["passed"] else 1)

@@ -10,33 +10,29 @@ other in this run. The same command again goes on.
 
 import argparse
 import json
+import math
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mfsearch.analysis.knobs.twin_pairs import paired_effect
-from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import LatencyMeter
-from mfsearch.cost.onnx_export import export_onnx
-from mfsearch.model import MobileFormer
 from mfsearch.presets import preset
-from mfsearch.proxy.recipe import Recipe
+from mfsearch.search.evaluate import measure_in_full
 from mfsearch.search.trainings import Task, run_tasks
 from mfsearch.search.twin_networks import top1_by_seed
-from mfsearch.study.configs import find_config
-from mfsearch.study.ledger import read_trials
+from mfsearch.study.study import Study
 from mfsearch.study.task_file import TRAININGS
+from mfsearch.study.trial import Trial
 
 
-def chosen(study: Path, limit_ms: float, top: int) -> dict[str, MobileFormerConfig]:
-    """The best networks of a study by the last validation loss of its short training, by trial."""
-    rows = [row for row in read_trials(study) if row.get("outcome") == "trained" and row["latency_ms"] <= limit_ms]
-    rows.sort(key=lambda row: float(row["curve"][-1]["val_loss"]))
-    return {f"trial {row['number']}": find_config(f"{study}:{row['number']}", study.parent) for row in rows[:top]}
+def best(study: Study, top: int) -> list[Trial]:
+    """The best networks of a study within its latency limit by the last validation loss of the short training."""
+    limit_ms = study.manifest.latency_limit_ms or math.inf
+    inside = [trial for trial in study.trials if trial.outcome == "trained" and trial.metric("latency_ms") <= limit_ms]
+    return sorted(inside, key=lambda trial: trial.short.curve[-1].val_loss if trial.short else math.inf)[:top]
 
 
 def main() -> int:
@@ -50,30 +46,28 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    settings: dict[str, Any] = json.loads((args.study / "manifest.json").read_text(encoding="utf-8"))
-    configs = {args.against: preset(args.against)} | chosen(args.study, settings["latency_limit_ms"], args.top)
-    recipe = Recipe(**settings["recipe"])
-    seeds = range(settings["seed"] + 1, settings["seed"] + 1 + args.seeds)
+    study = Study.open(args.study)
+    manifest, recipe = study.manifest, study.manifest.recipe
+    configs = {args.against: preset(args.against)}
+    configs |= {f"trial {trial.number}": trial.config for trial in best(study, args.top)}
+    seeds = range(manifest.seed + 1, manifest.seed + 1 + args.seeds)
     args.to.mkdir(parents=True, exist_ok=True)
     records = run_tasks(
         [Task(f"{config.arch_id}-{seed}", config, seed) for seed in seeds for config in configs.values()],
-        data=settings["data"]["name"],
+        data=manifest.data.name,
         data_dir=args.data_dir,
         recipe=recipe,
         workers=1,
         path=args.to / TRAININGS,
-        identity={"data": settings["data"]["digest"], "recipe": recipe.as_dict()},
+        identity={"data": manifest.data.digest, "recipe": recipe.as_dict()},
         on_done=lambda task, record: print(task.key, record.top1, file=sys.stderr, flush=True),
-        data_seed=settings["seed"],
+        data_seed=manifest.seed,
     )
     meter = LatencyMeter.open()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for name, config in configs.items():
-            export_onnx(MobileFormer(config), config.resolution, Path(folder) / "net.onnx")
-            found = meter.measure(Path(folder) / "net.onnx")
-            top1 = top1_by_seed(config, seeds, records)
-            rows.append((name, config, found, top1))
+    rows = [
+        (name, config, measure_in_full(config, meter, 0), top1_by_seed(config, seeds, records))
+        for name, config in configs.items()
+    ]
     base_ms, base_top1 = rows[0][2].latency_ms, rows[0][3]
     shown = []
     for name, config, found, top1 in rows:

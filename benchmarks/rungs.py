@@ -16,58 +16,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mfsearch.search.rungs import (
-    Promotion,
-    merged,
-    next_final,
-    next_promotion,
-    short_row,
-    standing,
-    stop_rule,
-)
 
-from mfsearch.analysis.front.cut import hypervolume
 from mfsearch.pareto import hypervolume, pareto_mask
-from mfsearch.proxy.rungs import READINGS, Rungs
+from mfsearch.proxy.curve import SCORES, EpochLog
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.promotion import Promotion, next_final, next_promotion, standing, stop_rule
+from mfsearch.study.trial import Training, Trial
 
 OBJECTIVES = ["top1", "madds"]
 
 
 def replay(networks: list[dict[str, Any]], rungs: Rungs, epochs: float, other_seed: bool) -> dict[str, float]:
     """Train `networks` in their order by the rules of `run`, reading every top1 from the stored curve."""
-    curves = [{_length(log["epoch"] / epochs): log for log in network["long"]} for network in networks]
+    curves = [_by_length(network["long"], epochs) for network in networks]
     if other_seed:  # what is decided by is no part of what is judged by
-        for curve, network in zip(curves, networks, strict=True):
-            curve |= {_length(log["epoch"] / epochs): log for log in network["short"]}
-    read = READINGS[rungs.rank_by]
-    rows: list[dict[str, Any]] = []
+        curves = [curve | _by_length(network["short"], epochs) for curve, network in zip(curves, networks, strict=True)]
+    read = SCORES[rungs.rank_by]
+    trials: list[Trial] = []
     spent = 0.0
+
+    def training(number: int, rung: int, *lengths: float) -> Training:
+        curve = tuple(curves[number][length] for length in lengths)
+        return Training(rung, 0, curve[-1].top1, read(curve[-1]), curve=curve)
 
     def train_longer(promotion: Promotion) -> None:
         nonlocal spent
-        row = rows[promotion.number]
-        spent += rungs.factors[promotion.rung] - rungs.factors[row.get("rung", 0)]
-        log = curves[promotion.number][rungs.factors[promotion.rung]]
-        stage = {"rung": promotion.rung, "seed": 0, "top1": log["top1"], "score": read(log)}
-        rows[promotion.number] = merged(short_row(row), [*row.get("stages", ()), stage])
+        trial, length = trials[promotion.number], rungs.factors[promotion.rung]
+        spent += length - rungs.factors[trial.rung]
+        trials[promotion.number] = trial.with_training(training(trial.number, promotion.rung, length))
 
     for number, network in enumerate(networks):
-        half, short = curves[number][0.5], curves[number][1.0]
-        stop = stop_rule(rows, OBJECTIVES, rungs)
-        row = {"number": number, "madds": network["madds"], "arch_id": network["arch_id"], "curve": [half, short]}
-        if stop is not None and stop.hopeless(read(half), [float(network["madds"])]):
-            rows.append({**row, "outcome": "stopped", "top1": half["top1"], "score": read(half), "curve": [half]})
-            spent += 0.5
-        else:
-            rows.append({**row, "outcome": "trained", "top1": short["top1"], "score": read(short)})
-            spent += 1.0
-        while (promotion := next_promotion(standing(rows, OBJECTIVES, rungs), rungs, (), 0)) is not None:
+        stop, madds = stop_rule(trials, OBJECTIVES, rungs), network["madds"]
+        stopped = stop is not None and stop.hopeless(read(curves[number][0.5]), [float(madds)])
+        lengths, outcome = ((0.5,), "stopped") if stopped else ((0.5, 1.0), "trained")
+        trials.append(Trial(number, outcome, madds=madds, short=training(number, 0, *lengths)))
+        spent += lengths[-1]
+        while (promotion := next_promotion(standing(trials, OBJECTIVES, rungs), rungs, (), 0)) is not None:
             train_longer(promotion)
-    while (promotion := next_final(standing(rows, OBJECTIVES, rungs), rungs, (), 0)) is not None:
+    while (promotion := next_final(standing(trials, OBJECTIVES, rungs), rungs, (), 0)) is not None:
         train_longer(promotion)
 
-    full = np.array([[-curves[k][rungs.factors[-1]]["top1"], float(n["madds"])] for k, n in enumerate(networks)])
-    in_full = np.array([row.get("rung", 0) == rungs.last for row in rows])
+    full = np.array(
+        [[-curve[rungs.factors[-1]].top1, float(n["madds"])] for curve, n in zip(curves, networks, strict=True)]
+    )
+    in_full = np.array([trial.rung == rungs.last for trial in trials])
     front = pareto_mask(full)
     reference = np.array([full[:, 0].max(), full[:, 1].max() * 1.05])
     whole, kept = (hypervolume(values, reference) for values in (full, full[in_full]))
@@ -75,16 +67,18 @@ def replay(networks: list[dict[str, Any]], rungs: Rungs, epochs: float, other_se
         "saved": 1 - spent / (rungs.factors[-1] * len(networks)),
         "lost": 1 - kept / whole,
         "front": int(front.sum()),
-        "front_stopped": sum(row["outcome"] == "stopped" for row, on in zip(rows, front, strict=True) if on),
+        "front_stopped": sum(trial.outcome == "stopped" for trial, on in zip(trials, front, strict=True) if on),
         "front_not_full": int((front & ~in_full).sum()),
-        "stopped": sum(row["outcome"] == "stopped" for row in rows),
+        "stopped": sum(trial.outcome == "stopped" for trial in trials),
         "regret": float(-full[:, 0].min() + full[in_full][:, 0].min()),
     }
 
 
-def _length(ratio: float) -> float:
-    """Points fall on whole steps, so a length is the round number next to it."""
-    return round(ratio, 1) if ratio < 1 else float(round(ratio))
+def _by_length(curve: list[dict[str, float]], epochs: float) -> dict[float, EpochLog]:
+    """A curve by its lengths in short trainings; points fall on whole steps, so a length is the round number next to
+    one."""
+    ratios = [(log["epoch"] / epochs, EpochLog.from_dict(log)) for log in curve]
+    return {round(ratio, 1) if ratio < 1 else float(round(ratio)): log for ratio, log in ratios}
 
 
 def main() -> int:

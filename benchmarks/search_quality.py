@@ -41,11 +41,14 @@ from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.pareto import hypervolume, pareto_mask
+from mfsearch.search.evaluate import TrialResult
+from mfsearch.search.loop import finished_trial
 from mfsearch.search.proposal import TARGET, Proposer
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.ground import Ground
 from mfsearch.space import SearchSpace, Value, find_space
 from mfsearch.study.settings import SAMPLERS
+from mfsearch.study.trial import Training
 from mfsearch.units import Budget, parse_budget
 
 Array = NDArray[np.float64]
@@ -218,8 +221,7 @@ def search(space: SearchSpace, budget: Budget, surface: Surface, sampler: str, s
     while (proposal := proposer.next()) is not None:
         true = float(surface.top1([proposal.params], [proposal.costs.madds])[0])
         seen = true + surface.noise * float(rng.normal())
-        row = {"outcome": "trained", "params": proposal.params, "arch_id": proposal.arch_id, "top1": seen}
-        proposer.learn(row | {"madds": proposal.costs.madds})
+        proposer.learn(finished_trial(proposal, TrialResult("trained", short=Training(top1=seen))))
         yield Trained(proposal.costs.madds, seen, true, budget.holds(proposal.costs.madds))
 
 

@@ -1,6 +1,6 @@
-"""The whole way on the embedded digits: a search, its front, a network, its latency, a bundle. Two minutes on two cores.
+"""From a search to a bundle on the built-in digits: front, network, latency. Takes two minutes on two cores.
 
-    python examples/digits.py [FOLDER]      # `# %%` marks the cells of a notebook; studies go to FOLDER/results
+python examples/digits.py [FOLDER]      # `# %%` marks the cells of a notebook; studies go to FOLDER/results
 """
 
 # %% Networks and their exact costs, before anything is built
@@ -21,12 +21,13 @@ study = mf.search(
 
 # %% Its front, as trials and as a table
 for trial in study.front():
-    print(f"trial {trial.number}: {trial.top1:.1%} top1, {trial.madds / 1e6:.1f}M multiply-adds, {trial.origin}")
+    top1, madds = trial.metric("top1"), trial.metric("madds")
+    print(f"trial {trial.number}: {top1:.1%} top1, {madds / 1e6:.1f}M multiply-adds, {trial.origin}")
 print(study.frame()[["number", "outcome", "top1", "madds", "num_params"]])
 mf.plot_front(study).write_html(folder / "front.html")
 
 # %% The best network as a torch module with its trained weights, and its latency here
-best = max(study.front(), key=lambda trial: trial.top1 or 0.0)
+best = max(study.front(), key=lambda trial: trial.metric("top1"))
 network = study.network(best.number, weights=True)
 print(f"{sum(parameter.numel() for parameter in network.parameters()):,} parameters")
 latency = mf.measure_latency(network)

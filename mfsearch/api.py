@@ -5,6 +5,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def search(
     work or differ from the study's, StudyBusyError where another process writes it, DiskError and WorkerError. Ctrl-C
     ends the search with every finished trial kept.
     """
+    from mfsearch.search.bar import progress_bar
     from mfsearch.search.loop import run_search
 
     results, name = Path(results), check_name(study or study_name(str(data), budget))
@@ -86,12 +88,8 @@ def search(
         start_from=None if start_from is None else find_study(start_from, results),
     )
     limits = Limits(trials, None if time is None else parse_seconds(time), workers)
-    if on_event is not None:
-        return run_search(settings, limits, results / name, on_event, storage).study
-    from mfsearch.search.bar import progress_bar
-
-    with progress_bar() as bar:
-        return run_search(settings, limits, results / name, bar, storage).study
+    with progress_bar() if on_event is None else nullcontext(on_event) as display:
+        return run_search(settings, limits, results / name, display, storage).study
 
 
 def open_study(name: str | Path) -> Study:
@@ -121,12 +119,17 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
 
 
 def measure_latency(
-    network: "MobileFormer | MobileFormerConfig | str", *, threads: int = 1, batch: int = 1
+    network: "MobileFormer | MobileFormerConfig | str",
+    *,
+    threads: int = 1,
+    batch: int = 1,
+    cache_dir: Path | None = None,
 ) -> "Latency":
     """Milliseconds of a network here by ONNX Runtime on the CPU, with the 95 % interval and the device's passport.
 
-    network: a module, a config or a preset's name, timed at its config's resolution in turns with MobileNetV3-Large.
-    Takes ten to thirty seconds. ExportError where its ONNX file does not equal torch.
+    network: a module, a config or a preset's name, timed at its config's resolution in turns with MobileNetV3-Large,
+    whose own time is kept in cache_dir (by default ~/.cache/mfsearch). Takes ten to thirty seconds. ExportError where
+    its ONNX file does not equal torch.
     """
     from mfsearch.cost.meter import LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
@@ -138,7 +141,7 @@ def measure_latency(
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, model.config.resolution, path, batch=batch)
-        return LatencyMeter.open(threads=threads).measure(path)
+        return LatencyMeter.open(threads=threads, cache_dir=cache_dir).measure(path)
 
 
 def export_bundle(

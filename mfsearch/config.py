@@ -316,8 +316,9 @@ class MobileFormerConfig:
             _check(width % heads == 0, "bridges", "heads", heads, f"a divisor of the last width {width}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings with the schema version; `from_dict` reads it back."""
-        return {"schema": SCHEMA, **dataclasses.asdict(self)}
+        """Plain data as JSON reads it back, with the schema version, for `from_dict`."""
+        data = dataclasses.asdict(self)
+        return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "MobileFormerConfig":
@@ -462,7 +463,10 @@ def _flow(value: Any) -> str:
 
 
 def load_config(path: Path) -> MobileFormerConfig:
-    """The config in a YAML or JSON file; ValueError names the file and what is wrong with it."""
+    """The config in a YAML or JSON file, as `config.save` writes it.
+
+    ValueError names the file and what is wrong with it.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string

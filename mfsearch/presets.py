@@ -124,7 +124,10 @@ def _apart(known: str, name: str) -> int:
 
 
 def preset(name: str) -> MobileFormerConfig:
-    """The published network with this name; ValueError lists the known names."""
+    """The published network of that name: "mf-26m" to "mf-508m", by its millions of multiply-adds.
+
+    ValueError lists the known names.
+    """
     if name not in PRESETS:
         near = sorted(difflib.get_close_matches(name, PRESETS), key=lambda known: _apart(known, name))
         hint = f" (did you mean {near[0]}?)" if near else ""

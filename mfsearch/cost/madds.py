@@ -68,7 +68,10 @@ class Costs(NamedTuple):
 
 
 def count_costs(config: MobileFormerConfig) -> Costs:
-    """Costs of the network `MobileFormer(config)`; takes about 50 us and does not need torch."""
+    """Costs of the network `MobileFormer(config)`; takes about 50 us and does not need torch.
+
+    At config.resolution and config.classes: multiply-adds, parameters, fp32 activation bytes, and what each part takes.
+    """
     parts = _count_parts(config)
     macs = sum(row[2] for row in parts)
     return Costs(

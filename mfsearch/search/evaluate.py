@@ -135,8 +135,8 @@ class Evaluator:
             row = kept["row"]
             return dataclasses.replace(
                 result,
-                outcome=row["outcome"],
-                reason=row["reason"],
+                outcome=row.get("outcome", result.outcome),  # told of a rejected one alone
+                reason=row.get("reason"),
                 measured=TrialLatency.from_dict(row),
                 violation_ms=row.get("violation_ms"),
             )
@@ -160,14 +160,12 @@ class Evaluator:
             if limit_ms is None:
                 return result
             measured = trial_latency(self._measure(path, limit_ms))
-        result = dataclasses.replace(result, measured=measured)
+        result, kept = dataclasses.replace(result, measured=measured), measured.to_dict()
         if measured.ms > limit_ms:
             reason = f"latency {measured.ms:.2f} ms is over the limit {limit_ms:g} ms"
             over = measured.ms - limit_ms
             result = dataclasses.replace(result, outcome="rejected", reason=reason, violation_ms=over)
-        kept = {"outcome": result.outcome, "reason": result.reason, **measured.to_dict()}
-        if result.violation_ms is not None:
-            kept["violation_ms"] = result.violation_ms
+            kept |= {"outcome": "rejected", "reason": reason, "violation_ms": over}
         with contextlib.suppress(DiskError):
             write_json(self._latency_path(work), {"for": self._conditions(), "row": kept})
         return result

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import itertools
 import json
 import operator
@@ -44,6 +43,7 @@ from mfsearch.study.files import (
     WEIGHTS,
     DiskError,
     locked,
+    now,
     without_password,
     write_json,
 )
@@ -453,7 +453,7 @@ class _Run:
     def _take_longer(self, promotion: Promotion, result: TrialResult) -> None:
         progress = self.progress
         failed = Training(rung=promotion.rung, seed=promotion.seed, reason=result.reason)
-        training = dataclasses.replace(result.short or failed, finished=_now())
+        training = dataclasses.replace(result.short or failed, finished=now())
         self.ledger.add_training(promotion.number, training)
         trial = progress.trials[promotion.number].with_training(training)
         progress.trials[promotion.number] = trial
@@ -478,13 +478,9 @@ class _Run:
                     path.unlink(missing_ok=True)
 
 
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
     """The trial of an evaluated proposal; the ledger sets its number."""
-    costs = proposal.costs
+    costs, finished = proposal.costs, now()
     return Trial(
         number=-1,
         outcome=result.outcome,
@@ -506,6 +502,6 @@ def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
         device=result.device,
         measured=result.measured,
         violation_ms=result.violation_ms,
-        short=result.short,
-        finished=_now(),
+        short=result.short and dataclasses.replace(result.short, reason=result.reason, finished=finished),
+        finished=finished,
     )

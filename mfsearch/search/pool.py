@@ -5,6 +5,7 @@ import multiprocessing as mp
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,7 +123,8 @@ class _Process:
         context = mp.get_context("spawn")
         self.pipe, child = context.Pipe()
         self.process = context.Process(target=_serve, args=(child, start), daemon=True)
-        with _interrupts(signal.SIG_IGN):  # the child inherits this: the terminal sends Ctrl-C to the whole group
+        # Ctrl-C is ignored from birth: the terminal sends it to the whole group
+        with _interrupts(signal.SIG_IGN), _hidden_main(start):
             self.process.start()
         child.close()
         self.ready = self.busy = False
@@ -168,6 +170,22 @@ def _serve(pipe: Connection, start: bytes) -> None:
         except DeviceLostError as lost:
             pipe.send(("last", lost.args[0]))
             return
+
+
+@contextlib.contextmanager
+def _hidden_main(start: bytes) -> Iterator[None]:
+    """A process that starts does not run the main script again, so that a script needs no guard around its search.
+
+    Where the workers need something that the script defines, it runs again.
+    """
+    main = vars(sys.modules["__main__"])
+    names: tuple[str, ...] = () if b"__main__" in start else ("__spec__", "__file__")
+    hidden = {name: main[name] for name in names if name in main}
+    main.update(dict.fromkeys(hidden))
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _follow_parent() -> None:

@@ -12,6 +12,7 @@ from mfsearch.cost.runner import Runner, RunnerError
 from mfsearch.search.evaluate import measure_in_full, trial_latency
 from mfsearch.search.front import front_in_search
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
+from mfsearch.study.files import now
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.trial import FinalLatency, Trial
 
@@ -62,7 +63,7 @@ def measure_front(
                 on_event(SearchEvent("problem", progress, trial, text=text))
                 continue
             lowest = latency.ms if latency.low_ms is None else latency.low_ms
-            finished = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            finished = now()
             final = FinalLatency(latency, window, finished, over_limit=lowest > limit_ms)
             ledger.add_latency(trial.number, final)
             progress.trials[place] = dataclasses.replace(trial, final=final)

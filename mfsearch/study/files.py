@@ -1,12 +1,13 @@
 """The files of a study besides its trials: names, locks, and files that are written completely or not at all."""
 
 import contextlib
+import datetime
 import importlib.metadata
 import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,20 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             by_package[package] = "unknown"
     return by_package
+
+
+def now() -> str:
+    """The time in UTC as ISO 8601, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def differences(name: str, old: Any, new: Any, kept: str) -> Iterator[str]:
+    """A line for every value in which what is kept in `kept` ("the study", "the file") differs from this run."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(f"{name}.{key}".strip("."), old.get(key), new.get(key), kept)
+    elif old != new:
+        yield f"{name}: {kept} has {old}, this run says {new}"
 
 
 def without_password(text: str) -> str:

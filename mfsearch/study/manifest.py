@@ -1,9 +1,8 @@
 """The settings that a study started with: budget, limits, objectives, data, recipe, device. Later runs must agree."""
 
 import dataclasses
-import datetime
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,7 @@ from mfsearch.data import ImageData
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace
-from mfsearch.study.files import MANIFEST, git_revision, read_json, versions, without_password
+from mfsearch.study.files import MANIFEST, differences, git_revision, now, read_json, versions, without_password
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget
@@ -245,7 +244,7 @@ def make_manifest(
         {
             "schema": SCHEMA,
             "study": settings.study,
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "created": now(),
             "budget": dataclasses.asdict(settings.budget),
             "objectives": list(settings.objectives),
             "latency_limit_ms": settings.latency_limit_ms,
@@ -278,26 +277,17 @@ def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, A
     names: list[str] = [*IDENTITY]
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
         names.append("passport")  # if the latency command changed, the device may change too
-    differences = [
+    differing = [
         line.replace("passport", "device passport", 1)
         for name in names
-        for line in _differences(name, ours.get(name), wanted.get(name))
+        for line in differences(name, ours.get(name), wanted.get(name), "the study")
     ]
-    if differences:
-        lines = "\n  ".join(differences)
+    if differing:
+        lines = "\n  ".join(differing)
         raise ValueError(
             f"study {study!r} was started with other settings:\n  {lines}\n"
             "repeat its settings, or give another name with --study"
         )
-
-
-def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    """A line for every value in which two nested mappings differ."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in dict.fromkeys([*old, *new]):
-            yield from _differences(f"{name}.{key}", old.get(key), new.get(key))
-    elif old != new:
-        yield f"{name}: the study has {old}, this run says {new}"
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -6,16 +6,15 @@ writes, with the lock of the file's folder; any number may read.
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mfsearch.proxy.curve import EpochLog
-from mfsearch.study.files import DiskError, versions
+from mfsearch.study.files import DiskError, differences, now, versions
 
 TRAININGS = "trainings.jsonl"  # file name in the folder of a calibration or of twins
 SCHEMA = 1
@@ -90,11 +89,11 @@ class TaskFile:
             if path.exists():
                 os.truncate(path, whole)  # removes the incomplete line that a kill leaves
             if whole == 0:
-                self._append({"schema": SCHEMA, "identity": wanted, "created": _now(), "versions": versions()})
+                self._append({"schema": SCHEMA, "identity": wanted, "created": now(), "versions": versions()})
                 return
         except OSError as error:
             raise DiskError(f"cannot write {path}: {error.strerror}") from None
-        if lines := "".join(f"  {line}\n" for line in _differences("", kept, wanted)):
+        if lines := "".join(f"  {line}\n" for line in differences("", kept, wanted, "the file")):
             raise ValueError(
                 f"{path} was started with other settings:\n{lines}repeat its settings or choose another name"
             )
@@ -108,7 +107,7 @@ class TaskFile:
 
     def add(self, record: TaskRecord) -> TaskRecord:
         """Write the record and return it with its time; raises DiskError."""
-        record = dataclasses.replace(record, finished=_now())
+        record = dataclasses.replace(record, finished=now())
         self._append(record.to_dict())
         self.records[record.key] = record
         return record
@@ -157,15 +156,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord], int]:
         if schema != SCHEMA:
             raise ValueError(f"{path}: schema must be {SCHEMA}, got {schema!r:.200}: another version wrote it")
     return identity, records, whole
-
-
-def _differences(name: str, old: Any, new: Any) -> Iterator[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys([*old, *new]):
-            yield from _differences(f"{name}.{key}".strip("."), old.get(key), new.get(key))
-    elif old != new:
-        yield f"{name}: the file has {old}, this run says {new}"
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

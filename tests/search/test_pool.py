@@ -130,6 +130,33 @@ def test_a_worker_that_ignores_sigterm_ends_in_bounded_time(monkeypatch: pytest.
     assert pool.idle() == []
 
 
+def test_a_script_needs_no_guard_around_its_search(tmp_path: Path) -> None:
+    """Its workers do not run it again, unless they need what it defines."""
+    script = tmp_path / "script.py"
+    code = (
+        "import contextlib\nfrom mfsearch.search.pool import Pool\n{imports}\nprint('run', flush=True)\n{guard}\n"
+        "    with contextlib.closing(Pool(1, make, 'here')) as pool:\n"
+        "        pool.submit(idle(pool), 'more')\n"
+        "        print((until(pool, 'done').result or '').partition(' ')[0])\n"
+    )
+    theirs = "from tests.search.test_pool import idle, until\nfrom tests.search.test_pool import willing as make"
+    own = "from tests.search.test_pool import idle, until, willing\ndef make(job): return willing(job)"
+    for imports, guard, runs in ((theirs, "if True:", 1), (own, "if __name__ == '__main__':", 2)):
+        script.write_text(code.format(imports=imports, guard=guard))
+        done = subprocess.run(
+            [sys.executable, str(script)],
+            cwd=Path(__file__).parents[2],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said = done.stdout.split()
+        assert said.count("here") == 1
+        assert said.count("run") == runs
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_nothing_outlives_a_killed_parent(tmp_path: Path) -> None:
     """Neither the workers nor the helper process that Python starts beside them, killed as they start or at work."""

@@ -4,6 +4,7 @@ Functions are found by their names, wherever a version has them; wording is left
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -20,28 +21,39 @@ import pandas as pd
 
 import mfsearch
 
+Study = getattr(mfsearch, "Study", None)
 ROOMS = ("analysis", "search", "study")
 SHOWN = 12  # numbers that are kept beside their hash
 
-# How a study is read, here alone.
+# How a study is read, here alone: earlier code has functions and mappings where there are types now.
 
 
 def manifest_of(folder: Path) -> Any:
-    return find("read_manifest")(folder)
+    return Study.open(folder).manifest if Study else find("read_manifest")(folder)
 
 
 def trials_of(folder: Path) -> list[dict[str, Any]]:
     """Each trial as plain data, with its longer trainings and its latencies."""
+    if Study:
+        return [trial.to_row() for trial in Study.open(folder).trials]
     rows: list[dict[str, Any]] = find("read_trials")(folder)
     return rows
 
 
 def frame_of(folder: Path) -> pd.DataFrame:
     """With how sure the front is."""
-    frame = find("study_frame")(trials_of(folder))
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest_of(folder)))
+    frame = Study.open(folder).frame() if Study else find("study_frame")(trials_of(folder))
+    objectives = find("measured_objectives")(frame, objectives_of(manifest_of(folder)))
     sure: pd.DataFrame = find("with_confidence")(frame, objectives)
     return sure
+
+
+def objectives_of(manifest: Any) -> Any:
+    return manifest.objectives if Study else find("study_objectives")(manifest)
+
+
+def limits_of(manifest: Any) -> Any:
+    return manifest.limits if Study else find("study_limits")(manifest)
 
 
 @cache
@@ -62,16 +74,25 @@ def study_view(folder: Path) -> dict[str, Any]:
     manifest, frame = manifest_of(folder), frame_of(folder)
     return {
         "show": _shown(folder),
-        "frame": {
-            "dtypes": {str(name): str(dtype) for name, dtype in frame.dtypes.items()},
-            **{name: exact(frame[name].tolist()) for name in frame if not name.startswith("knob:")},
-            "knobs": exact([frame[name].tolist() for name in frame if name.startswith("knob:")]),
-        },
+        "frame": _columns(frame, trials_of(folder)),
         "exported": {str(number): _exported(folder, number) for number in _telling_trials(folder)},
         **_front_views(frame, manifest),
         **_knob_views(frame, manifest),
         **_course_views(frame, manifest),
         "report": _report(frame, manifest),
+    }
+
+
+def _columns(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The table a column each, with all that a row has: there is now a trial in the place of what is no number."""
+    columns = {str(name): frame[name].tolist() for name in frame if name != "trial"}
+    dtypes = {name: str(frame[name].dtype) for name in columns}
+    others = {"config", "curve", *(name for row in rows for name in row)} - {*columns, "params"}
+    columns |= {name: [row.get(name) for row in rows] for name in others}
+    return {
+        "dtypes": dict.fromkeys(others, "object") | dtypes,
+        **{name: exact(values) for name, values in columns.items() if not name.startswith("knob:")},
+        "knobs": exact([values for name, values in columns.items() if name.startswith("knob:")]),
     }
 
 
@@ -85,8 +106,12 @@ def _telling_trials(folder: Path) -> list[int]:
 def _exported(folder: Path, number: int) -> dict[str, Any]:
     """What a bundle's metrics.json and manifest.json say of a trial."""
     origin = find("of_trial", ("export",))(folder, number)
-    latency = {key: value for key, value in (origin.latency or {}).items() if key != "protocol"}
-    told = {"study": origin.study, "latency": latency, "proxy": origin.proxy, "config": origin.config.to_dict()}
+    told = {"study": origin.study, "latency": origin.latency, "proxy": origin.proxy}
+    if Study:
+        metrics = find("BundleMetrics", ("export",))("", None, None, None, latency=origin.latency, proxy=origin.proxy)
+        told = {"study": dataclasses.asdict(origin.study), **{name: metrics.to_dict()[name] for name in [*told][1:]}}
+    told["latency"] = {key: value for key, value in (told["latency"] or {}).items() if key != "protocol"}
+    told["config"] = origin.config.to_dict()
     return {key: exact(value) for key, value in told.items()}
 
 
@@ -111,8 +136,8 @@ def _shown(folder: Path) -> dict[str, Any]:
 
 
 def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest))
-    front, limits = find("study_front")(frame, manifest), find("study_limits")(manifest)
+    objectives = find("measured_objectives")(frame, objectives_of(manifest))
+    front, limits = find("study_front")(frame, manifest), limits_of(manifest)
     views: dict[str, Any] = {
         "study front": front["number"].tolist(),
         "knee": find("knee")(front, objectives) if len(front) > 2 else None,
@@ -127,8 +152,8 @@ def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
 
 
 def _knob_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
-    objectives = find("measured_objectives")(frame, find("study_objectives")(manifest))
-    limits = find("study_limits")(manifest)
+    objectives = find("measured_objectives")(frame, objectives_of(manifest))
+    limits = limits_of(manifest)
     inside = find("in_band")(frame, manifest)
     coded = find("code_knobs")(inside, manifest)
     views: dict[str, Any] = {
@@ -157,18 +182,23 @@ def _course_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
         "reasons": numbers(find("grouped_reasons")(frame)),
         "spent": numbers(find("spent_on_training")(frame, manifest)),
         "speed": numbers(find("speed_points")(frame)),
-        "timed": numbers(trials),
+        "timed": numbers([_interval(value) for trial in trials for value in trial]),
         "turned down": find("turned_down")(frame),
         "accuracy": numbers(find("prediction_accuracy")(trials)),
     }
     left = [find("without_top1_below_band")(frame, manifest)]
-    objectives = find("shared_objectives")(left, find("study_objectives")(manifest))
+    objectives = find("shared_objectives")(left, objectives_of(manifest))
     box = find("shared_box")(left, objectives)
     if box is not None and len(objectives) > 1:
         history = find("study_history")("s", left[0], objectives, box)
         views["history"] = numbers(history)
         views["history line"] = numbers(find("history_line")(history, "trainings"))
     return views
+
+
+def _interval(value: Any) -> Any:
+    """A latency by its median, its interval and whether it was disturbed, as all code has it."""
+    return [value.ms, value.low_ms, value.high_ms, value.disturbed] if hasattr(value, "ms") else value
 
 
 def _report(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def test_a_study_that_was_cut_reads_as_the_earlier_code_left_it(
     """Its trials are the first of those at the end; what was trained longer since is not yet there."""
     monkeypatch.chdir(cut)
     manifest, rows, end = manifest_of(cut / name), trials_of(cut / name), kept_end(name)
-    assert manifest["study"] == name
-    assert manifest["versions"]["mfsearch"] == "0.1.0"
+    assert manifest.study == name
+    assert manifest.versions["mfsearch"] == "0.1.0"
     assert [row["number"] for row in rows] == list(range(len(rows)))
     for row, later in zip(rows, end, strict=False):
         longer = [timeless(stage) for stage in row.get("stages", [])]
