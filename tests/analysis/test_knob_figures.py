@@ -32,7 +32,7 @@ from mfsearch.analysis.ranking.trust import (
     study_reading,
     verdict,
 )
-from mfsearch.search.calibration_file import GROUPS
+from mfsearch.study.calibration_file import GROUPS
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, row
@@ -221,23 +221,23 @@ def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None
 def test_the_forest_shows_every_reading_and_the_scatter_every_network() -> None:
     figures = read_calibrations([RESULTS])[0][0].figures
     for group in GROUPS:
-        found = figures["groups"][group]
+        found = figures.groups[group]
         plot = forest(found, Reading("val_loss", 0.1))
         assert len(plot.names) == 20
         assert (len(plot.trained), len(plot.costs), len(plot.zero_cost), len(plot.ceilings)) == (15, 2, 3, 15)
         assert [name for name in plot.names if name.startswith("<b>")] == ["<b>validation loss, 0.1 epochs</b>"]
         assert len(draw_forest(plot).data) == 4
         for reading in readings(figures, group):
-            points = short_long(found, reading, figures["long_noise"])
-            assert len(points.points) == found["n"]
+            points = short_long(found, reading, figures.long_noise)
+            assert len(points.points) == found.n
             assert sum(point.best for point in points.points) == 5
             draw_short_long(points, reading.epochs)
-    by_loss = short_long(figures["groups"]["band"], Reading("val_loss", 0.1), figures["long_noise"])
-    first = figures["groups"]["band"]["networks"][0]
-    assert by_loss.points[0].short == pytest.approx(first["short"][1]["val_loss"])
+    by_loss = short_long(figures.groups["band"], Reading("val_loss", 0.1), figures.long_noise)
+    first = figures.groups["band"].networks[0]
+    assert by_loss.points[0].short == pytest.approx(first.short[1].val_loss)
     assert by_loss.reversed
     assert by_loss.noise == pytest.approx(1.264, abs=0.001)
-    assert math.isnan(short_long(figures["groups"]["band"], Reading("madds", None), None).noise)
+    assert math.isnan(short_long(figures.groups["band"], Reading("madds", None), None).noise)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 0}', '{"schema": 1}'])

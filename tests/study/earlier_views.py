@@ -190,10 +190,10 @@ def calibration_view(results: Path, studies: Iterable[Path]) -> dict[str, Any]:
     for one in kept:
         views[one.path.name] = view = {"figures": exact(one.figures)}
         for group in ("band", "across"):
-            found = one.figures["groups"][group]
+            found = one.figures.groups[group]
             view[f"forest, {group}"] = numbers(find("forest")(found))
             for reading in find("readings")(one.figures, group):
-                short_long = find("short_long")(found, reading, one.figures["long_noise"])
+                short_long = find("short_long")(found, reading, one.figures.long_noise)
                 view[f"{group}, {reading.name} {reading.epochs}"] = numbers(short_long)
         view["trainings"] = _trainings(one.path / "trainings.jsonl")
     for folder in studies:
