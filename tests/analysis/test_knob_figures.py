@@ -20,7 +20,7 @@ from mfsearch.analysis.figures.effects import (
 )
 from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.knobs.importance import KnobShare, code_knobs
-from mfsearch.analysis.knobs.twin_pairs import Effect, TwinRow, read_twins, twin_folders, twins_note
+from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.knobs.variance import Share
 from mfsearch.analysis.ranking.trust import (
     Reading,
@@ -35,6 +35,7 @@ from mfsearch.analysis.ranking.trust import (
 from mfsearch.study.calibration_file import GROUPS
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
+from mfsearch.study.twins_file import Effect, Twin, read_twins
 from tests.analysis.rows import MARKUP, row
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -147,11 +148,14 @@ def test_the_committed_twins_are_read_as_they_were_printed() -> None:
     folders = twin_folders([RESULTS, RESULTS / "reference" / ".."])
     assert [folder.name for folder in folders] == ["mf-151m-cifar10", "mf-151m-time"]
     report = read_twins(folders[1])
-    assert report.network == "mf-151m"
-    assert report.parent_ms == pytest.approx(8.66, abs=0.01)  # docs/LOG.md, as the next lines
-    by_change = {row.change: row for row in report.rows}
+    assert report.parent.name == "mf-151m"
+    assert report.parent.latency_ms == pytest.approx(8.66, abs=0.01)  # docs/LOG.md, as the next lines
+    by_change = {row.change: row for row in report.twins}
     none = by_change["bridges.blocks both -> none"]
-    assert (none.ms, none.ms_low, none.ms_high) == pytest.approx((-2.80, -2.85, -2.74), abs=0.01)
+    ms = none.latency
+    assert ms is not None
+    found = (ms.difference_ms, ms.difference_low_ms, ms.difference_high_ms)
+    assert found == pytest.approx((-2.80, -2.85, -2.74), abs=0.01)
     assert none.verdict == "no effect shown"
     tokens = by_change["tokens.count 6 -> 3"]
     assert tokens.verdict == "gain shown alone, not after the correction for all"
@@ -163,8 +167,8 @@ def test_the_committed_twins_are_read_as_they_were_printed() -> None:
 
 
 def test_a_verdict_is_in_words() -> None:
-    def twin(effect: Effect, p_holm: float | None = None, reason: str = "") -> TwinRow:
-        return TwinRow("tokens.count 6 -> 3", effect, p_holm, None, None, None, False, reason)
+    def twin(effect: Effect, p_holm: float | None = None, reason: str = "") -> Twin:
+        return Twin("tokens.count", "6", "3", effect=effect, p_holm=p_holm, reason=reason)
 
     assert twin(Effect(0), reason="cannot be built").verdict == "not compared: cannot be built"
     assert twin(Effect(1, 0.01)).verdict == "one pair has no interval"

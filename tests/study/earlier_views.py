@@ -209,11 +209,22 @@ def twins_view(results: Path) -> dict[str, Any]:
     for folder in sorted(find("twin_folders")([results])):
         report = find("read_twins")(folder)
         views[folder.name] = {
-            "report": numbers(report),
+            "report": numbers(_told_of_twins(report)),
             "dots": numbers(find("twin_dots")(report)),
             "trainings": _trainings(folder / "trainings.jsonl"),
         }
     return views
+
+
+def _told_of_twins(report: Any) -> list[Any]:
+    """The report in the order in which the earlier code held it."""
+    parent, data, rows = report.parent, report.data, []
+    for twin in report.twins:
+        ms = twin.latency
+        apart = [None] * 3 if ms is None else [ms.difference_ms, ms.difference_low_ms, ms.difference_high_ms]
+        rows.append([twin.effect, twin.p_holm, *apart, ms is not None and ms.disturbed])
+    head = [parent.madds, len(report.seeds), data.val_images, data, report.recipe]
+    return [*head, parent.latency_ms, parent.passport, rows]
 
 
 def latency_view(results: Path) -> dict[str, Any]:
