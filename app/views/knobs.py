@@ -203,7 +203,7 @@ def _show_twins(study: load.PageStudy) -> None:
         st.text(_device_of(chosen, study))
     rows = [
         {"change": twin.change, "top1": twin.verdict, "p, after Holm": twin.p_holm}
-        | ({"ms": twin.latency and twin.latency.difference_ms} if timed else {})
+        | ({"ms": None if twin.latency is None else twin.latency.difference_ms} if timed else {})
         for twin in chosen.twins
     ]
     formats = {

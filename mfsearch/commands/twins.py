@@ -129,7 +129,11 @@ def run(args: argparse.Namespace) -> int:
         print(table(report))
         print(f"\n{meaning(report)}\n\nall values  {folder / REPORT}")
     if not any(twin.effect.pairs for twin in twins):
-        failures = [reason for each in (network_row, *twins) for reason in each.failures.values()]
+        failures = [
+            reason
+            for failures in (network_row.failures, *(twin.failures for twin in twins))
+            for reason in failures.values()
+        ]
         first = next(iter(failures), "none of the seeds has both")
         raise RuntimeError(f"no pair could be trained; the first reason: {first}")
     return 0
@@ -163,7 +167,7 @@ def compare(
                 num_params=count_costs(twin.config).num_params,
                 top1=top1,
                 failures=failures_by_seed(twin.config, seeds, records),
-                latency=latencies and latencies.twins.get(twin.config.arch_id),
+                latency=None if latencies is None else latencies.twins.get(twin.config.arch_id),
                 effect=paired_effect(own, top1, step=step),
             )
         twins.append(twin)
@@ -178,8 +182,8 @@ def compare(
         top1=own,
         failures=failures_by_seed(parent, seeds, records),
         config=parent,
-        latency_ms=latencies and latencies.parent_ms,
-        passport=latencies and latencies.passport,
+        latency_ms=None if latencies is None else latencies.parent_ms,
+        passport=None if latencies is None else latencies.passport,
     )
     return network, twins
 

@@ -239,7 +239,9 @@ def latency_view(results: Path) -> dict[str, Any]:
             "unread": kept.unread,
             "devices": len(find("by_passport")(kept.rows)),
             "latest": numbers(newest),
-            "lines": numbers(find("resolution_lines")([row._asdict() for row in newest])),
+            "lines": numbers(
+                find("resolution_lines")([find("SizePoint")(r.name, r.resolution, *r[6:9]) for r in newest])
+            ),
             "parts": numbers([find("parts_of")(row) for row in newest]),
         }
     return views
