@@ -38,8 +38,9 @@ from mfsearch.analysis.knobs.importance import (
     shares_note,
     width_note,
 )
-from mfsearch.analysis.knobs.twin_pairs import TwinReport, read_twins, twin_folders, twins_note
+from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
+from mfsearch.study.twins_file import TwinReport, read_twins
 
 NAMES = {
     "top1": "top1 after the short training",
@@ -176,38 +177,34 @@ def _show_twins(study: load.PageStudy) -> None:
         return
 
     def apart(report: TwinReport) -> list[str]:
-        alike = {
-            "data": report.data == study.manifest.kept["data"],
-            "recipe": report.recipe == study.manifest.kept["recipe"],
-        }
-        return [f"other {name}" for name, same in alike.items() if not same]
+        return [
+            f"other {name}" for name in ("data", "recipe") if getattr(report, name) != getattr(study.manifest, name)
+        ]
 
     def rank(report: TwinReport) -> tuple[int, bool]:
-        return len(apart(report)), report.parent_ms is None
+        return len(apart(report)), report.parent.latency_ms is None
 
-    by_name = {str(report.path): report for report in sorted(reports, key=rank)}
+    by_name = {report.folder: report for report in sorted(reports, key=rank)}
 
     def described(name: str) -> str:
-        report = by_name[name]
-        words = ", ".join(apart(report)) or "this study's data and recipe"
-        return f"{Path(name).name}: {report.network}, {words}"
+        words = ", ".join(apart(by_name[name])) or "this study's data and recipe"
+        return f"{Path(name).name}: {by_name[name].parent.name}, {words}"
 
     names = list(by_name)
     chosen = by_name[
-        parts.ask_one(
-            "Study of twins", names, names[0], "twins", told=described, linked=lambda name: by_name[name].path.name
-        )
+        parts.ask_one("Study of twins", names, names[0], "twins", told=described, linked=lambda name: Path(name).name)
     ]
     st.text(twins_note(chosen))
     dots = twin_dots(chosen)
     if dots.changes:
         st.plotly_chart(draw_twins(dots), config=CONFIG, key="twin-dots")
-    timed = any(row.ms is not None for row in chosen.rows)
+    timed = any(twin.latency for twin in chosen.twins)
     if timed:
         st.text(_device_of(chosen, study))
     rows = [
-        {"change": row.change, "top1": row.verdict, "p, after Holm": row.p_holm} | ({"ms": row.ms} if timed else {})
-        for row in chosen.rows
+        {"change": twin.change, "top1": twin.verdict, "p, after Holm": twin.p_holm}
+        | ({"ms": None if twin.latency is None else twin.latency.difference_ms} if timed else {})
+        for twin in chosen.twins
     ]
     formats = {
         "p, after Holm": st.column_config.NumberColumn(format="%.2g"),
@@ -219,10 +216,10 @@ def _show_twins(study: load.PageStudy) -> None:
 def _device_of(report: TwinReport, study: load.PageStudy) -> str:
     """Whose the milliseconds of these twins are, and whether the study's were measured on the same device."""
     passport = study.manifest.passport
-    told = f"Milliseconds are twin less network, measured on {passport_text(report.passport)}."
-    if not passport or not report.passport:
+    told = f"Milliseconds are twin less network, measured on {passport_text(report.parent.passport)}."
+    if not passport or not report.parent.passport:
         return told
-    apart = passport_differences(passport, report.passport, ("in the study", "here"))
+    apart = passport_differences(passport, report.parent.passport, ("in the study", "here"))
     return f"{told} " + (f"Not the device of this study: {'; '.join(apart)}." if apart else "It is that of this study.")
 
 

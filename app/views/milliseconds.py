@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from mfsearch.analysis.figures.latency_bars import (
+    SizePoint,
     draw_against_madds,
     draw_parts,
     draw_predictions,
@@ -118,8 +119,8 @@ def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow]) -> None:
         return
     batch = batches[0] if len(batches) == 1 else parts.ask_one("Images at once", batches, batches[0], "batch")
     shown = [row for row in latest(_by_name(own)) if row.batch == batch]
-    lines = resolution_lines([row._asdict() for row in shown])
-    st.plotly_chart(draw_resolutions(lines, setting_in_words(shown)), config=CONFIG, key="sizes")
+    points = [SizePoint(r.name, r.resolution, r.latency_ms, r.latency_low_ms, r.latency_high_ms) for r in shown]
+    st.plotly_chart(draw_resolutions(resolution_lines(points), setting_in_words(shown)), config=CONFIG, key="sizes")
     if disturbed := sum(bool(row.disturbed) for row in shown):
         st.caption(f"{disturbed} of {counted(len(shown), 'measurement')} disturbed by other work.")
 

@@ -1,7 +1,8 @@
 """Can I trust the ranking?"""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -15,8 +16,6 @@ from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.frame import noise_sentence
 from mfsearch.analysis.ranking.trust import (
-    PLACES,
-    Reading,
     by_fit,
     calibrate_command,
     differences,
@@ -24,11 +23,10 @@ from mfsearch.analysis.ranking.trust import (
     noise_note,
     read_calibrations,
     readings,
-    row_of,
     study_reading,
     verdict,
 )
-from mfsearch.search.calibration_file import GROUPS
+from mfsearch.study.calibration_file import PLACES, CalibrationFile, ProxyFigures, Reading, TauGain
 
 
 def show(study: load.PageStudy) -> None:
@@ -67,20 +65,20 @@ def show(study: load.PageStudy) -> None:
         st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
 
     reading = _ask_reading(figures, study)
-    for group in GROUPS:
+    for group in PLACES:
         st.text(verdict(figures, group, reading))
     st.text(noise_note(figures))
     _show_noise(study)
-    for column, group in zip(st.columns(2), GROUPS, strict=True):
+    for column, group in zip(st.columns(2), PLACES, strict=True):
         with column:
             _show_group(figures, group, reading)
-    for group in GROUPS:
-        st.text(f"All figures, {PLACES[group]}:")
-        _show_table(figures, group)
+    for group, place in PLACES.items():
+        st.text(f"All figures, {place}:")
+        _show_table(figures.groups[group].proxies, group)
 
 
-def _ask_reading(figures: dict[str, Any], study: load.PageStudy) -> Reading:
-    every = list(dict.fromkeys(each for group in GROUPS for each in readings(figures, group)))
+def _ask_reading(figures: CalibrationFile, study: load.PageStudy) -> Reading:
+    every = list(dict.fromkeys(each for group in PLACES for each in readings(figures, group)))
     own = study_reading(figures, study.manifest)
     return parts.ask_one(
         "Ranked by",
@@ -92,29 +90,28 @@ def _ask_reading(figures: dict[str, Any], study: load.PageStudy) -> Reading:
     )
 
 
-def _show_group(figures: dict[str, Any], group: str, reading: Reading) -> None:
+def _show_group(figures: CalibrationFile, group: str, reading: Reading) -> None:
     """One group of networks: the forest plot, and short against long."""
-    found = figures["groups"][group]
-    low, high = (count / 1e6 for count in found["madds"])
+    found = figures.groups[group]
+    low, high = (count / 1e6 for count in found.madds)
     st.subheader(PLACES[group].capitalize())
-    st.text(f"{found['n']} networks of {low:.1f} to {high:.1f} M multiply-adds.")
+    st.text(f"{found.n} networks of {low:.1f} to {high:.1f} M multiply-adds.")
     st.plotly_chart(draw_forest(forest(found, reading)), config=CONFIG, key=f"forest-{group}")
-    points = short_long(found, reading, figures["long_noise"])
+    points = short_long(found, reading, figures.long_noise)
     st.plotly_chart(draw_short_long(points, reading.epochs), config=CONFIG, key=f"short-long-{group}")
 
 
-def _show_table(figures: dict[str, Any], group: str) -> None:
-    rows = [row for each in readings(figures, group) if (row := row_of(figures, group, each))]
+def _show_table(rows: Sequence[ProxyFigures], group: str) -> None:
     table = pd.DataFrame(
         {
-            "ranked by": [each.words for each in readings(figures, group)],
-            "tau": [row["tau"] for row in rows],
-            "95 %": [_interval(row) for row in rows],
-            "top-5 recall": [row["top5_recall"] for row in rows],
-            "core-seconds": [row["core_seconds"] for row in rows],
-            "over MAdds": [_gain(row["over_madds"]) for row in rows],
-            "over params": [_gain(row["over_params"]) for row in rows],
-            "ceiling": [row["ceiling"] for row in rows],
+            "ranked by": [row.reading.words for row in rows],
+            "tau": [row.tau for row in rows],
+            "95 %": ["" if row.low is None else f"{row.low:.2f} to {row.high:.2f}" for row in rows],
+            "top-5 recall": [row.top5_recall for row in rows],
+            "core-seconds": [row.core_seconds for row in rows],
+            "over MAdds": [_gain(row.over_madds) for row in rows],
+            "over params": [_gain(row.over_params) for row in rows],
+            "ceiling": [row.ceiling for row in rows],
         }
     )
     two, one = st.column_config.NumberColumn(format="%.2f"), st.column_config.NumberColumn(format="%.1f")
@@ -122,15 +119,11 @@ def _show_table(figures: dict[str, Any], group: str) -> None:
     st.dataframe(table, key=f"table-{group}", hide_index=True, height="content", column_config=formats)
 
 
-def _interval(row: dict[str, Any]) -> str:
-    return "" if row["low"] is None else f"{row['low']:.2f} to {row['high']:.2f}"
-
-
-def _gain(gain: dict[str, Any]) -> str:
+def _gain(found: TauGain) -> str:
     """The difference of two taus with its interval."""
-    if gain["gain"] is None:
+    if found.gain is None:
         return ""
-    return f"{gain['gain']:+.2f}" + ("" if gain["low"] is None else f" ({gain['low']:+.2f} to {gain['high']:+.2f})")
+    return f"{found.gain:+.2f}" + ("" if found.low is None else f" ({found.low:+.2f} to {found.high:+.2f})")
 
 
 def _show_noise(study: load.PageStudy) -> None:

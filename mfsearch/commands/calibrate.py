@@ -5,10 +5,20 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mfsearch.analysis.ranking.readings import NAMES, TARGETS
+from mfsearch.analysis.ranking.readings import TARGETS
 from mfsearch.commands import options
+from mfsearch.study.calibration_file import (
+    CALIBRATION,
+    COSTS,
+    NAMES,
+    PLACES,
+    CalibrationFile,
+    GroupFigures,
+    ProxyFigures,
+    TauGain,
+)
 from mfsearch.study.settings import Calibration
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
@@ -38,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
     from mfsearch.analysis.ranking.verdict import calibration_figures
     from mfsearch.search.calibration import calibration_folder, run_calibration
-    from mfsearch.search.calibration_file import CALIBRATION
     from mfsearch.study.files import write_json
     from mfsearch.study.task_file import TRAININGS
 
@@ -70,9 +79,9 @@ def run(args: argparse.Namespace) -> int:
         print("Interrupted; every finished training is kept; the same command resumes.", file=sys.stderr)
         return 130
     figures = calibration_figures(settings, trained, targets)
-    write_json(folder / CALIBRATION, figures)
+    write_json(folder / CALIBRATION, figures.to_dict())
     if args.json:
-        print(json.dumps(figures, indent=1))
+        print(json.dumps(figures.to_dict(), indent=1))
     else:
         print("\n" + "\n".join(report_lines(figures)) + f"\n\nkept in   {folder / CALIBRATION}")
     return 0
@@ -120,48 +129,45 @@ def _epochs(task: "Task") -> float:
     return task.points[-1]
 
 
-def report_lines(figures: dict[str, Any]) -> list[str]:
+def report_lines(figures: CalibrationFile) -> list[str]:
     """The calibration as text of at most 100 columns: what was trained, a table for each group of networks."""
-    data, epochs, noise = figures["identity"]["data"], figures["epochs"], figures["long_noise"]
+    data, noise = figures.identity.data, figures.long_noise
     spread = "unknown, fewer than two seeds of one network were trained"
     if noise is not None:
-        spread = f"{100 * noise:.2f} points (one network, {len(figures['seeds']['noise'])} seeds)"
+        spread = f"{100 * noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
     lines = [
-        f"judged by top1 on {data['val_images']} images of {data['name']} after {epochs['long']:g} epochs, other seed",
+        f"judged by top1 on {data.val_images} images of {data.name} after {figures.long_epochs:g} epochs, other seed",
         f"seed noise of that: {spread}",
     ]
-    lines += [f"left out: {words}" for words in figures["left_out"]]
-    for group, place in (("band", "inside the band"), ("across", "across budgets")):
-        lines += ["", *_table(place, figures["groups"][group])]
+    lines += [f"left out: {words}" for words in figures.left_out]
+    for group, place in PLACES.items():
+        lines += ["", *_table(place, figures.groups[group])]
     return [*lines, "", "ceiling: the tau that seed noise allows; *: more than 0 with 95 % confidence"]
 
 
-def _table(place: str, group: dict[str, Any]) -> list[str]:
-    low, high = (format_madds(value) for value in group["madds"])
-    worst, best = (100 * value for value in group["long_top1"])
-    lines = [f"{place}: {group['n']} networks, {low} to {high} multiply-adds, long top1 {worst:.2f} to {best:.2f} %"]
-    if group["n"] < ENOUGH:
+def _table(place: str, group: GroupFigures) -> list[str]:
+    low, high = (format_madds(value) for value in group.madds)
+    worst, best = (100 * value for value in group.long_top1)
+    lines = [f"{place}: {group.n} networks, {low} to {high} multiply-adds, long top1 {worst:.2f} to {best:.2f} %"]
+    if group.n < ENOUGH:
         lines.append(f"fewer than {ENOUGH} networks prove nothing: read the intervals")
     lines.append(
         f"{'proxy':<19}{'epochs':>7}{'tau':>6}{'95 % interval':>15}{'ceiling':>9}{'top-5':>7}{'core-s':>8}"
         f"{'over MAdds':>13}{'over params':>13}"
     )
-    lines += [_line(row) for row in group["proxies"] if row["shown"]]
-    hidden = [row["name"] for row in group["proxies"] if not row["shown"]]
-    if hidden:
+    lines += [_line(row) for row in group.proxies if row.shown]
+    if hidden := [row.name for row in group.proxies if not row.shown]:
         lines.append(f"not surely better than MAdds and params here, so not shown: {', '.join(hidden)}")
-    lines.append(_verdict(group))
-    return lines
+    return [*lines, _cheapest(group)]
 
 
-def _line(row: dict[str, Any]) -> str:
-    interval = "" if row["low"] is None else f"{row['low']:.2f} .. {row['high']:.2f}"
-    is_base = row["name"] in ("madds", "params")
+def _line(row: ProxyFigures) -> str:
+    interval = "" if row.low is None else f"{row.low:.2f} .. {row.high:.2f}"
+    gains = ("", "") if row.name in COSTS else (_gain(row.over_madds), _gain(row.over_params))
     return (
-        f"{NAMES.get(row['name'], row['name']):<19}{_number(row['epochs'], '.3g'):>7}{_number(row['tau'], '.2f'):>6}"
-        f"{interval:>15}{_number(row['ceiling'], '.2f'):>9}{_number(row['top5_recall'], '.2f'):>7}"
-        f"{_number(row['core_seconds'], '.1f'):>8}"
-        f"{'' if is_base else _gain(row['over_madds']):>13}{'' if is_base else _gain(row['over_params']):>13}"
+        f"{NAMES.get(row.name, row.name):<19}{_number(row.epochs, '.3g'):>7}{_number(row.tau, '.2f'):>6}"
+        f"{interval:>15}{_number(row.ceiling, '.2f'):>9}{_number(row.top5_recall, '.2f'):>7}"
+        f"{_number(row.core_seconds, '.1f'):>8}{gains[0]:>13}{gains[1]:>13}"
     ).rstrip()
 
 
@@ -169,23 +175,14 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _gain(gain: dict[str, Any]) -> str:
+def _gain(found: TauGain) -> str:
     """The difference of two taus; a star where its interval lies above zero."""
-    if gain["gain"] is None:
-        return "-"
-    return f"{gain['gain']:+.2f}" + ("*" if gain["low"] is not None and gain["low"] > 0 else " ")
+    return "-" if found.gain is None else f"{found.gain:+.2f}" + ("*" if (found.low or 0) > 0 else " ")
 
 
-def _verdict(group: dict[str, Any]) -> str:
-    cheapest = group["cheapest"]
-    if cheapest is None:
-        return f"no proxy reaches tau {group['target']:g}"
-    (row,) = (
-        each for each in group["proxies"] if each["name"] == cheapest["name"] and each["epochs"] == cheapest["epochs"]
-    )
-    after = "" if row["epochs"] is None else f" after {row['epochs']:.3g} epochs"
-    sure = "" if row["low"] is not None and row["low"] >= group["target"] else " (its interval reaches below)"
-    return (
-        f"cheapest to reach tau {group['target']:g}: {NAMES.get(row['name'], row['name'])}{after}, "
-        f"{row['core_seconds']:.1f} core-s{sure}"
-    )
+def _cheapest(group: GroupFigures) -> str:
+    row = None if group.cheapest is None else group.figures_of(group.cheapest)
+    if row is None:
+        return f"no proxy reaches tau {group.target:g}"
+    sure = "" if row.low is not None and row.low >= group.target else " (its interval reaches below)"
+    return f"cheapest to reach tau {group.target:g}: {row.reading.words}, {row.core_seconds:.1f} core-s{sure}"

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1\n")
     for title, rows in (("part", costs.by_part()), ("place", costs.by_place())):
         print(f"{title:<12}{'madds (M)':>11}{'share':>8}{'params (k)':>13}")
-        for name, row in rows.items():
-            share = row["madds"] / costs.madds
-            print(f"{name:<12}{row['madds'] / 1e6:>11.3f}{share:>8.1%}{row['num_params'] / 1e3:>13.1f}")
+        for name, sums in rows.items():
+            madds, params = sums["madds"], sums["num_params"]
+            print(f"{name:<12}{madds / 1e6:>11.3f}{madds / costs.madds:>8.1%}{params / 1e3:>13.1f}")
         print()
     return 0

@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
 from mfsearch.cost.runner import Runner, RunnerLatency
 
 if TYPE_CHECKING:
-    from mfsearch.cost.meter import LatencyMeter
+    from mfsearch.cost.breakdown import Breakdown
+    from mfsearch.cost.meter import Latency, LatencyMeter
 
 THREADS = 1
 FIGURE = "latency-by-size.html"
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.analysis.latency.kept_latency import BREAKDOWN, kept_line
     from mfsearch.cost.breakdown import measure_breakdown
     from mfsearch.cost.madds import count_madds
-    from mfsearch.cost.meter import LatencyMeter
+    from mfsearch.cost.meter import Latency, LatencyMeter
     from mfsearch.cost.onnx_export import export_onnx
     from mfsearch.model import MobileFormer
     from mfsearch.study.configs import find_config
@@ -72,21 +73,23 @@ def run(args: argparse.Namespace) -> int:
                 found = meter.measure(path)
                 if isinstance(found, RunnerLatency) and runner is not None:
                     meter = dataclasses.replace(runner, device=found.device)  # one table is of one device
-                costs = {"arch_id": config.arch_id, "madds": count_madds(config), "batch": args.batch}
-                row: dict[str, Any] = costs | found.as_dict()
+                madds = count_madds(config)
+                row = {"arch_id": config.arch_id, "madds": madds, "batch": args.batch, **found.as_dict()}
                 if not args.json:
-                    print(_latency_line(name, row), flush=True)
-                if args.breakdown:
-                    row["breakdown"] = measure_breakdown(path).as_dict()
-                    lines.append(kept_line(name, config.resolution, row, row["passport"], threads=1))
+                    print(_latency_line(name, madds, found), flush=True)
+                if args.breakdown and isinstance(found, Latency):
+                    parts = measure_breakdown(path)
+                    row |= {"breakdown": parts.as_dict()}
+                    lines.append(kept_line(name, config.resolution, row, found.passport.as_dict(), threads=1))
                     if not args.json:
-                        print(_breakdown_lines(row["breakdown"]), flush=True)
+                        print(_breakdown_lines(parts), flush=True)
                 if args.int8:
-                    from mfsearch.commands.latency_int8 import int8_columns, shown_agreement
+                    from mfsearch.commands.latency_int8 import measure_int8, shown_agreement
 
-                    row["int8"] = int8_columns(name, config, path, meter, args)
+                    in_int8 = measure_int8(name, config, path, meter, args)
+                    row |= {"int8": in_int8.to_dict()}
                     if not args.json:
-                        print(f"{_latency_line('  in int8', costs | row['int8'])}\n    {shown_agreement(row['int8'])}")
+                        print(f"{_latency_line('  in int8', madds, in_int8.latency)}\n    {shown_agreement(in_int8)}")
             rows[name] = row
     if args.json:
         print(json.dumps(rows, indent=1))
@@ -159,21 +162,19 @@ def _reference(meter: "LatencyMeter | Runner", batch: int) -> str:
     return where
 
 
-def _latency_line(name: str, row: dict[str, Any]) -> str:
-    low, high, ratio = row["latency_low_ms"], row["latency_high_ms"], row["ratio"]
-    interval = "" if low is None else f"{low:.2f} .. {high:.2f}"
-    note = "disturbed: measure again on a quieter machine" if row["disturbed"] else row.get("device") or ""
-    ratio = "" if ratio is None else f"{ratio:.3f}"
-    return f"{name:<24}{row['madds'] / 1e6:>11.1f}{row['latency_ms']:>9.2f}{interval:>19}{ratio:>13}  {note}".rstrip()
+def _latency_line(name: str, madds: int, found: "Latency | RunnerLatency") -> str:
+    interval = "" if found.latency_low_ms is None else f"{found.latency_low_ms:.2f} .. {found.latency_high_ms:.2f}"
+    device = getattr(found, "device", None) or ""
+    note = "disturbed: measure again on a quieter machine" if found.disturbed else device
+    ratio = "" if found.ratio is None else f"{found.ratio:.3f}"
+    return f"{name:<24}{madds / 1e6:>11.1f}{found.latency_ms:>9.2f}{interval:>19}{ratio:>13}  {note}".rstrip()
 
 
-def _breakdown_lines(found: dict[str, Any]) -> str:
+def _breakdown_lines(found: "Breakdown") -> str:
     from mfsearch.cost.breakdown import PARTS
 
-    lines = [f"    {PARTS[part]:<16}{ms:8.2f} ms{ms / found['sum_ms']:8.1%}" for part, ms in found["parts_ms"].items()]
-    lines.append(
-        f"    {'sum':<16}{found['sum_ms']:8.2f} ms   {found['nodes']} operators, the profiler's own time taken off"
-    )
+    lines = [f"    {PARTS[part]:<16}{ms:8.2f} ms{ms / found.sum_ms:8.1%}" for part, ms in found.parts_ms.items()]
+    lines.append(f"    {'sum':<16}{found.sum_ms:8.2f} ms   {found.nodes} operators, the profiler's own time taken off")
     return "\n".join(
-        [*lines, f"    {'typical run':<16}{found['whole_ms']:8.2f} ms   the line above takes the fastest of five"]
+        [*lines, f"    {'typical run':<16}{found.whole_ms:8.2f} ms   the line above takes the fastest of five"]
     )

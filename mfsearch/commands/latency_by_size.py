@@ -7,7 +7,7 @@ import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -27,6 +27,22 @@ STEP, ROUND = math.sqrt(2), 32  # factor between two sides of a range; sides are
 SMALLEST, LARGEST = 16, 1024  # px, allowed for every network
 
 
+class SizedLatency(NamedTuple):
+    """A network measured at one image size. arch_id, madds: None of MobileNetV3-Large."""
+
+    name: str
+    arch_id: str | None
+    resolution: int
+    batch: int
+    madds: int | None
+    found: Latency | RunnerLatency
+    times_mobilenet_v3: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        facts = {name: getattr(self, name) for name in ("name", "arch_id", "resolution", "batch", "madds")}
+        return {**facts, **self.found.as_dict(), "times_mobilenet_v3": self.times_mobilenet_v3}
+
+
 def print_resolutions(
     configs: Mapping[str, MobileFormerConfig],
     sides: Sequence[int],
@@ -34,36 +50,37 @@ def print_resolutions(
     args: argparse.Namespace,
 ) -> int:
     """Measure every network at every side, print the table and write the figure."""
-    from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
+    from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
     from mfsearch.analysis.figures.style import write_figure
 
-    rows: list[dict[str, Any]] = []
+    rows: list[SizedLatency] = []
     if not args.json:
         print(f"beside {BESIDE} at the same size, all with a batch of {args.batch}\n")
         print(f"{'px':>5}  {'network':<24}{'madds (M)':>11}{'ms':>10}{'interval':>21}{'x MobileNetV3':>15}  note")
     with kept(args.results, BY_SIZE, quiet=args.json) as lines:
         for side in sides:
-            beside = {"name": BESIDE, "arch_id": None, "resolution": side, "batch": args.batch, "madds": None}
-            reference = _measured(mobilenet_v3_large(), side, meter, args.batch)
-            if isinstance(meter, Runner) and isinstance(reference, RunnerLatency):
-                meter = dataclasses.replace(meter, device=reference.device)  # one table has one device
-            beside |= reference.as_dict()
+            beside = _measured(mobilenet_v3_large(), side, meter, args.batch)
+            if isinstance(meter, Runner) and isinstance(beside, RunnerLatency):
+                meter = dataclasses.replace(meter, device=beside.device)  # one table is of one device
+            measured = []
             for name, config in configs.items():
                 at = dataclasses.replace(config, resolution=side)
-                row = beside | {"name": name, "arch_id": at.arch_id, "madds": count_madds(at)}
-                row |= _measured(MobileFormer(at), side, meter, args.batch).as_dict()
-                row["times_mobilenet_v3"] = row["latency_ms"] / beside["latency_ms"]
-                rows.append(row)
+                found = _measured(MobileFormer(at), side, meter, args.batch)
+                times = found.latency_ms / beside.latency_ms
+                measured.append(SizedLatency(name, at.arch_id, side, args.batch, count_madds(at), found, times))
                 if not args.json:
-                    print(_line(row), flush=True)
-            rows.append(beside | {"times_mobilenet_v3": 1.0})
-            lines += [_kept(row, meter) for row in rows[-1 - len(configs) :]]
+                    print(_line(measured[-1]), flush=True)
+            measured.append(SizedLatency(BESIDE, None, side, args.batch, None, beside))
+            rows += measured
+            lines += [_kept(row, meter) for row in measured]
             if not args.json:
                 print(_line(rows[-1]), flush=True)
     if args.json:
-        print(json.dumps(rows, indent=1))
+        print(json.dumps([row.to_dict() for row in rows], indent=1))
     figure = args.figure or Path(FIGURE)
-    write_figure(draw_resolutions(resolution_lines(rows), _title(meter, args.batch)), figure)
+    spans = [(row.found.latency_ms, row.found.latency_low_ms, row.found.latency_high_ms) for row in rows]
+    points = [SizePoint(row.name, row.resolution, *ms) for row, ms in zip(rows, spans, strict=True)]
+    write_figure(draw_resolutions(resolution_lines(points), _title(meter, args.batch)), figure)
     if not args.json:
         print(f"\nfigure    {figure}")
     return 0
@@ -93,12 +110,12 @@ def _measured(model: nn.Module, side: int, meter: LatencyMeter | Runner, batch: 
         return meter.measure(path)
 
 
-def _kept(row: dict[str, Any], meter: LatencyMeter | Runner) -> dict[str, object]:
-    """A row for the file of latencies; if a user's program names no device, its command identifies the device."""
-    if not isinstance(meter, Runner):
-        return kept_line(row["name"], row["resolution"], row, row["passport"], meter.passport.threads)
-    device = {"device": meter.device} if meter.device else {"latency_cmd": without_password(meter.command)}
-    return kept_line(row["name"], row["resolution"], row, device, threads=None)
+def _kept(row: SizedLatency, meter: LatencyMeter | Runner) -> dict[str, object]:
+    """A row as it is kept. If a user's program names no device, its command stands for it."""
+    if isinstance(meter, Runner):
+        device = {"device": meter.device} if meter.device else {"latency_cmd": without_password(meter.command)}
+        return kept_line(row.name, row.resolution, row.to_dict(), device, threads=None)
+    return kept_line(row.name, row.resolution, row.to_dict(), meter.passport.as_dict(), meter.passport.threads)
 
 
 def _title(meter: LatencyMeter | Runner, batch: int) -> str:
@@ -108,10 +125,10 @@ def _title(meter: LatencyMeter | Runner, batch: int) -> str:
     return f"{meter.passport.cpu}, {meter.passport.threads} thread(s), batch {batch}"
 
 
-def _line(row: dict[str, Any]) -> str:
-    low, high = row["latency_low_ms"], row["latency_high_ms"]
-    interval = "" if low is None else f"{low:.2f} .. {high:.2f}"
-    madds = "" if row["madds"] is None else f"{row['madds'] / 1e6:.1f}"
-    facts = f"{row['resolution']:>5}  {row['name']:<24}{madds:>11}{row['latency_ms']:>10.2f}{interval:>21}"
-    note = "disturbed" if row["disturbed"] else row.get("device") or ""
-    return f"{facts}{row['times_mobilenet_v3']:>15.2f}  {note}".rstrip()
+def _line(row: SizedLatency) -> str:
+    found = row.found
+    interval = "" if found.latency_low_ms is None else f"{found.latency_low_ms:.2f} .. {found.latency_high_ms:.2f}"
+    madds = "" if row.madds is None else f"{row.madds / 1e6:.1f}"
+    facts = f"{row.resolution:>5}  {row.name:<24}{madds:>11}{found.latency_ms:>10.2f}{interval:>21}"
+    note = "disturbed" if found.disturbed else getattr(found, "device", None) or ""
+    return f"{facts}{row.times_mobilenet_v3:>15.2f}  {note}".rstrip()

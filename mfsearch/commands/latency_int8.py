@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.meter import LatencyMeter
+from mfsearch.cost.meter import Latency, LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.cost.quantize import CHOSEN, Agreement, agreement, logits_of, write_int8
-from mfsearch.cost.runner import Runner
+from mfsearch.cost.runner import Runner, RunnerLatency
 from mfsearch.data import ImageData
 from mfsearch.export.int8 import CALIBRATION_IMAGES, prepared
 from mfsearch.model import MobileFormer
@@ -17,7 +17,6 @@ from mfsearch.proxy.recipe import default_recipe
 from mfsearch.study.configs import find_trial
 
 JUDGING_IMAGES = 512
-ANSWERS = (*Agreement._fields, "top1_fp32", "top1_int8", "judged_at")
 
 
 class Int8Judge(NamedTuple):
@@ -33,9 +32,32 @@ class Int8Judge(NamedTuple):
     unjudged: str | None = None
 
 
-def int8_columns(
+class Int8Answers(NamedTuple):
+    """How far int8 answers as fp32 does. top1_fp32, top1_int8: fractions; judged_at: in pixels."""
+
+    agreement: Agreement
+    top1_fp32: float
+    top1_int8: float
+    judged_at: int
+
+
+class Int8Latency(NamedTuple):
+    """A network in int8: its latency, and its answers or the reason why they were not judged."""
+
+    latency: Latency | RunnerLatency
+    answers: Int8Answers | None = None
+    unjudged: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        names = (*Agreement._fields, *Int8Answers._fields[1:])
+        values = [None] * len(names) if self.answers is None else [*self.answers.agreement, *self.answers[1:]]
+        told = dict(zip(names, values, strict=True))
+        return {**self.latency.as_dict(), "scheme": str(CHOSEN), **told, "unjudged": self.unjudged}
+
+
+def measure_int8(
     name: str, config: MobileFormerConfig, fp32: Path, meter: LatencyMeter | Runner, args: argparse.Namespace
-) -> dict[str, Any]:
+) -> Int8Latency:
     """Latency of a deployed network in int8, and how far int8 answers as fp32 does.
 
     name: how the command line calls it; a trial is judged with its weights, by the images it was trained on, at their
@@ -49,25 +71,25 @@ def int8_columns(
         write_int8(fp32, deployed8, prepared(images, images.train_images[:count], config.resolution))
         found = meter.measure(deployed8)
         if model is None:
-            return {**found.as_dict(), "scheme": str(CHOSEN), **dict.fromkeys(ANSWERS), "unjudged": judged.unjudged}
+            return Int8Latency(found, unjudged=judged.unjudged)
         export_onnx(model, side, small)
         write_int8(small, small8, prepared(images, images.train_images[:CALIBRATION_IMAGES], side))
         asked = prepared(images, images.val_images[:JUDGING_IMAGES], side)
         fp32_NK, int8_NK = logits_of(small, asked), logits_of(small8, asked)
     labels = images.val_labels[:JUDGING_IMAGES]
     right = [float((logits_NK.argmax(axis=1) == labels).mean()) for logits_NK in (fp32_NK, int8_NK)]
-    answers = dict(zip(ANSWERS, (*agreement(fp32_NK, int8_NK), *right, side), strict=True))
-    return {**found.as_dict(), "scheme": str(CHOSEN), **answers, "unjudged": None}
+    return Int8Latency(found, Int8Answers(agreement(fp32_NK, int8_NK), right[0], right[1], side))
 
 
-def shown_agreement(row: dict[str, Any]) -> str:
+def shown_agreement(found: Int8Latency) -> str:
     """How int8 was written, and its answers in a sentence."""
-    if row["unjudged"] is not None:
-        return f"{row['scheme']}; the answers of int8 are not judged: {row['unjudged']}"
+    if found.answers is None:
+        return f"{CHOSEN}; the answers of int8 are not judged: {found.unjudged}"
+    same, answers = found.answers.agreement, found.answers
     return (
-        f"{row['scheme']}; int8 gives the class of fp32 on {row['same_top1']:.1%} of {row['images']} validation images "
-        f"at {row['judged_at']} px, logits differ by up to {row['largest_deviation']:.1%} of the largest; "
-        f"top1 {row['top1_fp32']:.2%} in fp32, {row['top1_int8']:.2%} in int8"
+        f"{CHOSEN}; int8 gives the class of fp32 on {same.same_top1:.1%} of {same.images} validation images at "
+        f"{answers.judged_at} px, logits differ by up to {same.largest_deviation:.1%} of the largest; top1 "
+        f"{answers.top1_fp32:.2%} in fp32, {answers.top1_int8:.2%} in int8"
     )
 
 

@@ -2,10 +2,13 @@
 
 import argparse
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
 from mfsearch.references import PUBLISHED, Reference
+
+if TYPE_CHECKING:
+    from mfsearch.cost.madds import Costs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -14,15 +17,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was published, unverified figures marked, with the exact costs of what mfsearch builds itself."""
-    rows = [_described(reference) for reference in PUBLISHED]
+    from mfsearch.cost.madds import count_costs
+    from mfsearch.presets import PRESETS
+
+    built = {it.preset: count_costs(PRESETS[it.preset]) for it in PUBLISHED if it.preset is not None}
     if args.json:
+        rows = []
+        for reference in PUBLISHED:
+            exact = None
+            if reference.preset is not None:
+                costs = built[reference.preset]
+                exact = {"preset": reference.preset, "num_params": costs.num_params, "madds": costs.madds}
+                exact |= {"macs": costs.macs}
+            rows.append({**reference._asdict(), "built": exact})
         print(json.dumps(rows, indent=1))
         return 0
     width = max(len(reference.name) for reference in PUBLISHED)
     head = f"{'network':<{width}}{'params (M)':>12}{'madds (M)':>12}{'top1 (%)':>10}"
     print(f"{head}{'px':>6}{'built: params, madds':>23}  note")
-    for reference, row in zip(PUBLISHED, rows, strict=True):
-        print(_line(reference, width, row["built"]))
+    for reference in PUBLISHED:
+        print(_line(reference, width, None if reference.preset is None else built[reference.preset]))
     print(
         "\n? not verified: quoted from memory, not read in the system's own release or a paper. top1 on ImageNet-1k.\n"
         "built: the exact costs of the preset in M, multiply-adds as fvcore counts them."
@@ -30,18 +44,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _described(reference: Reference) -> dict[str, Any]:
-    from mfsearch.cost.madds import count_costs
-    from mfsearch.presets import PRESETS
-
-    built = None
-    if reference.preset is not None:
-        costs = count_costs(PRESETS[reference.preset])
-        built = {"preset": reference.preset, "num_params": costs.num_params, "madds": costs.madds, "macs": costs.macs}
-    return {**reference._asdict(), "built": built}
-
-
-def _line(reference: Reference, width: int, built: dict[str, Any] | None) -> str:
+def _line(reference: Reference, width: int, built: "Costs | None") -> str:
     def marked(text: str, verified: bool) -> str:
         return text + (" " if verified else "?")
 
@@ -50,5 +53,5 @@ def _line(reference: Reference, width: int, built: dict[str, Any] | None) -> str
     line = f"{reference.name:<{width}}{marked(params, reference.verified_params or not params):>12}"
     line += f"{marked(f'{reference.madds / 1e6:.0f}', reference.verified_madds):>12}"
     line += f"{marked(f'{100 * reference.top1:.1f}', reference.verified_top1):>10}{side:>6}"
-    exact = "" if built is None else f"{built['num_params'] / 1e6:.3f}, {built['madds'] / 1e6:.2f}"
+    exact = "" if built is None else f"{built.num_params / 1e6:.3f}, {built.madds / 1e6:.2f}"
     return f"{line}{exact:>23}  {reference.note}".rstrip()

@@ -10,18 +10,28 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
+from mfsearch.study.twins_file import (
+    CONFIDENCE,
+    FOLDER,
+    LATENCIES,
+    REPORT,
+    Twin,
+    TwinLatencies,
+    TwinLatency,
+    TwinParent,
+    TwinReport,
+)
 from mfsearch.units import format_madds, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
+    from mfsearch.cost.passport import DevicePassport
     from mfsearch.search.trainings import Task
-    from mfsearch.search.twin_networks import Twin
     from mfsearch.study.task_file import TaskRecord
 
-FOLDER, LATENCIES, REPORT = "twins", "latencies.json", "twins.json"
 COLUMNS = 100
 
 
@@ -39,10 +49,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train a network and its twins by the same seeds and print the paired differences."""
+    from mfsearch.analysis.knobs.twin_pairs import expected_by_chance
     from mfsearch.search.trainings import run_tasks
     from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins, twin_tasks
     from mfsearch.study.configs import find_config
     from mfsearch.study.files import check_name, versions, write_json
+    from mfsearch.study.manifest import DataFacts
     from mfsearch.study.task_file import TRAININGS
 
     if not 2 <= args.seeds <= 100:
@@ -73,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
     words = f"{network}-{Path(args.data).name or 'data'}"
     name = check_name(args.name or re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("._-"))
     folder: Path = args.results / FOLDER / name
-    identity: dict[str, Any] = {"network": parent.arch_id, "data": facts, "recipe": recipe.as_dict(), "seed": args.seed}
-    identity["device"] = args.device.split(":")[0]
+    device = args.device.split(":")[0]
+    shared = {"data": facts, "recipe": recipe.as_dict(), "seed": args.seed, "device": device}
     seeds = range(args.seed, args.seed + args.seeds)
     try:
         tasks = twin_tasks(parent, built, seeds)
@@ -85,173 +97,170 @@ def run(args: argparse.Namespace) -> int:
             recipe=recipe,
             workers=args.workers,
             path=folder / TRAININGS,
-            identity=identity,
+            identity={"network": parent.arch_id, **shared},
             on_done=None if args.json else _Lines(tasks, parent, built).done,
             data_seed=args.seed,
             device=args.device,
         )
-        latencies = _measure(parent, built, folder, args.cache_dir, quiet=args.json) if args.latency else {}
+        latencies = _measure(parent, built, folder, args.cache_dir, quiet=args.json) if args.latency else None
     except KeyboardInterrupt:
         print(f"\n{folder}: every finished training is kept; the same command resumes", file=sys.stderr)
         raise
-    report = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies.get("twins"))
-    if latencies:
-        report["parent"] |= {"latency_ms": latencies["parent_ms"], "passport": latencies["passport"]}
-    report = {"folder": str(folder), **identity, "knobs": args.knobs or MAIN_KNOBS, **report, "versions": versions()}
-    write_json(folder / REPORT, report)
+    network_row, twins = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies)
+    report = TwinReport(
+        folder=str(folder),
+        network=parent.arch_id,
+        data=DataFacts(**facts),
+        recipe=recipe,
+        seed=args.seed,
+        device=device,
+        knobs=args.knobs or MAIN_KNOBS,
+        parent=network_row,
+        seeds=tuple(seeds),
+        twins=tuple(twins),
+        confidence=CONFIDENCE,
+        shown_by_chance=expected_by_chance([twin.effect for twin in twins]),
+        versions=versions(),
+    )
+    write_json(folder / REPORT, report.to_dict())
     if args.json:
-        print(json.dumps(report, indent=1))
+        print(json.dumps(report.to_dict(), indent=1))
     else:
         print(table(report))
         print(f"\n{meaning(report)}\n\nall values  {folder / REPORT}")
-    if not any(row["effect"]["pairs"] for row in report["twins"]):
-        raise RuntimeError(f"no pair could be trained; the first reason: {_first_failure(report)}")
+    if not any(twin.effect.pairs for twin in twins):
+        failures = [
+            reason
+            for failures in (network_row.failures, *(twin.failures for twin in twins))
+            for reason in failures.values()
+        ]
+        first = next(iter(failures), "none of the seeds has both")
+        raise RuntimeError(f"no pair could be trained; the first reason: {first}")
     return 0
 
 
 def compare(
     name: str,
     parent: "MobileFormerConfig",
-    found: "Sequence[Twin]",
+    found: Sequence[Twin],
     seeds: Sequence[int],
     records: "Mapping[str, TaskRecord]",
     *,
     step: float,
-    latencies: Mapping[str, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """The network and its twins as plain data: costs, top1 by seed, and the effect of twin less parent.
+    latencies: TwinLatencies | None = None,
+) -> tuple[TwinParent, list[Twin]]:
+    """The network and its twins with their top1 by seed and the effect of twin less network.
 
-    step: one validation image as a fraction. latencies: by arch_id, as `_measure` gives them.
+    step: one validation image as a fraction.
     """
-    from mfsearch.analysis.knobs.twin_pairs import CONFIDENCE, Effect, expected_by_chance, holm, paired_effect
+    from mfsearch.analysis.knobs.twin_pairs import holm, paired_effect
     from mfsearch.cost.madds import count_costs
     from mfsearch.search.twin_networks import failures_by_seed, top1_by_seed
 
     own = top1_by_seed(parent, seeds, records)
-    rows: list[dict[str, Any]] = []
-    effects: list[Effect] = []
+    twins = []
     for twin in found:
-        row: dict[str, Any] = dataclasses.asdict(twin) | {"name": twin.name}
-        effect = Effect(0)
         if twin.config is not None:
-            costs = count_costs(twin.config)
             top1 = top1_by_seed(twin.config, seeds, records)
-            effect = paired_effect(own, top1, step=step)
-            row |= {
-                "config": twin.config.to_dict(),
-                "arch_id": twin.config.arch_id,
-                "num_params": costs.num_params,
-                "top1": top1,
-                "failures": failures_by_seed(twin.config, seeds, records),
-                "latency": (latencies or {}).get(twin.config.arch_id),
-            }
-        effects.append(effect)
-        rows.append(row)
-    for row, effect, adjusted in zip(rows, effects, holm([effect.p for effect in effects]), strict=True):
-        row["effect"] = effect._asdict() | {"shown": effect.shown, "p_holm": adjusted}
+            twin = dataclasses.replace(
+                twin,
+                num_params=count_costs(twin.config).num_params,
+                top1=top1,
+                failures=failures_by_seed(twin.config, seeds, records),
+                latency=None if latencies is None else latencies.twins.get(twin.config.arch_id),
+                effect=paired_effect(own, top1, step=step),
+            )
+        twins.append(twin)
+    adjusted = holm([twin.effect.p for twin in twins])
+    twins = [dataclasses.replace(twin, p_holm=p) for twin, p in zip(twins, adjusted, strict=True)]
     costs = count_costs(parent)
-    return {
-        "parent": {
-            "name": name,
-            "arch_id": parent.arch_id,
-            "madds": costs.madds,
-            "num_params": costs.num_params,
-            "top1": own,
-            "failures": failures_by_seed(parent, seeds, records),
-            "config": parent.to_dict(),
-        },
-        "seeds": list(seeds),
-        "twins": rows,
-        "confidence": CONFIDENCE,
-        "shown_by_chance": expected_by_chance(effects),
-    }
+    network = TwinParent(
+        name=name,
+        arch_id=parent.arch_id,
+        madds=costs.madds,
+        num_params=costs.num_params,
+        top1=own,
+        failures=failures_by_seed(parent, seeds, records),
+        config=parent,
+        latency_ms=None if latencies is None else latencies.parent_ms,
+        passport=None if latencies is None else latencies.passport,
+    )
+    return network, twins
 
 
-def table(report: Mapping[str, Any]) -> str:
-    """One line a twin, at most 100 columns; what could not be built or compared with its reason below."""
-    parent = report["parent"]
-    timed = any(row.get("latency") for row in report["twins"])
+def table(report: TwinReport) -> str:
+    """One line a twin, at most 100 columns; below them the reasons for what could not be built or compared."""
+    parent = report.parent
+    timed = any(twin.latency for twin in report.twins)
     head = f"{'knob, from -> to':<38} {'MAdds':>6} {'params':>6}  {'top1, points, 95 %':<24}"
     lines = ["", head + ("ms, 95 %" if timed else "")]
-    own = parent["top1"].values()
+    own = parent.top1.values()
     top1 = f"{100 * sum(own) / len(own):.2f} %" if own else "not trained"
-    ms = f"{parent['latency_ms']:.2f} ms" if timed else ""
-    lines.append(f"{parent['name'][:38]:<38} {_costs(parent)}  {top1:<24}{ms}")
-    missing = [f"{parent['name']}, seed {seed}: {reason}" for seed, reason in parent["failures"].items()]
-    for row in report["twins"]:
-        if row["config"] is None:
-            missing.append(f"{_change(row)}: {row['reason']}")
+    ms = f"{parent.latency_ms:.2f} ms" if timed else ""
+    lines.append(f"{parent.name[:38]:<38} {_costs(parent)}  {top1:<24}{ms}")
+    missing = [f"{parent.name}, seed {seed}: {reason}" for seed, reason in parent.failures.items()]
+    for twin in report.twins:
+        if twin.config is None:
+            missing.append(f"{twin.change}: {twin.reason}")
             continue
-        missing += [f"{_change(row)}, seed {seed}: {reason}" for seed, reason in row["failures"].items()]
-        line = f"{_change(row):<38} {_costs(row)}  {_effect(row['effect'], report['confidence']):<24}"
-        lines.append(line + (_milliseconds(row["latency"]) if row.get("latency") else ""))
+        missing += [f"{twin.change}, seed {seed}: {reason}" for seed, reason in twin.failures.items()]
+        line = f"{twin.change:<38} {_costs(twin)}  {_effect(twin):<24}"
+        lines.append(line + ("" if twin.latency is None else _milliseconds(twin.latency)))
     if missing:
         wrapped = [textwrap.fill(line, COLUMNS, initial_indent="  ", subsequent_indent="    ") for line in missing]
         lines += ["", "not compared:", *wrapped]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def meaning(report: Mapping[str, Any]) -> str:
+def meaning(report: TwinReport) -> str:
     """The table in sentences: what is shown, what is not, and how much of it chance alone would show."""
-    confidence = report["confidence"]
-    compared = [row for row in report["twins"] if row["effect"]["low"] is not None]
-    shown = sorted((row for row in compared if row["effect"]["shown"]), key=lambda row: row["effect"]["p"])
+    compared = [twin for twin in report.twins if twin.effect.low is not None]
+    shown = sorted((twin for twin in compared if twin.effect.shown), key=lambda twin: twin.effect.p or 0.0)
     sentences = []
-    for row in shown:
-        points = 100 * row["effect"]["mean"]
-        holds = row["effect"]["p_holm"] < 1 - confidence
-        word = f"{_change(row)} {'gains' if points > 0 else 'loses'} {abs(points):.2f} points"
-        sentences.append(f"{word}{', also after the correction for all of them' if holds else ''}.")
-    rest = [_change(row) for row in compared if not row["effect"]["shown"]]
-    if rest:
+    for twin in shown:
+        points = 100 * (twin.effect.mean or 0.0)
+        word = f"{twin.change} {'gains' if points > 0 else 'loses'} {abs(points):.2f} points"
+        sentences.append(f"{word}{', also after the correction for all of them' if twin.holds else ''}.")
+    if rest := [twin.change for twin in compared if not twin.effect.shown]:
         sentences.append(f"No effect shown (the interval holds 0): {'; '.join(rest)}.")
     count = len(compared)
-    strict = sum(row["effect"]["p_holm"] < 1 - confidence for row in compared)
     sentences.append(
         f"Marked *: the interval leaves out 0, {len(shown)} of {count}; if nothing had any effect, "
-        f"{report['shown_by_chance']:.1f} would by chance. Marked **: also after Holm's correction for all {count}, "
-        f"{strict}."
+        f"{report.shown_by_chance:.1f} would by chance. Marked **: also after Holm's correction for all {count}, "
+        f"{sum(twin.holds for twin in compared)}."
     )
-    images = report["data"]["val_images"]
+    images = report.data.val_images
     sentences.append(
-        f"Twin less network, {len(report['seeds'])} seeds, the same {images:,} validation images for all (one is "
+        f"Twin less network, {len(report.seeds)} seeds, the same {images:,} validation images for all (one is "
         f"{100 / images:.2f} points): the intervals hold the spread of training, not that of other images."
     )
-    if any((row.get("latency") or {}).get("disturbed") for row in report["twins"]):
+    if any(twin.latency and twin.latency.disturbed for twin in report.twins):
         sentences.append("Marked ?: the machine was disturbed while that latency was measured; it may be off by more.")
     return "\n".join(textwrap.fill(sentence, COLUMNS) for sentence in sentences)
 
 
-def _change(row: Mapping[str, Any]) -> str:
-    return f"{row['knob']} {row['old']} -> {row['new']}" if row["new"] != "-" else str(row["knob"])
+def _costs(row: Twin | TwinParent) -> str:
+    return f"{(row.madds or 0) / 1e6:>6.1f} {(row.num_params or 0) / 1e6:>6.2f}"
 
 
-def _costs(row: Mapping[str, Any]) -> str:
-    return f"{row['madds'] / 1e6:>6.1f} {row['num_params'] / 1e6:>6.2f}"
-
-
-def _effect(effect: Mapping[str, Any], confidence: float) -> str:
-    """ "+1.23 -0.35..+2.81" in points, marked where the interval leaves out 0; what there is of it."""
-    if effect["mean"] is None:
+def _effect(twin: Twin) -> str:
+    """The effect in points, "+1.23 -0.35..+2.81", marked where the interval leaves out 0; or why it is not whole."""
+    effect = twin.effect
+    if effect.mean is None:
         return "no pair"
-    mean = f"{100 * effect['mean']:+.2f}"
-    if effect["low"] is None:
+    mean = f"{100 * effect.mean:+.2f}"
+    if effect.low is None or effect.high is None:
         return f"{mean} (one pair)"
-    mark = "" if not effect["shown"] else " **" if effect["p_holm"] < 1 - confidence else " *"
-    return f"{mean} {100 * effect['low']:+.2f}..{100 * effect['high']:+.2f}{mark}"
+    mark = "" if not effect.shown else " **" if twin.holds else " *"
+    return f"{mean} {100 * effect.low:+.2f}..{100 * effect.high:+.2f}{mark}"
 
 
-def _milliseconds(row: Mapping[str, Any]) -> str:
-    words = f"{row['difference_ms']:+.2f} {row['difference_low_ms']:+.2f}..{row['difference_high_ms']:+.2f}"
-    return words + (" ?" if row["disturbed"] else "")
+def _milliseconds(found: TwinLatency) -> str:
+    words = f"{found.difference_ms:+.2f} {found.difference_low_ms:+.2f}..{found.difference_high_ms:+.2f}"
+    return words + (" ?" if found.disturbed else "")
 
 
-def _first_failure(report: Mapping[str, Any]) -> str:
-    failures = [reason for row in (report["parent"], *report["twins"]) for reason in row.get("failures", {}).values()]
-    return failures[0] if failures else "none of the seeds has both"
-
-
-def _print_twins(name: str, parent: "MobileFormerConfig", found: "Sequence[Twin]") -> None:
+def _print_twins(name: str, parent: "MobileFormerConfig", found: Sequence[Twin]) -> None:
     from mfsearch.cost.madds import count_madds
 
     madds = count_madds(parent)
@@ -272,8 +281,8 @@ def _print_twins(name: str, parent: "MobileFormerConfig", found: "Sequence[Twin]
 class _Lines:
     """A line for every training that is finished."""
 
-    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: "Sequence[Twin]") -> None:
-        self.names = {twin.config.arch_id: _change(dataclasses.asdict(twin)) for twin in built if twin.config}
+    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: Sequence[Twin]) -> None:
+        self.names = {twin.config.arch_id: twin.change for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
         self.done_now, self.started = 0, time.monotonic()
         print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
@@ -288,13 +297,13 @@ class _Lines:
 
 
 def _measure(
-    parent: "MobileFormerConfig", built: "Sequence[Twin]", folder: Path, cache_dir: Path | None, *, quiet: bool
-) -> dict[str, Any]:
-    """Each twin timed in turns with its parent: under `twins` the difference in ms by arch_id, with its 95 % interval.
+    parent: "MobileFormerConfig", built: Sequence[Twin], folder: Path, cache_dir: Path | None, *, quiet: bool
+) -> TwinLatencies:
+    """Each twin timed in turns with its parent, kept in the folder for this device.
 
-    A B B A with the parent as the reference, so what slows the machine slows both; the exact interval of the
-    ratio's median times the parent's own milliseconds, whose error scales the difference
-    by a few percent and cannot turn its sign. Kept in the folder for this device.
+    The turns are A B B A with the parent as the reference, so what slows the machine slows both. The difference is the
+    exact interval of the ratio's median times the parent's own milliseconds, whose error scales the difference by a few
+    percent and cannot turn its sign.
     """
     import torch
 
@@ -306,48 +315,45 @@ def _measure(
     torch.set_num_threads(1)
     meter = LatencyMeter.open(cache_dir=cache_dir)
     with locked(folder), tempfile.TemporaryDirectory(prefix="mfsearch-") as scratch:
-        kept = _kept_latencies(folder / LATENCIES, parent, meter.passport.as_dict())
+        kept = _kept_latencies(folder / LATENCIES, parent, meter.passport)
 
         def export(config: "MobileFormerConfig") -> Path:
             path = Path(scratch) / f"{config.arch_id}.onnx"
             export_onnx(MobileFormer(config), config.resolution, path)
             return path
 
-        if kept["parent_ms"] is None:
-            kept["parent_ms"] = meter.measure(export(parent)).latency_ms
-            write_json(folder / LATENCIES, kept)
-        beside = dataclasses.replace(meter, reference=export(parent).read_bytes(), baseline_ms=kept["parent_ms"])
+        if kept.parent_ms is None:
+            kept = dataclasses.replace(kept, parent_ms=meter.measure(export(parent)).latency_ms)
+            write_json(folder / LATENCIES, kept.to_dict())
+        assert kept.parent_ms is not None
+        beside = dataclasses.replace(meter, reference=export(parent).read_bytes(), baseline_ms=kept.parent_ms)
         for twin in built:
             assert twin.config is not None
-            if twin.config.arch_id not in kept["twins"]:
+            if twin.config.arch_id not in kept.twins:
                 try:
                     measured = beside.measure(export(twin.config))
                 except ExportError as error:
                     print(f"mfsearch: {twin.name} has no latency: {error}", file=sys.stderr)
                     continue
-                kept["twins"][twin.config.arch_id] = {
-                    "difference_ms": measured.latency_ms - kept["parent_ms"],
-                    "difference_low_ms": measured.latency_low_ms - kept["parent_ms"],
-                    "difference_high_ms": measured.latency_high_ms - kept["parent_ms"],
+                found = TwinLatency(
+                    difference_ms=measured.latency_ms - kept.parent_ms,
+                    difference_low_ms=measured.latency_low_ms - kept.parent_ms,
+                    difference_high_ms=measured.latency_high_ms - kept.parent_ms,
                     **{key: value for key, value in measured.as_dict().items() if key != "passport"},
-                }
-                write_json(folder / LATENCIES, kept)
+                )
+                kept = dataclasses.replace(kept, twins={**kept.twins, twin.config.arch_id: found})
+                write_json(folder / LATENCIES, kept.to_dict())
             if not quiet:
-                difference = _milliseconds(kept["twins"][twin.config.arch_id])
-                print(f"latency {difference} ms  {_change(dataclasses.asdict(twin))}", flush=True)
+                print(f"latency {_milliseconds(kept.twins[twin.config.arch_id])} ms  {twin.change}", flush=True)
     if not quiet:
-        print(f"latency of the network itself {kept['parent_ms']:.2f} ms", flush=True)
+        print(f"latency of the network itself {kept.parent_ms:.2f} ms", flush=True)
     return kept
 
 
-def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: dict[str, Any]) -> dict[str, Any]:
+def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: "DevicePassport") -> TwinLatencies:
     """What was measured of this network on this device before; nothing of any other."""
-    fresh: dict[str, Any] = {"parent": parent.arch_id, "passport": passport, "parent_ms": None, "twins": {}}
-    if not path.is_file():
-        return fresh
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    same = kept.get("parent") == fresh["parent"] and kept.get("passport") == fresh["passport"]
-    return kept if same else fresh
+    from mfsearch.study.files import read_as
+
+    fresh = TwinLatencies(parent.arch_id, passport.as_dict())
+    kept = read_as(path, TwinLatencies.from_dict, "twins --latency") if path.is_file() else fresh
+    return kept if (kept.parent, kept.passport) == (fresh.parent, fresh.passport) else fresh

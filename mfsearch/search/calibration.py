@@ -10,18 +10,18 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.proxy.zero_cost import ZERO_COST
-from mfsearch.search.calibration_file import CALIBRATIONS, GROUPS
 from mfsearch.search.proposal import check_reachable
 from mfsearch.search.trainings import MakeTrainer, Proxy, Task, Trainer, run_tasks, train_task
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
+from mfsearch.study.calibration_file import CALIBRATIONS, GROUPS, CalibrationIdentity
 from mfsearch.study.files import check_name
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
@@ -50,7 +50,7 @@ class NetworkRecords(NamedTuple):
 
     networks: dict[str, list[Network]]
     records: dict[str, TaskRecord]
-    identity: dict[str, Any]
+    identity: CalibrationIdentity
 
 
 def short_key(network: Network, seed: int) -> str:
@@ -146,7 +146,7 @@ def run_calibration(
         on_done=on_done,
         make_trainer=make_trainer or calibration_trainer,
     )
-    return NetworkRecords(networks, records, identity)
+    return NetworkRecords(networks, records, CalibrationIdentity.from_dict(identity))
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:

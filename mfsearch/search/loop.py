@@ -19,7 +19,6 @@ from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
-from mfsearch.search.calibration_file import find_calibration, trust_line
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
 from mfsearch.search.pool import Event, Pool, interruptible
@@ -36,6 +35,7 @@ from mfsearch.search.promotion import (
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front
+from mfsearch.study.calibration_file import find_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,
     JOURNAL,

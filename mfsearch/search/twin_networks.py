@@ -8,7 +8,6 @@ multiply-adds are equal: parameters, latency and memory may differ. Knobs have t
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from operator import attrgetter
 from typing import Any, cast
@@ -20,31 +19,13 @@ from mfsearch.space.knobs import KNOBS, STEP, KnobSpec, Value, row_stages, shown
 from mfsearch.space.search_space import hint
 from mfsearch.space.solve import MAX_WIDTH, MIN_WIDTH
 from mfsearch.study.task_file import TaskRecord
+from mfsearch.study.twins_file import Twin
 
 NEAR, TOLERANCE = 0.01, 0.02  # relative difference in multiply-adds: the aim, and the limit
 STAGES = ("s2", "s3", "s4", "s5")  # by output: s2 has a quarter of the input's side, s5 a 32nd
 
 # The default of --knobs: twelve twins of mf-151m.
 MAIN_KNOBS = "tokens.count,tokens.dim,former.ffn,bridges.blocks,dyrelu.source,dyrelu.intercepts"
-
-
-@dataclass(frozen=True)
-class Twin:
-    """A twin, or the reason why there is none. old and new: the knob's value as text; madds_changed: multiply-adds
-    after the change, before the widths are solved; width: the factor of the solved widths."""
-
-    knob: str
-    old: str
-    new: str
-    config: MobileFormerConfig | None = None
-    width: float | None = None
-    madds_changed: int | None = None
-    madds: int | None = None
-    reason: str | None = None
-
-    @property
-    def name(self) -> str:
-        return f"{self.knob}={self.new}"
 
 
 def make_twins(parent: MobileFormerConfig, knobs: str = MAIN_KNOBS) -> list[Twin]:

@@ -7,9 +7,9 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 
@@ -18,6 +18,8 @@ MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "rese
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
 RESERVED = ("calibrations", "twins", "reference", "latency")  # folders beside the studies
 PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
+
+Parsed = TypeVar("Parsed")
 
 
 class StudyBusyError(RuntimeError):
@@ -83,6 +85,17 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+
+
+def read_as(path: Path, parse: Callable[[Any], Parsed], command: str) -> Parsed:
+    """What `parse` makes of a JSON file; ValueError names the file, the reason and the command that writes it."""
+    try:
+        return parse(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    except (AttributeError, KeyError, TypeError) as error:
+        reason = repr(error)
+    raise ValueError(f"cannot read {path}: {reason}; `mfsearch {command}` writes it anew")
 
 
 def write_json(path: Path, data: Any, *, private: bool = False) -> None:

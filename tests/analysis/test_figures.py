@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
-from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
+from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
 from mfsearch.analysis.frame import ranked_trials, with_confidence
@@ -347,12 +347,8 @@ def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:
 
 
 def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
-    rows: list[dict[str, object]] = [
-        {"name": "a", "resolution": 224, "latency_ms": 4.0, "latency_low_ms": 3.5, "latency_high_ms": 4.5},
-        {"name": "b", "resolution": 224, "latency_ms": 5.0, "latency_low_ms": None, "latency_high_ms": None},
-        {"name": "a", "resolution": 160, "latency_ms": 2.0, "latency_low_ms": 1.9, "latency_high_ms": 2.5},
-    ]
-    a, b = resolution_lines(rows)
+    points = [SizePoint("a", 224, 4.0, 3.5, 4.5), SizePoint("b", 224, 5.0, None, None)]
+    a, b = resolution_lines([*points, SizePoint("a", 160, 2.0, 1.9, 2.5)])
     assert a == ("a", [160, 224], [2.0, 4.0], [1.9, 3.5], [2.5, 4.5])
     assert (b.name, b.sides, b.ms) == ("b", [224], [5.0])
     assert np.isnan(b.low_ms + b.high_ms).all()

@@ -20,7 +20,7 @@ from mfsearch.analysis.figures.effects import (
 )
 from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
 from mfsearch.analysis.knobs.importance import KnobShare, code_knobs
-from mfsearch.analysis.knobs.twin_pairs import Effect, TwinRow, read_twins, twin_folders, twins_note
+from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.knobs.variance import Share
 from mfsearch.analysis.ranking.trust import (
     Reading,
@@ -33,10 +33,11 @@ from mfsearch.analysis.ranking.trust import (
     verdict,
 )
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.calibration_file import GROUPS
+from mfsearch.study.calibration_file import GROUPS
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
+from mfsearch.study.twins_file import Effect, Twin, read_twins
 from tests.analysis.rows import MANIFEST, MARKUP, manifest, row, with_knobs
 
 RESULTS = Path(__file__).parents[2] / "results"
@@ -150,11 +151,14 @@ def test_the_committed_twins_are_read_as_they_were_printed() -> None:
     folders = twin_folders([RESULTS, RESULTS / "reference" / ".."])
     assert [folder.name for folder in folders] == ["mf-151m-cifar10", "mf-151m-time"]
     report = read_twins(folders[1])
-    assert report.network == "mf-151m"
-    assert report.parent_ms == pytest.approx(8.66, abs=0.01)  # docs/LOG.md, as the next lines
-    by_change = {row.change: row for row in report.rows}
+    assert report.parent.name == "mf-151m"
+    assert report.parent.latency_ms == pytest.approx(8.66, abs=0.01)  # docs/LOG.md, as the next lines
+    by_change = {row.change: row for row in report.twins}
     none = by_change["bridges.blocks both -> none"]
-    assert (none.ms, none.ms_low, none.ms_high) == pytest.approx((-2.80, -2.85, -2.74), abs=0.01)
+    ms = none.latency
+    assert ms is not None
+    found = (ms.difference_ms, ms.difference_low_ms, ms.difference_high_ms)
+    assert found == pytest.approx((-2.80, -2.85, -2.74), abs=0.01)
     assert none.verdict == "no effect shown"
     tokens = by_change["tokens.count 6 -> 3"]
     assert tokens.verdict == "gain shown alone, not after the correction for all"
@@ -166,8 +170,8 @@ def test_the_committed_twins_are_read_as_they_were_printed() -> None:
 
 
 def test_a_verdict_is_in_words() -> None:
-    def twin(effect: Effect, p_holm: float | None = None, reason: str = "") -> TwinRow:
-        return TwinRow("tokens.count 6 -> 3", effect, p_holm, None, None, None, False, reason)
+    def twin(effect: Effect, p_holm: float | None = None, reason: str = "") -> Twin:
+        return Twin("tokens.count", "6", "3", effect=effect, p_holm=p_holm, reason=reason)
 
     assert twin(Effect(0), reason="cannot be built").verdict == "not compared: cannot be built"
     assert twin(Effect(1, 0.01)).verdict == "one pair has no interval"
@@ -226,23 +230,23 @@ def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None
 def test_the_forest_shows_every_reading_and_the_scatter_every_network() -> None:
     figures = read_calibrations([RESULTS])[0][0].figures
     for group in GROUPS:
-        found = figures["groups"][group]
+        found = figures.groups[group]
         plot = forest(found, Reading("val_loss", 0.1))
         assert len(plot.names) == 20
         assert (len(plot.trained), len(plot.costs), len(plot.zero_cost), len(plot.ceilings)) == (15, 2, 3, 15)
         assert [name for name in plot.names if name.startswith("<b>")] == ["<b>validation loss, 0.1 epochs</b>"]
         assert len(draw_forest(plot).data) == 4
         for reading in readings(figures, group):
-            points = short_long(found, reading, figures["long_noise"])
-            assert len(points.points) == found["n"]
+            points = short_long(found, reading, figures.long_noise)
+            assert len(points.points) == found.n
             assert sum(point.best for point in points.points) == 5
             draw_short_long(points, reading.epochs)
-    by_loss = short_long(figures["groups"]["band"], Reading("val_loss", 0.1), figures["long_noise"])
-    first = figures["groups"]["band"]["networks"][0]
-    assert by_loss.points[0].short == pytest.approx(first["short"][1]["val_loss"])
+    by_loss = short_long(figures.groups["band"], Reading("val_loss", 0.1), figures.long_noise)
+    first = figures.groups["band"].networks[0]
+    assert by_loss.points[0].short == pytest.approx(first.short[1].val_loss)
     assert by_loss.reversed
     assert by_loss.noise == pytest.approx(1.264, abs=0.001)
-    assert math.isnan(short_long(figures["groups"]["band"], Reading("madds", None), None).noise)
+    assert math.isnan(short_long(figures.groups["band"], Reading("madds", None), None).noise)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 0}', '{"schema": 1}'])

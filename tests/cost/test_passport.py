@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from mfsearch.commands.twins import _kept_latencies
 from mfsearch.cost import passport as passport_module
 from mfsearch.cost.passport import DevicePassport, read_passport
 from mfsearch.presets import MF_26M
+from mfsearch.study.twins_file import TwinLatencies, TwinLatency
 
 PASSPORT = DevicePassport(
     cpu="Abacus 9 (model 1)",
@@ -93,9 +95,10 @@ def test_no_threads_are_refused() -> None:
 
 
 def test_latencies_of_twins_kept_by_another_device_do_not_count(tmp_path: Path) -> None:
-    path, here = tmp_path / "latencies.json", read_passport().as_dict()
-    kept = {"parent": MF_26M.arch_id, "passport": here, "parent_ms": 5.0, "twins": {"a": {"difference_ms": 1.0}}}
-    path.write_text(json.dumps(kept))
+    path, here = tmp_path / "latencies.json", read_passport()
+    twin = TwinLatency(1.0, 0.9, 1.1, 6.0, 5.9, 6.1, 1.2, 1.1, 1.3, rounds=20, disturbed=False)
+    kept = TwinLatencies(MF_26M.arch_id, here.as_dict(), 5.0, {"a": twin})
+    path.write_text(json.dumps(kept.to_dict()))
     assert _kept_latencies(path, MF_26M, here) == kept
-    other = here | {"runtime_version": "0.0"}
-    assert _kept_latencies(path, MF_26M, other) == kept | {"passport": other, "parent_ms": None, "twins": {}}
+    other = dataclasses.replace(here, runtime_version="0.0")
+    assert _kept_latencies(path, MF_26M, other) == TwinLatencies(MF_26M.arch_id, other.as_dict(), None, {})

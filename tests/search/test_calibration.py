@@ -13,16 +13,16 @@ from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibration import (
-    Calibration,
     calibration_folder,
     calibration_trainer,
     draw_networks,
     list_tasks,
     run_calibration,
 )
-from mfsearch.search.calibration_file import CALIBRATION, CALIBRATIONS, find_calibration, trust_line
 from mfsearch.search.trainings import Proxy, Task, Trainer
 from mfsearch.space import find_space, load_space
+from mfsearch.study.calibration_file import CALIBRATION, CALIBRATIONS, CalibrationFile, find_calibration, trust_line
+from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TRAININGS, TaskRecord, read_trainings
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
@@ -169,19 +169,55 @@ def test_folders_are_named_by_space_data_and_budget() -> None:
         calibration_folder(Path("r"), settings(), "../up")
 
 
-def kept(folder: Path, **changed: Any) -> dict[str, Any]:
-    """A calibration.json as far as it is looked for by."""
-    identity = {
-        "space": {"name": "tiny", "digest": "s"},
-        "data": {"digest": "d"},
-        "recipe": RECIPE.as_dict(),
-        "budget": {"low": 85, "high": changed.pop("high", 100)},
-    }
-    data: dict[str, Any] = {"schema": 1, "date": "2026-11-22T10:00:00+00:00", "identity": identity, **changed}
+def committed() -> dict[str, Any]:
+    """The committed calibration.json."""
+    path = Path(__file__).parents[2] / "results" / CALIBRATIONS / "mobile_former-cifar10-50.0M" / CALIBRATION
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def kept(folder: Path, **changed: Any) -> CalibrationFile:
+    """The committed calibration with other settings, in a folder."""
+    data = committed()
+    data["identity"] |= {"space": {"name": "tiny", "digest": "s"}, "recipe": RECIPE.as_dict()}
+    data["identity"]["data"]["digest"] = "d"
+    data["identity"]["budget"] = {"low": 85, "high": changed.pop("high", 100), "stated": False}
+    data |= {"date": "2026-11-22T10:00:00+00:00", **changed}
     data["epochs"] = {"short": [RECIPE.epochs / 2, RECIPE.epochs], "long": 4 * RECIPE.epochs}
     folder.mkdir(parents=True)
     (folder / CALIBRATION).write_text(json.dumps(data))
-    return data
+    return CalibrationFile.from_dict(data)
+
+
+def test_the_committed_calibration_is_written_back_as_it_was_read() -> None:
+    data = committed()
+    again = CalibrationFile.from_dict(data).to_dict()
+    assert json.dumps(again) == json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (("groups", "band", "proxies", 0, "tau"), "high", "figures of top1 must be numbers or null, got 'high'"),
+        (("groups", "band", "proxies", 0, "speed"), 1, "unexpected keyword argument 'speed'"),
+        (("groups", "across", "networks", 3, "short", 0), {}, "a point of a curve needs epoch"),
+        (("identity", "recipe", "batch"), 0, "recipe.batch must be 2 or more, got 0"),
+        (("groups",), {"band": {}}, "KeyError"),
+        (("epochs",), None, "TypeError"),
+    ],
+)
+def test_a_calibration_that_holds_something_else_is_an_error_that_names_it(
+    tmp_path: Path, place: tuple[str | int, ...], value: object, reason: str
+) -> None:
+    data: Any = committed()
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    path = tmp_path / CALIBRATION
+    path.write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=re.escape(f"cannot read {path}: ") + ".*" + re.escape(reason)):
+        CalibrationFile.read(path)
 
 
 def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None:
@@ -204,18 +240,19 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
 
 
 def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
-    assert trust_line(None, epochs=0.5, reading="top1").startswith("ranking   not calibrated: `mfsearch calibrate`")
-    row = {"name": "top1", "epochs": 0.5, "tau": 0.524, "low": 0.31, "high": 0.68, "n": 16}
+    assert trust_line(None, epochs=0.5, reading="top1").startswith(
+        "ranking   not calibrated: `mfsearch calibrate`"
+    )
+    data = committed()
+    top1 = data["groups"]["band"]["proxies"][0]
+    assert top1["name"] == "top1"
+    row = {**top1, "epochs": 0.5, "tau": 0.524, "low": 0.31, "high": 0.68, "n": 16}
     half = {**row, "epochs": 0.25, "tau": 0.9}
-    madds = {"name": "madds", "epochs": None, "tau": 0.05, "low": -0.3, "high": 0.4, "n": 16}
-    calibration = {
-        "date": "2026-11-22T10:00:00+00:00",
-        "identity": {"recipe": RECIPE.as_dict()},
-        "groups": {
-            "band": {"proxies": [half, row, madds]},
-            "across": {"proxies": [{**row, "tau": None, "low": None, "high": None}, {**madds, "tau": None}]},
-        },
-    }
+    madds = {**row, "name": "madds", "epochs": None, "tau": 0.05, "low": -0.3, "high": 0.4, "n": 16}
+    data["date"] = "2026-11-22T10:00:00+00:00"
+    data["groups"]["band"]["proxies"] = [half, row, madds]
+    data["groups"]["across"]["proxies"] = [{**row, "tau": None, "low": None, "high": None}, {**madds, "tau": None}]
+    calibration = CalibrationFile.from_dict(data)
     assert trust_line(calibration, epochs=0.5, reading="top1") == (
         "ranking   by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (MAdds 0.05), no tau across "
         "budgets: all networks are equal; calibrated 2026-11-22"

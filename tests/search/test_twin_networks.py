@@ -14,7 +14,6 @@ from mfsearch.presets import PRESETS
 from mfsearch.search.twin_networks import (
     MAIN_KNOBS,
     TWIN_KNOBS,
-    Twin,
     make_twins,
     parse_knobs,
     scale_widths,
@@ -25,6 +24,7 @@ from mfsearch.search.twin_networks import (
 from mfsearch.space import find_space
 from mfsearch.space.knobs import row_stages
 from mfsearch.study.task_file import TaskRecord
+from mfsearch.study.twins_file import Twin, TwinLatencies, TwinReport
 
 MF_151M = PRESETS["mf-151m"]
 
@@ -205,3 +205,12 @@ def test_the_command_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.
     assert "--seeds must be 2 to 100" in capsys.readouterr().err
     assert main([*command, "--knobs", "former.ffn=2"]) == 2
     assert "former.ffn=2: the network already has this value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["mf-151m-cifar10", "mf-151m-time"])
+def test_the_committed_twins_are_written_back_as_they_were_read(name: str) -> None:
+    folder = Path(__file__).parents[2] / "results" / "twins" / name
+    for file, kind in (("twins.json", TwinReport), ("latencies.json", TwinLatencies)):
+        if (folder / file).exists():
+            data = json.loads((folder / file).read_text(encoding="utf-8"))
+            assert json.dumps(kind.from_dict(data).to_dict()) == json.dumps(data)

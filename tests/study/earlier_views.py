@@ -220,10 +220,10 @@ def calibration_view(results: Path, studies: Iterable[Path]) -> dict[str, Any]:
     for one in kept:
         views[one.path.name] = view = {"figures": exact(one.figures)}
         for group in ("band", "across"):
-            found = one.figures["groups"][group]
+            found = one.figures.groups[group]
             view[f"forest, {group}"] = numbers(find("forest")(found))
             for reading in find("readings")(one.figures, group):
-                short_long = find("short_long")(found, reading, one.figures["long_noise"])
+                short_long = find("short_long")(found, reading, one.figures.long_noise)
                 view[f"{group}, {reading.name} {reading.epochs}"] = numbers(short_long)
         view["trainings"] = _trainings(one.path / "trainings.jsonl")
     for folder in studies:
@@ -239,11 +239,22 @@ def twins_view(results: Path) -> dict[str, Any]:
     for folder in sorted(find("twin_folders")([results])):
         report = find("read_twins")(folder)
         views[folder.name] = {
-            "report": numbers(report),
+            "report": numbers(_told_of_twins(report)),
             "dots": numbers(find("twin_dots")(report)),
             "trainings": _trainings(folder / "trainings.jsonl"),
         }
     return views
+
+
+def _told_of_twins(report: Any) -> list[Any]:
+    """The report in the order in which the earlier code held it."""
+    parent, data, rows = report.parent, report.data, []
+    for twin in report.twins:
+        ms = twin.latency
+        apart = [None] * 3 if ms is None else [ms.difference_ms, ms.difference_low_ms, ms.difference_high_ms]
+        rows.append([twin.effect, twin.p_holm, *apart, ms is not None and ms.disturbed])
+    head = [parent.madds, len(report.seeds), data.val_images, data, report.recipe]
+    return [*head, parent.latency_ms, parent.passport, rows]
 
 
 def latency_view(results: Path) -> dict[str, Any]:
@@ -258,7 +269,9 @@ def latency_view(results: Path) -> dict[str, Any]:
             "unread": kept.unread,
             "devices": len(find("by_passport")(kept.rows)),
             "latest": numbers(newest),
-            "lines": numbers(find("resolution_lines")([row._asdict() for row in newest])),
+            "lines": numbers(
+                find("resolution_lines")([find("SizePoint")(r.name, r.resolution, *r[6:9]) for r in newest])
+            ),
             "parts": numbers([find("parts_of")(row) for row in newest]),
         }
     return views

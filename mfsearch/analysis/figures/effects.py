@@ -15,8 +15,8 @@ from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED
 from mfsearch.analysis.frame import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.analysis.front.cut import pareto_front, within
 from mfsearch.analysis.knobs.importance import Coding, KnobShare
-from mfsearch.analysis.knobs.twin_pairs import TwinReport
 from mfsearch.space.knobs import shown_value
+from mfsearch.study.twins_file import TwinReport
 
 NOT_USED = "not used"
 MOST_LINES = 400
@@ -283,7 +283,7 @@ class TwinDots(NamedTuple):
 def twin_dots(report: TwinReport) -> TwinDots:
     """The dots of all changes that could be compared."""
     dots = TwinDots([], [], [], [], [])
-    for row in report.rows:
+    for row in report.twins:
         if row.effect.mean is None:
             continue
         name = escape(row.change, quote=False)
@@ -293,11 +293,11 @@ def twin_dots(report: TwinReport) -> TwinDots:
         hover = f"<b>{name}</b><br>top1 {mean:+.2f} points{_between(low, high)}<br>{row.effect.pairs} pairs, {p_holm}"
         hover += f"<br>{escape(row.verdict, quote=False)}"
         (dots.shown if row.effect.shown else dots.unshown).append(Dot(name, mean, low, high, hover))
-        if row.ms is not None:
-            low, high = (np.nan if value is None else value for value in (row.ms_low, row.ms_high))
-            hover = f"<b>{name}</b><br>{row.ms:+.2f} ms{_between(low, high)}"
-            hover += "<br>the machine was disturbed: it may be off by more" if row.disturbed else ""
-            (dots.disturbed if row.disturbed else dots.quiet).append(Dot(name, row.ms, low, high, hover))
+        if (ms := row.latency) is not None:
+            low, high = ms.difference_low_ms, ms.difference_high_ms
+            hover = f"<b>{name}</b><br>{ms.difference_ms:+.2f} ms{_between(low, high)}"
+            hover += "<br>the machine was disturbed: it may be off by more" if ms.disturbed else ""
+            (dots.disturbed if ms.disturbed else dots.quiet).append(Dot(name, ms.difference_ms, low, high, hover))
     return dots
 
 

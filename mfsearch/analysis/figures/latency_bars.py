@@ -1,7 +1,7 @@
 """Milliseconds: by part, against the size of the image, predicted and measured, against multiply-adds."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -48,14 +48,23 @@ class ResolutionLine(NamedTuple):
     high_ms: list[float]
 
 
-def resolution_lines(rows: Sequence[Mapping[str, object]]) -> list[ResolutionLine]:
-    """One line a network, by rising side; rows with name, resolution and latency_*_ms, interval or none."""
-    names = dict.fromkeys(str(row["name"]) for row in rows)
+class SizePoint(NamedTuple):
+    """A network's milliseconds at one side of the image in pixels; None as bounds where no interval is known."""
+
+    name: str
+    side: int
+    ms: float
+    low_ms: float | None
+    high_ms: float | None
+
+
+def resolution_lines(points: Sequence[SizePoint]) -> list[ResolutionLine]:
+    """One line a network, by rising side."""
     lines = []
-    for name in names:
-        own = sorted((row for row in rows if row["name"] == name), key=lambda row: number(row["resolution"]))
-        ms, low, high = ([number(row[f"latency_{which}ms"]) for row in own] for which in ("", "low_", "high_"))
-        lines.append(ResolutionLine(name, [int(number(row["resolution"])) for row in own], ms, low, high))
+    for name in dict.fromkeys(point.name for point in points):
+        own = sorted((point for point in points if point.name == name), key=lambda point: point.side)
+        low, high = ([number(ms) for ms in ends] for ends in zip(*((p.low_ms, p.high_ms) for p in own), strict=True))
+        lines.append(ResolutionLine(name, [p.side for p in own], [p.ms for p in own], low, high))
     return lines
 
 

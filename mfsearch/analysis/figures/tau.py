@@ -1,8 +1,8 @@
 """Calibrations: how well each way to read a short training ranks, and short against long for one of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,9 +10,8 @@ import plotly.graph_objects as go
 from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEARCHED, finish
 from mfsearch.analysis.ranking.agreement import mean_rank
-from mfsearch.analysis.ranking.readings import NAMES, READINGS
-from mfsearch.analysis.ranking.trust import COSTS, Reading
-from mfsearch.proxy.curve import EpochLog
+from mfsearch.analysis.ranking.readings import CURVE_READINGS
+from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNetwork, Reading
 
 TOP = 5
 # The unit of what is read, what it is multiplied by, and whether less of it is better.
@@ -57,26 +56,24 @@ class ShortLong(NamedTuple):
     reversed: bool
 
 
-def forest(group: Mapping[str, Any], chosen: Reading | None = None) -> Forest:
-    """The readings of a calibration's group; those without a tau are left out."""
-    found = Forest([], [], [], [], [], float(group["target"]))
-    for row in group["proxies"]:
-        if row["tau"] is None:
+def forest(group: GroupFigures, chosen: Reading | None = None) -> Forest:
+    """The readings of a calibration's group that have a tau."""
+    found = Forest([], [], [], [], [], group.target)
+    for row in group.proxies:
+        if row.tau is None:
             continue
-        text = escape(Reading(row["name"], row["epochs"]).words.replace(" after", ","), quote=False)
-        name = f"<b>{text}</b>" if (row["name"], row["epochs"]) == chosen else text
-        low, high = (np.nan if row[end] is None else row[end] for end in ("low", "high"))
+        text = escape(row.reading.words.replace(" after", ","), quote=False)
+        name = f"<b>{text}</b>" if row.reading == chosen else text
+        low, high = (np.nan if end is None else end for end in (row.low, row.high))
         interval = "" if np.isnan(low) else f" [{low:.2f}, {high:.2f}]"
-        hover = f"<b>{text}</b><br>tau {row['tau']:.2f}{interval}, n = {row['n']}"
-        if row["ceiling"] is not None:
-            hover += f"<br>seed noise allows about {row['ceiling']:.2f}"
-            if row["name"] in NAMES and row["name"] not in COSTS:
-                found.ceilings.append((name, row["ceiling"]))
-        hover += f"<br>{row['core_seconds']:.1f} core-seconds a network"
-        dot = Dot(name, row["tau"], low, high, hover)
-        (found.costs if row["name"] in COSTS else found.trained if row["name"] in NAMES else found.zero_cost).append(
-            dot
-        )
+        hover = f"<b>{text}</b><br>tau {row.tau:.2f}{interval}, n = {row.n}"
+        dots = found.costs if row.name in COSTS else found.trained if row.name in NAMES else found.zero_cost
+        if row.ceiling is not None:
+            hover += f"<br>seed noise allows about {row.ceiling:.2f}"
+            if dots is found.trained:
+                found.ceilings.append((name, row.ceiling))
+        hover += f"<br>{row.core_seconds:.1f} core-seconds a network"
+        dots.append(Dot(name, row.tau, low, high, hover))
         found.names.append(name)
     return found
 
@@ -108,22 +105,21 @@ def draw_forest(found: Forest) -> go.Figure:
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 28, "b": 96})
 
 
-def short_long(group: Mapping[str, Any], reading: Reading, long_noise: float | None) -> ShortLong:
+def short_long(group: GroupFigures, reading: Reading, long_noise: float | None) -> ShortLong:
     """Every network of a group that has the reading, and its long top1."""
-    networks = group["networks"]
     title, scale, less = UNITS.get(reading.name, (f"{reading.name} (score)", 1.0, False))
-    values = _values(networks, reading)
-    long = [float(network["long_top1"]) for network in networks]
+    values = _values(group.networks, reading)
+    long = [network.long_top1 for network in group.networks]
     last = sorted(long, reverse=True)[:TOP][-1] if long else 0.0
     points = [
         ShortLongPoint(
             short=value * scale,
             long=100 * top1,
             best=top1 >= last,
-            hover=f"<b>{escape(str(network['arch_id']))}</b><br>long top1 {100 * top1:.2f} %<br>"
-            f"{escape(title)} {value * scale:.4g}<br>{network['madds'] / 1e6:.1f} M multiply-adds",
+            hover=f"<b>{network.arch_id}</b><br>long top1 {100 * top1:.2f} %<br>"
+            f"{escape(title)} {value * scale:.4g}<br>{network.madds / 1e6:.1f} M multiply-adds",
         )
-        for network, value, top1 in zip(networks, values, long, strict=True)
+        for network, value, top1 in zip(group.networks, values, long, strict=True)
         if not np.isnan(value)
     ]
     return ShortLong(points, title, np.nan if long_noise is None else 100 * long_noise, less)
@@ -148,16 +144,15 @@ def draw_short_long(found: ShortLong, epochs: float | None) -> go.Figure:
     return finish(figure, height=430).update_layout(margin={"l": 64, "r": 16, "t": 16, "b": 84})
 
 
-def _values(networks: Sequence[Mapping[str, Any]], reading: Reading) -> list[float]:
+def _values(networks: Sequence[RankedNetwork], reading: Reading) -> list[float]:
     """The reading of each network, more is better; NaN where it has none."""
     if reading.name in COSTS:
-        column = "madds" if reading.name == "madds" else "num_params"
-        return [float(network[column]) for network in networks]
+        return [float(network.madds if reading.name == "madds" else network.num_params) for network in networks]
     if reading.epochs is None:
-        scores = [(network["zero_cost"].get(reading.name) or {}).get("score") for network in networks]
-        return [np.nan if score is None else float(score) for score in scores]
-    curves = [[EpochLog(**log) for log in network["short"]] for network in networks]
+        scores = [network.zero_cost.get(reading.name) for network in networks]
+        return [np.nan if score is None or score.score is None else score.score for score in scores]
+    curves = [network.short for network in networks]
     if reading.name == "mean_rank":
-        top1, loss = ([READINGS[name](curve, reading.epochs) for curve in curves] for name in ("top1", "loss"))
+        top1, loss = ([CURVE_READINGS[name](curve, reading.epochs) for curve in curves] for name in ("top1", "loss"))
         return [float(rank) for rank in mean_rank(top1, loss)]
-    return [READINGS[reading.name](curve, reading.epochs) for curve in curves]
+    return [CURVE_READINGS[reading.name](curve, reading.epochs) for curve in curves]

@@ -4,11 +4,10 @@ The truth is the top1 of the long trainings. Every figure of a proxy stands besi
 same networks.
 """
 
-import dataclasses
 import datetime
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,10 +22,17 @@ from mfsearch.analysis.ranking.agreement import (
     spread_between,
     top_recall,
 )
-from mfsearch.analysis.ranking.readings import READINGS, at_epochs
+from mfsearch.analysis.ranking.readings import CURVE_READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration import Network, NetworkRecords, long_key, short_key
-from mfsearch.search.calibration_file import GROUPS, SCHEMA
+from mfsearch.study.calibration_file import (
+    GROUPS,
+    CalibrationFile,
+    GroupFigures,
+    ProxyFigures,
+    RankedNetwork,
+    TauGain,
+)
 from mfsearch.study.files import versions
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TaskRecord
@@ -54,35 +60,38 @@ class Column(NamedTuple):
     kept: list[int]  # which networks
 
 
-def calibration_figures(settings: Calibration, trained: NetworkRecords, targets: Mapping[str, float]) -> dict[str, Any]:
-    """Everything that calibration.json holds, as plain data; top1 and noise are fractions, NaN is None.
+def calibration_figures(
+    settings: Calibration, trained: NetworkRecords, targets: Mapping[str, float]
+) -> CalibrationFile:
+    """How well each proxy ranks the networks that were trained.
 
-    targets: the tau that is good enough, inside the band and across budgets. Raises RuntimeError where too few
-    networks were trained to rank any.
+    targets: the tau that is good enough, inside the band and across budgets. RuntimeError if fewer than two networks of
+    a group were trained short and long.
     """
     noise, noise_seeds = _long_noise(settings, trained)
-    figures: dict[str, Any] = {
-        "schema": SCHEMA,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "identity": trained.identity,
-        "versions": versions(),
-        "seeds": {"short": settings.seed, "long": settings.seed + 1, "noise": noise_seeds},
-        "epochs": {"short": list(settings.points), "long": settings.long_points[-1]},
-        "long_noise": noise,
-        "left_out": [
-            f"{key}: {record.reason}" for key, record in trained.records.items() if record.outcome != "trained"
-        ],
-        "groups": {},
-    }
+    left_out = [f"{key}: {record.reason}" for key, record in trained.records.items() if record.outcome != "trained"]
+    groups = {}
     for group in GROUPS:
         pairs = _pairs(settings, trained, trained.networks[group])
         if len(pairs) < 2:
             raise RuntimeError(
                 f"{len(pairs)} of {len(trained.networks[group])} networks were trained short and long; "
-                f"{'; '.join(figures['left_out'][:3])}"
+                f"{'; '.join(left_out[:3])}"
             )
-        figures["groups"][group] = _group(settings, pairs, noise, targets[group])
-    return figures
+        groups[group] = _group(settings, pairs, noise, targets[group])
+    return CalibrationFile(
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        identity=trained.identity,
+        versions=versions(),
+        short_seed=settings.seed,
+        long_seed=settings.seed + 1,
+        noise_seeds=tuple(noise_seeds),
+        short_epochs=settings.points,
+        long_epochs=settings.long_points[-1],
+        long_noise=noise,
+        left_out=tuple(left_out),
+        groups=groups,
+    )
 
 
 def _long_noise(settings: Calibration, trained: NetworkRecords) -> tuple[float | None, list[int]]:
@@ -104,7 +113,7 @@ def _pairs(settings: Calibration, trained: NetworkRecords, networks: list[Networ
     return pairs
 
 
-def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target: float) -> dict[str, Any]:
+def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target: float) -> GroupFigures:
     truth = np.array([pair.long.top1 for pair in pairs], dtype=np.float64)
     spread = None if noise is None else spread_between(truth, noise)
     madds = np.array([float(pair.network.madds) for pair in pairs])
@@ -113,46 +122,44 @@ def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target
     every = list(range(len(pairs)))
     columns += [Column("madds", None, madds, None, 0.0, every), Column("params", None, params, None, 0.0, every)]
     columns += _zero_cost_columns(pairs)
-    rows = []
-    for column in columns:
-        row = _row(column, truth, madds, params, settings.seed)
-        row["noise"], row["ceiling"] = _ceiling(column, noise, spread)
-        row["shown"] = column.name not in ZERO_COST or _beats_both(row)
-        rows.append(row)
-    reaching = [row for row in rows if row["shown"] and row["tau"] is not None and row["tau"] >= target]
-    cheapest = min(reaching, key=lambda row: (row["core_seconds"], -row["tau"]), default=None)
-    return {
-        "n": len(pairs),
-        "madds": [int(madds.min()), int(madds.max())],
-        "long_top1": [float(truth.min()), float(truth.max())],
-        "long_spread": spread,
-        "target": target,
-        "cheapest": None if cheapest is None else {"name": cheapest["name"], "epochs": cheapest["epochs"]},
-        "proxies": rows,
-        "networks": [
-            {
-                "arch_id": pair.network.arch_id,
-                "madds": pair.network.madds,
-                "num_params": pair.network.num_params,
-                "long_top1": pair.long.top1,
-                "short": [dataclasses.asdict(log) for log in pair.short.curve],
-                "long": [dataclasses.asdict(log) for log in pair.long.curve],
-                "zero_cost": {name: score.to_dict() for name, score in pair.short.zero_cost.items()},
-                "config": pair.network.config.to_dict(),
-            }
-            for pair in pairs
-        ],
-    }
+    rows = [_figures(column, truth, madds, params, (noise, spread), settings.seed) for column in columns]
+    reaching = [
+        (row.core_seconds, -row.tau, row.reading)
+        for row in rows
+        if row.shown and row.tau is not None and row.tau >= target
+    ]
+    return GroupFigures(
+        n=len(pairs),
+        madds=(int(madds.min()), int(madds.max())),
+        long_top1=(float(truth.min()), float(truth.max())),
+        long_spread=spread,
+        target=target,
+        cheapest=min(reaching, key=lambda row: row[:2])[2] if reaching else None,
+        proxies=tuple(rows),
+        networks=tuple(
+            RankedNetwork(
+                arch_id=pair.network.arch_id,
+                madds=pair.network.madds,
+                num_params=pair.network.num_params,
+                long_top1=top1,
+                short=pair.short.curve,
+                long=pair.long.curve,
+                zero_cost=pair.short.zero_cost,
+                config=pair.network.config,
+            )
+            for pair, top1 in zip(pairs, truth.tolist(), strict=True)
+        ),
+    )
 
 
 def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
     """What a training of so many epochs says, each more is better, and the mean rank of accuracy and training loss."""
-    first: dict[str, list[float]] = {name: [] for name in READINGS}
-    second: dict[str, list[float]] = {name: [] for name in READINGS}
+    first: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
+    second: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
     seconds = []
     for pair in pairs:
         log = at_epochs(pair.short.curve, epochs)
-        for name, read in READINGS.items():
+        for name, read in CURVE_READINGS.items():
             first[name].append(read(pair.short.curve, epochs))
             second[name].append(read(pair.long.curve, epochs))
         whole = pair.short.curve[-1].seconds
@@ -174,30 +181,38 @@ def _zero_cost_columns(pairs: list[Pair]) -> list[Column]:
     return columns
 
 
-def _row(column: Column, truth: Values, madds: Values, params: Values, seed: int) -> dict[str, Any]:
+def _figures(
+    column: Column,
+    truth: Values,
+    madds: Values,
+    params: Values,
+    long: tuple[float | None, float | None],
+    seed: int,
+) -> ProxyFigures:
+    """long: noise and spread of the long trainings."""
     kept_truth = truth[column.kept]
     tau = bootstrap_tau(column.values, kept_truth, seed=seed)
-    recall = top_recall(column.values, kept_truth, TOP) if len(column.kept) > TOP else None
-    gains = {
-        name: bootstrap_gain(column.values, base[column.kept], kept_truth, seed=seed)
-        for name, base in (("over_madds", madds), ("over_params", params))
-    }
-    return {
-        "name": column.name,
-        "epochs": column.epochs,
-        **_plain(tau, "tau"),
-        "n": tau.n,
-        "top5_recall": recall,
-        "core_seconds": column.core_seconds,
-        **{name: _plain(gain, "gain") for name, gain in gains.items()},
-    }
-
-
-def _beats_both(row: dict[str, Any]) -> bool:
-    """Whether the proxy ranks better than MAdds and params with 95 % confidence; where those are all equal, better than
-    not at all."""
-    lows = [row[f"over_{base}"]["low"] for base in ("madds", "params")]
-    return row["tau"] is not None and all((row["low"] if low is None else low) > 0 for low in lows)
+    gains = [bootstrap_gain(column.values, base[column.kept], kept_truth, seed=seed) for base in (madds, params)]
+    noise, ceiling = _ceiling(column, *long)
+    value, low, high = _known(tau)
+    over_madds, over_params = (TauGain(*_known(gain)) for gain in gains)
+    # where MAdds or params are all equal, a proxy has to be better than not at all
+    lows = [low if gain.low is None else gain.low for gain in (over_madds, over_params)]
+    return ProxyFigures(
+        name=column.name,
+        epochs=column.epochs,
+        tau=value,
+        low=low,
+        high=high,
+        n=tau.n,
+        top5_recall=top_recall(column.values, kept_truth, TOP) if len(column.kept) > TOP else None,
+        core_seconds=column.core_seconds,
+        over_madds=over_madds,
+        over_params=over_params,
+        noise=noise,
+        ceiling=ceiling,
+        shown=column.name not in ZERO_COST or (value is not None and all((each or 0.0) > 0 for each in lows)),
+    )
 
 
 def _ceiling(column: Column, long_noise: float | None, long_spread: float | None) -> tuple[float | None, float | None]:
@@ -211,6 +226,6 @@ def _ceiling(column: Column, long_noise: float | None, long_spread: float | None
     return noise, noise_ceiling(noise, spread, long_noise, long_spread)
 
 
-def _plain(estimate: Estimate, name: str) -> dict[str, float | None]:
-    values = {name: estimate.value, "low": estimate.low, "high": estimate.high}
-    return {key: value if math.isfinite(value) else None for key, value in values.items()}
+def _known(estimate: Estimate) -> list[float | None]:
+    """Value, low and high; None where they are not defined."""
+    return [value if math.isfinite(value) else None for value in estimate[:3]]

@@ -7,11 +7,14 @@ import statistics
 
 import pytest
 
-from mfsearch.analysis.knobs.twin_pairs import Effect, expected_by_chance, holm, paired_effect
+from mfsearch.analysis.knobs.twin_pairs import expected_by_chance, holm, paired_effect
 from mfsearch.commands.twins import compare, meaning, table
 from mfsearch.presets import PRESETS
+from mfsearch.proxy.recipe import default_recipe
 from mfsearch.search.twin_networks import make_twins, twin_tasks
+from mfsearch.study.manifest import DataFacts
 from mfsearch.study.task_file import TaskRecord
+from mfsearch.study.twins_file import CONFIDENCE, Effect, TwinReport
 
 PARENT = PRESETS["mf-26m"]
 SEEDS = [0, 1, 2]
@@ -86,12 +89,13 @@ def test_planted_effects_lie_in_their_intervals_as_often_as_they_say() -> None:
             )
             for task in tasks
         }
-        report = compare("mf-26m", PARENT, twins, SEEDS, records, step=1 / 5000)
-        for row in report["twins"]:
-            effect = row["effect"]
-            held[row["name"]] += effect["low"] <= planted[row["name"]] <= effect["high"]
-            shown[row["name"]] += effect["shown"]
-        false += any(row["effect"]["p_holm"] < 0.05 for row in report["twins"] if planted[row["name"]] == 0)
+        _, rows = compare("mf-26m", PARENT, twins, SEEDS, records, step=1 / 5000)
+        for row in rows:
+            assert row.effect.low is not None
+            assert row.effect.high is not None
+            held[row.name] += row.effect.low <= planted[row.name] <= row.effect.high
+            shown[row.name] += row.effect.shown
+        false += any(row.holds for row in rows if planted[row.name] == 0)
     # 250 draws at 95 %: a standard deviation of 1.4 %
     for name, effect in planted.items():
         assert 0.908 <= held[name] / repeats <= 0.992, name
@@ -114,8 +118,23 @@ def test_the_table_and_its_sentences_say_what_is_shown_and_what_is_not() -> None
             records[key] = TaskRecord(key, config.arch_id, seed, top1=value)
     key = f"{PARENT.arch_id}-3"
     records[key] = TaskRecord(key, PARENT.arch_id, 3, outcome="failed", reason="diverged")
-    report = compare("mf-26m", PARENT, twins, [*SEEDS, 3], records, step=0.001)
-    report["data"] = {"val_images": 1000}
+    seeds = (*SEEDS, 3)
+    parent, rows = compare("mf-26m", PARENT, twins, seeds, records, step=0.001)
+    report = TwinReport(
+        folder="",
+        network=PARENT.arch_id,
+        data=DataFacts("digits", "", 10, 797, val_images=1000),
+        recipe=default_recipe("digits"),
+        seed=0,
+        device="cpu",
+        knobs="",
+        parent=parent,
+        seeds=seeds,
+        twins=tuple(rows),
+        confidence=CONFIDENCE,
+        shown_by_chance=expected_by_chance([row.effect for row in rows]),
+        versions={},
+    )
     lines = table(report).splitlines()
     assert max(map(len, lines)) <= 100
     # differences -0.100, -0.100, -0.098: mean -9.93 points, standard deviation 0.115, reach 4.303 x 0.115 / sqrt(3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mfsearch.analysis.figures.latency_bars import draw_parts, draw_resolutions, part_bar, resolution_lines
+from mfsearch.analysis.figures.latency_bars import SizePoint, draw_parts, draw_resolutions, part_bar, resolution_lines
 from mfsearch.analysis.latency.kept_latency import (
     PARTS,
     REST,
@@ -224,7 +224,10 @@ def test_bars_are_stacked_by_part_and_names_are_text(tmp_path: Path) -> None:
 def test_kept_rows_are_what_the_figure_by_size_takes(tmp_path: Path) -> None:
     path = tmp_path / "kept.jsonl"
     append_lines(path, [line("a", 224), line("a", 160, latency_ms=3.0, latency_low_ms=None, latency_high_ms=None)])
-    lines = resolution_lines([row._asdict() for row in read_kept([path]).rows])
+    rows = read_kept([path]).rows
+    lines = resolution_lines(
+        [SizePoint(row.name, row.resolution, row.latency_ms, row.latency_low_ms, row.latency_high_ms) for row in rows]
+    )
     assert lines[0].sides == [160, 224]
     assert lines[0].ms == [3.0, 5.5]
     assert len(draw_resolutions(lines, "here").data) == 1

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,16 @@ from mfsearch.commands.calibrate import report_lines
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.search.calibration import Network, NetworkRecords, draw_networks, long_key, short_key
-from mfsearch.search.calibration_file import trust_line
 from mfsearch.space import load_space
+from mfsearch.study.calibration_file import (
+    CalibrationFile,
+    CalibrationIdentity,
+    NamedSpace,
+    ProxyFigures,
+    Reading,
+    trust_line,
+)
+from mfsearch.study.manifest import DataFacts
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TaskRecord, ZeroCostScore
 from mfsearch.units import parse_budget
@@ -75,49 +82,51 @@ def made_up() -> NetworkRecords:
     for seed, top1 in ((2, 0.51), (3, 0.52)):
         key = long_key(first, seed)
         records[key] = TaskRecord(key, first.arch_id, seed, top1=top1)
-    recipe = SETTINGS.recipe.as_dict()
-    identity = {"data": {"name": "digits", "val_images": 100}, "recipe": recipe, "budget": {"high": 500_000}}
+    data, space = DataFacts("digits", "d", 10, 900, 100), NamedSpace(SPACE.name, SPACE.digest)
+    identity = CalibrationIdentity(
+        space, 32, 2, data, SETTINGS.recipe, SETTINGS.budget, long=10.0, seed=0, device="cpu"
+    )
     return NetworkRecords(networks, records, identity)
 
 
-def rows(figures: dict[str, Any], group: str = "band") -> dict[Any, dict[str, Any]]:
-    return {(row["name"], row["epochs"]): row for row in figures["groups"][group]["proxies"]}
+def rows(figures: CalibrationFile, group: str = "band") -> dict[tuple[str, float | None], ProxyFigures]:
+    return {row.reading: row for row in figures.groups[group].proxies}
 
 
 def test_every_proxy_is_ranked_beside_madds_and_params() -> None:
     found = rows(calibration_figures(SETTINGS, made_up(), TARGETS))
     assert [key for key in found if key[0] == "top1"] == [("top1", 1.0), ("top1", 2.0), ("top1", 4.0)]
-    assert found["top1", 4.0]["tau"] == pytest.approx(1.0)
-    assert found["top1", 1.0]["tau"] == pytest.approx(-1.0)
-    assert found["loss", 1.0]["tau"] == pytest.approx(1.0)  # a lower loss is better
-    assert found["mean_rank", 1.0]["tau"] is None  # the two contradict each other: all equal
-    assert found["mean_rank", 4.0]["tau"] == pytest.approx(1.0)
-    assert found["madds", None]["tau"] == pytest.approx(6 / 28)
+    assert found["top1", 4.0].tau == pytest.approx(1.0)
+    assert found["top1", 1.0].tau == pytest.approx(-1.0)
+    assert found["loss", 1.0].tau == pytest.approx(1.0)  # a lower loss is better
+    assert found["mean_rank", 1.0].tau is None  # the two contradict each other: all equal
+    assert found["mean_rank", 4.0].tau == pytest.approx(1.0)
+    assert found["madds", None].tau == pytest.approx(6 / 28)
     # 7 of the 28 pairs are not tied, all the wrong way round
-    assert found["params", None]["tau"] == pytest.approx(-7 / math.sqrt(7 * 28))
+    assert found["params", None].tau == pytest.approx(-7 / math.sqrt(7 * 28))
     best = found["top1", 4.0]
-    assert best["over_madds"]["gain"] == pytest.approx(22 / 28)
-    assert best["over_params"]["gain"] == pytest.approx(1.5)
-    assert best["low"] == best["high"] == pytest.approx(1.0)
-    assert best["n"] == 8
-    assert best["top5_recall"] == 1.0
-    assert found["madds", None]["top5_recall"] == pytest.approx(3 / 5)  # 7, 5, 4 of the truth's 3 to 7
+    assert best.over_madds.gain == pytest.approx(22 / 28)
+    assert best.over_params.gain == pytest.approx(1.5)
+    assert best.low == best.high == pytest.approx(1.0)
+    assert best.n == 8
+    assert best.top5_recall == 1.0
+    assert found["madds", None].top5_recall == pytest.approx(3 / 5)  # 7, 5, 4 of the truth's 3 to 7
 
 
 def test_core_seconds_are_those_until_the_point_that_is_read() -> None:
     found = rows(calibration_figures(SETTINGS, made_up(), TARGETS))
-    assert [found["top1", epochs]["core_seconds"] for epochs in (1.0, 2.0, 4.0)] == pytest.approx([5.0, 10.0, 20.0])
-    assert found["madds", None]["core_seconds"] == 0.0
-    assert found["synflow", None]["core_seconds"] == 0.5
+    assert [found["top1", epochs].core_seconds for epochs in (1.0, 2.0, 4.0)] == pytest.approx([5.0, 10.0, 20.0])
+    assert found["madds", None].core_seconds == 0.0
+    assert found["synflow", None].core_seconds == 0.5
 
 
 def test_a_zero_cost_score_is_shown_where_it_beats_both_and_has_its_own_networks() -> None:
     figures = calibration_figures(SETTINGS, made_up(), TARGETS)
     found = rows(figures)
-    assert found["synflow", None]["shown"]
-    assert not found["naswot", None]["shown"]  # equal to MAdds
-    assert found["zen", None]["n"] == 7
-    assert found["zen", None]["tau"] == pytest.approx(1.0)
+    assert found["synflow", None].shown
+    assert not found["naswot", None].shown  # equal to MAdds
+    assert found["zen", None].n == 7
+    assert found["zen", None].tau == pytest.approx(1.0)
     text = report_lines(figures)
     assert any(line.startswith("synflow") for line in text)
     assert "not surely better than MAdds and params here, so not shown: naswot, zen" in text
@@ -126,13 +135,13 @@ def test_a_zero_cost_score_is_shown_where_it_beats_both_and_has_its_own_networks
 def test_the_cheapest_that_reaches_the_target_is_named() -> None:
     trained = made_up()
     figures = calibration_figures(SETTINGS, trained, {"band": 0.45, "across": 0.1})
-    assert figures["groups"]["band"]["cheapest"] == {"name": "synflow", "epochs": None}
-    assert figures["groups"]["across"]["cheapest"] == {"name": "madds", "epochs": None}
+    assert figures.groups["band"].cheapest == Reading("synflow", None)
+    assert figures.groups["across"].cheapest == Reading("madds", None)
     for key, record in trained.records.items():
         trained.records[key] = dataclasses.replace(record, zero_cost={})
     figures = calibration_figures(SETTINGS, trained, {"band": 0.45, "across": 2.0})
-    assert figures["groups"]["band"]["cheapest"] == {"name": "loss", "epochs": 1.0}
-    assert figures["groups"]["across"]["cheapest"] is None
+    assert figures.groups["band"].cheapest == Reading("loss", 1.0)
+    assert figures.groups["across"].cheapest is None
     text = report_lines(figures)
     assert "cheapest to reach tau 0.45: training loss after 1 epochs, 5.0 core-s" in text
     assert "no proxy reaches tau 2" in text
@@ -143,22 +152,22 @@ def test_noise_and_ceiling_by_hand() -> None:
     noise of the short trainings."""
     trained = made_up()
     figures = calibration_figures(SETTINGS, trained, TARGETS)
-    assert figures["long_noise"] == pytest.approx(0.01)
-    assert figures["seeds"] == {"short": 0, "long": 1, "noise": [1, 2, 3]}
+    assert figures.long_noise == pytest.approx(0.01)
+    assert (figures.short_seed, figures.long_seed, figures.noise_seeds) == (0, 1, (1, 2, 3))
     spread = math.sqrt(0.0024 - 0.0001)
-    assert figures["groups"]["band"]["long_spread"] == pytest.approx(spread)
+    assert figures.groups["band"].long_spread == pytest.approx(spread)
     found = rows(figures)
     ceiling = 2 / math.pi * math.asin(1 / math.sqrt(1 + 0.0001 / 0.0023))
-    assert found["top1", 4.0]["noise"] == pytest.approx(0.0, abs=1e-12)
-    assert found["top1", 4.0]["ceiling"] == pytest.approx(ceiling, abs=1e-6)
-    assert found["madds", None]["ceiling"] == pytest.approx(ceiling, abs=1e-6)
-    assert found["mean_rank", 1.0]["ceiling"] is None  # all alike: no spread to be told from noise
+    assert found["top1", 4.0].noise == pytest.approx(0.0, abs=1e-12)
+    assert found["top1", 4.0].ceiling == pytest.approx(ceiling, abs=1e-6)
+    assert found["madds", None].ceiling == pytest.approx(ceiling, abs=1e-6)
+    assert found["mean_rank", 1.0].ceiling is None  # all alike: no spread to be told from noise
     for seed in (2, 3):
         key = long_key(trained.networks["band"][0], seed)
         trained.records[key] = failed(key, "training diverged")
     figures = calibration_figures(SETTINGS, trained, TARGETS)
-    assert figures["long_noise"] is None
-    assert rows(figures)["top1", 4.0]["ceiling"] is None
+    assert figures.long_noise is None
+    assert rows(figures)["top1", 4.0].ceiling is None
     assert any("unknown, fewer than two seeds" in line for line in report_lines(figures))
 
 
@@ -168,8 +177,8 @@ def test_a_failed_training_is_left_out_with_a_sentence_and_too_few_are_an_error(
     key = short_key(lost[2], 0)
     trained.records[key] = failed(key, "training diverged at step 3")
     figures = calibration_figures(SETTINGS, trained, TARGETS)
-    assert figures["groups"]["across"]["n"] == rows(figures, "across")["top1", 4.0]["n"] == 7
-    assert figures["groups"]["band"]["n"] == 8
+    assert figures.groups["across"].n == rows(figures, "across")["top1", 4.0].n == 7
+    assert figures.groups["band"].n == 8
     assert f"left out: {short_key(lost[2], 0)}: training diverged at step 3" in report_lines(figures)
     for network in lost[1:]:
         key = long_key(network, 1)
@@ -183,7 +192,7 @@ def test_a_training_of_so_few_steps_that_points_meet_is_read_at_the_nearest() ->
     for key, record in trained.records.items():
         trained.records[key] = dataclasses.replace(record, curve=(*record.curve[:1], *record.curve[2:]))
     found = rows(calibration_figures(SETTINGS, trained, TARGETS))
-    assert found["top1", 2.0]["tau"] == found["top1", 1.0]["tau"]
+    assert found["top1", 2.0].tau == found["top1", 1.0].tau
 
 
 def test_the_report_fits_a_hundred_columns_and_stars_what_is_sure() -> None:
