@@ -140,7 +140,7 @@ def trial_card(study: "load.PageStudy", number: int) -> None:
     ranked = ranked_trials(study.frame[study.frame["number"] == number])[0]
     trial, latency = ranked.trial, ranked.trial.latency
     with st.container(horizontal=True):
-        if trial.top1 is not None:
+        if not np.isnan(trial.metric("top1")):
             name = "top1 half way" if trial.outcome == "stopped" else "top1"
             st.metric(name, trial_top1(trial), width="content")
         if trial.outcome == "trained" and trained_longer(study.frame):
@@ -170,7 +170,7 @@ def _remarks(study: "load.PageStudy", trial: Trial) -> list[str]:
     if trial.outcome in ends:
         reason = f" ({trial.reason})" if trial.reason else ""
         found.append(f"{trial.outcome.capitalize()}{reason}. {ends[trial.outcome]}.")
-    elif trial.top1 is None:
+    elif np.isnan(trial.metric("top1")):
         found.append("No top1 was recorded for this trial.")
     if trial.outcome == "trained":
         noise = noise_sentence(study.frame)

@@ -10,6 +10,7 @@ through Optuna 10,000 trials take minutes. 10,000 trials take 6 s and 88 MB.
 """
 
 import argparse
+import dataclasses
 import json
 import math
 import random
@@ -21,15 +22,18 @@ from typing import Any
 
 import numpy as np
 
+from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.pareto import pareto_mask
 from mfsearch.presets import PRESETS
-from mfsearch.search.rungs import short_row
+from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.space import find_space
 from mfsearch.space.solve import Sized
+from mfsearch.study.files import JOURNAL, MANIFEST, write_json
 from mfsearch.study.journal import LATENCY, STAGE
-from mfsearch.study.ledger import JOURNAL, MANIFEST, write_json
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import FinalLatency, Training, Trial, TrialLatency
 from mfsearch.units import parse_budget
 
 SPACE, BUDGET, OBJECTIVES = "mobile_former", "20M..150M", ["top1", "madds", "latency_ms"]
@@ -57,26 +61,24 @@ def simulate(folder: Path, trials: int, seed: int) -> None:
         journal.writelines(_trial_lines(ground, knobs, trials, seed))
 
 
-def write_study(folder: Path, manifest: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a study that holds `rows`, as `read_trials` gives them, by number; a knob's choices are the values seen."""
+def write_study(folder: Path, manifest: Manifest, trials: Sequence[Trial]) -> None:
+    """Write a study that holds these trials, by number; a knob's choices are the values seen."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, {**manifest, "study": folder.name})
+    write_json(folder / MANIFEST, {**manifest.to_dict(), "study": folder.name})
     knobs: dict[str, list[Any]] = {}
-    for row in rows:
-        for name, value in row.get("params", {}).items():
+    for trial in trials:
+        for name, value in trial.params.items():
             known = knobs.setdefault(name, [])
             known += (
                 [] if any(value is one or (type(value) is type(one) and value == one) for one in known) else [value]
             )
-    objectives = manifest.get("objectives") or OBJECTIVES[:2]
     with (folder / JOURNAL).open("w", encoding="utf-8") as journal:
-        journal.write(study_line(folder.name, objectives))
-        for row in rows:
-            journal.write(trial_line(short_row(dict(row)), objectives, knobs))
-            for stage in row.get("stages") or ():
-                journal.write(attribute_line(f"{STAGE} {row['number']} {stage['rung']} {stage['seed']}", stage))
-            if row.get("latency_final"):
-                journal.write(attribute_line(f"{LATENCY} {row['number']}", row["latency_final"]))
+        journal.write(study_line(folder.name, manifest.objectives))
+        for trial in trials:
+            journal.write(trial_line(trial, manifest.objectives, knobs))
+            journal.writelines(training_line(trial.number, training) for training in trial.longer)
+            if trial.final is not None:
+                journal.write(latency_line(trial.number, trial.final))
 
 
 def study_line(name: str, objectives: Sequence[str]) -> str:
@@ -84,31 +86,40 @@ def study_line(name: str, objectives: Sequence[str]) -> str:
     return _line({"op_code": 0, "study_name": name, "directions": [2 if key == "top1" else 1 for key in objectives]})
 
 
-def attribute_line(key: str, value: Any) -> str:
-    """The line that sets an attribute of the study: a longer training, a latency measured again."""
-    return _line({"op_code": 2, "study_id": 0, "user_attr": {key: value}})
+def training_line(number: int, training: Training) -> str:
+    """The line that adds a longer training to a trial."""
+    return _attribute_line(f"{STAGE} {number} {training.rung} {training.seed}", training.to_dict())
 
 
-def trial_line(row: Mapping[str, Any], objectives: Sequence[str], knobs: Mapping[str, Sequence[Any]]) -> str:
-    """The line that adds a finished trial; knobs: what each of its params could be."""
-    params = row.get("params", {})
-    finished = row.get("finished") or BEGUN.isoformat()
+def latency_line(number: int, final: FinalLatency) -> str:
+    """The line that adds a latency measured again to a trial."""
+    return _attribute_line(f"{LATENCY} {number}", final.to_dict())
+
+
+def trial_line(trial: Trial, objectives: Sequence[str], knobs: Mapping[str, Sequence[Any]]) -> str:
+    """The line that adds a trial after its short training; knobs: what each of its params could be."""
+    finished = trial.finished or BEGUN.isoformat()
+    values = [trial.top1_short if name == "top1" else getattr(trial, name) for name in objectives]
     return _line(
         {
             "op_code": 4,
             "study_id": 0,
             "datetime_start": finished,
-            "state": STATES[row["outcome"]],
+            "state": STATES[trial.outcome],
             "value": None,
-            "values": [row.get(name) for name in objectives] if row["outcome"] == "trained" else None,
+            "values": values if trial.outcome == "trained" else None,
             "datetime_complete": finished,
-            "distributions": {name: _distribution(tuple(knobs[name])) for name in params},
-            "params": {name: _place(knobs[name], value) for name, value in params.items()},
-            "user_attrs": {key: value for key, value in row.items() if key not in ("params", "number")},
+            "distributions": {name: _distribution(tuple(knobs[name])) for name in trial.params},
+            "params": {name: _place(knobs[name], value) for name, value in trial.params.items()},
+            "user_attrs": trial.to_dict(),
             "system_attrs": {},
             "intermediate_values": {},
         }
     )
+
+
+def _attribute_line(key: str, value: dict[str, Any]) -> str:
+    return _line({"op_code": 2, "study_id": 0, "user_attr": {key: value}})
 
 
 def _line(log: dict[str, Any]) -> str:
@@ -130,7 +141,7 @@ def _trial_lines(ground: Ground, knobs: dict[str, list[Any]], trials: int, seed:
     slower = {name: [rng.gauss(0, 0.02) for _ in choices] for name, choices in knobs.items()}
     spread = 0.005 * math.sqrt(len(knobs))
     found = np.full((trials, len(OBJECTIVES)), np.nan)  # of the front: minimised
-    finalists: list[tuple[float, int, dict[str, Any]]] = []
+    finalists: list[tuple[float, float, Trial]] = []  # the better the lower, true top1
     now = BEGUN
     for number, (candidate, arch_id, costs) in enumerate(_candidates(ground, trials, rng)):
         places = {name: _place(knobs[name], value) for name, value in candidate.params.items()}
@@ -138,27 +149,26 @@ def _trial_lines(ground: Ground, knobs: dict[str, list[Any]], trials: int, seed:
         pace = math.exp(sum(slower[name][place] for name, place in places.items()))
         top1 = 0.30 + 0.06 * math.log2(candidate.madds / 50e6) + merit
         latency = (1.5 + candidate.madds / 2.2e7) * pace
-        row = _known(number, candidate, arch_id, costs) | _results(number, top1, latency, rng)
-        now += timedelta(seconds=row.get("train_seconds", 5.0) / 2)  # two workers
-        row["finished"] = now.isoformat(timespec="seconds")
-        yield trial_line(row, OBJECTIVES, knobs)
-        if row["outcome"] != "trained":
+        trial = _results(_known(number, candidate, arch_id, costs), top1, latency, rng)
+        now += timedelta(seconds=(trial.train_seconds or 5.0) / 2)  # two workers
+        trial = dataclasses.replace(trial, finished=now.isoformat(timespec="seconds"))
+        yield trial_line(trial, OBJECTIVES, knobs)
+        if trial.outcome != "trained":
             continue
-        found[number] = -row["top1"], row["madds"], row["latency_ms"]
+        found[number] = [trial.metric(name) * (-1 if name == "top1" else 1) for name in OBJECTIVES]
         if merit > 0.43 * spread:  # the upper third of a normal distribution
-            stage = _stage(row, 1, 0, top1, rng)
-            yield attribute_line(f"{STAGE} {number} 1 0", stage)
-            found[number, 0] = -stage["top1"]
-            finalists = sorted([*finalists, (-merit, number, row | {"quality": top1})], key=lambda one: one[:2])
+            training = _longer(trial, 1, 0, top1, rng)
+            yield training_line(number, training)
+            found[number, 0] = -(training.top1 or 0.0)
+            finalists = sorted([*finalists, (-merit, top1, trial)], key=lambda one: (one[0], one[2].number))
             del finalists[FINALISTS:]
-    for _, number, row in finalists:
-        for training in range(SEEDS):
-            stage = _stage(row, 2, training, row["quality"], rng)
-            yield attribute_line(f"{STAGE} {number} 2 {training}", stage)
+    for _, top1, trial in finalists:
+        for training_seed in range(SEEDS):
+            yield training_line(trial.number, _longer(trial, 2, training_seed, top1, rng))
     for number in np.flatnonzero(pareto_mask(found))[:MEASURED_AGAIN].tolist():
         measured = _latency(float(found[number, 2]) * rng.gauss(1, 0.01), rng)
-        later = {"window": f"after {trials} trials", "finished": now.isoformat(timespec="seconds")}
-        yield attribute_line(f"{LATENCY} {number}", measured | later | {"over_limit": False})
+        final = FinalLatency(measured, f"after {trials} trials", now.isoformat(timespec="seconds"))
+        yield latency_line(number, final)
 
 
 def _candidates(ground: Ground, count: int, rng: random.Random) -> Iterator[tuple[Candidate, str, Costs]]:
@@ -190,88 +200,89 @@ def _candidates(ground: Ground, count: int, rng: random.Random) -> Iterator[tupl
         yield child, arch_id, costs
 
 
-def _known(number: int, candidate: Candidate, arch_id: str, costs: Costs) -> dict[str, Any]:
+def _known(number: int, candidate: Candidate, arch_id: str, costs: Costs) -> Trial:
     """What a search knows of a trial before its evaluation."""
-    return {
-        "number": number,
-        "proposal": number,
-        "origin": candidate.origin,
-        "params": candidate.params,
-        "width": candidate.width,
-        "config": candidate.config.to_dict(),
-        "arch_id": arch_id,
-        "madds": costs.madds,
-        "macs": costs.macs,
-        "num_params": costs.num_params,
-        "activation_bytes": costs.activation_bytes,
-        "resolution": candidate.config.resolution,
-    }
+    return Trial(
+        number=number,
+        outcome="trained",
+        origin=candidate.origin,
+        params=candidate.params,
+        proposal=number,
+        width=candidate.width,
+        arch_id=arch_id,
+        config_data=candidate.config.to_dict(),
+        madds=costs.madds,
+        macs=costs.macs,
+        num_params=costs.num_params,
+        activation_bytes=costs.activation_bytes,
+        resolution=candidate.config.resolution,
+        seed=0,
+        device="cpu",
+    )
 
 
-def _results(number: int, top1: float, latency: float, rng: random.Random) -> dict[str, Any]:
+def _results(trial: Trial, top1: float, latency: float, rng: random.Random) -> Trial:
     """What came of a trial whose network has that true top1 and latency (ms)."""
-    row: dict[str, Any] = {}
-    if number >= 8:  # a search predicts from eight measurements on
+    if trial.number >= 8:  # a search predicts from eight measurements on
         guess = latency * rng.gauss(1, 0.03)
-        ends = {"predicted_low_ms": 0.94 * guess, "predicted_high_ms": 1.06 * guess}
-        row = {"predicted_latency_ms": guess, **ends, "turned_down": 0}
+        trial = dataclasses.replace(trial, predicted=Prediction(guess, 0.94 * guess, 1.06 * guess), turned_down=0)
     outcome = rng.choices(["trained", *LOST], [1 - sum(LOST.values()), *LOST.values()])[0]
-    row |= {"outcome": outcome, "reason": None, "seed": 0, "device": "cpu"}
+    trial = dataclasses.replace(trial, outcome=outcome)
     if outcome == "rejected":
         latency = LIMIT_MS * (1.01 + rng.expovariate(20))
-        row["reason"] = f"latency {latency:.2f} ms is over the limit {LIMIT_MS:g} ms"
-        return row | _latency(latency, rng) | {"violation_ms": latency - LIMIT_MS}
-    row |= _latency(latency if latency <= LIMIT_MS else LIMIT_MS * rng.uniform(0.9, 0.999), rng)
+        reason = f"latency {latency:.2f} ms is over the limit {LIMIT_MS:g} ms"
+        return dataclasses.replace(
+            trial, reason=reason, measured=_latency(latency, rng), violation_ms=latency - LIMIT_MS
+        )
+    measured = _latency(latency if latency <= LIMIT_MS else LIMIT_MS * rng.uniform(0.9, 0.999), rng)
+    trial = dataclasses.replace(trial, measured=measured)
     if outcome == "failed":
-        return row | {"reason": "loss became NaN"}
+        return dataclasses.replace(trial, reason="loss became NaN")
     half, end = (_log(EPOCHS * share, top1 - 0.08 * (1 - share), rng) for share in (0.5, 1.0))
-    seconds = 20 + row["latency_ms"] * rng.uniform(5, 6)
+    seconds = 20 + measured.ms * rng.uniform(5, 6)
     if outcome == "stopped":
-        row["reason"] = f"top1 {half['top1']:.2%} half way"
-        return row | {"top1": half["top1"], "epochs": EPOCHS / 2, "curve": [half], "train_seconds": seconds / 2}
-    return row | {
-        "top1": end["top1"],
-        "epochs": EPOCHS,
-        "curve": [half, end],
-        "train_seconds": seconds,
-        "images_per_second": 8000 / seconds,
-        "score": math.exp(-end["val_loss"]),
-    }
+        short = Training(top1=half.top1, epochs=EPOCHS / 2, curve=(half,), train_seconds=seconds / 2)
+        return dataclasses.replace(trial, reason=f"top1 {half.top1:.2%} half way", short=short)
+    short = Training(
+        seed=0,
+        top1=end.top1,
+        score=SCORES["val_loss"](end),
+        epochs=EPOCHS,
+        curve=(half, end),
+        train_seconds=seconds,
+        images_per_second=8000 / seconds,
+    )
+    return dataclasses.replace(trial, short=short)
 
 
-def _stage(row: Mapping[str, Any], rung: int, seed: int, top1: float, rng: random.Random) -> dict[str, Any]:
-    """A longer training of a network of that true short top1."""
+def _longer(trial: Trial, rung: int, seed: int, top1: float, rng: random.Random) -> Training:
+    """A longer training of a trained network of that true short top1."""
+    assert trial.short is not None
+    assert trial.train_seconds is not None
     ends = [_log(EPOCHS * factor, top1 + gain, rng) for factor, gain in zip(FACTORS, GAIN, strict=True)]
-    curve = [*row["curve"][:1], *ends[: rung + 1]]
-    return {
-        "top1": curve[-1]["top1"],
-        "score": math.exp(-curve[-1]["val_loss"]),
-        "reason": None,
-        "epochs": EPOCHS * FACTORS[rung],
-        "curve": curve,
-        "train_seconds": row["train_seconds"] * FACTORS[rung],
-        "rung": rung,
-        "seed": seed,
-        "finished": row["finished"],
-    }
+    curve = (*trial.short.curve[:1], *ends[: rung + 1])
+    return Training(
+        rung=rung,
+        seed=seed,
+        top1=curve[-1].top1,
+        score=SCORES["val_loss"](curve[-1]),
+        epochs=EPOCHS * FACTORS[rung],
+        curve=curve,
+        train_seconds=trial.train_seconds * FACTORS[rung],
+        finished=trial.finished,
+    )
 
 
-def _log(epoch: float, top1: float, rng: random.Random) -> dict[str, float]:
+def _log(epoch: float, top1: float, rng: random.Random) -> EpochLog:
     """One point of a curve, about a true top1."""
     seen = round(min(0.99, max(0.05, rng.gauss(top1, NOISE))), 4)
     loss = 2.6 - 2.4 * seen
-    return {"epoch": epoch, "loss": loss + 0.2, "top1": seen, "val_loss": loss, "seconds": 300.5 * epoch}
+    return EpochLog(epoch=epoch, loss=loss + 0.2, top1=seen, val_loss=loss, seconds=300.5 * epoch)
 
 
-def _latency(latency_ms: float, rng: random.Random) -> dict[str, Any]:
+def _latency(latency_ms: float, rng: random.Random) -> TrialLatency:
     half = abs(rng.gauss(0.01, 0.003))
-    return {
-        "latency_ms": latency_ms,
-        "latency_low_ms": latency_ms * (1 - half),
-        "latency_high_ms": latency_ms * (1 + half),
-        "latency_ratio": latency_ms / 5,
-        "latency_disturbed": half > 0.01,
-    }
+    return TrialLatency(latency_ms, latency_ms * (1 - half), latency_ms * (1 + half), latency_ms / 5, half > 0.01)
 
 
 def manifest_of(name: str, ground: Ground, trials: int, seed: int) -> dict[str, Any]:

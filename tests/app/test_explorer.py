@@ -9,8 +9,15 @@ from streamlit.testing.v1 import AppTest
 
 from app.early import page_with_plotly
 from mfsearch.explore import CONFIG, app_path, explore_command
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-from tests.app.explorer import Explorer, texts
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
+from tests.app.explorer import PLAIN, Explorer, texts
+
+ASKED: dict[str, object] = {
+    "budget": {"low": 1, "high": 120_000_000, "stated": False},
+    "latency_limit_ms": None,
+    "objectives": ["top1", "madds"],
+}
 
 
 @pytest.fixture
@@ -44,9 +51,7 @@ def test_without_studies_the_page_says_how_to_make_one(explorer: Explorer) -> No
     ],
     ids=["empty", "failed", "one", "no top1", "all over the limit"],
 )
-def test_a_study_without_points_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str
-) -> None:
+def test_a_study_without_points_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open())
 
@@ -83,7 +88,7 @@ def test_a_slider_cuts_the_front_and_the_answer_follows(explorer: Explorer) -> N
 
 
 def test_without_latency_there_is_one_slider_and_a_figure_against_parameters(explorer: Explorer) -> None:
-    explorer.add("flowers", study(latency=False), {"objectives": ["top1", "madds"]})
+    explorer.add("flowers", study(latency=False), PLAIN)
     app = explorer.open()
     assert [slider.key for slider in app.slider] == ["madds", "num_params"]
     assert "num_params (M)" in app.get("plotly_chart")[1].proto.spec
@@ -145,26 +150,26 @@ def test_an_odd_limit_in_a_link_is_no_limit_of_ones_own(explorer: Explorer, limi
 
 
 def test_a_slider_that_nobody_moved_follows_new_trials(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), {})
+    folder = explorer.add("flowers", study(), PLAIN)
     app = explorer.open()
-    assert app.slider(key="madds").value == 137
-    rows = [*study(), row(12, 0.9, 200_000_000, latency_ms=5.0)]
-    explorer.add("flowers", rows, {})
+    assert app.slider(key="latency_ms").value == 6.8
+    rows = [*study(), row(12, 0.9, latency_ms=9.0)]
+    explorer.add("flowers", rows, PLAIN)
     app.run()
     app.button(key="take-in").click().run()
     assert folder.is_dir()
-    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (200, 200)
+    assert (app.slider(key="latency_ms").value, app.slider(key="latency_ms").max) == (9, 9)
     assert chosen(app) == 12
-    app.slider(key="madds").set_value(100).run()
-    explorer.add("flowers", [*rows, row(13, 0.9, 250_000_000, latency_ms=5.0)], {})
+    app.slider(key="latency_ms").set_value(5.0).run()
+    explorer.add("flowers", [*rows, row(13, 0.9, latency_ms=12.0)], PLAIN)
     app.run()
     app.button(key="take-in").click().run()
-    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (100, 250)
+    assert (app.slider(key="latency_ms").value, app.slider(key="latency_ms").max) == (5, 12)
 
 
 def test_pins_and_notes_wait_for_their_study(explorer: Explorer) -> None:
     explorer.add("flowers", study())
-    explorer.add("birds", [row(0, 0.3), row(1, 0.4)], {})
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4)], PLAIN)
     app = explorer.open("--study=flowers", pins="8,3", **{"note.8": "mine"})
     app.selectbox(key="study").set_value("birds").run()
     assert "pins" not in app.query_params
@@ -210,7 +215,7 @@ def test_a_link_to_what_is_not_there_opens_the_best(explorer: Explorer, link: di
 
 def test_another_study_is_asked_the_same_limits_of_other_trials(explorer: Explorer) -> None:
     explorer.add("flowers", study())
-    explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], {})
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], manifest(**ASKED))
     app = explorer.open("--study=flowers", trial="8", madds="110")
     app.selectbox(key="study").set_value("birds").run()
     assert not app.exception
@@ -226,7 +231,7 @@ def test_another_study_is_asked_the_same_limits_of_other_trials(explorer: Explor
 def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer, tmp_path: Path) -> None:
     explorer.add("flowers", study())
     explorer.results = tmp_path / "elsewhere"
-    path = explorer.add("far", [row(0), row(1, 0.6)], {})
+    path = explorer.add("far", [row(0), row(1, 0.6)], PLAIN)
     explorer.results = tmp_path / "results"
     app = explorer.open(f"--study={path}", brush="madds:80:100:40:60")
     assert app.selectbox(key="study").value == "far"
@@ -252,10 +257,9 @@ def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:
 
 
 def test_texts_of_a_study_do_not_become_markdown(explorer: Explorer) -> None:
-    rows = study()
-    for trial in rows:
-        trial["origin"] = f"fitted {MARKUP} **bold** :red[x]"
-    explorer.add("flowers", rows, MANIFEST | {"data": MARKUP})
+    rows = [changed(trial, origin=f"fitted {MARKUP} **bold** :red[x]") for trial in study()]
+    data = {"name": MARKUP, "digest": "0", "classes": 10, "train_images": 1437, "val_images": 360}
+    explorer.add("flowers", rows, manifest(data=data))
     shown = "\n".join(element.value for element in explorer.open().markdown)
     assert "\\<img" in shown
     assert "\\*\\*bold\\*\\* \\:red\\[x\\]" in shown
@@ -315,7 +319,7 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
 
 
 def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
-    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    explorer.add("longer", longer_study(), PLAIN)
     app = explorer.open()
     assert "**72.0 ± 0.7 % top1**" in texts(app)
     assert "top1 cannot tell it apart: 4" in texts(app)

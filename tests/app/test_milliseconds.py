@@ -5,10 +5,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mfsearch.analysis.latency.kept_latency import append_lines, passport_id, read_kept
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
 from tests.analysis.latency.test_kept_latency import PASSPORT, line, with_parts
 from tests.analysis.latency.test_milliseconds import again, predicted, timed
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-from tests.app.explorer import REFERENCE, Explorer, texts
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
+from tests.app.explorer import PLAIN, REFERENCE, Explorer, texts
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch, "Milliseconds")
 
 
-HERE: dict[str, object] = MANIFEST | {"passport": PASSPORT}
+HERE = manifest(passport=PASSPORT)
 
 
 def charts(app: AppTest) -> str:
@@ -66,11 +68,15 @@ def test_an_old_study_shows_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=["empty", "failed", "untimed", "one", "NaN", "no top1", "study", "longer"],
 )
-@pytest.mark.parametrize("manifest", [HERE, {}, {"passport": None}, {"passport": {"device": "my phone"}}])
+@pytest.mark.parametrize(
+    "asked",
+    [HERE, PLAIN, manifest(passport=None), manifest(passport={"device": "my phone"})],
+    ids=["here", "plain", "untimed", "phone"],
+)
 def test_a_study_of_any_kind_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str, manifest: dict[str, object]
+    explorer: Explorer, rows: list[Trial], sentence: str, asked: Manifest
 ) -> None:
-    explorer.add("odd", rows, manifest)
+    explorer.add("odd", rows, asked)
     assert sentence in texts(explorer.open())
 
 
@@ -133,7 +139,7 @@ def test_latency_by_size_is_of_one_device_and_one_batch(explorer: Explorer) -> N
 
 def test_what_was_measured_with_two_threads_says_so(explorer: Explorer) -> None:
     two = PASSPORT | {"threads": 2}
-    explorer.add("mine", study(), HERE | {"passport": two})
+    explorer.add("mine", study(), manifest(passport=two))
     folder = explorer.results / "latency"
     append_lines(folder / "by-size.jsonl", [line("mf-52m", passport=two, threads=2)])
     append_lines(folder / "breakdown.jsonl", [with_parts("mf-52m", passport=two, threads=2)])
@@ -159,7 +165,7 @@ def test_what_was_measured_twice_and_predicted_is_drawn(explorer: Explorer) -> N
 
 def test_names_of_networks_and_devices_stay_text(explorer: Explorer) -> None:
     passport = {"device": MARKUP}
-    explorer.add("mine", [row | {"origin": MARKUP} for row in study()], MANIFEST | {"passport": passport})
+    explorer.add("mine", [changed(trial, origin=MARKUP) for trial in study()], manifest(passport=passport))
     folder = explorer.results / "latency"
     append_lines(folder / "breakdown.jsonl", [with_parts(MARKUP, passport=passport)])
     append_lines(folder / "by-size.jsonl", [line(MARKUP, passport=passport)])

@@ -10,7 +10,8 @@ from mfsearch.analysis.latency.kept_latency import append_lines, kept_line
 from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
-from tests.analysis.rows import MARKUP, failed, longer_study, row, study
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import LOST, MARKUP, changed, failed, longer_study, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 from tests.random_configs import random_config
 
@@ -23,26 +24,25 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch, "Network")
 
 
-def trial(number: int, config: MobileFormerConfig, top1: float | None = 0.5, **more: object) -> dict[str, object]:
+def trial(number: int, config: MobileFormerConfig, top1: float | None = 0.5, **more: object) -> Trial:
     costs = count_costs(config)
     known = {"arch_id": config.arch_id, "config": config.to_dict(), "num_params": costs.num_params, "macs": costs.macs}
     return row(number, top1, costs.madds, **known | {"activation_bytes": costs.activation_bytes} | more)
 
 
-def real_study() -> list[dict[str, object]]:
+def real_study() -> list[Trial]:
     """The published networks up to 151M, a near relative, and one each that was rejected, failed and stopped; timed."""
     near = dataclasses.replace(MF_151M, tokens=TokenConfig(3, 192))
-    lost: dict[str, object] = {"top1": None, "train_seconds": None, "curve": []}
     configs = [*list(PRESETS.values())[:4], near]
     rows = [trial(k, config, 0.5 + 0.02 * k) for k, config in enumerate(configs)]
     for k, ms in enumerate((3.0, 4.0, 6.0, 9.0, 8.0)):
-        rows[k] |= {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + 0.1}
-    rows[3]["origin"] = "preset mf-151m"
+        rows[k] = changed(rows[k], latency_ms=ms, latency_low_ms=ms - 0.1, latency_high_ms=ms + 0.1)
+    rows[3] = changed(rows[3], origin="preset mf-151m")
     slow = {"outcome": "rejected", "reason": "latency 12 ms is over the limit", "latency_ms": 12.0}
     return [
         *rows,
-        trial(5, PRESETS["mf-214m"]) | lost | slow,
-        trial(6, PRESETS["mf-294m"]) | lost | {"outcome": "failed", "reason": f"loss became NaN {MARKUP}"},
+        trial(5, PRESETS["mf-214m"], **LOST | slow),
+        trial(6, PRESETS["mf-294m"], **LOST | {"outcome": "failed", "reason": f"loss became NaN {MARKUP}"}),
         trial(7, MF_52M, 0.2, outcome="stopped", reason="top1 20.00% half way"),
     ]
 
@@ -81,13 +81,13 @@ def box(app: AppTest) -> list[str]:
     ],
     ids=["empty", "failed", "unreadable", "NaN", "one"],
 )
-def test_a_study_without_much_gets_sentences(explorer: Explorer, rows: list[dict[str, object]], sentence: str) -> None:
+def test_a_study_without_much_gets_sentences(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open())
 
 
 @pytest.mark.parametrize("rows", [study(), longer_study(), [*study(), row(12, NAN), row(13, latency_ms=NAN)]])
-def test_made_up_configs_leave_the_rest_of_the_card(explorer: Explorer, rows: list[dict[str, object]]) -> None:
+def test_made_up_configs_leave_the_rest_of_the_card(explorer: Explorer, rows: list[Trial]) -> None:
     explorer.add("made-up", rows)
     app = explorer.open(trial="3", compare="3,6")
     assert "Its network cannot be shown: unknown key 'name'" in texts(app)

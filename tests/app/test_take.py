@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, row
 from tests.app.explorer import REFERENCE, Explorer, texts
 
@@ -27,9 +28,7 @@ def real(explorer: Explorer, **query: str) -> AppTest:
     ],
     ids=["empty", "failed", "NaN", "one, of a made-up config"],
 )
-def test_a_study_without_networks_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str
-) -> None:
+def test_a_study_without_networks_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open(page="Take"))
 

@@ -3,15 +3,17 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.analysis.rows import MANIFEST, failed, longer_study, row, study
-from tests.app.explorer import REFERENCE, Explorer, texts
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import failed, longer_study, row, study
+from tests.app.explorer import PLAIN, REFERENCE, Explorer, texts
 
 RESULTS = REFERENCE.parent
 PAGE = "Trust"
+CALIBRATE = "mfsearch calibrate --budget 150M --data digits --space made_up --batch 64 --lr 0.0025"
 
 
 @pytest.fixture
@@ -19,10 +21,8 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch)
 
 
-def real_manifest() -> dict[str, Any]:
-    path = REFERENCE / "fast151" / "manifest.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def real_manifest() -> Manifest:
+    return Manifest.read(REFERENCE / "fast151")
 
 
 def put_calibration(folder: Path, **changes: object) -> None:
@@ -37,26 +37,24 @@ def put_calibration(folder: Path, **changes: object) -> None:
     [[], failed(3), [row(0)], [row(0, float("nan")), row(1, None)], study()],
     ids=["empty", "failed", "one", "NaN", "small"],
 )
-def test_without_a_calibration_there_is_the_command_that_makes_one(
-    explorer: Explorer, rows: list[dict[str, object]]
-) -> None:
-    explorer.add("flowers", rows, MANIFEST)
+def test_without_a_calibration_there_is_the_command_that_makes_one(explorer: Explorer, rows: list[Trial]) -> None:
+    explorer.add("flowers", rows)
     app = explorer.open(page=PAGE)
     assert app.header[0].value == "Can I trust the ranking?"
     assert "No calibration was made here" in texts(app)
-    assert app.code[0].value == "mfsearch calibrate --budget 150.0M --data digits"
+    assert app.code[0].value == CALIBRATE
     assert "trained once" in texts(app)
 
 
 @pytest.mark.parametrize(
     "rows", [[], failed(3), [row(0)], [row(0, float("nan"))]], ids=["empty", "failed", "one", "NaN"]
 )
-def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[dict[str, object]]) -> None:
-    folder = explorer.add("flowers", rows, MANIFEST)
+def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[Trial]) -> None:
+    folder = explorer.add("flowers", rows)
     put_calibration(folder.parent)
     app = explorer.open(page=PAGE)
-    assert "Made with other settings than this study's: space: mobile_former, here None" in texts(app)
-    assert "mfsearch calibrate --budget 150.0M --data digits" in app.code[0].value
+    assert "Made with other settings than this study's: space: mobile_former, here made_up" in texts(app)
+    assert CALIBRATE in app.code[0].value
     assert len(app.get("plotly_chart")) == 4
 
 
@@ -86,7 +84,7 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
 
 
 def test_the_chosen_calibration_is_in_the_address(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), MANIFEST)
+    folder = explorer.add("flowers", study())
     put_calibration(folder.parent)
     shutil.copytree(folder.parent / "calibrations" / "kept", folder.parent / "calibrations" / "other")
     app = explorer.open(page=PAGE)
@@ -117,7 +115,7 @@ def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explor
 
 
 def test_a_calibration_that_cannot_be_read_is_named_and_the_page_goes_on(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), MANIFEST)
+    folder = explorer.add("flowers", study())
     put_calibration(folder.parent, schema=99)
     app = explorer.open(page=PAGE)
     assert "of another version of mfsearch" in texts(app)
@@ -125,5 +123,5 @@ def test_a_calibration_that_cannot_be_read_is_named_and_the_page_goes_on(explore
 
 
 def test_repeated_trainings_of_the_study_say_its_own_noise(explorer: Explorer) -> None:
-    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    explorer.add("longer", longer_study(), PLAIN)
     assert "In this study: One 9x training varies by" in texts(explorer.open(page=PAGE))

@@ -191,7 +191,7 @@ def sampling_note(frame: pd.DataFrame) -> str:
 
 def width_note(frame: pd.DataFrame) -> str | None:
     """A sentence on what solved widths hold; None where the widths were not solved or no costs are known."""
-    widths = set(frame["width"].dropna()) if "width" in frame else set()
+    widths = {trial.width for trial in frame["trial"] if trial.width is not None}
     madds = frame["madds"].dropna() / 1e6
     if len(widths) < 2 or madds.empty:
         return None

@@ -1,12 +1,11 @@
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 
 from mfsearch.analysis.figures.latency_bars import draw_against_madds, draw_predictions, draw_twice
 from mfsearch.analysis.latency.milliseconds import (
-    TrialLatency,
+    TimedTrial,
     correlation_in_words,
     disturbed_in_words,
     prediction_accuracy,
@@ -18,30 +17,29 @@ from mfsearch.analysis.latency.milliseconds import (
 )
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MARKUP, failed, row, study
+from tests.analysis.rows import MARKUP, changed, failed, measured_again, row, study
 
 
-def timed(number: int, ms: float, **more: object) -> dict[str, object]:
-    ends: dict[str, Any] = {"latency_low_ms": ms - 0.1, "latency_high_ms": ms + 0.1, "latency_disturbed": False}
-    return row(number, latency_ms=ms, **ends) | more
+def timed(number: int, ms: float, **more: object) -> Trial:
+    ends: dict[str, object] = {"latency_low_ms": ms - 0.1, "latency_high_ms": ms + 0.1, "latency_disturbed": False}
+    return changed(row(number), latency_ms=ms, **{**ends, **more})
 
 
-def predicted(number: int, ms: float, expected: float, **more: object) -> dict[str, object]:
-    ends = {"predicted_low_ms": expected * 0.95, "predicted_high_ms": expected * 1.05, "turned_down": number}
-    return timed(number, ms, predicted_latency_ms=expected, **ends, **more)
-
-
-def again(one: dict[str, object], ms: float, disturbed: bool = False) -> dict[str, object]:
-    final = {
-        "latency_ms": ms,
-        "latency_low_ms": ms - 0.05,
-        "latency_high_ms": ms + 0.05,
-        "latency_disturbed": disturbed,
+def predicted(number: int, ms: float, expected: float, **more: object) -> Trial:
+    ends: dict[str, object] = {
+        "predicted_low_ms": expected * 0.95,
+        "predicted_high_ms": expected * 1.05,
+        "turned_down": number,
     }
-    return measured_again(one, final | {"over_limit": False, "window": "w"})
+    return timed(number, ms, predicted_latency_ms=expected, **{**ends, **more})
 
 
-def trials(*rows: dict[str, object]) -> list[TrialLatency]:
+def again(one: Trial, ms: float, disturbed: bool = False) -> Trial:
+    ends = {"latency_low_ms": ms - 0.05, "latency_high_ms": ms + 0.05}
+    return measured_again(one, ms, latency_disturbed=disturbed, window="w", **ends)
+
+
+def trials(*rows: Trial) -> list[TimedTrial]:
     return timed_trials(study_frame(rows))
 
 
