@@ -75,7 +75,7 @@ def main() -> None:
     try:
         paths = _paths(args)
         if not paths:
-            st.text(f"There is no study in {args.results} yet. This makes one:")
+            st.text(f"There is no study in {args.results} yet. To make one:")
             st.code("mfsearch run --budget 150M", language="bash")
             return
         _open_link(list(paths))

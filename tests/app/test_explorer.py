@@ -44,10 +44,10 @@ def test_without_studies_the_page_says_how_to_make_one(explorer: Explorer) -> No
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0)], "a figure needs two"),
         ([row(0, None), row(1, None)], "none has every metric"),
-        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "none has every metric and keeps every limit"),
+        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "none has every metric and meets every limit"),
     ],
     ids=["empty", "failed", "one", "no top1", "all over the limit"],
 )
@@ -70,7 +70,7 @@ def test_the_page_answers_with_the_best_within_the_limits(explorer: Explorer) ->
     app = explorer.open()
     assert app.header[0].value == "What can I get for my budget?"
     assert front(app) == [0, 3, 6, 9]
-    assert "**49.0 % top1** for 123.0 M and 6.25 ms: trial 9" in texts(app)
+    assert "**49.0 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
     assert chosen(app) == 9
     assert app.metric[0].value == "49.0 %"
     assert len(app.get("plotly_chart")) == 2
@@ -91,7 +91,7 @@ def test_without_latency_there_is_one_slider_and_a_figure_against_parameters(exp
     explorer.add("flowers", study(latency=False), PLAIN)
     app = explorer.open()
     assert [slider.key for slider in app.slider] == ["madds", "num_params"]
-    assert "num_params (M)" in app.get("plotly_chart")[1].proto.spec
+    assert "Parameters (M)" in app.get("plotly_chart")[1].proto.spec
 
 
 def test_a_link_opens_the_page_in_the_same_state(explorer: Explorer) -> None:
@@ -100,7 +100,7 @@ def test_a_link_opens_the_page_in_the_same_state(explorer: Explorer) -> None:
     assert chosen(again) == 8
     assert again.slider(key="madds").value == 110
     assert front(again) == [0, 3, 6]
-    assert "Over the limits set above." in texts(again)
+    assert "This trial is over the limits set above." in texts(again)
     assert again.button(key="pin").label == "Unpin"
     specs = [chart.proto.spec for chart in again.get("plotly_chart")]
     assert all('"pinned"' in spec and '"over a limit"' not in spec for spec in specs)
@@ -132,7 +132,7 @@ def test_a_region_becomes_a_command(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     app = explorer.open(brush="madds:80:100:40:45")
     assert "--budget 80M..100M" in app.code[0].value
-    assert "Marked: madds 80 to 100 M, top1 40.0 to 45.0 %" in texts(app)
+    assert "Marked region: multiply-adds 80 to 100 M, top-1 40.0 to 45.0 %" in texts(app)
     app.button(key="unmark").click().run()
     assert "brush" not in app.query_params
 
@@ -203,7 +203,7 @@ def test_a_limit_below_the_search_and_a_single_seed_are_said(explorer: Explorer)
     explorer.add("flowers", study())
     app = explorer.open(madds="100")
     said = [caption.value for caption in app.caption]
-    assert any("The search built nothing below 120.0 M" in text for text in said)
+    assert any("The search built no network below 120.0 M" in text for text in said)
     assert any("trained with one seed" in text for text in said)
 
 
@@ -321,8 +321,8 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
 def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
     explorer.add("longer", longer_study(), PLAIN)
     app = explorer.open()
-    assert "**72.0 ± 0.7 % top1**" in texts(app)
-    assert "top1 cannot tell it apart: 4" in texts(app)
+    assert "**72.0 ± 0.7 % top-1**" in texts(app)
+    assert "same top-1 within the noise: 4" in texts(app)
     assert "One 9x training varies by" in texts(app)
     table = app.dataframe[0].value
     assert table["trained"].tolist()[-1] == "9x, 2 seeds"

@@ -33,7 +33,7 @@ def figures(app: object) -> list[str]:
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0, None), row(1, None)], "none has every metric"),
     ],
     ids=["empty", "failed", "no top1"],
@@ -84,7 +84,7 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     assert "above what chance gives: tokens.count" in shown
     assert app.selectbox(key="knob").value == "tokens.count"
     assert len(figures(app)) == 3
-    assert "share of top1 after the short training (%)" in figures(app)[0]
+    assert "Share of top-1 after the short training (%)" in figures(app)[0]
     assert not app.toggle
 
 
@@ -108,11 +108,11 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     twins = app.selectbox(key="twins")
     assert [option.partition(":")[0] for option in twins.options] == ["mf-151m-time", "mf-151m-cifar10"]
     assert "this study's data and recipe" in twins.options[0]
-    assert "no effect shown" in app.dataframe[-1].value["top1"].tolist()
+    assert "no effect shown" in app.dataframe[-1].value["top-1"].tolist()
     for measure in ("front", "latency_ms", "madds"):
         app.segmented_control(key="measure").set_value(measure).run()
         assert not app.exception
-    assert "Milliseconds are twin less network, measured on AMD EPYC" in texts(app)
+    assert "Latency differences are twin minus network, measured on AMD EPYC" in texts(app)
     twins.select_index(1).run()
     assert "measured on AMD EPYC" not in texts(app)  # these were not timed
     assert app.query_params["twins"] == "mf-151m-cifar10"

@@ -200,8 +200,8 @@ def test_the_ledger_alone_may_vanish(results: Path, visit: Any) -> None:
     (results / "live" / MANIFEST).write_text("{", encoding="utf-8")
     app.run()
     assert not app.exception
-    assert "now it cannot be read" in texts(app)
-    assert shown(app).startswith("This is the study as it was")
+    assert "this page shows its last state" in texts(app)
+    assert shown(app).startswith("The study can no longer be read")
 
 
 def stored(storage: str) -> bytes:

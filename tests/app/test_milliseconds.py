@@ -35,7 +35,7 @@ def test_a_real_study_with_the_figures_kept_beside_it(monkeypatch: pytest.Monkey
     assert app.header[0].value == "Where do the milliseconds go?"
     said = texts(app)
     assert "47 of 48 measurements disturbed" in said
-    assert "Of 40 networks predicted and then measured, 90 % were predicted within 10 %" in said
+    assert "Of 40 networks predicted and then measured, 90 % were within 10 %" in said
     assert "Spearman's rank correlation of latency with multiply-adds is 0.46 [0.20, 0.66] over 48 networks" in said
     assert "10 networks measured again when the run ended" in said
     kept = read_kept([REFERENCE / "latency" / "breakdown.jsonl"]).rows
@@ -99,7 +99,10 @@ def test_kept_figures_of_the_study_s_device_come_first_and_others_on_demand(expl
     assert app.query_params["device-parts"] == link["device-parts"]
     assert bars(explorer.open(**link)) == ["mf-96m"]
     assert bars(explorer.open(**{"device-parts": "gone"})) == ["trial 9", "mf-52m"]
-    assert "another device than the study's latencies: runtime_version: 1.32.0 in the study, 1.33.0 here." in texts(app)
+    assert (
+        "This is not the device of the study's latencies: runtime_version: 1.32.0 in the study, 1.33.0 here."
+        in texts(app)
+    )
 
 
 def test_the_chosen_trial_and_the_pinned_ones_come_first(explorer: Explorer) -> None:
@@ -129,12 +132,12 @@ def test_latency_by_size_is_of_one_device_and_one_batch(explorer: Explorer) -> N
     append_lines(explorer.results / "latency" / "by-size.jsonl", lines)
     app = explorer.open()
     assert app.selectbox(key="batch").options == ["1", "8"]
-    assert "1 image at once, 1 thread" in charts(app)
+    assert "1 image per batch, 1 thread" in charts(app)
     app.selectbox(key="batch").set_value(8).run()
     assert not app.exception
-    assert "8 images at once, 1 thread" in charts(app)
-    assert "8 images at once" in charts(explorer.open(batch="8"))
-    assert "1 image at once" in charts(explorer.open(batch="x"))
+    assert "8 images per batch, 1 thread" in charts(app)
+    assert "8 images per batch" in charts(explorer.open(batch="8"))
+    assert "1 image per batch" in charts(explorer.open(batch="x"))
 
 
 def test_what_was_measured_with_two_threads_says_so(explorer: Explorer) -> None:
@@ -144,14 +147,14 @@ def test_what_was_measured_with_two_threads_says_so(explorer: Explorer) -> None:
     append_lines(folder / "by-size.jsonl", [line("mf-52m", passport=two, threads=2)])
     append_lines(folder / "breakdown.jsonl", [with_parts("mf-52m", passport=two, threads=2)])
     app = explorer.open()
-    assert "1 image at once, 2 threads" in charts(app)
-    assert "measured in turns, of 1 image at once, 2 threads." in texts(app)
+    assert "1 image per batch, 2 threads" in charts(app)
+    assert "(1 image per batch, 2 threads)" in texts(app)
 
 
 def test_kept_figures_that_cannot_be_read_are_counted(explorer: Explorer) -> None:
     explorer.add("mine", study(), HERE)
     append_lines(explorer.results / "latency" / "by-size.jsonl", [{"name": "x"}, line("mf-52m")])
-    assert "1 line of kept figures could not be read." in texts(explorer.open())
+    assert "1 line of saved measurements could not be read." in texts(explorer.open())
 
 
 def test_what_was_measured_twice_and_predicted_is_drawn(explorer: Explorer) -> None:
@@ -159,7 +162,7 @@ def test_what_was_measured_twice_and_predicted_is_drawn(explorer: Explorer) -> N
     explorer.add("mine", rows, HERE)
     app = explorer.open()
     assert "4 networks measured again when the run ended" in texts(app)
-    assert "Of 4 networks predicted and then measured, 100 % were predicted within 10 %" in texts(app)
+    assert "Of 4 networks predicted and then measured, 100 % were within 10 %" in texts(app)
     assert len(app.get("plotly_chart")) == 3
 
 

@@ -38,10 +38,10 @@ def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch)
     said = texts(app)
     assert "After 13 trainings each, fast151 covers" in said
     assert "one run of each" in said
-    assert "no other setting differs but the seed" in said
+    assert "all other settings agree, except perhaps the seed" in said
     assert "2 networks below the budget's band left out" in said
     assert "48 trials, 16 networks trained." in said
-    assert "16 trainings took 12m 29s of one core." in said
+    assert "16 trainings took 12m 29s of core time." in said
     assert "187 draws predicted to be too slow were turned down" in said
     assert "latency \\u2026 ms is over the limit 5 ms" in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
     assert len(app.dataframe[0].value) == 32
@@ -51,8 +51,8 @@ def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatc
     app = Explorer(REFERENCE, monkeypatch, "Search").open("--study=cifar10-150M-10ms")
     said = texts(app)
     assert app.multiselect(key="beside").value == []
-    assert "No random control is beside this study" in said
-    assert "When trials finished was not recorded" in said
+    assert "This study has no random control" in said
+    assert "did not record when trials finished" in said
     app.multiselect(key="beside").set_value(["fast151"]).run()
     assert not app.exception
     assert "fast151: sampler auto, here tpe; budget, low:" in texts(app)
@@ -64,7 +64,7 @@ def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatc
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0)], "1 trial, 1 network trained."),
         ([row(0, None), row(1, float("nan"))], "none has every metric"),
         ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "2 networks trained"),
@@ -88,7 +88,7 @@ def test_failures_are_shown_with_their_reason(explorer: Explorer) -> None:
     app = explorer.open()
     assert app.dataframe[0].value["reason"].tolist() == ["loss became NaN"] * 3
     assert "0 on the front" in app.get("plotly_chart")[0].proto.spec
-    assert "nothing to say of where the time went" in texts(app)
+    assert "so the time spent is unknown" in texts(app)
 
 
 def test_several_controls_are_shown_with_their_median(explorer: Explorer) -> None:
@@ -111,7 +111,7 @@ def test_a_control_stands_beside_the_searches_it_is_of(explorer: Explorer) -> No
     app = explorer.open("--study=chance")
     assert app.multiselect(key="beside").value == ["mine"]
     explorer.add("alone", study(8), WIDE)
-    assert "none beside it differs in the sampler alone" in texts(explorer.open("--study=alone"))
+    assert "no study beside it differs only in the sampler" in texts(explorer.open("--study=alone"))
 
 
 def test_a_control_without_trials_is_compared_with_nothing(explorer: Explorer) -> None:
@@ -140,7 +140,7 @@ def test_the_page_says_whether_a_search_is_writing_and_takes_no_lock(explorer: E
     folder = explorer.add(
         "mine", study(), manifest(sampler="gp", budget=BUDGET, request={"data": "digits", "trials": 30})
     )
-    assert "No search on this machine is writing it. 12 trials, 9 networks trained of 30 asked for" in texts(
+    assert "No search on this machine is writing it. 12 trials, 9 networks trained of 30 requested" in texts(
         explorer.open()
     )
     with (folder / "lock").open("w") as lock:

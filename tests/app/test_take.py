@@ -22,9 +22,9 @@ def real(explorer: Explorer, **query: str) -> AppTest:
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0, float("nan"))], "none has every metric"),
-        ([row(0)], "Its config cannot be read"),
+        ([row(0)], "The config cannot be read"),
     ],
     ids=["empty", "failed", "NaN", "one, of a made-up config"],
 )

@@ -41,7 +41,7 @@ def test_without_a_calibration_there_is_the_command_that_makes_one(explorer: Exp
     explorer.add("flowers", rows)
     app = explorer.open(page=PAGE)
     assert app.header[0].value == "Can I trust the ranking?"
-    assert "No calibration was made here" in texts(app)
+    assert "There is no calibration here" in texts(app)
     assert app.code[0].value == CALIBRATE
     assert "trained once" in texts(app)
 
@@ -53,7 +53,7 @@ def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[Tri
     folder = explorer.add("flowers", rows)
     put_calibration(folder.parent)
     app = explorer.open(page=PAGE)
-    assert "Made with other settings than this study's: space: mobile_former, here made_up" in texts(app)
+    assert "Made with settings that differ from this study's: space: mobile_former, here made_up" in texts(app)
     assert CALIBRATE in app.code[0].value
     assert len(app.get("plotly_chart")) == 4
 
@@ -63,7 +63,7 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
     app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
     shown = texts(app)
     assert app.selectbox(key="calibration").options == ["mobile_former-cifar10-50.0M, fits this study"]
-    assert "Not alike: budget: up to 50.0M multiply-adds, here 152.1M." in shown
+    assert "Differences: budget: up to 50.0M multiply-adds, here 152.1M." in shown
     assert (
         "validation loss after 0.1 epochs ranks 16 networks like the long training with tau 0.57 [0.10, 0.87]" in shown
     )
@@ -89,7 +89,7 @@ def test_the_chosen_calibration_is_in_the_address(explorer: Explorer) -> None:
     shutil.copytree(folder.parent / "calibrations" / "kept", folder.parent / "calibrations" / "other")
     app = explorer.open(page=PAGE)
     box = app.selectbox(key="calibration")
-    assert box.options == ["kept, of other settings", "other, of other settings"]
+    assert box.options == ["kept, other settings", "other, other settings"]
     box.select_index(1).run()
     assert not app.exception
     assert app.query_params["calibration"] == "other"
@@ -119,7 +119,7 @@ def test_a_calibration_that_cannot_be_read_is_named_and_the_page_goes_on(explore
     put_calibration(folder.parent, schema=99)
     app = explorer.open(page=PAGE)
     assert "of another version of mfsearch" in texts(app)
-    assert "No calibration was made here" in texts(app)
+    assert "There is no calibration here" in texts(app)
 
 
 def test_repeated_trainings_of_the_study_say_its_own_noise(explorer: Explorer) -> None:
