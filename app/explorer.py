@@ -79,7 +79,7 @@ def main() -> None:
             st.code("mfsearch run --budget 150M", language="bash")
             return
         _open_link(list(paths))
-        left, right = st.columns([1, 2], vertical_alignment="bottom")
+        left, right = st.columns([1, 2])
         # Without a default of its own a widget's value is always in the address.
         name = left.selectbox(
             "Study",

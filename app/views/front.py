@@ -142,7 +142,7 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += f" The best published network within the limits, {_plain(rival['origin'])}, reaches {parts.trial_top1(rival['trial'])}."
+        found += f" The best published network, {_plain(rival['origin'])}, reaches {parts.trial_top1(rival['trial'])}."
     if best["tied_with"]:
         found += f" These cost no more and have the same top-1 within the noise: {shown_ties(best['tied_with'])}."
     return found
@@ -213,9 +213,7 @@ def _show_figures(
         marked = (
             "Region: the limits above." if brush is None else f"Marked region: {_region(brush)}, and the limits above."
         )
-        st.text(
-            f"{marked} To mark another, use a figure's box tool. This command searches there, starting from the best trials:"
-        )
+        st.text(f"{marked} A figure's box tool marks another. To search there, starting from the best trials:")
         st.code(search_command(study.manifest, study.command, brush, limits), language="bash", wrap_lines=True)
         if brush is not None:
             st.button("Clear region", key="unmark", on_click=partial(state.put, "brush", ""))

@@ -113,8 +113,8 @@ def test_the_card_shows_the_network_and_its_costs(explorer: Explorer) -> None:
 def test_the_best_on_the_front_is_shown_first_and_a_link_opens_its_trial(explorer: Explorer) -> None:
     explorer.add("real", real_study())
     assert box(explorer.open())[0].startswith("2: 54.0 %, 96.3 M, 6.00 ms")  # the limit is 7.25 ms
-    assert metrics(explorer.open(trial="1"))["top1"] == "52.0 %"
-    assert metrics(explorer.open(trial="99"))["top1"] == "54.0 %"
+    assert metrics(explorer.open(trial="1"))["Top-1"] == "52.0 %"
+    assert metrics(explorer.open(trial="99"))["Top-1"] == "54.0 %"
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colo
     return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line=line, name=name, legendrank=rank)
 
 
-AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8, "automargin": True}
+AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 14, "automargin": True}
 # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
 TEMPLATE = go.layout.Template(plotly.io.templates["plotly"]).update(
     layout={
