@@ -133,13 +133,13 @@ def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(c
     assert traces["rejected"].visible == "legendonly"
     assert traces["best top1"].line.shape == "hv"
     assert cost in figure.layout.xaxis.title.text
-    assert figure.layout.yaxis.title.text == "top1 (%)"
+    assert figure.layout.yaxis.title.text == "Top-1 (%)"
 
 
 def test_hover_tells_number_origin_metrics_and_knobs() -> None:
     (record,) = study_frame([row(17, 0.613, 149_800_000, latency_ms=7.5)]).to_dict("records")
     text = hover_html(record, ["tokens.count"])
-    for part in ("trial 17", "tpe", "top1 61.3 %", "madds 149.8 M", "latency_ms 7.50 ms", "tokens.count = 6"):
+    for part in ("trial 17", "tpe", "Top-1 61.3 %", "Multiply-adds 149.8 M", "Latency 7.50 ms", "tokens.count = 6"):
         assert part in text
 
 
@@ -176,7 +176,7 @@ def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
     assert math.isnan(lines[0].top1[0])
     assert lines[0].top1[1] == 50.0
     assert lines[0].loss == [2.5, 2.0]
-    assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["top1 (%)", "training loss (nats)"]
+    assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["Top-1 (%)", "Training loss (nats)"]
 
 
 def test_of_thousands_of_trials_the_density_is_drawn_and_each_tells_its_metrics() -> None:
@@ -265,7 +265,7 @@ def test_the_front_is_coloured_by_a_metric_and_the_knee_is_named() -> None:
     figure = draw_tradeoff(points, chosen=1)
     traces = {trace.name: trace for trace in figure.data}
     assert (traces["front"].marker.cmin, traces["front"].marker.cmax) == (6.0, 9.0)
-    assert traces["front"].marker.colorbar.title.text == "latency_ms"
+    assert traces["front"].marker.colorbar.title.text == "Latency (ms)"
     assert list(traces["pinned"].customdata) == [2]
     assert "knee" in [note.text for note in figure.layout.annotations]
 
@@ -337,7 +337,7 @@ def test_a_study_of_short_trainings_has_neither_bars_nor_lengths() -> None:
 def test_progress_compares_short_trainings_and_says_so() -> None:
     progress = progress_points(study_frame(longer_study()))
     assert [top1 for _, top1, _ in progress.found] == pytest.approx([40, 41, 42, 43, 44, 45])
-    assert draw_progress(progress).layout.yaxis.title.text == "top1 (%) of the short training"
+    assert draw_progress(progress).layout.yaxis.title.text == "Top-1 (%) after the short training"
 
 
 def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:

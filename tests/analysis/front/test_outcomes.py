@@ -129,7 +129,7 @@ def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     assert clock(frame, {"created": "2026-11-22T10:00:00+00:00"}) == Clock(720.0, 420.0, last)
     assert clock(frame, {"created": "x"}) == Clock(660.0, 420.0, last)
     words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, {"created": "2026-11-22T10:00:00+00:00"}))
-    assert "3 trainings took 24m 00s of one core. From the study's beginning to its last result 12m 00s passed" in words
+    assert "3 trainings took 24m 00s of core time. The study ran for 12m 00s from start to last result" in words
     assert "2.0 trainings ran at a time on average; the longest time between two results was 7m 00s" in words
 
 
@@ -140,7 +140,7 @@ def test_without_stamps_there_is_no_clock(rows: list[Trial]) -> None:
 
 def test_nothing_trained_takes_no_time() -> None:
     assert spent_on_training(study_frame(failed(2)), {}) == []
-    assert "nothing to say" in time_in_words([], None)
+    assert "the time spent is unknown" in time_in_words([], None)
 
 
 def test_speed_is_of_trainings_that_recorded_it() -> None:

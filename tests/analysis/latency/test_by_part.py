@@ -94,8 +94,8 @@ def test_unreadable_configs_and_impossible_latencies_are_left_out() -> None:
 
 
 def test_the_line_says_what_predictions_rest_on() -> None:
-    assert rates_line(None, 3).endswith("8 are needed, this one has 3.")
-    assert rates_line(None, 10).endswith("8 are needed, this one has 10 whose networks cannot all be read.")
+    assert rates_line(None, 3).endswith("8 are needed, this study has 3.")
+    assert rates_line(None, 10).endswith("8 are needed, this study has 10, not all of them readable.")
     found = fit_study(timed(12))
     assert found is not None
     line = rates_line(found, 12)

@@ -75,9 +75,7 @@ def test_predictions_are_judged_by_the_search_s_own_measurements() -> None:
     assert found.median_error == pytest.approx(0.08)
     words = screen_in_words(turned_down(study_frame(rows)), found)
     assert words.startswith("3 draws predicted to be too slow were turned down and never measured")
-    assert (
-        "Of 3 networks predicted and then measured, 67 % were predicted within 10 % and 33 % lay in the 95 %" in words
-    )
+    assert "Of 3 networks predicted and then measured, 67 % were within 10 % and 33 % lay in the 95 %" in words
     assert "the median error is 8.0 %" in words
 
 
