@@ -131,8 +131,8 @@ def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(c
     assert list(traces["front"].customdata) == [point.number for point in points.front]
     assert list(traces["trial 3"].customdata) == [3]
     assert traces["rejected"].visible == "legendonly"
-    assert traces["best top1"].line.shape == "hv"
-    assert cost in figure.layout.xaxis.title.text
+    assert traces["best top-1"].line.shape == "hv"
+    assert figure.layout.xaxis.title.text == label(cost)
     assert figure.layout.yaxis.title.text == "Top-1 (%)"
 
 
@@ -237,13 +237,13 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     points = tradeoff_points(frame, "madds", ["top1", "madds"])
     assert [point.length for point in points.front] == ["1x", "1x", "1x", "3x", "9x", "9x"]
     assert [number for number, _, _ in points.stopped] == [6]
-    assert "top1 half way 20.0 %" in points.stopped[0][2]
+    assert "Top-1 half way 20.0 %" in points.stopped[0][2]
     last = points.front[-1]
     assert last.top1_std == pytest.approx(100 * 0.01 / math.sqrt(2))
     for part in (
-        "top1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
-        "on the front with",
-        "tied with 4",
+        "Top-1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
+        "Probability of being on the front",
+        "Tied with 4",
     ):
         assert part in last.hover
     assert (5, 4) in points.ties
@@ -299,7 +299,7 @@ def test_published_systems_stand_on_their_own_axis_and_say_what_is_unverified() 
     assert [trace.name for trace in marks] == ["Mobile-Formers as published", "other systems as published"]
     assert "DeiT Tiny" not in marks[1].text  # at 1,200 M far beyond the axis
     (deit,) = [mark for mark in points.elsewhere if mark.name == "DeiT Tiny"]
-    assert "unverified" in deit.hover
+    assert "Not verified" in deit.hover
     assert "ImageNet" in figure.layout.yaxis2.title.text
     assert not tradeoff_points(study_frame(rows), "num_params", ["top1", "madds"]).elsewhere
 

@@ -40,7 +40,7 @@ def test_reasons_that_differ_in_their_figures_are_one_and_figures_that_agree_sta
 def test_the_commonest_reason_of_an_outcome_comes_first() -> None:
     rows = [lost(0, "a", "failed"), lost(1, "b"), lost(2, "c"), lost(3, "c"), lost(4, None)]
     found = grouped_reasons(study_frame(rows))
-    assert [one.text for one in found] == ["c", "b", "no reason was recorded", "a"]
+    assert [one.text for one in found] == ["c", "b", "no reason recorded", "a"]
 
 
 def test_a_reason_that_holds_the_sign_itself_and_one_over_several_lines() -> None:
@@ -106,7 +106,7 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
     found = spent_on_training(study_frame(rows), {"rungs": {"factors": [1.0, 3.0, 9.0]}})
     assert found == [
         TrainingTime("short", 2, 80.0, 0),
-        TrainingTime("short, given up half way", 1, 15.0, 0),
+        TrainingTime("short, stopped half way", 1, 15.0, 0),
         TrainingTime("3x", 1, 50.0, 0),
         TrainingTime("9x", 2, 210.0 + 90.0, 0),
     ]
@@ -117,8 +117,8 @@ def test_seconds_that_were_not_recorded_are_said() -> None:
     rows = [row(0, train_seconds=None), longer(row(1), [stage(1, 0, 0.6) | {"top1": None, "train_seconds": None}])]
     found = spent_on_training(study_frame(rows), {})
     assert found == [TrainingTime("short", 2, 40.0, 1), TrainingTime("rung 1", 1, 0.0, 1)]
-    assert "Of 2 the time was not recorded." in time_in_words(found, None)
-    assert "When trials finished was not recorded" in time_in_words(found, None)
+    assert "2 of them have no recorded time." in time_in_words(found, None)
+    assert "did not record when trials finished" in time_in_words(found, None)
 
 
 def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
@@ -130,7 +130,7 @@ def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     assert clock(frame, {"created": "x"}) == Clock(660.0, 420.0, last)
     words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, {"created": "2026-11-22T10:00:00+00:00"}))
     assert "3 trainings took 24m 00s of core time. The study ran for 12m 00s from start to last result" in words
-    assert "2.0 trainings ran at a time on average; the longest time between two results was 7m 00s" in words
+    assert "2.0 trainings at a time on average; the longest gap between two results was 7m 00s" in words
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0, finished="yesterday")]], ids=["empty", "old", "odd"])

@@ -41,7 +41,7 @@ def report(tmp_path: Path, rows: list[Trial], manifest: dict[str, object]) -> st
             failed(2),
             "No network has been trained yet, so there is nothing to choose from. Most common reason (2 times): loss",
         ),
-        ([row(0)], "1 trained trial with a top1 so far: a figure needs two."),
+        ([row(0)], "1 trained trial with a top-1 so far; a figure needs two."),
         ([row(0, None), row(1, None)], "2 trials trained, but none has every metric and meets every limit."),
     ],
     ids=["empty", "failed", "one", "no top1"],
@@ -74,7 +74,7 @@ def test_the_report_has_front_figures_manifest_and_next_steps(tmp_path: Path) ->
 
 def test_without_latency_the_second_figure_is_against_parameters(tmp_path: Path) -> None:
     html = report(tmp_path, study(latency=False), {"study": "flowers"})
-    assert "top1 against num_params" in html
+    assert "Top-1 against parameters" in html
     assert "Top-1 against latency" not in html
 
 
@@ -143,7 +143,7 @@ def test_a_manifest_without_keys_has_no_limits_and_two_objectives() -> None:
 
 def test_sentences_for_studies_with_and_without_points() -> None:
     assert why_no_figure(study_frame(study())) is None
-    assert why_no_figure(study_frame([])) == "0 trained trials with a top1 so far: a figure needs two."
+    assert why_no_figure(study_frame([])) == "0 trained trials with a top-1 so far; a figure needs two."
     assert why_no_front(study_frame([{"number": 0, "outcome": "failed"}])).endswith("nothing to choose from yet.")
 
 

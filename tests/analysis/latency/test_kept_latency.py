@@ -213,7 +213,7 @@ def test_bars_are_stacked_by_part_and_names_are_text(tmp_path: Path) -> None:
         "Former",
         "Mobile&lt;-Former",
         "head",
-        "rest, between operators",
+        "Between operators",
     ]
     assert sum(trace.x[0] for trace in figure.data) == pytest.approx(5.5)
     assert figure.layout.yaxis.ticktext == ("mf-26m", "&lt;img src=x onerror=alert *")
@@ -234,7 +234,7 @@ def test_passports_in_words() -> None:
     assert passport_text(PASSPORT) == text
     assert passport_text({"device": "my phone"}) == "my phone"
     assert passport_text({"device": None}) == "a device without a name"
-    assert passport_text(None) == "a device of which nothing is recorded"
+    assert passport_text(None) == "an unrecorded device"
     other = PASSPORT | {"threads": 2, "clock": "fast"}
     assert passport_differences(PASSPORT, other, ("here", "there")) == [
         "threads: 1 here, 2 there",
