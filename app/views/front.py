@@ -45,10 +45,8 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 
 class FrontBasis(NamedTuple):
-    """What does not depend on the limits, made once for all visitors; the frames are read-only.
-
-    frame: with the telling knobs only. trained: by falling top1.
-    """
+    """What does not depend on the limits, made once for all visitors; the frames (telling knobs only; `trained` by
+    falling top1) are read-only."""
 
     frame: pd.DataFrame
     trained: pd.DataFrame
@@ -119,17 +117,8 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
     if starts.get(name, start) != start and st.session_state.get(name) == starts[name]:
         st.session_state[name] = start
     starts[name] = start
-    limit = st.slider(
-        f"{label(name)}, at most",
-        low,
-        high,
-        start,
-        step=1 / per_unit,
-        key=name,
-        format="%g",
-        bind="query-params",
-        help=f"`{name}`",
-    )
+    slider = partial(st.slider, key=name, format="%g", bind="query-params", help=f"`{name}`")
+    limit = slider(f"{label(name)}, at most", low, high, start, step=1 / per_unit)
     return None if given is None and limit >= high else round(limit / scale, 6)
 
 
@@ -153,9 +142,7 @@ def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifes
     found = []
     least = manifest.budget.low
     if limits.get("madds", np.inf) < least:
-        found.append(
-            f"The search built no network below {shown('madds', least)}; only published networks are this small."
-        )
+        found.append(f"The search built no network below {shown('madds', least)}; only published ones are this small.")
     if front["front_probability"].isna().all():
         found.append("Each network was trained with one seed, so the variation of top-1 between seeds is unknown.")
     return found
@@ -211,7 +198,7 @@ def _show_figures(
         return
     with region:
         marked = (
-            "Region: the limits above." if brush is None else f"Marked region: {_region(brush)}, and the limits above."
+            "Region: the limits above." if brush is None else f"Marked region: {_region(brush)}, within the limits."
         )
         st.text(f"{marked} A figure's box tool marks another. To search there, starting from the best trials:")
         st.code(search_command(study.manifest, study.command, brush, limits), language="bash", wrap_lines=True)
@@ -264,9 +251,8 @@ def _show_table(front: pd.DataFrame, study: load.PageStudy, objectives: list[str
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
-    formats = {
-        label(name): st.column_config.NumberColumn(format=f"%.{METRICS[name].digits}f", help=name) for name in metrics
-    }
+    column = st.column_config.NumberColumn
+    formats = {label(name): column(format=f"%.{METRICS[name].digits}f", help=name) for name in metrics}
     st.dataframe(
         table,
         key="front",

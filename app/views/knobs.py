@@ -101,7 +101,7 @@ def _show_shares(
     """How much of the chosen measure goes with each knob."""
     known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
     measure = st.segmented_control(
-        "What does the knob affect?",
+        "What varies with the knob?",
         known,
         format_func=lambda name: NAMES[name],
         default=known[0],
@@ -226,9 +226,8 @@ def _device_of(report: TwinReport, study: load.PageStudy) -> str:
     if not passport or not report.passport:
         return told
     apart = passport_differences(passport, report.passport, ("in the study", "here"))
-    return f"{told} " + (
-        f"This is not the study's device: {'; '.join(apart)}." if apart else "This is the study's device."
-    )
+    same = "This is the study's device." if not apart else f"It differs from the study's: {'; '.join(apart)}."
+    return f"{told} {same}"
 
 
 def _read_all(folders: list[Path]) -> tuple[list[TwinReport], list[str]]:

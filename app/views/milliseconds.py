@@ -104,9 +104,7 @@ def _show_parts(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | No
     else:
         st.text("No network was measured by part yet.")
     if chosen is not None and arch_ids[chosen] not in found:
-        st.text(
-            f"Trial {chosen} was not measured by part on this device. This command does so and saves the result here:"
-        )
+        st.text(f"Trial {chosen} was not measured by part on this device. To measure it and save the result here:")
         st.code(_latency_command(study, chosen, "--breakdown"), language="bash", wrap_lines=True)
 
 

@@ -153,9 +153,7 @@ def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerCon
         found = load.nearest_cheaper(study, number)
         timed = bool(frame.loc[frame["number"] == number, "latency_ms"].notna().any())
         saved = f"{CHEAPER:.0%}".replace("%", " %")
-        st.subheader(
-            f"Nearest network {saved} faster" if timed else f"Nearest network with {saved} fewer multiply-adds"
-        )
+        st.subheader(f"Nearest, {saved} faster" if timed else f"Nearest, {saved} fewer multiply-adds")
         if found is None:
             st.text(f"No trained network saves at least {saved}.")
             return
@@ -229,9 +227,7 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
         st.dataframe(
             blocks.style.apply(_marked, axis=1), hide_index=True, key="blocks", height="content", column_config=widths
         )
-        st.text(
-            "\N{NOT EQUAL TO}: the row differs in the fields of the last column; +: only some networks have the row."
-        )
+        st.text("\N{NOT EQUAL TO}: the row differs in the fields of the last column; +: only some networks have it.")
     if lines := curve_lines(frame[frame["number"].isin([int(name) for name in asked if name in ranked])]):
         st.subheader("Training curves")
         st.plotly_chart(draw_curves(lines), config=CONFIG, key="curves")

@@ -122,9 +122,7 @@ def _show_history(study: load.PageStudy) -> None:
             on_change=keep,
             placeholder="another study",
         )
-    axis = right.selectbox(
-        "Horizontal axis", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params"
-    )
+    axis = right.selectbox("Axis", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]
@@ -148,12 +146,9 @@ def _show_history(study: load.PageStudy) -> None:
         st.text(
             f"{sampler}; " + ("; ".join(found) if found else "all other settings agree, except perhaps the seed") + "."
         )
-    small = (
-        f" {counted(left_out, 'network')} below the budget's band left out, because the search could not propose them."
-    )
-    st.caption(
-        f"{HOW} Objectives: {', '.join(METRICS[name].title.lower() for name in objectives)}.{small if left_out else ''}"
-    )
+    small = f" {counted(left_out, 'network')} below the budget's band left out: no draw could be there."
+    titles = ", ".join(METRICS[name].title.lower() for name in objectives)
+    st.caption(f"{HOW} Objectives: {titles}.{small if left_out else ''}")
 
 
 def _read_others(study: load.PageStudy, paths: Sequence[Path]) -> list[load.PageStudy]:

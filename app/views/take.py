@@ -35,13 +35,7 @@ def show(study: load.PageStudy) -> None:
     best = (front if len(front) else trained).sort_values("top1")["number"].tolist()[-1]
     numbers = pins or [asked if asked is not None else int(best)]
 
-    which = (
-        "pinned"
-        if pins
-        else "chosen"
-        if asked is not None
-        else "best on the front; pin other networks on the Network page"
-    )
+    which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on page Network"
     st.text(f"{counted(len(numbers), 'network')}, {which}.")
     for number in numbers:
         _show_network(study, parts.trial_of(trained, number))

@@ -8,7 +8,7 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.latency_bars import draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import with_confidence
+from mfsearch.analysis.frame import label, with_confidence
 from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial

@@ -270,9 +270,8 @@ def draw_tradeoff(
     figure.update_xaxes(title=axis, range=[left - pad, right + pad])
     figure.update_layout(yaxis_title=label("top1"))
     finish(figure, height=480)
-    figure.update_yaxes(title_standoff=8).update_xaxes(
-        title_standoff=28
-    )  # above a legend of several lines plotly measures it from the axis
+    # Above a legend of several lines plotly measures it from the axis.
+    figure.update_yaxes(title_standoff=8).update_xaxes(title_standoff=28)
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
 
 

@@ -76,9 +76,7 @@ def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame) -> li
         return []
     objectives, limits = measured_objectives(frame, manifest.objectives), manifest.limits
     figures = {
-        f"{METRICS['top1'].title} against {METRICS[cost].title.lower()}": draw_tradeoff(
-            tradeoff_points(frame, cost, objectives, limits)
-        )
+        f"Top-1 against {METRICS[cost].title.lower()}": draw_tradeoff(tradeoff_points(frame, cost, objectives, limits))
         for cost in ("madds", second_cost(frame))
     }
     if lines := curve_lines(front):

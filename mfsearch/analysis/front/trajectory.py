@@ -189,7 +189,7 @@ def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     sentences = [f"{covered}."]
     if not np.isnan(best).any():
         sentences.append(
-            f"The best top-1 after a short training is {percent(best[0])} against {percent(best[1])} at that point."
+            f"The best top-1 after a short training is then {percent(best[0])} against {percent(best[1])}."
         )
     level = statistics.median(float(other.share[-1]) for other in there)
     reached = np.flatnonzero(own.share >= level)
@@ -197,18 +197,14 @@ def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     if len(reached) and level > 0:
         needed = int(own.trainings[reached[0]])
         end = int(statistics.median(int(other.trainings[-1]) for other in there))
-        sentences.append(
-            f"{own.name} needed {needed:,} trainings to cover what {whose} covered at {ends} end, after {end:,}."
-        )
+        sentences.append(f"{own.name} covered after {needed:,} what {whose} covered at {ends} end, after {end:,}.")
     elif level > 0:
         sentences.append(f"{own.name} has not yet covered what {whose} covered at {ends} end.")
     if len(there) == 1:
         sentences.append("This compares one run of each, so another seed may reverse the difference.")
     else:
         least, most = (f(share_after(other, count) for other in there) for f in (min, max))
-        sentences.append(
-            f"The other studies range from {percent(least)} to {percent(most)}; {own.name} is a single run."
-        )
+        sentences.append(f"The others range from {percent(least)} to {percent(most)}; {own.name} is a single run.")
     return " ".join(sentences)
 
 

@@ -144,7 +144,7 @@ def test_a_manifest_without_keys_has_no_limits_and_two_objectives() -> None:
 def test_sentences_for_studies_with_and_without_points() -> None:
     assert why_no_figure(study_frame(study())) is None
     assert why_no_figure(study_frame([])) == "0 trained trials with a top-1 so far; a figure needs two."
-    assert why_no_front(study_frame([{"number": 0, "outcome": "failed"}])).endswith("nothing to choose from yet.")
+    assert why_no_front(study_frame([{"number": 0, "outcome": "failed"}])).endswith("nothing to choose from.")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed")

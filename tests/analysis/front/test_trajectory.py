@@ -150,8 +150,8 @@ def test_a_study_from_before_rungs_had_one() -> None:
 def test_a_comparison_is_made_after_equally_many_trainings() -> None:
     words = comparison(made("mine", 0.0, 0.3, 0.6, 0.9), [made("chance", 0.1, 0.2, 0.3)])
     assert "After 3 trainings each, mine covers 60.0 % of the box and chance 30.0 %: 2.00 times as much." in words
-    assert "The best top-1 after a short training is 32.0 % against 32.0 % at that point." in words
-    assert "mine needed 2 trainings to cover what chance covered at its end, after 3." in words
+    assert "The best top-1 after a short training is then 32.0 % against 32.0 %." in words
+    assert "mine covered after 2 what chance covered at its end, after 3." in words
     assert "one run of each" in words
 
 
@@ -159,7 +159,7 @@ def test_of_several_studies_the_median_is_compared_and_the_range_told() -> None:
     words = comparison(made("mine", 0.4, 0.5), [made(f"at {share}", 0.1, share) for share in (0.6, 0.7, 0.8)])
     assert "the median of 3 other studies 70.0 %: 0.71 times as much" in words
     assert "mine has not yet covered what the median of 3 other studies covered at their end." in words
-    assert "The other studies range from 60.0 % to 80.0 %; mine is a single run." in words
+    assert "The others range from 60.0 % to 80.0 %; mine is a single run." in words
 
 
 def test_what_covers_nothing_is_compared_without_a_ratio() -> None:
