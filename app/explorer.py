@@ -75,11 +75,11 @@ def main() -> None:
     try:
         paths = _paths(args)
         if not paths:
-            st.text(f"There is no study in {args.results} yet. This makes one:")
+            st.text(f"There is no study in {args.results} yet. To make one:")
             st.code("mfsearch run --budget 150M", language="bash")
             return
         _open_link(list(paths))
-        left, right = st.columns([1, 2], vertical_alignment="bottom")
+        left, right = st.columns([1, 2])
         # Without a default of its own a widget's value is always in the address.
         name = left.selectbox(
             "Study",

@@ -112,7 +112,7 @@ def offer_new_trials(study: PageStudy) -> None:
     try:
         now = _look(study.path)
     except ValueError as error:
-        st.text(f"This is the study as it was; now it cannot be read: {error}")
+        st.text(f"The study can no longer be read; this page shows its last state. {error}")
         return
     if now == seen:
         return

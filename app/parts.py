@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.frame import noise_sentence, ranked_trials, shown, shown_top1, trained_longer
+from mfsearch.analysis.frame import METRICS, noise_sentence, ranked_trials, shown, shown_top1, trained_longer
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.study.trial import OUTCOMES, Trial
 
@@ -33,10 +33,10 @@ def ask_trial(frame: pd.DataFrame, number: int) -> None:
     def described(number: int) -> str:
         return ("pinned " if number in pins else "") + describe_trial(trials[number])
 
-    title = "Trial" if len(listed) == len(frame) else f"Trial, the {len(listed)} best of {len(frame):,}"
+    title = "Trial" if len(listed) == len(frame) else f"Trial (best {len(listed)} of {len(frame):,})"
     st.selectbox(title, listed, format_func=described, key="trial", on_change=partial(state.keep_widget, "trial"))
     if len(listed) < len(frame):
-        text = st.text_input("Another trial by its number", key="by-number", on_change=_choose_by_number).strip()
+        text = st.text_input("Trial number", key="by-number", on_change=_choose_by_number).strip()
         if text and _number(text) not in set(frame["number"].tolist()):
             st.text(f"There is no trial {text!r} in this study.")
 
@@ -59,6 +59,7 @@ def ask_one(
     *,
     told: Callable[[T], str] = str,
     linked: Callable[[T], str] = str,
+    widget: Callable[..., object] = st.selectbox,
 ) -> T:
     """A list to choose one of `options` from, at first `start`; the choice is in the address under `key`.
 
@@ -68,7 +69,7 @@ def ask_one(
     asked = st.query_params.get(key)
     chosen = options[names.index(asked)] if asked in names else start
     st.session_state[key] = chosen
-    st.selectbox(
+    widget(
         text,
         options,
         format_func=lambda one: shown[options.index(one)],
@@ -124,7 +125,7 @@ def pin_and_note(number: int, numbers: Sequence[int]) -> None:
         st.text_input(
             "Note", value=state.note(number), key=key, max_chars=500, on_change=partial(_keep_note, number, numbers)
         )
-    st.caption("Pins and notes are kept in the address of this page: the link holds them. A note pins its trial.")
+    st.caption("Pins and notes are part of this page's link. Adding a note pins the trial.")
 
 
 def _keep_note(number: int, numbers: Sequence[int]) -> None:
@@ -140,41 +141,42 @@ def trial_card(study: "load.PageStudy", number: int) -> None:
     ranked = ranked_trials(study.frame[study.frame["number"] == number])[0]
     trial, latency = ranked.trial, ranked.trial.latency
     with st.container(horizontal=True):
-        if trial.top1 is not None:
-            name = "top1 half way" if trial.outcome == "stopped" else "top1"
-            st.metric(name, trial_top1(trial), width="content")
+        if not np.isnan(trial.metric("top1")):
+            title = "Top-1 half way" if trial.outcome == "stopped" else "Top-1"
+            st.metric(title, trial_top1(trial), width="content")
         if trial.outcome == "trained" and trained_longer(study.frame):
-            st.metric("trained", shown_training(trial), width="content")
+            st.metric("Trained", shown_training(trial), width="content")
         if not np.isnan(ranked.front_probability):
-            st.metric("on the front", shown_probability(ranked.front_probability), width="content")
+            st.metric("On the front", shown_probability(ranked.front_probability), width="content")
         if ranked.tied_with:
-            st.metric("tied with", shown_ties(ranked.tied_with), width="content")
+            st.metric("Tied with", shown_ties(ranked.tied_with), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes", "train_seconds"):
             value, interval = trial.metric(name), None
             if np.isnan(value) and name != "latency_ms":
                 continue
             if name == "latency_ms" and latency is not None and latency.has_interval:
                 interval = f"{latency.low_ms:.2f} to {latency.high_ms:.2f}"
-            st.metric(name, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
+            title = METRICS[name].title
+            st.metric(title, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
     for sentence in _remarks(study, trial):
         st.text(sentence)
 
 
 def _remarks(study: "load.PageStudy", trial: Trial) -> list[str]:
     ends = {
-        "stopped": "It was given up half way through its training; its top1 is compared with no other",
-        "rejected": "It was never trained, so it has no top1 and no training curve",
-        "failed": "Its evaluation failed, so what came after is missing",
+        "stopped": "Training stopped half way, so its top-1 is not comparable with others",
+        "rejected": "It was never trained, so it has no top-1 and no training curve",
+        "failed": "Its evaluation failed, so later results are missing",
     }
     found = []
     if trial.outcome in ends:
         reason = f" ({trial.reason})" if trial.reason else ""
         found.append(f"{trial.outcome.capitalize()}{reason}. {ends[trial.outcome]}.")
-    elif trial.top1 is None:
-        found.append("No top1 was recorded for this trial.")
+    elif np.isnan(trial.metric("top1")):
+        found.append("No top-1 was recorded for this trial.")
     if trial.outcome == "trained":
         noise = noise_sentence(study.frame)
         found += [] if noise is None else [noise]
     if trial.latency is not None and trial.latency.disturbed is True:
-        found.append("The measurement of its latency was disturbed: it may be off by some percent.")
+        found.append("Other work disturbed its latency measurement, which may be off by a few percent.")
     return found

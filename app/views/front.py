@@ -45,8 +45,8 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 
 class FrontBasis(NamedTuple):
-    """What no limit changes, made once for all visitors: nobody may assign to the frames. frame: with the telling
-    knobs alone; trained: by falling top1."""
+    """What does not depend on the limits, made once for all visitors; the frames (telling knobs only; `trained` by
+    falling top1) are read-only."""
 
     frame: pd.DataFrame
     trained: pd.DataFrame
@@ -117,36 +117,34 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
     if starts.get(name, start) != start and st.session_state.get(name) == starts[name]:
         st.session_state[name] = start
     starts[name] = start
-    limit = st.slider(
-        f"At most, {label(name)}", low, high, start, step=1 / per_unit, key=name, format="%g", bind="query-params"
-    )
+    slider = partial(st.slider, key=name, format="%g", bind="query-params", help=f"`{name}`")
+    limit = slider(f"{label(name)}, at most", low, high, start, step=1 / per_unit)
     return None if given is None and limit >= high else round(limit / scale, 6)
 
 
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
     best = front.sort_values("top1").iloc[-1]
-    costs = [shown(name, best[name]) for name in ("madds", "latency_ms") if not np.isnan(best[name])]
-    answer = f"**{parts.trial_top1(best['trial'])} top1** for {' and '.join(costs)}"
+    costs = [f"{shown('madds', best['madds'])} multiply-adds"]
+    costs += [] if np.isnan(best["latency_ms"]) else [shown("latency_ms", best["latency_ms"])]
+    answer = f"**{parts.trial_top1(best['trial'])} top-1** at {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += (
-            f" The best of the published networks, {_plain(rival['origin'])}, has {parts.trial_top1(rival['trial'])}."
-        )
+        found += f" The best published network, {_plain(rival['origin'])}, reaches {parts.trial_top1(rival['trial'])}."
     if best["tied_with"]:
-        found += f" No dearer, and top1 cannot tell it apart: {shown_ties(best['tied_with'])}."
+        found += f" These cost no more and have the same top-1 within the noise: {shown_ties(best['tied_with'])}."
     return found
 
 
 def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifest) -> list[str]:
-    """What to bear in mind with the answer."""
+    """Limits of the answer."""
     found = []
     least = manifest.budget.low
     if limits.get("madds", np.inf) < least:
-        found.append(f"The search built nothing below {shown('madds', least)}: there are only published networks here.")
+        found.append(f"The search built no network below {shown('madds', least)}; only published ones are this small.")
     if front["front_probability"].isna().all():
-        found.append("Each network was trained with one seed: what top1 varies by between seeds is not known.")
+        found.append("Each network was trained with one seed, so the variation of top-1 between seeds is unknown.")
     return found
 
 
@@ -176,7 +174,8 @@ def _show_figures(
         bind="query-params",
     )
     colours = ["the other cost", *[name for name in METRICS if name != "macs" and frame[name].notna().any()]]
-    colour = right.selectbox("Colour of the front", colours, key="colour", bind="query-params")
+    with right:
+        colour = parts.ask_one("Colour of the front", colours, colours[0], "colour", told=_colour_name)
     pins = state.pins(set(frame["number"].tolist()))
     knobs = _knobs(study)
     points: list[TradeoffPoints] = []
@@ -194,21 +193,28 @@ def _show_figures(
         choose = partial(_choose_in_figure, key, drawn.cost)
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
-    region = st.expander("Search on in this region", expanded=brush is not None, key="region", on_change="rerun")
+    region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
         return
     with region:
-        marked = "The limits above." if brush is None else f"Marked: {_region(brush)}, and the limits above."
-        st.text(f"{marked} Mark another with the box of a figure's tools. This searches there, from the best so far:")
+        marked = (
+            "Region: the limits above." if brush is None else f"Marked region: {_region(brush)}, within the limits."
+        )
+        st.text(f"{marked} A figure's box tool marks another. To search there, starting from the best trials:")
         st.code(search_command(study.manifest, study.command, brush, limits), language="bash", wrap_lines=True)
         if brush is not None:
-            st.button("Unmark", key="unmark", on_click=partial(state.put, "brush", ""))
+            st.button("Clear region", key="unmark", on_click=partial(state.put, "brush", ""))
+
+
+def _colour_name(name: str) -> str:
+    return METRICS[name].title if name in METRICS else name.capitalize()
 
 
 def _region(brush: Brush) -> str:
     unit = METRICS[brush.cost].unit
     return (
-        f"{brush.cost} {brush.low:.4g} to {brush.high:.4g} {unit}, top1 {brush.top1_low:.1f} to {brush.top1_high:.1f} %"
+        f"{METRICS[brush.cost].title.lower()} {brush.low:.4g} to {brush.high:.4g} {unit}, "
+        f"top-1 {brush.top1_low:.1f} to {brush.top1_high:.1f} %"
     )
 
 
@@ -245,7 +251,8 @@ def _show_table(front: pd.DataFrame, study: load.PageStudy, objectives: list[str
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
-    formats = {label(name): st.column_config.NumberColumn(format=f"%.{METRICS[name].digits}f") for name in metrics}
+    column = st.column_config.NumberColumn
+    formats = {label(name): column(format=f"%.{METRICS[name].digits}f", help=name) for name in metrics}
     st.dataframe(
         table,
         key="front",
@@ -267,11 +274,11 @@ def _show_chosen(study: load.PageStudy, trained: pd.DataFrame, number: int, in_l
     trial = parts.trial_of(trained, number)
     st.subheader(f"Trial {number}")
     if not in_limits:
-        st.text("Over the limits set above.")
+        st.text("This trial is over the limits set above.")
     with st.container(horizontal=True):
-        st.metric("top1", parts.trial_top1(trial), width="content")
+        st.metric("Top-1", parts.trial_top1(trial), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
-            st.metric(name, shown(name, trial.metric(name)), width="content")
+            st.metric(METRICS[name].title, shown(name, trial.metric(name)), width="content")
     pins = state.pins(set(study.frame["number"].tolist()))
     with st.container(horizontal=True):
         st.button("Look closer", key="closer", on_click=partial(_look_closer, number), type="primary")

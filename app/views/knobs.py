@@ -23,6 +23,7 @@ from mfsearch.analysis.figures.effects import (
     twin_dots,
 )
 from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.frame import label
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import compared, counted, why_no_front
 from mfsearch.analysis.knobs.importance import (
@@ -43,7 +44,7 @@ from mfsearch.analysis.latency.kept_latency import passport_differences, passpor
 from mfsearch.study.twins_file import TwinReport, read_twins
 
 NAMES = {
-    "top1": "top1 after the short training",
+    "top1": "top-1 after the short training",
     "front": "reaching the front",
     "latency_ms": "latency",
     "num_params": "parameters",
@@ -72,7 +73,7 @@ def show(study: load.PageStudy) -> None:
         return
     st.text(" ".join(note for note in (sampling_note(frame), width_note(frame)) if note))
     if left_out := len(study.frame) - len(in_band(study.frame, study.manifest)):
-        st.text(f"{counted(left_out, 'trial')} below the budget's band, such as small published networks, left out.")
+        st.text(f"{counted(left_out, 'trial')} below the budget's band left out, such as small published networks.")
 
     objectives = measured_objectives(frame, study.manifest.objectives)
     _show_shares(study, frame, coded, objectives, initial)
@@ -101,7 +102,7 @@ def _show_shares(
     """How much of the chosen measure goes with each knob."""
     known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
     measure = st.segmented_control(
-        "What goes with a knob's value?",
+        "What varies with the knob?",
         known,
         format_func=lambda name: NAMES[name],
         default=known[0],
@@ -117,9 +118,9 @@ def _show_shares(
         figure = draw_shares(share_dots(shares), NAMES[chosen])
         st.plotly_chart(figure, config=CONFIG, key="shares", selection_mode="points", on_select=_choose_knob)
         st.caption(
-            "Share of the variance that lies between a knob's values, one knob at a time, adjusted for how many values "
-            "it has; bars are 95 % intervals from resampled trials. A share above the grey bar is more than chance "
-            "gives. A trial does not count for a knob that has no say in its network. A point chooses its knob."
+            "Share of the variance explained by one knob at a time, adjusted for its number of values, with 95 % "
+            "intervals from resampled trials. Shares above the grey bar exceed chance. Trials whose network does not "
+            "use the knob are left out. Click a point to choose its knob."
         )
     if st.session_state.pop("knob-clicked", False):
         st.rerun()
@@ -139,14 +140,14 @@ def _show_slices(frame: pd.DataFrame, coded: Coding, names: list[str]) -> None:
     knob = st.selectbox("Knob", names, key="knob", bind="query-params")
     slices = {name: slice_groups(frame, coded, knob, name) for name in ("top1", *COSTS[:2])}
     st.plotly_chart(draw_slices(slices, knob), config=CONFIG, key="slices")
-    st.caption("Boxes are quartiles, where a value has five trials or more. Costs are of all trials that have them.")
+    st.caption("Boxes show quartiles for values with at least five trials. Costs include trials that were not trained.")
 
 
 @st.fragment
 def _show_lines(
     frame: pd.DataFrame, coded: Coding, objectives: list[str], limits: dict[str, float], names: list[str]
 ) -> None:
-    st.subheader("All at once")
+    st.subheader("All knobs at once")
     metrics = ["top1", *(name for name in COSTS if name in objectives)]
     if not set(st.session_state.get("axes", [])) <= set(coded.names):  # of another study
         del st.session_state["axes"]
@@ -155,24 +156,25 @@ def _show_lines(
         "Knobs", coded.names, default=names[:AXES], max_selections=MOST_AXES, key="axes", bind="query-params"
     )
     tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
-    tint = right.selectbox("Colour", tints, key="tint", bind="query-params")
+    with right:
+        tint = parts.ask_one("Colour", tints, tints[0], "tint", told=label)
     points = parallel_lines(frame, coded, knobs, metrics, tint, objectives, limits=limits)
     st.plotly_chart(draw_parallel(points), config=CONFIG, key="lines")
     front = sum(line.on_front for line in points.lines)
     drawn = f"All {points.of:,} trained trials"
     if len(points.lines) < points.of:
-        drawn = f"{len(points.lines):,} of {points.of:,} trained trials, drawn by lot; the front is whole"
-    st.caption(f"{drawn}; {front:,} on the front, thick and marked. top1 is that of the longest training.")
+        drawn = f"{len(points.lines):,} of {points.of:,} trained trials, sampled at random, with the whole front"
+    st.caption(f"{drawn}; {front:,} on the front (thick lines with marks). Top-1 is from the longest training.")
 
 
 @st.fragment
 def _show_twins(study: load.PageStudy) -> None:
-    st.subheader("Twins: one knob changed, all else held")
+    st.subheader("Twins: one knob changed, all else equal")
     reports, unread = _read_all(twin_folders(load.places(study)))
     for message in unread:
         st.text(message)
     if not reports:
-        st.text("No twins were trained here. This compares a network with twins that differ in one knob:")
+        st.text("No twins were trained here. This command compares a network with twins that differ in one knob:")
         st.code("mfsearch twins mf-151m --data DIR --seeds 3 --latency", language="bash", wrap_lines=True)
         return
 
@@ -202,13 +204,13 @@ def _show_twins(study: load.PageStudy) -> None:
     if timed:
         st.text(_device_of(chosen, study))
     rows = [
-        {"change": twin.change, "top1": twin.verdict, "p, after Holm": twin.p_holm}
-        | ({"ms": None if twin.latency is None else twin.latency.difference_ms} if timed else {})
+        {"change": twin.change, "top-1": twin.verdict, "p (Holm)": twin.p_holm}
+        | ({"latency (ms)": None if twin.latency is None else twin.latency.difference_ms} if timed else {})
         for twin in chosen.twins
     ]
     formats = {
-        "p, after Holm": st.column_config.NumberColumn(format="%.2g"),
-        "ms": st.column_config.NumberColumn(format="%+.2f"),
+        "p (Holm)": st.column_config.NumberColumn(format="%.2g"),
+        "latency (ms)": st.column_config.NumberColumn(format="%+.2f"),
     }
     st.dataframe(pd.DataFrame(rows), key="twin-rows", hide_index=True, height="content", column_config=formats)
 
@@ -216,11 +218,12 @@ def _show_twins(study: load.PageStudy) -> None:
 def _device_of(report: TwinReport, study: load.PageStudy) -> str:
     """Whose the milliseconds of these twins are, and whether the study's were measured on the same device."""
     passport = study.manifest.passport
-    told = f"Milliseconds are twin less network, measured on {passport_text(report.parent.passport)}."
+    told = f"Latency differences are twin minus network, measured on {passport_text(report.parent.passport)}."
     if not passport or not report.parent.passport:
         return told
     apart = passport_differences(passport, report.parent.passport, ("in the study", "here"))
-    return f"{told} " + (f"Not the device of this study: {'; '.join(apart)}." if apart else "It is that of this study.")
+    same = "This is the study's device." if not apart else f"It differs from the study's: {'; '.join(apart)}."
+    return f"{told} {same}"
 
 
 def _read_all(folders: list[Path]) -> tuple[list[TwinReport], list[str]]:

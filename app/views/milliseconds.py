@@ -50,13 +50,13 @@ else:
     import parts
     import state
 
-OPEN = "An open mark was measured on a disturbed machine."
+OPEN = "Open marks: the machine was busy during the measurement."
 
 
 def show(study: load.PageStudy) -> None:
     """The page."""
     passport = _passport(study)
-    st.text(f"Latencies of this study belong to {passport_text(passport)}." if passport else "It measured no latency.")
+    st.text(f"Latencies were measured on {passport_text(passport)}." if passport else "This study measured no latency.")
     trials = timed_trials(study.frame)
     if trials:
         st.text(disturbed_in_words(trials))
@@ -64,7 +64,7 @@ def show(study: load.PageStudy) -> None:
     folders = kept_folders(study.results, study.path)
     by_part, by_size = (read_kept([folder / name for folder in folders]) for name in (BREAKDOWN, BY_SIZE))
     if unread := by_part.unread + by_size.unread:
-        st.text(f"{counted(unread, 'line')} of kept figures could not be read.")
+        st.text(f"{counted(unread, 'line')} of saved measurements could not be read.")
     _show_parts(study, by_part.rows, chosen)
     _show_sizes(study, by_size.rows)
     _show_trials(study, trials, chosen)
@@ -98,26 +98,26 @@ def _show_parts(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | No
     if bars:
         st.plotly_chart(draw_parts(bars), config=CONFIG, key="parts")
         st.caption(
-            f"A bar is the latency measured in turns, of {setting_in_words(list(found.values()))}. Its parts are their "
-            "shares of a typical run while ONNX Runtime profiled it, scaled to that. The rest is what a run takes "
-            "beyond its operators. A star: the latency was measured on a disturbed machine."
+            f"Each bar is the measured latency ({setting_in_words(list(found.values()))}), divided by the "
+            "parts' shares of a typical run profiled by ONNX Runtime. The rest is time between operators. A star marks "
+            "measurements on a busy machine."
         )
     else:
         st.text("No network was measured by part yet.")
     if chosen is not None and arch_ids[chosen] not in found:
-        st.text(f"Trial {chosen} was not measured by part on this device. This does it, and keeps it for this page:")
+        st.text(f"Trial {chosen} was not measured by part on this device. To measure it and save the result here:")
         st.code(_latency_command(study, chosen, "--breakdown"), language="bash", wrap_lines=True)
 
 
 def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow]) -> None:
-    st.subheader("Against the size of the image")
+    st.subheader("By image size")
     own = _ask_device(study, rows, "sizes")
     batches = sorted({row.batch for row in own})
     if not batches:
-        st.text("No network was measured at several sizes yet. This measures one beside MobileNetV3-Large:")
+        st.text("No network was measured at several sizes yet. This command compares one with MobileNetV3-Large:")
         st.code("mfsearch latency mf-151m --resolutions 160..768", language="bash", wrap_lines=True)
         return
-    batch = batches[0] if len(batches) == 1 else parts.ask_one("Images at once", batches, batches[0], "batch")
+    batch = batches[0] if len(batches) == 1 else parts.ask_one("Images per batch", batches, batches[0], "batch")
     shown = [row for row in latest(_by_name(own)) if row.batch == batch]
     points = [SizePoint(r.name, r.resolution, r.latency_ms, r.latency_low_ms, r.latency_high_ms) for r in shown]
     st.plotly_chart(draw_resolutions(resolution_lines(points), setting_in_words(shown)), config=CONFIG, key="sizes")
@@ -130,20 +130,20 @@ def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: in
     limits = study.manifest.limits
     left, right = st.columns(2)
     with left:
-        st.subheader("As predicted?")
+        st.subheader("Was the prediction right?")
         st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
         if any(one.predicted is not None for one in trials):
             figure = draw_predictions(trials, limits.get("latency_ms"))
             st.plotly_chart(figure, config=CONFIG, key="predictions")
             st.caption(OPEN)
     with right:
-        st.subheader("As multiply-adds say?")
+        st.subheader("Do multiply-adds tell latency?")
         st.text(correlation_in_words(trials, limits))
         if len(trials) > 1:
             st.plotly_chart(draw_against_madds(trials, chosen), config=CONFIG, key="against-madds")
             st.caption(OPEN)
     if words := twice_in_words(trials):
-        st.subheader("The same at the end?")
+        st.subheader("Was it the same at the end?")
         st.text(words)
         st.plotly_chart(draw_twice(trials), config=CONFIG, key="twice")
         st.caption(OPEN)
@@ -167,7 +167,7 @@ def _ask_device(study: load.PageStudy, rows: Sequence[KeptRow], key: str) -> lis
         )
     device, found = devices[at]
     if passport and (differing := passport_differences(passport, device, ("in the study", "here"))):
-        st.text(f"Measured on another device than the study's latencies: {'; '.join(differing)}.")
+        st.text(f"This is not the device of the study's latencies: {'; '.join(differing)}.")
     else:
         st.text(f"Measured on {'the device of this study' if passport else passport_text(device)}.")
     return found

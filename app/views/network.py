@@ -21,7 +21,7 @@ from mfsearch.analysis.front.side_by_side import (
     published_network,
     shown_prediction,
 )
-from mfsearch.analysis.front.summary import study_front, why_no_front
+from mfsearch.analysis.front.summary import counted, study_front, why_no_front
 from mfsearch.analysis.latency.by_part import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
@@ -47,7 +47,7 @@ else:
 
 MOST = 6  # networks side by side
 NONE = "none"  # in the address: a person took all networks out of the comparison
-BAR_NAMES = {"madds": label("madds"), "num_params": label("num_params"), PREDICTED: "predicted latency (ms)"}
+BAR_NAMES = {"madds": label("madds"), "num_params": label("num_params"), PREDICTED: "Predicted latency (ms)"}
 
 
 def show(study: load.PageStudy) -> None:
@@ -67,14 +67,14 @@ def show(study: load.PageStudy) -> None:
     try:
         config = trial.config
     except ValueError as error:
-        st.container(border=True).text(f"Its network cannot be shown: {error}")
+        st.container(border=True).text(f"The network cannot be shown: {error}")
     left, right = st.columns([11, 9])
     with left:
         if config is not None:
             st.subheader("The network")
             st.code(config.table(), language=None)
     with right:
-        st.subheader("Its training")
+        st.subheader("Training")
         if lines := curve_lines(frame[frame["number"] == number]):
             st.plotly_chart(draw_curves(lines), config=CONFIG, key="curve")
         else:
@@ -98,20 +98,14 @@ def _chosen(study: load.PageStudy) -> int:
 
 def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
     """Bars by part and by block, of one cost at a time."""
-    st.subheader("Where its costs lie")
+    st.subheader("Where the cost lies")
     config = trial.config
     options = [metric for metric in BAR_METRICS if metric != PREDICTED or rates is not None]
-    metric = st.segmented_control(
-        "Cost",
-        options,
-        default="madds",
-        key="bars",
-        bind="query-params",
-        required=True,
-    )
+    buttons = partial(st.segmented_control, required=True)
+    metric = parts.ask_one("Cost", options, options[0], "bars", told=BAR_NAMES.__getitem__, widget=buttons)
     costs = part_costs(config, None if rates is None else rates.rates)
     predicted = predicted_parts(config, rates.rates) if rates is not None and metric == PREDICTED else None
-    figure = draw_parts(part_bars(costs, metric or "madds", predicted))
+    figure = draw_parts(part_bars(costs, metric, predicted))
     st.plotly_chart(figure, config=CONFIG, key=f"parts-{metric}")
     if rates is None:
         st.text(rates_line(None, measured))
@@ -130,16 +124,16 @@ def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
 
 
 def _show_measured(study: load.PageStudy, config: MobileFormerConfig) -> None:
-    """Where `mfsearch latency --breakdown` measured this very network: the milliseconds of its parts, by device."""
+    """Milliseconds of the network's parts, by device, where `mfsearch latency --breakdown` measured it."""
     files = [folder / BREAKDOWN for folder in kept_folders(study.results, study.path)]
     own = [row for row in read_kept(files).rows if row.arch_id == config.arch_id and row.batch == 1 and row.parts_ms]
     for passport, rows in by_passport(own):
         row = latest(rows)[0]
-        st.text(f"Its parts as they were measured: {passport_text(passport)}. {scaled_in_words(row)}")
+        st.text(f"Latency by part, measured on {passport_text(passport)}. {scaled_in_words(row)}")
         parts_ms = parts_of(row)
         told = [[PARTS.get(part, part), ms] for part, ms in parts_ms.items() if ms > 0]
-        formats = {"latency_ms": st.column_config.NumberColumn(format="%.2f")}
-        st.dataframe(pd.DataFrame(told, columns=["part", "latency_ms"]), hide_index=True, column_config=formats)
+        formats = {label("latency_ms"): st.column_config.NumberColumn(format="%.2f", help="latency_ms")}
+        st.dataframe(pd.DataFrame(told, columns=["part", label("latency_ms")]), hide_index=True, column_config=formats)
 
 
 def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerConfig) -> None:
@@ -148,20 +142,20 @@ def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerCon
     left, right = st.columns(2)
     with left:
         published = nearest_published(config)
-        st.subheader("Beside the published networks")
+        st.subheader("Nearest published network")
         if not published.differences:
-            st.text(f"Built exactly as {published.name}.")
+            st.text(f"Identical to {published.name}.")
         else:
-            st.text(f"The nearest is {published.name}; {len(published.differences)} knobs differ:")
+            st.text(f"{published.name}, {counted(len(published.differences), 'knob')} apart:")
             knobs = knob_table({published.name: PRESETS[published.name], f"trial {number}": config})
             st.dataframe(knobs, hide_index=True, key="published", height=_height(knobs))
     with right:
         found = load.nearest_cheaper(study, number)
         timed = bool(frame.loc[frame["number"] == number, "latency_ms"].notna().any())
         saved = f"{CHEAPER:.0%}".replace("%", " %")
-        st.subheader(f"Nearest network {saved} faster" if timed else f"Nearest network with {saved} fewer madds")
+        st.subheader(f"Nearest, {saved} faster" if timed else f"Nearest, {saved} fewer multiply-adds")
         if found is None:
-            st.text(f"No trained network saves {saved} or more.")
+            st.text(f"No trained network saves at least {saved}.")
             return
         other = parts.trial_of(frame, found.number)
         st.text(_cheaper_in_words(found, other))
@@ -176,10 +170,10 @@ def _cheaper_in_words(found: CheaperTrial, other: Trial) -> str:
     told = f"Trial {found.number} ({other.origin}): {shown(found.cost, other.metric(found.cost))}, {change} {cost}"
     if np.isnan(found.top1_change):
         top1 = shown("top1", other.metric("top1"))
-        return f"{told}. It has {top1} top1; what this costs is not known, without a top1 here."
+        return f"{told}. It has {top1} top-1; this trial has none to compare with."
     points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
-    after = " after the short training, which both had" if found.after_short else ""
-    return f"{told}, {points} points of top1{after}."
+    after = " after the short training" if found.after_short else ""
+    return f"{told}, {points} points of top-1{after}."
 
 
 def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
@@ -190,7 +184,9 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     named = _compared(numbers)
     asked = named[:MOST]
     if len(named) > MOST:
-        st.text(f"{MOST} of {len(named)} {'pinned' if 'compare' not in st.query_params else 'named'} are compared.")
+        st.text(
+            f"{MOST} of {len(named)} {'pinned' if 'compare' not in st.query_params else 'named'} networks are compared."
+        )
     listed = parts.listed_trials(frame, [int(name) for name in asked if name.isdecimal()])
     ranked = {str(one.trial.number): one for one in ranked_trials(frame[frame["number"].isin(listed)])}
 
@@ -207,11 +203,11 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
         on_change=_keep_compared,
     )
     if len(asked) < 2:
-        st.text("Choose two networks or more; pinned trials are taken at first.")
+        st.text("Choose at least two networks; pinned trials are preselected.")
         return
     networks, unread = _networks({name: ranked.get(name) for name in asked})
     if unread:
-        st.text(f"Its network cannot be read, so only metrics are compared: {', '.join(unread)}.")
+        st.text(f"Only metrics are compared for networks that cannot be read: {', '.join(unread)}.")
     facts = {f"trial {name}" if name in ranked else name: ranked.get(name) for name in asked}
     predicted = {} if rates is None else {name: rates.predict(config) for name, config in networks.items()}
     metrics = metric_table({name: one or published_network(networks[name]) for name, one in facts.items()}, predicted)
@@ -221,7 +217,7 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
         st.subheader("Knobs that differ")
         knobs = knob_table(networks)
         if knobs.empty:
-            st.text("They are the same network.")
+            st.text("The networks are identical.")
         else:
             st.dataframe(knobs, hide_index=True, key="knobs", height=_height(knobs))
         st.subheader("Block by block")
@@ -231,7 +227,7 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
         st.dataframe(
             blocks.style.apply(_marked, axis=1), hide_index=True, key="blocks", height="content", column_config=widths
         )
-        st.text("\N{NOT EQUAL TO} rows that differ, with the fields that do in the last column; + only some have it.")
+        st.text("\N{NOT EQUAL TO}: the row differs in the fields of the last column; +: only some networks have it.")
     if lines := curve_lines(frame[frame["number"].isin([int(name) for name in asked if name in ranked])]):
         st.subheader("Training curves")
         st.plotly_chart(draw_curves(lines), config=CONFIG, key="curves")

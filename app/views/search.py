@@ -21,6 +21,7 @@ from mfsearch.analysis.figures.trajectories import (
     median_line,
     speed_points,
 )
+from mfsearch.analysis.frame import METRICS
 from mfsearch.analysis.front.outcomes import (
     clock,
     grouped_reasons,
@@ -54,10 +55,9 @@ else:
 WRITING = {True: "A search is writing this study.", False: "No search on this machine is writing it.", None: ""}
 NONE = "-"  # in the address, as no study's name: a person wants none beside this one
 HOW = (
-    "Hypervolume is the room that the front dominates, from a reference point: the worst of all trained networks that "
-    "count here in each objective, moved out by a tenth of their range. The box, the same for all that are shown, "
-    "reaches from there to the best of each objective. Networks count with the top1 of their short training, whoever "
-    "was trained longer."
+    "Hypervolume is the region that the front dominates, up to a reference point: the worst value of each objective, "
+    "moved out by a tenth of its range. The box reaches from there to the best value of each objective and is the same "
+    "for all studies shown. Every network counts with the top-1 of its short training."
 )
 
 
@@ -85,11 +85,11 @@ def _show_status(study: load.PageStudy) -> None:
         writing = None  # another machine may write into the database
     words = [WRITING[writing]]
     asked = None if request is None else request.trials
-    of = "" if asked is None else f" of {asked:,} asked for when the study began"
+    of = "" if asked is None else f" of {asked:,} requested when the study began"
     words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
     if (taken := clock(frame, study.manifest)) is not None:
         ago = format_seconds(max(0.0, (datetime.now(UTC) - taken.last).total_seconds()))
-        words.append(f"The last result came {ago} ago, {taken.last.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
+        words.append(f"Last result {ago} ago, {taken.last.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
     st.text(" ".join(word for word in words if word))
 
 
@@ -104,9 +104,9 @@ def _show_history(study: load.PageStudy) -> None:
     ]
     if not fits:
         st.text(
-            "This study draws at random itself; none beside it differs in the sampler alone."
+            "This study is a random search; no study beside it differs only in the sampler."
             if random
-            else "No random control is beside this study: one with the same settings and --sampler random."
+            else "This study has no random control: a study with the same settings and --sampler random."
         )
     chosen: list[str] = []
     left, right = st.columns([2, 1], vertical_alignment="bottom")
@@ -115,14 +115,14 @@ def _show_history(study: load.PageStudy) -> None:
         asked = [name for name in link.split(",") if name in manifests]
         keep = partial(_keep_chosen, "beside")
         chosen = left.multiselect(
-            "Beside",
+            "Compare with",
             list(manifests),
             default=asked or ([] if link == NONE else fits),
             key="beside",
             on_change=keep,
             placeholder="another study",
         )
-    axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
+    axis = right.selectbox("Axis", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]
@@ -144,10 +144,11 @@ def _show_history(study: load.PageStudy) -> None:
         found = differences(study.manifest, other.manifest)
         sampler = f"{other.name}: sampler {other.manifest.sampler}, here {study.manifest.sampler}"
         st.text(
-            f"{sampler}; " + ("; ".join(found) if found else "no other setting differs but the seed, if that") + "."
+            f"{sampler}; " + ("; ".join(found) if found else "all other settings agree, except perhaps the seed") + "."
         )
-    small = f" {counted(left_out, 'network')} below the budget's band left out, as no draw could be there."
-    st.caption(f"{HOW} Objectives: {', '.join(objectives)}.{small if left_out else ''}")
+    small = f" {counted(left_out, 'network')} below the budget's band left out: no draw could be there."
+    titles = ", ".join(METRICS[name].title.lower() for name in objectives)
+    st.caption(f"{HOW} Objectives: {titles}.{small if left_out else ''}")
 
 
 def _read_others(study: load.PageStudy, paths: Sequence[Path]) -> list[load.PageStudy]:
@@ -163,20 +164,20 @@ def _read_others(study: load.PageStudy, paths: Sequence[Path]) -> list[load.Page
 
 def _show_outcomes(study: load.PageStudy) -> None:
     frame = study.frame
-    st.subheader("What became of the trials")
+    st.subheader("Outcomes of the trials")
     reasons = grouped_reasons(frame)
     front = study_front(frame, study.manifest)["number"].tolist()
     left, right = st.columns(2)
-    left.text("Who proposed them")
+    left.text("By proposer")
     left.plotly_chart(draw_proposers(proposers(frame, front)), config=CONFIG, key="proposers")
-    right.text("Why they were not trained to the end")
+    right.text("Why trials were not trained in full")
     if reasons:
         right.plotly_chart(draw_reasons(reasons), config=CONFIG, key="reasons")
         lost = frame.loc[frame["outcome"] != "trained", ["number", "outcome", "origin", "reason"]]
-        with st.expander(f"Each of the {len(lost):,} with its reason"):
+        with st.expander(f"All {len(lost):,} with their reasons"):
             st.dataframe(lost.rename(columns={"number": "trial"}), hide_index=True, key="reasons-list")
     else:
-        right.text("All were.")
+        right.text("All trials were trained in full.")
 
 
 def _show_time(study: load.PageStudy) -> None:

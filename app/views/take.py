@@ -37,7 +37,7 @@ def show(study: load.PageStudy) -> None:
     best = (front if len(front) else trained).sort_values("top1")["number"].tolist()[-1]
     numbers = pins or [asked if asked is not None else int(best)]
 
-    which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on their page"
+    which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on page Network"
     st.text(f"{counted(len(numbers), 'network')}, {which}.")
     for number in numbers:
         _show_network(study, parts.trial_of(trained, number))
@@ -49,20 +49,20 @@ def show(study: load.PageStudy) -> None:
         _csv("These networks and notes", trials_csv(frame, notes, numbers), f"{study.name}-chosen.csv")
         _csv("All trials", partial(trials_csv, frame), f"{study.name}.csv")
 
-    st.subheader("Make it again")
+    st.subheader("Reproduce the study")
     revision = study.manifest.git_revision
     seeds = f"Seed {study.manifest.seed}" + (f", revision {revision}" if revision else "")
-    st.text(f"{seeds}. Measured latencies aside, with one worker the same command finds the same networks.")
+    st.text(f"{seeds}. With one worker the same command finds the same networks, unless measured latencies differ.")
     st.code(study.manifest.command or "not recorded", language="bash", wrap_lines=True)
 
-    st.subheader("This page as a link")
+    st.subheader("Link to this page")
     base = str(st.context.url or "http://127.0.0.1:8501/").partition("?")[0].rstrip("/") + "/"
     st.code(
         f"{base}?{urlencode({'study': study.path.resolve().name} | dict(st.query_params.items()))}",
         language=None,
         wrap_lines=True,
     )
-    st.text("It opens this very page, pins and notes included, wherever the explorer shows this study.")
+    st.text("It opens this page with its pins and notes in any explorer that has this study.")
 
 
 def _show_network(study: load.PageStudy, trial: Trial) -> None:
@@ -75,7 +75,7 @@ def _show_network(study: load.PageStudy, trial: Trial) -> None:
         try:
             config = trial.config
         except ValueError as error:
-            st.text(f"Its config cannot be read: {error}")
+            st.text(f"The config cannot be read: {error}")
             return
         name = f"{study.name}-{number}"
         with st.container(horizontal=True):

@@ -37,7 +37,7 @@ def show(study: load.PageStudy) -> None:
         st.text(message)
     if not kept:
         st.text(
-            "No calibration was made here, so nothing says how well this study's short training ranks. This makes one:"
+            "There is no calibration here, so it is unknown how well this study's short training ranks. To make one:"
         )
         st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
         _show_noise(study)
@@ -46,7 +46,7 @@ def show(study: load.PageStudy) -> None:
     by_name = {str(each.path): each.figures for each in by_fit(kept, fits, study.manifest)}
 
     def described(name: str) -> str:
-        return Path(name).name + (", fits this study" if by_name[name] == fits else ", of other settings")
+        return Path(name).name + (", fits this study" if by_name[name] == fits else ", other settings")
 
     names = list(by_name)
     figures = by_name[
@@ -58,10 +58,10 @@ def show(study: load.PageStudy) -> None:
     if figures == fits:
         st.text(
             "Made with this study's space, images and short training."
-            + (f" Not alike: {'; '.join(apart)}." if apart else "")
+            + (f" Differences: {'; '.join(apart)}." if apart else "")
         )
     else:
-        st.text(f"Made with other settings than this study's: {'; '.join(apart)}. For its own:")
+        st.text(f"Made with settings that differ from this study's: {'; '.join(apart)}. To match them:")
         st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
 
     reading = _ask_reading(figures, study)
@@ -73,7 +73,7 @@ def show(study: load.PageStudy) -> None:
         with column:
             _show_group(figures, group, reading)
     for group, place in PLACES.items():
-        st.text(f"All figures, {place}:")
+        st.text(f"All readings, {place}:")
         _show_table(figures.groups[group].proxies, group)
 
 
@@ -131,4 +131,4 @@ def _show_noise(study: load.PageStudy) -> None:
     if noise := noise_sentence(study.frame):
         st.text(f"In this study: {noise}")
     else:
-        st.text("In this study every network was trained once, so its own seed noise is not known.")
+        st.text("In this study every network was trained once, so its own seed noise is unknown.")

@@ -23,21 +23,22 @@ class RankedTrial:
 
 
 class Metric(NamedTuple):
-    """How a number is shown: it is multiplied by `scale` and rounded to `digits` places, then the unit follows."""
+    """How people read a number: times `scale`, rounded to `digits` places, then the unit. title: its name on screen."""
 
+    title: str
     unit: str
     scale: float
     digits: int
 
 
 METRICS = {
-    "top1": Metric("%", 100.0, 1),
-    "madds": Metric("M", 1e-6, 1),
-    "macs": Metric("M", 1e-6, 1),
-    "latency_ms": Metric("ms", 1.0, 2),
-    "num_params": Metric("M", 1e-6, 2),
-    "activation_bytes": Metric("MB", 1e-6, 2),
-    "train_seconds": Metric("s", 1.0, 0),
+    "top1": Metric("Top-1", "%", 100.0, 1),
+    "madds": Metric("Multiply-adds", "M", 1e-6, 1),
+    "macs": Metric("MACs", "M", 1e-6, 1),
+    "latency_ms": Metric("Latency", "ms", 1.0, 2),
+    "num_params": Metric("Parameters", "M", 1e-6, 2),
+    "activation_bytes": Metric("Peak memory", "MB", 1e-6, 2),
+    "train_seconds": Metric("Training time", "s", 1.0, 0),
 }
 
 
@@ -109,9 +110,8 @@ def telling_knobs(frame: pd.DataFrame, count: int) -> list[str]:
 
 
 def label(name: str) -> str:
-    """A metric's name with its unit, for axes and table heads: "top1 (%)", "madds (M)", "latency_ms"."""
-    unit = METRICS[name].unit
-    return name if name.endswith(f"_{unit}") else f"{name} ({unit})"
+    """A metric's title with its unit, for axes, sliders and table heads: "Top-1 (%)", "Multiply-adds (M)"."""
+    return f"{METRICS[name].title} ({METRICS[name].unit})"
 
 
 def shown(name: str, value: float) -> str:

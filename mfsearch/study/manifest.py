@@ -126,9 +126,10 @@ class Manifest:
     def read(cls, folder: Path) -> "Manifest":
         """The manifest of the study in a folder; ValueError if it is missing or is not a manifest."""
         path = folder / MANIFEST
+        values = read_json(path)
         try:
-            return cls.from_dict(read_json(path))
-        except (AttributeError, KeyError, TypeError) as error:
+            return cls.from_dict(values)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not the manifest of a study: {error!r}") from None
 
     @classmethod

@@ -8,7 +8,7 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import ranked_trials, with_confidence
+from mfsearch.analysis.frame import label, ranked_trials, with_confidence
 from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
@@ -132,15 +132,15 @@ def test_drawn_points_carry_trial_numbers_and_rejected_ones_wait_in_the_legend(c
     assert list(traces["front"].customdata) == [point.number for point in points.front]
     assert list(traces["trial 3"].customdata) == [3]
     assert traces["rejected"].visible == "legendonly"
-    assert traces["best top1"].line.shape == "hv"
-    assert cost in figure.layout.xaxis.title.text
-    assert figure.layout.yaxis.title.text == "top1 (%)"
+    assert traces["best top-1"].line.shape == "hv"
+    assert figure.layout.xaxis.title.text == label(cost)
+    assert figure.layout.yaxis.title.text == "Top-1 (%)"
 
 
 def test_hover_tells_number_origin_metrics_and_knobs() -> None:
     (ranked,) = ranked_trials(study_frame([row(17, 0.613, 149_800_000, latency_ms=7.5)]))
     text = hover_html(ranked, ["tokens.count"])
-    for part in ("trial 17", "tpe", "top1 61.3 %", "madds 149.8 M", "latency_ms 7.50 ms", "tokens.count = 6"):
+    for part in ("trial 17", "tpe", "Top-1 61.3 %", "Multiply-adds 149.8 M", "Latency 7.50 ms", "tokens.count = 6"):
         assert part in text
 
 
@@ -176,7 +176,7 @@ def test_curves_skip_trials_without_one_and_keep_gaps() -> None:
     assert math.isnan(lines[0].top1[0])
     assert lines[0].top1[1] == 50.0
     assert lines[0].loss == [2.5, 2.0]
-    assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["top1 (%)", "training loss (nats)"]
+    assert [axis.title.text for axis in draw_curves(lines).select_yaxes()] == ["Top-1 (%)", "Training loss (nats)"]
 
 
 def test_of_thousands_of_trials_the_density_is_drawn_and_each_tells_its_metrics() -> None:
@@ -237,13 +237,13 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     points = tradeoff_points(frame, "madds", ["top1", "madds"])
     assert [point.length for point in points.front] == ["1x", "1x", "1x", "3x", "9x", "9x"]
     assert [number for number, _, _ in points.stopped] == [6]
-    assert "top1 half way 20.0 %" in points.stopped[0][2]
+    assert "Top-1 half way 20.0 %" in points.stopped[0][2]
     last = points.front[-1]
     assert last.top1_std == pytest.approx(100 * 0.01 / math.sqrt(2))
     for part in (
-        "top1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
-        "on the front with",
-        "tied with 4",
+        "Top-1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
+        "Probability of being on the front",
+        "Tied with 4",
     ):
         assert part in last.hover
     assert (5, 4) in points.ties
@@ -265,7 +265,7 @@ def test_the_front_is_coloured_by_a_metric_and_the_knee_is_named() -> None:
     figure = draw_tradeoff(points, chosen=1)
     traces = {trace.name: trace for trace in figure.data}
     assert (traces["front"].marker.cmin, traces["front"].marker.cmax) == (6.0, 9.0)
-    assert traces["front"].marker.colorbar.title.text == "latency_ms"
+    assert traces["front"].marker.colorbar.title.text == "Latency (ms)"
     assert list(traces["pinned"].customdata) == [2]
     assert "knee" in [note.text for note in figure.layout.annotations]
 
@@ -299,7 +299,7 @@ def test_published_systems_stand_on_their_own_axis_and_say_what_is_unverified() 
     assert [trace.name for trace in marks] == ["Mobile-Formers as published", "other systems as published"]
     assert "DeiT Tiny" not in marks[1].text  # at 1,200 M far beyond the axis
     (deit,) = [mark for mark in points.elsewhere if mark.name == "DeiT Tiny"]
-    assert "unverified" in deit.hover
+    assert "Not verified" in deit.hover
     assert "ImageNet" in figure.layout.yaxis2.title.text
     assert not tradeoff_points(study_frame(rows), "num_params", ["top1", "madds"]).elsewhere
 
@@ -337,7 +337,7 @@ def test_a_study_of_short_trainings_has_neither_bars_nor_lengths() -> None:
 def test_progress_compares_short_trainings_and_says_so() -> None:
     progress = progress_points(study_frame(longer_study()))
     assert [top1 for _, top1, _ in progress.found] == pytest.approx([40, 41, 42, 43, 44, 45])
-    assert draw_progress(progress).layout.yaxis.title.text == "top1 (%) of the short training"
+    assert draw_progress(progress).layout.yaxis.title.text == "Top-1 (%) after the short training"
 
 
 def test_the_curve_of_a_finalist_is_that_of_its_longest_training() -> None:

@@ -100,8 +100,8 @@ def test_numbers_are_shown_with_their_units() -> None:
 
 
 def test_every_label_has_a_unit() -> None:
-    assert label("madds") == "madds (M)"
-    assert label("latency_ms") == "latency_ms"
+    assert label("madds") == "Multiply-adds (M)"
+    assert label("latency_ms") == "Latency (ms)"
     assert all(metric.unit in label(name) for name, metric in METRICS.items() if name != "train_seconds")
 
 

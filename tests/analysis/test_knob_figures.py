@@ -23,7 +23,6 @@ from mfsearch.analysis.knobs.importance import KnobShare, code_knobs
 from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.knobs.variance import Share
 from mfsearch.analysis.ranking.trust import (
-    Reading,
     calibrate_command,
     differences,
     fitting_calibration,
@@ -33,7 +32,7 @@ from mfsearch.analysis.ranking.trust import (
     verdict,
 )
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.study.calibration_file import GROUPS
+from mfsearch.study.calibration_file import GROUPS, Reading
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial

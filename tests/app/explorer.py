@@ -8,9 +8,13 @@ from streamlit.testing.v1 import AppTest
 
 from benchmarks.simulated_study import write_study
 from mfsearch.commands.explore import app_path
-from tests.analysis.rows import MANIFEST
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MANIFEST, manifest
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results" / "reference"
+BUDGET = {"low": 1, "high": 150_000_000, "stated": False}
+PLAIN = manifest(objectives=["top1", "madds"], budget=BUDGET, latency_limit_ms=None, rungs=None)  # asks for little
 
 
 class Explorer:
@@ -22,9 +26,9 @@ class Explorer:
             sys.modules, "__main__", sys.modules["__main__"]
         )  # AppTest puts the page there and leaves it
 
-    def add(self, name: str, rows: list[dict[str, object]], manifest: dict[str, object] = MANIFEST) -> Path:
+    def add(self, name: str, trials: list[Trial], manifest: Manifest = MANIFEST) -> Path:
         folder = self.results / name
-        write_study(folder, manifest, rows)
+        write_study(folder, manifest, trials)
         return folder
 
     def open(self, *args: str, **query: str) -> AppTest:

@@ -106,7 +106,7 @@ def test_a_person_finds_compares_and_takes_a_network_while_a_search_writes(
         settle(page)
 
         # A slider cuts the front, and the answer follows.
-        answer = page.get_by_test_id("stMarkdown").filter(has_text="top1").first
+        answer = page.get_by_test_id("stMarkdown").filter(has_text="top-1").first
         before = answer.inner_text()
         slider = page.locator(".st-key-latency_ms").get_by_role("slider")
         slider.focus()

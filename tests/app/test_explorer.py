@@ -9,8 +9,15 @@ from streamlit.testing.v1 import AppTest
 
 from app.early import page_with_plotly
 from mfsearch.commands.explore import CONFIG, app_path, explore_command
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-from tests.app.explorer import Explorer, texts
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
+from tests.app.explorer import PLAIN, Explorer, texts
+
+ASKED: dict[str, object] = {
+    "budget": {"low": 1, "high": 120_000_000, "stated": False},
+    "latency_limit_ms": None,
+    "objectives": ["top1", "madds"],
+}
 
 
 @pytest.fixture
@@ -37,16 +44,14 @@ def test_without_studies_the_page_says_how_to_make_one(explorer: Explorer) -> No
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0)], "a figure needs two"),
         ([row(0, None), row(1, None)], "none has every metric"),
-        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "none has every metric and keeps every limit"),
+        ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "none has every metric and meets every limit"),
     ],
     ids=["empty", "failed", "one", "no top1", "all over the limit"],
 )
-def test_a_study_without_points_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str
-) -> None:
+def test_a_study_without_points_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open())
 
@@ -65,7 +70,7 @@ def test_the_page_answers_with_the_best_within_the_limits(explorer: Explorer) ->
     app = explorer.open()
     assert app.header[0].value == "What can I get for my budget?"
     assert front(app) == [0, 3, 6, 9]
-    assert "**49.0 % top1** for 123.0 M and 6.25 ms: trial 9" in texts(app)
+    assert "**49.0 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
     assert chosen(app) == 9
     assert app.metric[0].value == "49.0 %"
     assert len(app.get("plotly_chart")) == 2
@@ -83,10 +88,10 @@ def test_a_slider_cuts_the_front_and_the_answer_follows(explorer: Explorer) -> N
 
 
 def test_without_latency_there_is_one_slider_and_a_figure_against_parameters(explorer: Explorer) -> None:
-    explorer.add("flowers", study(latency=False), {"objectives": ["top1", "madds"]})
+    explorer.add("flowers", study(latency=False), PLAIN)
     app = explorer.open()
     assert [slider.key for slider in app.slider] == ["madds", "num_params"]
-    assert "num_params (M)" in app.get("plotly_chart")[1].proto.spec
+    assert "Parameters (M)" in app.get("plotly_chart")[1].proto.spec
 
 
 def test_a_link_opens_the_page_in_the_same_state(explorer: Explorer) -> None:
@@ -95,7 +100,7 @@ def test_a_link_opens_the_page_in_the_same_state(explorer: Explorer) -> None:
     assert chosen(again) == 8
     assert again.slider(key="madds").value == 110
     assert front(again) == [0, 3, 6]
-    assert "Over the limits set above." in texts(again)
+    assert "This trial is over the limits set above." in texts(again)
     assert again.button(key="pin").label == "Unpin"
     specs = [chart.proto.spec for chart in again.get("plotly_chart")]
     assert all('"pinned"' in spec and '"over a limit"' not in spec for spec in specs)
@@ -127,7 +132,7 @@ def test_a_region_becomes_a_command(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     app = explorer.open(brush="madds:80:100:40:45")
     assert "--budget 80M..100M" in app.code[0].value
-    assert "Marked: madds 80 to 100 M, top1 40.0 to 45.0 %" in texts(app)
+    assert "Marked region: multiply-adds 80 to 100 M, top-1 40.0 to 45.0 %" in texts(app)
     app.button(key="unmark").click().run()
     assert "brush" not in app.query_params
 
@@ -145,26 +150,26 @@ def test_an_odd_limit_in_a_link_is_no_limit_of_ones_own(explorer: Explorer, limi
 
 
 def test_a_slider_that_nobody_moved_follows_new_trials(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), {})
+    folder = explorer.add("flowers", study(), PLAIN)
     app = explorer.open()
-    assert app.slider(key="madds").value == 137
-    rows = [*study(), row(12, 0.9, 200_000_000, latency_ms=5.0)]
-    explorer.add("flowers", rows, {})
+    assert app.slider(key="latency_ms").value == 6.8
+    rows = [*study(), row(12, 0.9, latency_ms=9.0)]
+    explorer.add("flowers", rows, PLAIN)
     app.run()
     app.button(key="take-in").click().run()
     assert folder.is_dir()
-    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (200, 200)
+    assert (app.slider(key="latency_ms").value, app.slider(key="latency_ms").max) == (9, 9)
     assert chosen(app) == 12
-    app.slider(key="madds").set_value(100).run()
-    explorer.add("flowers", [*rows, row(13, 0.9, 250_000_000, latency_ms=5.0)], {})
+    app.slider(key="latency_ms").set_value(5.0).run()
+    explorer.add("flowers", [*rows, row(13, 0.9, latency_ms=12.0)], PLAIN)
     app.run()
     app.button(key="take-in").click().run()
-    assert (app.slider(key="madds").value, app.slider(key="madds").max) == (100, 250)
+    assert (app.slider(key="latency_ms").value, app.slider(key="latency_ms").max) == (5, 12)
 
 
 def test_pins_and_notes_wait_for_their_study(explorer: Explorer) -> None:
     explorer.add("flowers", study())
-    explorer.add("birds", [row(0, 0.3), row(1, 0.4)], {})
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4)], PLAIN)
     app = explorer.open("--study=flowers", pins="8,3", **{"note.8": "mine"})
     app.selectbox(key="study").set_value("birds").run()
     assert "pins" not in app.query_params
@@ -198,7 +203,7 @@ def test_a_limit_below_the_search_and_a_single_seed_are_said(explorer: Explorer)
     explorer.add("flowers", study())
     app = explorer.open(madds="100")
     said = [caption.value for caption in app.caption]
-    assert any("The search built nothing below 120.0 M" in text for text in said)
+    assert any("The search built no network below 120.0 M" in text for text in said)
     assert any("trained with one seed" in text for text in said)
 
 
@@ -210,7 +215,7 @@ def test_a_link_to_what_is_not_there_opens_the_best(explorer: Explorer, link: di
 
 def test_another_study_is_asked_the_same_limits_of_other_trials(explorer: Explorer) -> None:
     explorer.add("flowers", study())
-    explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], {})
+    explorer.add("birds", [row(0, 0.3), row(1, 0.4, 120_000_000), row(8, 0.2)], manifest(**ASKED))
     app = explorer.open("--study=flowers", trial="8", madds="110")
     app.selectbox(key="study").set_value("birds").run()
     assert not app.exception
@@ -226,7 +231,7 @@ def test_another_study_is_asked_the_same_limits_of_other_trials(explorer: Explor
 def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer, tmp_path: Path) -> None:
     explorer.add("flowers", study())
     explorer.results = tmp_path / "elsewhere"
-    path = explorer.add("far", [row(0), row(1, 0.6)], {})
+    path = explorer.add("far", [row(0), row(1, 0.6)], PLAIN)
     explorer.results = tmp_path / "results"
     app = explorer.open(f"--study={path}", brush="madds:80:100:40:60")
     assert app.selectbox(key="study").value == "far"
@@ -252,10 +257,9 @@ def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:
 
 
 def test_texts_of_a_study_do_not_become_markdown(explorer: Explorer) -> None:
-    rows = study()
-    for trial in rows:
-        trial["origin"] = f"fitted {MARKUP} **bold** :red[x]"
-    explorer.add("flowers", rows, MANIFEST | {"data": MARKUP})
+    rows = [changed(trial, origin=f"fitted {MARKUP} **bold** :red[x]") for trial in study()]
+    data = {"name": MARKUP, "digest": "0", "classes": 10, "train_images": 1437, "val_images": 360}
+    explorer.add("flowers", rows, manifest(data=data))
     shown = "\n".join(element.value for element in explorer.open().markdown)
     assert "\\<img" in shown
     assert "\\*\\*bold\\*\\* \\:red\\[x\\]" in shown
@@ -315,10 +319,10 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
 
 
 def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
-    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    explorer.add("longer", longer_study(), PLAIN)
     app = explorer.open()
-    assert "**72.0 ± 0.7 % top1**" in texts(app)
-    assert "top1 cannot tell it apart: 4" in texts(app)
+    assert "**72.0 ± 0.7 % top-1**" in texts(app)
+    assert "same top-1 within the noise: 4" in texts(app)
     assert "One 9x training varies by" in texts(app)
     table = app.dataframe[0].value
     assert table["trained"].tolist()[-1] == "9x, 2 seeds"

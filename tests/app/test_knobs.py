@@ -7,11 +7,17 @@ from pathlib import Path
 import pytest
 
 from mfsearch.commands.explore import app_path
-from tests.analysis.rows import MARKUP, failed, row, study
-from tests.app.explorer import REFERENCE, Explorer, texts
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MARKUP, failed, manifest, row, study
+from tests.app.explorer import BUDGET, PLAIN, REFERENCE, Explorer, texts
 
 RESULTS = REFERENCE.parent
 PAGE = "Knobs"
+
+
+# Of a space with one knob.
+SPACE = {"name": "made_up", "digest": "1", "knobs": {"other": [0, 1]}}
+OTHER = manifest(objectives=["top1", "madds"], budget=BUDGET, latency_limit_ms=None, space=SPACE)
 
 
 @pytest.fixture
@@ -27,15 +33,13 @@ def figures(app: object) -> list[str]:
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0, None), row(1, None)], "none has every metric"),
     ],
     ids=["empty", "failed", "no top1"],
 )
-def test_a_study_without_trained_trials_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str
-) -> None:
-    explorer.add("odd", rows, {"objectives": ["top1", "madds"]})
+def test_a_study_without_trained_trials_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
+    explorer.add("odd", rows, PLAIN)
     app = explorer.open(page=PAGE)
     assert app.header[0].value == "Which knobs matter?"
     assert sentence in texts(app)
@@ -53,8 +57,8 @@ def test_a_study_without_trained_trials_gets_a_sentence(
     ],
     ids=["one", "NaN", "no knobs", "markup"],
 )
-def test_hardly_any_trials_bring_no_traceback(explorer: Explorer, rows: list[dict[str, object]]) -> None:
-    explorer.add("small", rows, {"objectives": ["top1", "madds"]})
+def test_hardly_any_trials_bring_no_traceback(explorer: Explorer, rows: list[Trial]) -> None:
+    explorer.add("small", rows, PLAIN)
     app = explorer.open(page=PAGE)
     assert "Were all idle" in texts(app) or "No knob has two values" in texts(app) or "hold no knobs" in texts(app)
     assert not any("<img" in element.value for element in app.markdown)
@@ -64,7 +68,13 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     rows = [row(k, 0.3 + 0.1 * (k % 2) + 0.001 * k, (130 + k) * 1_000_000, width=1 + k / 90) for k in range(40)]
     rows += [row(40, 0.2, 30_000_000, origin="preset mf-26m", width=1.0)]
     explorer.add(
-        "flowers", rows, {"objectives": ["top1", "madds"], "budget": {"low": 120_000_000, "high": 170_000_000}}
+        "flowers",
+        rows,
+        manifest(
+            objectives=["top1", "madds"],
+            latency_limit_ms=None,
+            budget={"low": 120_000_000, "high": 170_000_000, "stated": True},
+        ),
     )
     app = explorer.open(page=PAGE)
     shown = texts(app)
@@ -74,13 +84,13 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     assert "above what chance gives: tokens.count" in shown
     assert app.selectbox(key="knob").value == "tokens.count"
     assert len(figures(app)) == 3
-    assert "share of top1 after the short training (%)" in figures(app)[0]
+    assert "Share of top-1 after the short training (%)" in figures(app)[0]
     assert not app.toggle
 
 
 def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
     rows = [row(k, 0.3 + 0.01 * (k % 7), origin="random" if k < 20 else "gp") for k in range(30)]
-    explorer.add("mixed", rows, {"objectives": ["top1", "madds"]})
+    explorer.add("mixed", rows, PLAIN)
     app = explorer.open(page=PAGE)
     assert "10 of 30 proposals" in texts(app)
     app.toggle(key="initial").set_value(True).run()
@@ -98,11 +108,11 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     twins = app.selectbox(key="twins")
     assert [option.partition(":")[0] for option in twins.options] == ["mf-151m-time", "mf-151m-cifar10"]
     assert "this study's data and recipe" in twins.options[0]
-    assert "no effect shown" in app.dataframe[-1].value["top1"].tolist()
+    assert "no effect shown" in app.dataframe[-1].value["top-1"].tolist()
     for measure in ("front", "latency_ms", "madds"):
         app.segmented_control(key="measure").set_value(measure).run()
         assert not app.exception
-    assert "Milliseconds are twin less network, measured on AMD EPYC" in texts(app)
+    assert "Latency differences are twin minus network, measured on AMD EPYC" in texts(app)
     twins.select_index(1).run()
     assert "measured on AMD EPYC" not in texts(app)  # these were not timed
     assert app.query_params["twins"] == "mf-151m-cifar10"
@@ -115,7 +125,7 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
 
 
 def test_twins_of_another_recipe_come_later_and_say_so(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), {"objectives": ["top1", "madds"], "data": {"name": "digits"}})
+    folder = explorer.add("flowers", study(), PLAIN)
     shutil.copytree(RESULTS / "twins" / "mf-151m-time", folder.parent / "twins" / "other")
     broken = folder.parent / "twins" / "broken"
     broken.mkdir()
@@ -145,7 +155,7 @@ def test_the_lines_show_the_front_within_the_limit(explorer: Explorer) -> None:
         row(1, 0.5, latency_ms=5.0),
         row(2, 0.6, 110_000_000, latency_ms=5.0),
     ]
-    explorer.add("flowers", rows, {"objectives": ["top1", "madds"], "latency_limit_ms": 6.0})
+    explorer.add("flowers", rows, manifest(objectives=["top1", "madds"], latency_limit_ms=6.0, budget=BUDGET))
     assert "; 2 on the front" in texts(explorer.open(page=PAGE))
 
 
@@ -159,7 +169,7 @@ def test_a_link_to_what_is_not_there_opens_the_page_as_it_begins(explorer: Explo
 
 def test_another_study_has_its_own_knobs(explorer: Explorer) -> None:
     explorer.add("flowers", study())
-    explorer.add("birds", [row(k, 0.1 * k, params={"other": k % 2}) for k in range(6)], {})
+    explorer.add("birds", [row(k, 0.1 * k, params={"other": k % 2}) for k in range(6)], OTHER)
     app = explorer.open("--study=flowers", page=PAGE, knob="tokens.count")
     app.selectbox(key="study").set_value("birds").run()
     assert not app.exception

@@ -1,5 +1,6 @@
 """What pages are given of a study that grows, is not there yet, breaks or vanishes, and that nothing is disturbed."""
 
+import dataclasses
 import gc
 import json
 import shutil
@@ -17,12 +18,12 @@ from streamlit.testing.v1 import AppTest
 
 from app import load
 from benchmarks.simulated_study import write_study
-from mfsearch.study.files import LOCK, is_being_written, locked, write_json
-from mfsearch.study.ledger import JOURNAL, MANIFEST, Ledger
-from tests.analysis.rows import row, stage, study
-from tests.app.explorer import Explorer, texts
+from mfsearch.study.files import JOURNAL, LOCK, MANIFEST, is_being_written, locked, write_json
+from mfsearch.study.ledger import Ledger
+from mfsearch.study.manifest import Manifest
+from tests.analysis.rows import VALUES, manifest, row, stage, study
+from tests.app.explorer import PLAIN, Explorer, texts
 
-OBJECTIVES = ["top1", "madds"]
 CHOICES: dict[str, tuple[Any, ...]] = {"tokens.count": (3, 6), "dyrelu.source": ("pooled",)}
 
 
@@ -37,12 +38,17 @@ def visit(results: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return Explorer(results, monkeypatch).open
 
 
+def live(storage: str | None = None) -> Manifest:
+    return manifest(study="live", objectives=["top1", "madds"], latency_limit_ms=None, storage=storage)
+
+
 def begin(results: Path, count: int = 4, storage: str | None = None) -> Ledger:
     """A study that a search has begun: its ledger, open for writing."""
     folder = results / "live"
     folder.mkdir(parents=True)
-    write_json(folder / MANIFEST, {"study": "live", "objectives": OBJECTIVES, "storage": storage})
-    ledger = Ledger(folder, "live", OBJECTIVES, storage)
+    asked = live(storage)
+    write_json(folder / MANIFEST, asked.to_dict())
+    ledger = Ledger(folder, asked, storage)
     for each in study(latency=False)[:count]:
         ledger.add(each, CHOICES)
     return ledger
@@ -85,7 +91,7 @@ def test_new_trials_are_counted_and_taken_in_when_asked_for(ledger: Ledger, visi
 
 def test_a_longer_training_is_a_change_without_new_trials(ledger: Ledger, visit: Any) -> None:
     app = visit()
-    ledger.add_stage(3, {**stage(1, 0, 0.9), "score": 0.5})
+    ledger.add_training(3, dataclasses.replace(stage(1, 0, 0.9), score=0.5))
     assert button(app.run()) == "The study has changed: show"
     app.button(key="take-in").click().run()
     assert "90.0 %" in texts(app)
@@ -124,11 +130,11 @@ def test_a_study_begun_anew_is_not_shown_as_the_old_one(results: Path, visit: An
 def test_what_is_worked_out_once_belongs_to_the_study_as_it_was_read(results: Path) -> None:
     ledger = begin(results)
     path = results / "live"
-    seen = load._look(path)
-    frame, manifest = load._read(path, seen)
-    study = load.Study("live", "live", path, results, frame, manifest, seen)
+    at = load._look(path)
+    frame, asked = load._read(path, at)
+    study = load.PageStudy("live", "live", path, results, frame, asked, at)
     finish(ledger, 4)
-    later = study._replace(seen=load._look(path))
+    later = study._replace(at=load._look(path))
     assert load.once(study, ("count",), lambda: 4) == 4
     assert load.once(later, ("count",), lambda: 5) == 5
     assert load.once(study, ("count",), lambda: 6) == 4
@@ -138,7 +144,7 @@ def test_reading_a_large_study_keeps_no_garbage(results: Path, monkeypatch: pyte
     class Thing:
         me: "Thing"
 
-    write_study(results / "large", {}, [row(number) for number in range(1001)])
+    write_study(results / "large", PLAIN, [row(number) for number in range(1001)])
     thing = Thing()
     thing.me = thing
     left = weakref.ref(thing)
@@ -167,10 +173,10 @@ def test_a_study_that_is_being_created_is_empty_and_fills(results: Path, visit: 
     folder = results / "live"
     folder.mkdir(parents=True)
     assert "There is no study in" in texts(visit())
-    write_json(folder / MANIFEST, {"study": "live", "objectives": OBJECTIVES, "storage": None})
+    write_json(folder / MANIFEST, live().to_dict())
     app = visit()
     assert "The study holds no trials yet." in texts(app)
-    ledger = Ledger(folder, "live", OBJECTIVES, None)
+    ledger = Ledger(folder, live(), None)
     finish(ledger, 0)
     finish(ledger, 1)
     assert button(app.run()) == "2 new trials: show"
@@ -194,8 +200,12 @@ def test_the_ledger_alone_may_vanish(results: Path, visit: Any) -> None:
     (results / "live" / MANIFEST).write_text("{", encoding="utf-8")
     app.run()
     assert not app.exception
-    assert "now it cannot be read" in texts(app)
-    assert shown(app).startswith("This is the study as it was")
+    assert "this page shows its last state" in texts(app)
+    assert shown(app).startswith("The study can no longer be read")
+
+
+def stored(storage: str) -> bytes:
+    return json.dumps(live(storage).to_dict()).encode()
 
 
 @pytest.mark.parametrize(
@@ -206,8 +216,9 @@ def test_the_ledger_alone_may_vanish(results: Path, visit: Any) -> None:
         (JOURNAL, b"[]\n", "is damaged"),
         (MANIFEST, b"[]", "is not the manifest of a study"),
         (MANIFEST, b"{", "is not JSON"),
-        (MANIFEST, b'{"study":"live","storage":"sqlite:////nowhere/trials.db"}', "there is no file /nowhere/trials.db"),
-        (MANIFEST, b'{"study":"live","storage":"nonsense"}', "cannot open the storage"),
+        (MANIFEST, b'{"study":"live"}', "is not the manifest of a study"),
+        (MANIFEST, stored("sqlite:////nowhere/trials.db"), "there is no file /nowhere/trials.db"),
+        (MANIFEST, stored("nonsense"), "cannot open the storage"),
     ],
 )
 def test_what_cannot_be_read_gets_a_sentence(
@@ -286,9 +297,7 @@ def test_where_locks_cannot_be_seen_nothing_is_claimed(tmp_path: Path, monkeypat
     assert is_being_written(tmp_path) is False
 
 
-def test_a_study_with_an_odd_manifest_opens(results: Path, visit: Any) -> None:
-    folder = results / "odd"
-    write_study(folder, {}, study())
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    assert manifest == {"study": "odd"}
+def test_a_study_from_before_most_things_were_kept_opens(results: Path, visit: Any) -> None:
+    kept = ("budget", "objectives", "space", "data", "recipe", "deployment", "sampler", "seed", "device")
+    write_study(results / "old", Manifest.from_dict({"study": "old", **{name: VALUES[name] for name in kept}}), study())
     assert shown(visit()) == "12 trials"

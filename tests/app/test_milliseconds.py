@@ -5,10 +5,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mfsearch.analysis.latency.kept_latency import append_lines, passport_id, read_kept
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
 from tests.analysis.latency.test_kept_latency import PASSPORT, line, with_parts
 from tests.analysis.latency.test_milliseconds import again, predicted, timed
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
-from tests.app.explorer import REFERENCE, Explorer, texts
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
+from tests.app.explorer import PLAIN, REFERENCE, Explorer, texts
 
 
 @pytest.fixture
@@ -16,7 +18,7 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch, "Milliseconds")
 
 
-HERE: dict[str, object] = MANIFEST | {"passport": PASSPORT}
+HERE = manifest(passport=PASSPORT)
 
 
 def charts(app: AppTest) -> str:
@@ -33,7 +35,7 @@ def test_a_real_study_with_the_figures_kept_beside_it(monkeypatch: pytest.Monkey
     assert app.header[0].value == "Where do the milliseconds go?"
     said = texts(app)
     assert "47 of 48 measurements disturbed" in said
-    assert "Of 40 networks predicted and then measured, 90 % were predicted within 10 %" in said
+    assert "Of 40 networks predicted and then measured, 90 % were within 10 %" in said
     assert "Spearman's rank correlation of latency with multiply-adds is 0.46 [0.20, 0.66] over 48 networks" in said
     assert "10 networks measured again when the run ended" in said
     kept = read_kept([REFERENCE / "latency" / "breakdown.jsonl"]).rows
@@ -66,11 +68,15 @@ def test_an_old_study_shows_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None
     ],
     ids=["empty", "failed", "untimed", "one", "NaN", "no top1", "study", "longer"],
 )
-@pytest.mark.parametrize("manifest", [HERE, {}, {"passport": None}, {"passport": {"device": "my phone"}}])
+@pytest.mark.parametrize(
+    "asked",
+    [HERE, PLAIN, manifest(passport=None), manifest(passport={"device": "my phone"})],
+    ids=["here", "plain", "untimed", "phone"],
+)
 def test_a_study_of_any_kind_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str, manifest: dict[str, object]
+    explorer: Explorer, rows: list[Trial], sentence: str, asked: Manifest
 ) -> None:
-    explorer.add("odd", rows, manifest)
+    explorer.add("odd", rows, asked)
     assert sentence in texts(explorer.open())
 
 
@@ -93,7 +99,10 @@ def test_kept_figures_of_the_study_s_device_come_first_and_others_on_demand(expl
     assert app.query_params["device-parts"] == link["device-parts"]
     assert bars(explorer.open(**link)) == ["mf-96m"]
     assert bars(explorer.open(**{"device-parts": "gone"})) == ["trial 9", "mf-52m"]
-    assert "another device than the study's latencies: runtime_version: 1.32.0 in the study, 1.33.0 here." in texts(app)
+    assert (
+        "This is not the device of the study's latencies: runtime_version: 1.32.0 in the study, 1.33.0 here."
+        in texts(app)
+    )
 
 
 def test_the_chosen_trial_and_the_pinned_ones_come_first(explorer: Explorer) -> None:
@@ -123,29 +132,29 @@ def test_latency_by_size_is_of_one_device_and_one_batch(explorer: Explorer) -> N
     append_lines(explorer.results / "latency" / "by-size.jsonl", lines)
     app = explorer.open()
     assert app.selectbox(key="batch").options == ["1", "8"]
-    assert "1 image at once, 1 thread" in charts(app)
+    assert "1 image per batch, 1 thread" in charts(app)
     app.selectbox(key="batch").set_value(8).run()
     assert not app.exception
-    assert "8 images at once, 1 thread" in charts(app)
-    assert "8 images at once" in charts(explorer.open(batch="8"))
-    assert "1 image at once" in charts(explorer.open(batch="x"))
+    assert "8 images per batch, 1 thread" in charts(app)
+    assert "8 images per batch" in charts(explorer.open(batch="8"))
+    assert "1 image per batch" in charts(explorer.open(batch="x"))
 
 
 def test_what_was_measured_with_two_threads_says_so(explorer: Explorer) -> None:
     two = PASSPORT | {"threads": 2}
-    explorer.add("mine", study(), HERE | {"passport": two})
+    explorer.add("mine", study(), manifest(passport=two))
     folder = explorer.results / "latency"
     append_lines(folder / "by-size.jsonl", [line("mf-52m", passport=two, threads=2)])
     append_lines(folder / "breakdown.jsonl", [with_parts("mf-52m", passport=two, threads=2)])
     app = explorer.open()
-    assert "1 image at once, 2 threads" in charts(app)
-    assert "measured in turns, of 1 image at once, 2 threads." in texts(app)
+    assert "1 image per batch, 2 threads" in charts(app)
+    assert "(1 image per batch, 2 threads)" in texts(app)
 
 
 def test_kept_figures_that_cannot_be_read_are_counted(explorer: Explorer) -> None:
     explorer.add("mine", study(), HERE)
     append_lines(explorer.results / "latency" / "by-size.jsonl", [{"name": "x"}, line("mf-52m")])
-    assert "1 line of kept figures could not be read." in texts(explorer.open())
+    assert "1 line of saved measurements could not be read." in texts(explorer.open())
 
 
 def test_what_was_measured_twice_and_predicted_is_drawn(explorer: Explorer) -> None:
@@ -153,13 +162,13 @@ def test_what_was_measured_twice_and_predicted_is_drawn(explorer: Explorer) -> N
     explorer.add("mine", rows, HERE)
     app = explorer.open()
     assert "4 networks measured again when the run ended" in texts(app)
-    assert "Of 4 networks predicted and then measured, 100 % were predicted within 10 %" in texts(app)
+    assert "Of 4 networks predicted and then measured, 100 % were within 10 %" in texts(app)
     assert len(app.get("plotly_chart")) == 3
 
 
 def test_names_of_networks_and_devices_stay_text(explorer: Explorer) -> None:
     passport = {"device": MARKUP}
-    explorer.add("mine", [row | {"origin": MARKUP} for row in study()], MANIFEST | {"passport": passport})
+    explorer.add("mine", [changed(trial, origin=MARKUP) for trial in study()], manifest(passport=passport))
     folder = explorer.results / "latency"
     append_lines(folder / "breakdown.jsonl", [with_parts(MARKUP, passport=passport)])
     append_lines(folder / "by-size.jsonl", [line(MARKUP, passport=passport)])

@@ -10,7 +10,8 @@ from mfsearch.analysis.latency.kept_latency import append_lines, kept_line
 from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
-from tests.analysis.rows import MARKUP, failed, longer_study, row, study
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import LOST, MARKUP, changed, failed, longer_study, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 from tests.random_configs import random_config
 
@@ -23,26 +24,25 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch, "Network")
 
 
-def trial(number: int, config: MobileFormerConfig, top1: float | None = 0.5, **more: object) -> dict[str, object]:
+def trial(number: int, config: MobileFormerConfig, top1: float | None = 0.5, **more: object) -> Trial:
     costs = count_costs(config)
     known = {"arch_id": config.arch_id, "config": config.to_dict(), "num_params": costs.num_params, "macs": costs.macs}
     return row(number, top1, costs.madds, **known | {"activation_bytes": costs.activation_bytes} | more)
 
 
-def real_study() -> list[dict[str, object]]:
+def real_study() -> list[Trial]:
     """The published networks up to 151M, a near relative, and one each that was rejected, failed and stopped; timed."""
     near = dataclasses.replace(MF_151M, tokens=TokenConfig(3, 192))
-    lost: dict[str, object] = {"top1": None, "train_seconds": None, "curve": []}
     configs = [*list(PRESETS.values())[:4], near]
     rows = [trial(k, config, 0.5 + 0.02 * k) for k, config in enumerate(configs)]
     for k, ms in enumerate((3.0, 4.0, 6.0, 9.0, 8.0)):
-        rows[k] |= {"latency_ms": ms, "latency_low_ms": ms - 0.1, "latency_high_ms": ms + 0.1}
-    rows[3]["origin"] = "preset mf-151m"
+        rows[k] = changed(rows[k], latency_ms=ms, latency_low_ms=ms - 0.1, latency_high_ms=ms + 0.1)
+    rows[3] = changed(rows[3], origin="preset mf-151m")
     slow = {"outcome": "rejected", "reason": "latency 12 ms is over the limit", "latency_ms": 12.0}
     return [
         *rows,
-        trial(5, PRESETS["mf-214m"]) | lost | slow,
-        trial(6, PRESETS["mf-294m"]) | lost | {"outcome": "failed", "reason": f"loss became NaN {MARKUP}"},
+        changed(trial(5, PRESETS["mf-214m"]), **LOST | slow),
+        changed(trial(6, PRESETS["mf-294m"]), **LOST | {"outcome": "failed", "reason": f"loss became NaN {MARKUP}"}),
         trial(7, MF_52M, 0.2, outcome="stopped", reason="top1 20.00% half way"),
     ]
 
@@ -75,46 +75,46 @@ def box(app: AppTest) -> list[str]:
     [
         ([], "The study holds no trials yet."),
         (failed(3), "Failed (loss became NaN). Its evaluation failed"),
-        ([row(0)], "Its network cannot be shown: unknown key 'name'"),
-        ([row(0, NAN, config=None, curve=None, latency_ms=NAN)], "No top1 was recorded for this trial."),
+        ([row(0)], "The network cannot be shown: unknown key 'name'"),
+        ([row(0, NAN, config=None, curve=None, latency_ms=NAN)], "No top-1 was recorded for this trial."),
         ([trial(0, MF_151M, curve=[])], "No training curve was recorded."),
     ],
     ids=["empty", "failed", "unreadable", "NaN", "one"],
 )
-def test_a_study_without_much_gets_sentences(explorer: Explorer, rows: list[dict[str, object]], sentence: str) -> None:
+def test_a_study_without_much_gets_sentences(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open())
 
 
 @pytest.mark.parametrize("rows", [study(), longer_study(), [*study(), row(12, NAN), row(13, latency_ms=NAN)]])
-def test_made_up_configs_leave_the_rest_of_the_card(explorer: Explorer, rows: list[dict[str, object]]) -> None:
+def test_made_up_configs_leave_the_rest_of_the_card(explorer: Explorer, rows: list[Trial]) -> None:
     explorer.add("made-up", rows)
     app = explorer.open(trial="3", compare="3,6")
-    assert "Its network cannot be shown: unknown key 'name'" in texts(app)
-    assert "top1" in metrics(app)
-    assert "only metrics are compared: trial 3, trial 6." in texts(app)
+    assert "The network cannot be shown: unknown key 'name'" in texts(app)
+    assert "Top-1" in metrics(app)
+    assert "Only metrics are compared for networks that cannot be read: trial 3, trial 6." in texts(app)
 
 
 def test_the_card_shows_the_network_and_its_costs(explorer: Explorer) -> None:
     explorer.add("real", real_study())
     app = explorer.open(trial="3")
     assert app.header[0].value == "Which network?"
-    assert metrics(app)["top1"] == "56.0 %"
-    assert metrics(app)["latency_ms"] == "9.00 ms"
-    (latency,) = [metric for metric in app.metric if metric.label == "latency_ms"]
+    assert metrics(app)["Top-1"] == "56.0 %"
+    assert metrics(app)["Latency"] == "9.00 ms"
+    (latency,) = [metric for metric in app.metric if metric.label == "Latency"]
     assert latency.delta == "8.90 to 9.10"
     assert app.code[0].value == MF_151M.table()
-    assert "Built exactly as mf-151m." in texts(app)
-    costs = table(app, "place", "part", "madds (M)")
+    assert "Identical to mf-151m." in texts(app)
+    costs = table(app, "place", "part", "Multiply-adds (M)")
     assert sum(float(cells[2]) for cells in costs) == pytest.approx(count_costs(MF_151M).madds / 1e6)
-    assert "8 are needed, this one has 6" in texts(app)
+    assert "8 are needed, this study has 6" in texts(app)
 
 
 def test_the_best_on_the_front_is_shown_first_and_a_link_opens_its_trial(explorer: Explorer) -> None:
     explorer.add("real", real_study())
     assert box(explorer.open())[0].startswith("2: 54.0 %, 96.3 M, 6.00 ms")  # the limit is 7.25 ms
-    assert metrics(explorer.open(trial="1"))["top1"] == "52.0 %"
-    assert metrics(explorer.open(trial="99"))["top1"] == "54.0 %"
+    assert metrics(explorer.open(trial="1"))["Top-1"] == "52.0 %"
+    assert metrics(explorer.open(trial="99"))["Top-1"] == "54.0 %"
 
 
 @pytest.mark.parametrize(
@@ -128,26 +128,26 @@ def test_trials_that_were_not_trained_can_be_looked_at(
     app = explorer.open(trial=number)
     assert outcome in texts(app)
     assert missing in texts(app)
-    assert ("top1" in metrics(app)) is False
-    assert ("top1 half way" in metrics(app)) == (number == "7")
-    assert "madds" in metrics(app)
+    assert ("Top-1" in metrics(app)) is False
+    assert ("Top-1 half way" in metrics(app)) == (number == "7")
+    assert "Multiply-adds" in metrics(app)
     assert app.code[0].value.startswith("tokens ")
 
 
 def test_the_nearest_faster_network_is_named_with_its_price_and_chosen_by_its_button(explorer: Explorer) -> None:
     explorer.add("real", real_study())
     app = explorer.open(trial="3")
-    assert "Trial 4 (tpe): 8.00 ms, \N{MINUS SIGN}11 % latency, +2.0 points of top1." in texts(app)
+    assert "Trial 4 (tpe): 8.00 ms, \N{MINUS SIGN}11 % latency, +2.0 points of top-1." in texts(app)
     assert table(app, "knob", "trial 3", "trial 4") == [["tokens.count", "6", "3"]]
     app.button(key="cheaper").click().run()
     assert address(app, "trial") == "4"
-    assert metrics(app)["top1"] == "58.0 %"
+    assert metrics(app)["Top-1"] == "58.0 %"
     assert table(app, "knob", "mf-151m", "trial 4") == [["tokens.count", "6", "3"]]
 
 
 def test_a_trial_without_a_cheaper_one_says_so(explorer: Explorer) -> None:
     explorer.add("real", real_study())
-    assert "No trained network saves 10 % or more." in texts(explorer.open(trial="0"))
+    assert "No trained network saves at least 10 %." in texts(explorer.open(trial="0"))
 
 
 def test_pins_come_first_and_notes_live_in_the_address(explorer: Explorer) -> None:
@@ -178,9 +178,9 @@ def test_pinned_networks_are_compared_and_only_what_differs_is_shown(explorer: E
     app = explorer.open(trial="3", pins="3,4")
     assert app.multiselect(key="compare").value == ["3", "4"]
     facts = {cells[0]: cells[1:] for cells in table(app, "metric", "trial 3", "trial 4")}
-    assert facts["top1"] == ["56.0 %", "58.0 %"]
-    assert facts["latency_ms"] == ["9.00 ms (8.90 to 9.10)", "8.00 ms (7.90 to 8.10)"]
-    assert "outcome" not in facts
+    assert facts["Top-1"] == ["56.0 %", "58.0 %"]
+    assert facts["Latency"] == ["9.00 ms (8.90 to 9.10)", "8.00 ms (7.90 to 8.10)"]
+    assert "Outcome" not in facts
     blocks = {cells[1]: cells for cells in table(app, "mark", "trial 3", "trial 4")}
     assert blocks["tokens"] == ["≠", "tokens", "6 tokens, of 192", "3 tokens, of 192", "count"]
     assert {cells[0] for name, cells in blocks.items() if name != "tokens"} == {""}
@@ -190,10 +190,10 @@ def test_of_many_pinned_networks_the_first_six_are_compared_and_it_is_said(explo
     explorer.add("real", [trial(k, MF_151M, 0.5 + k / 100) for k in range(9)])
     app = explorer.open(pins="8,0,7,1,6,2,5")
     assert app.multiselect(key="compare").value == ["8", "0", "7", "1", "6", "2"]
-    assert "6 of 7 pinned are compared." in texts(app)
+    assert "6 of 7 pinned networks are compared." in texts(app)
     assert "are compared" not in texts(explorer.open(pins="8,0,7,1,6,2"))
     linked = explorer.open(pins="8", compare="0,1,2,3,4,5,6,7")
-    assert "6 of 8 named are compared." in texts(linked)
+    assert "6 of 8 named networks are compared." in texts(linked)
 
 
 def test_a_link_compares_trials_and_published_networks(explorer: Explorer) -> None:
@@ -201,8 +201,8 @@ def test_a_link_compares_trials_and_published_networks(explorer: Explorer) -> No
     app = explorer.open(compare=f"3,mf-52m,99,{MARKUP},3")
     assert app.multiselect(key="compare").value == ["3", "mf-52m"]
     facts = {cells[0]: cells[1:] for cells in table(app, "metric", "trial 3", "mf-52m")}
-    assert facts["madds"] == ["152.0 M", "51.8 M"]
-    assert facts["origin"] == ["preset mf-151m", "published"]
+    assert facts["Multiply-adds"] == ["152.0 M", "51.8 M"]
+    assert facts["Origin"] == ["preset mf-151m", "published"]
     assert "s2_down" in {cells[1] for cells in table(app, "mark", "trial 3", "mf-52m")}
     app.multiselect(key="compare").set_value(["3", "4"]).run()
     assert address(app, "compare") == "3,4"
@@ -213,14 +213,14 @@ def test_a_comparison_that_was_emptied_stays_empty(explorer: Explorer) -> None:
     app = explorer.open(pins="3,4")
     app.multiselect(key="compare").set_value([]).run()
     assert app.multiselect(key="compare").value == []
-    assert "Choose two networks or more" in texts(app)
+    assert "Choose at least two networks" in texts(app)
     assert explorer.open(pins="3,4", compare=address(app, "compare")).multiselect(key="compare").value == []
 
 
 def test_the_same_network_twice_differs_in_nothing(explorer: Explorer) -> None:
     explorer.add("real", [trial(0, MF_151M), trial(1, MF_151M, 0.6)])
     app = explorer.open(compare="0,1")
-    assert "They are the same network." in texts(app)
+    assert "The networks are identical." in texts(app)
 
 
 def test_large_studies_offer_the_best_and_any_by_its_number(explorer: Explorer) -> None:
@@ -252,17 +252,15 @@ def test_parts_that_were_measured_are_shown_with_their_device(explorer: Explorer
     passport: dict[str, object] = {"cpu": "A slow CPU", "threads": 1, "cores": 2}
     append_lines(explorer.results / "latency" / "breakdown.jsonl", [kept_line("mf-151m", 224, measured, passport, 1)])
     app = explorer.open(trial="3")
-    assert "Its parts as they were measured: A slow CPU, 2 cores" in texts(app)
-    assert "Shares of a typical run of 7.0 ms while it was profiled, scaled to the 9.0 ms measured in turns." in texts(
-        app
-    )
-    shown = [[part, float(ms)] for part, ms in table(app, "part", "latency_ms")]
+    assert "Latency by part, measured on A slow CPU, 2 cores" in texts(app)
+    assert "Shares of a typical profiled run (7.0 ms), scaled to the measured latency of 9.0 ms." in texts(app)
+    shown = [[part, float(ms)] for part, ms in table(app, "part", "Latency (ms)")]
     assert shown == [
         ["Mobile", pytest.approx(45 / 7)],
         ["head", pytest.approx(13.5 / 7)],
         ["rest", pytest.approx(4.5 / 7)],
     ]
-    assert "as they were measured" not in texts(explorer.open(trial="4"))
+    assert "Latency by part, measured" not in texts(explorer.open(trial="4"))
 
 
 def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> None:
@@ -270,9 +268,9 @@ def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> 
     said = texts(app)
     assert "Predicted from 48 networks that this study measured." in said
     assert "Measured: 4.99 ms." in said
-    assert "The nearest is mf-151m" in said
+    assert "mf-151m, " in said
     assert "Trial 31 (gp): 4.45 ms" in said
-    predicted = {cells[0]: cells[1:] for cells in table(app, "metric", "trial 22", "mf-151m")}["predicted latency"]
+    predicted = {cells[0]: cells[1:] for cells in table(app, "metric", "trial 22", "mf-151m")}["Predicted latency"]
     assert all(" ms (" in text for text in predicted)
     for number in (0, 3, 47):  # published, rejected, found
         assert not explorer.open(f"--study={FAST151}", trial=str(number)).exception

@@ -8,7 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from mfsearch.study.files import write_json
 from mfsearch.study.ledger import Ledger
-from tests.analysis.rows import MANIFEST, MARKUP, failed, longer_study, row, study
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
 
 
@@ -24,8 +25,10 @@ def lines(app: AppTest) -> list[str]:
     return sorted(line["name"] for line in spec["data"] if line["y"][-1] > 0)
 
 
-SEARCHED: dict[str, object] = MANIFEST | {"sampler": "gp", "budget": {"low": 60e6, "high": 150e6, "stated": True}}
-CHANCE: dict[str, object] = SEARCHED | {"sampler": "random", "seed": 3}
+BUDGET = {"low": 60_000_000, "high": 150_000_000, "stated": True}
+SEARCHED = manifest(sampler="gp", budget=BUDGET)
+CHANCE = manifest(sampler="random", budget=BUDGET, seed=3)
+WIDE = manifest(sampler="random", budget=BUDGET, seed=3, latency_limit_ms=9.0)
 
 
 def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,10 +38,10 @@ def test_a_real_study_stands_beside_its_control(monkeypatch: pytest.MonkeyPatch)
     said = texts(app)
     assert "After 13 trainings each, fast151 covers" in said
     assert "one run of each" in said
-    assert "no other setting differs but the seed" in said
+    assert "all other settings agree, except perhaps the seed" in said
     assert "2 networks below the budget's band left out" in said
-    assert "48 trials, 16 networks trained of 16 asked for" in said
-    assert "16 trainings took 12m 29s of one core." in said
+    assert "48 trials, 16 networks trained." in said
+    assert "16 trainings took 12m 29s of core time." in said
     assert "187 draws predicted to be too slow were turned down" in said
     assert "latency \\u2026 ms is over the limit 5 ms" in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
     assert len(app.dataframe[0].value) == 32
@@ -48,8 +51,8 @@ def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatc
     app = Explorer(REFERENCE, monkeypatch, "Search").open("--study=cifar10-150M-10ms")
     said = texts(app)
     assert app.multiselect(key="beside").value == []
-    assert "No random control is beside this study" in said
-    assert "When trials finished was not recorded" in said
+    assert "This study has no random control" in said
+    assert "did not record when trials finished" in said
     app.multiselect(key="beside").set_value(["fast151"]).run()
     assert not app.exception
     assert "fast151: sampler auto, here tpe; budget, low:" in texts(app)
@@ -61,7 +64,7 @@ def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatc
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0)], "1 trial, 1 network trained."),
         ([row(0, None), row(1, float("nan"))], "none has every metric"),
         ([row(0, latency_ms=9.0), row(1, 0.6, latency_ms=9.5)], "2 networks trained"),
@@ -69,11 +72,11 @@ def test_an_old_study_says_what_it_did_not_record(monkeypatch: pytest.MonkeyPatc
             [row(0, float("nan")), *study()[1:], row(12, latency_ms=float("nan"), train_seconds=float("nan"))],
             "13 trials",
         ),
-        (longer_study(), "rung 1"),
+        (longer_study(), "3x"),
     ],
     ids=["empty", "failed", "one", "no top1", "over the limit", "NaN", "longer"],
 )
-def test_a_study_of_any_kind_gets_a_sentence(explorer: Explorer, rows: list[dict[str, object]], sentence: str) -> None:
+def test_a_study_of_any_kind_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     app = explorer.open()
     charts = "".join(chart.proto.spec for chart in app.get("plotly_chart"))
@@ -85,14 +88,14 @@ def test_failures_are_shown_with_their_reason(explorer: Explorer) -> None:
     app = explorer.open()
     assert app.dataframe[0].value["reason"].tolist() == ["loss became NaN"] * 3
     assert "0 on the front" in app.get("plotly_chart")[0].proto.spec
-    assert "nothing to say of where the time went" in texts(app)
+    assert "so the time spent is unknown" in texts(app)
 
 
 def test_several_controls_are_shown_with_their_median(explorer: Explorer) -> None:
     explorer.add("mine", study(), SEARCHED)
     for name in ("a", "b"):
         explorer.add(name, study(8), CHANCE)
-    explorer.add("wide", study(8), CHANCE | {"latency_limit_ms": 9.0})
+    explorer.add("wide", study(8), WIDE)
     app = explorer.open("--study=mine")
     assert sorted(app.multiselect(key="beside").value) == ["a", "b"]
     assert "the median of 2 other studies" in texts(app)
@@ -107,8 +110,8 @@ def test_a_control_stands_beside_the_searches_it_is_of(explorer: Explorer) -> No
     explorer.add("chance", study(8), CHANCE)
     app = explorer.open("--study=chance")
     assert app.multiselect(key="beside").value == ["mine"]
-    explorer.add("alone", study(8), CHANCE | {"latency_limit_ms": 9.0})
-    assert "none beside it differs in the sampler alone" in texts(explorer.open("--study=alone"))
+    explorer.add("alone", study(8), WIDE)
+    assert "no study beside it differs only in the sampler" in texts(explorer.open("--study=alone"))
 
 
 def test_a_control_without_trials_is_compared_with_nothing(explorer: Explorer) -> None:
@@ -134,8 +137,10 @@ def test_the_history_may_be_drawn_against_each_axis(explorer: Explorer, axis: st
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="the system does not tell who holds a lock")
 def test_the_page_says_whether_a_search_is_writing_and_takes_no_lock(explorer: Explorer) -> None:
-    folder = explorer.add("mine", study(), SEARCHED | {"command": "mfsearch run --trials 30"})
-    assert "No search on this machine is writing it. 12 trials, 9 networks trained of 30 asked for" in texts(
+    folder = explorer.add(
+        "mine", study(), manifest(sampler="gp", budget=BUDGET, request={"data": "digits", "trials": 30})
+    )
+    assert "No search on this machine is writing it. 12 trials, 9 networks trained of 30 requested" in texts(
         explorer.open()
     )
     with (folder / "lock").open("w") as lock:
@@ -150,8 +155,9 @@ def test_of_a_database_that_other_machines_may_write_no_lock_is_said_to_be_missi
     folder = explorer.results / "shared"
     folder.mkdir(parents=True)
     storage = f"sqlite:///{tmp_path / 'trials.db'}"
-    write_json(folder / "manifest.json", SEARCHED | {"study": "shared", "storage": storage})
-    ledger = Ledger(folder, "shared", ["top1", "madds"], storage)
+    asked = manifest(study="shared", storage=storage, objectives=["top1", "madds"])
+    write_json(folder / "manifest.json", asked.to_dict())
+    ledger = Ledger(folder, asked, storage)
     for each in study(latency=False):
         ledger.add(each, {"tokens.count": (3, 6), "dyrelu.source": ("pooled",)})
     said = texts(explorer.open())
@@ -200,11 +206,8 @@ def test_a_study_stands_alone_where_nothing_is_beside_it(explorer: Explorer) -> 
 
 
 def test_texts_of_a_study_stay_text(explorer: Explorer) -> None:
-    rows = study()
-    for trial in rows:
-        trial["origin"] = MARKUP
-        trial["reason"] = MARKUP if trial["reason"] else None
-    explorer.add("mine", rows, SEARCHED | {"sampler": MARKUP})
+    rows = [changed(trial, origin=MARKUP, reason=MARKUP if trial.reason else None) for trial in study()]
+    explorer.add("mine", rows, manifest(sampler=MARKUP, budget=BUDGET))
     app = explorer.open()
     assert "<img" not in "".join(chart.proto.spec for chart in app.get("plotly_chart"))
     assert "<img" not in "\n".join(element.value for element in (*app.markdown, *app.caption))
@@ -213,7 +216,7 @@ def test_texts_of_a_study_stay_text(explorer: Explorer) -> None:
 def test_another_study_starts_with_its_own_control(explorer: Explorer) -> None:
     explorer.add("mine", study(), SEARCHED)
     explorer.add("chance", study(8), CHANCE)
-    explorer.add("other", study(8), SEARCHED | {"latency_limit_ms": 9.0})
+    explorer.add("other", study(8), manifest(sampler="gp", budget=BUDGET, latency_limit_ms=9.0))
     app = explorer.open("--study=mine", beside="other")
     app.selectbox(key="study").set_value("chance").run()
     assert not app.exception

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, row
 from tests.app.explorer import REFERENCE, Explorer, texts
 
@@ -21,15 +22,13 @@ def real(explorer: Explorer, **query: str) -> AppTest:
     ("rows", "sentence"),
     [
         ([], "The study holds no trials yet."),
-        (failed(3), "No trial was trained"),
+        (failed(3), "No network has been trained"),
         ([row(0, float("nan"))], "none has every metric"),
-        ([row(0)], "Its config cannot be read"),
+        ([row(0)], "The config cannot be read"),
     ],
     ids=["empty", "failed", "NaN", "one, of a made-up config"],
 )
-def test_a_study_without_networks_gets_a_sentence(
-    explorer: Explorer, rows: list[dict[str, object]], sentence: str
-) -> None:
+def test_a_study_without_networks_gets_a_sentence(explorer: Explorer, rows: list[Trial], sentence: str) -> None:
     explorer.add("odd", rows)
     assert sentence in texts(explorer.open(page="Take"))
 

@@ -3,15 +3,17 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.analysis.rows import MANIFEST, failed, longer_study, row, study
-from tests.app.explorer import REFERENCE, Explorer, texts
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.trial import Trial
+from tests.analysis.rows import failed, longer_study, row, study
+from tests.app.explorer import PLAIN, REFERENCE, Explorer, texts
 
 RESULTS = REFERENCE.parent
 PAGE = "Trust"
+CALIBRATE = "mfsearch calibrate --budget 150M --data digits --space made_up --batch 64 --lr 0.0025"
 
 
 @pytest.fixture
@@ -19,10 +21,8 @@ def explorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Explorer:
     return Explorer(tmp_path / "results", monkeypatch)
 
 
-def real_manifest() -> dict[str, Any]:
-    path = REFERENCE / "fast151" / "manifest.json"
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+def real_manifest() -> Manifest:
+    return Manifest.read(REFERENCE / "fast151")
 
 
 def put_calibration(folder: Path, **changes: object) -> None:
@@ -37,26 +37,24 @@ def put_calibration(folder: Path, **changes: object) -> None:
     [[], failed(3), [row(0)], [row(0, float("nan")), row(1, None)], study()],
     ids=["empty", "failed", "one", "NaN", "small"],
 )
-def test_without_a_calibration_there_is_the_command_that_makes_one(
-    explorer: Explorer, rows: list[dict[str, object]]
-) -> None:
-    explorer.add("flowers", rows, MANIFEST)
+def test_without_a_calibration_there_is_the_command_that_makes_one(explorer: Explorer, rows: list[Trial]) -> None:
+    explorer.add("flowers", rows)
     app = explorer.open(page=PAGE)
     assert app.header[0].value == "Can I trust the ranking?"
-    assert "No calibration was made here" in texts(app)
-    assert app.code[0].value == "mfsearch calibrate --budget 150.0M --data digits"
+    assert "There is no calibration here" in texts(app)
+    assert app.code[0].value == CALIBRATE
     assert "trained once" in texts(app)
 
 
 @pytest.mark.parametrize(
     "rows", [[], failed(3), [row(0)], [row(0, float("nan"))]], ids=["empty", "failed", "one", "NaN"]
 )
-def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[dict[str, object]]) -> None:
-    folder = explorer.add("flowers", rows, MANIFEST)
+def test_a_calibration_is_shown_for_any_study(explorer: Explorer, rows: list[Trial]) -> None:
+    folder = explorer.add("flowers", rows)
     put_calibration(folder.parent)
     app = explorer.open(page=PAGE)
-    assert "Made with other settings than this study's: space: mobile_former, here None" in texts(app)
-    assert "mfsearch calibrate --budget 150.0M --data digits" in app.code[0].value
+    assert "Made with settings that differ from this study's: space: mobile_former, here made_up" in texts(app)
+    assert CALIBRATE in app.code[0].value
     assert len(app.get("plotly_chart")) == 4
 
 
@@ -65,7 +63,7 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
     app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
     shown = texts(app)
     assert app.selectbox(key="calibration").options == ["mobile_former-cifar10-50.0M, fits this study"]
-    assert "Not alike: budget: up to 50.0M multiply-adds, here 152.1M." in shown
+    assert "Differences: budget: up to 50.0M multiply-adds, here 152.1M." in shown
     assert (
         "validation loss after 0.1 epochs ranks 16 networks like the long training with tau 0.57 [0.10, 0.87]" in shown
     )
@@ -86,12 +84,12 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
 
 
 def test_the_chosen_calibration_is_in_the_address(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), MANIFEST)
+    folder = explorer.add("flowers", study())
     put_calibration(folder.parent)
     shutil.copytree(folder.parent / "calibrations" / "kept", folder.parent / "calibrations" / "other")
     app = explorer.open(page=PAGE)
     box = app.selectbox(key="calibration")
-    assert box.options == ["kept, of other settings", "other, of other settings"]
+    assert box.options == ["kept, other settings", "other, other settings"]
     box.select_index(1).run()
     assert not app.exception
     assert app.query_params["calibration"] == "other"
@@ -117,13 +115,13 @@ def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explor
 
 
 def test_a_calibration_that_cannot_be_read_is_named_and_the_page_goes_on(explorer: Explorer) -> None:
-    folder = explorer.add("flowers", study(), MANIFEST)
+    folder = explorer.add("flowers", study())
     put_calibration(folder.parent, schema=99)
     app = explorer.open(page=PAGE)
     assert "of another version of mfsearch" in texts(app)
-    assert "No calibration was made here" in texts(app)
+    assert "There is no calibration here" in texts(app)
 
 
 def test_repeated_trainings_of_the_study_say_its_own_noise(explorer: Explorer) -> None:
-    explorer.add("longer", longer_study(), {"objectives": ["top1", "madds"]})
+    explorer.add("longer", longer_study(), PLAIN)
     assert "In this study: One 9x training varies by" in texts(explorer.open(page=PAGE))

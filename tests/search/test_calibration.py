@@ -240,9 +240,7 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
 
 
 def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
-    assert trust_line(None, epochs=0.5, reading="top1").startswith(
-        "ranking   not calibrated: `mfsearch calibrate`"
-    )
+    assert trust_line(None, epochs=0.5, reading="top1").startswith("ranking   not calibrated: `mfsearch calibrate`")
     data = committed()
     top1 = data["groups"]["band"]["proxies"][0]
     assert top1["name"] == "top1"

@@ -99,7 +99,7 @@ def test_the_front_is_measured_again_and_both_figures_are_kept(
     assert f"over the limit when measured again, so off the front: trial {slow} (9.00 ms)" in said
     assert "the front's were measured again in one go at the end" in said
     report = (phone / "results" / "s" / "report.html").read_text()
-    assert f"Over it when measured again at the end, so off the front: trial {slow}." in report
+    assert f"Over the limit in the final measurement, so not on the front: trial {slow}." in report
 
     again = search(image_folder, phone, "5 6", "--trials", "3")
     assert calls(phone) == 1  # the reference: nothing was trained since

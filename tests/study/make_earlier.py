@@ -7,6 +7,7 @@ to be kept, never with the code under test. `test_earlier_studies.py` and `test_
 """
 
 import contextlib
+import importlib
 import json
 import os
 import shlex
@@ -106,7 +107,7 @@ def write(path: Path, content: object) -> None:
 
 
 def make_studies() -> None:
-    from mfsearch.search.study import read_trials  # type: ignore[import-not-found] # as the earlier code has it
+    read_trials = importlib.import_module("mfsearch.search.study").read_trials  # as the earlier code has it
 
     for name in STUDIES:
         shutil.rmtree(EARLIER / name, ignore_errors=True)

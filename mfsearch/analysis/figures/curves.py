@@ -85,8 +85,8 @@ def draw_progress(progress: ProgressPoints) -> go.Figure:
             numbers, top1, hovers = zip(*points, strict=True)
             trace = go.Scatter(x=numbers, y=top1, customdata=numbers, hovertext=hovers, hoverinfo="text")
             figure.add_trace(trace.update(mode="markers", name=name, marker=style))
-    figure.update_xaxes(title="trial (number)")
-    figure.update_yaxes(title=label("top1") + (" of the short training" if progress.longer else ""))
+    figure.update_xaxes(title="Trial number")
+    figure.update_yaxes(title=label("top1") + (" after the short training" if progress.longer else ""))
     return finish(figure, height=360)
 
 
@@ -115,6 +115,6 @@ def draw_curves(lines: Sequence[CurveLine]) -> go.Figure:
             trace.update(hoverinfo="text", mode="lines+markers", marker={"size": 4}, line=style, showlegend=row == 1)
             figure.add_trace(trace.update(customdata=[line.number] * len(values)), row=row, col=1)
     figure.update_yaxes(title=label("top1"), row=1, col=1)
-    figure.update_yaxes(title="training loss (nats)", row=2, col=1)
-    figure.update_xaxes(title="epoch (number)", row=2, col=1)
+    figure.update_yaxes(title="Training loss (nats)", row=2, col=1)
+    figure.update_xaxes(title="Epoch", row=2, col=1)
     return finish(figure, height=480).update_layout(showlegend=len(lines) > 1)

@@ -78,8 +78,8 @@ def share_dots(shares: Sequence[KnobShare], most: int = 16) -> ShareDots:
         value, low, high, chance = (100 * number for number in share[:4])
         interval = "" if np.isnan(low) else f" ({low:.0f} to {high:.0f})"
         hover = (
-            f"<b>{escape(knob, quote=False)}</b><br>share {value:.0f} %{interval}<br>chance stays under {chance:.0f} % "
-            f"in 95 of 100 cases<br>{share.groups} values, {share.n:,} trials"
+            f"<b>{escape(knob, quote=False)}</b><br>Share {value:.0f} %{interval}<br>"
+            f"Chance alone: at most {chance:.0f} % in 95 of 100 cases<br>{share.groups} values, {share.n:,} trials"
         )
         name = _short(knob)
         (dots.above if share.above_chance else dots.others).append(Dot(name, value, low, high, hover, knob))
@@ -91,14 +91,14 @@ def draw_shares(dots: ShareDots, of: str) -> go.Figure:
     """Shares with their intervals, one line for each knob; the bar shows chance. customdata: the knob's name."""
     figure = go.Figure()
     names = [name for name, _ in dots.chance]
-    bar = go.Bar(x=[max(0.0, chance) for _, chance in dots.chance], y=names, orientation="h", name="chance, 95 %")
+    bar = go.Bar(x=[max(0.0, chance) for _, chance in dots.chance], y=names, orientation="h", name="Chance (95 %)")
     figure.add_trace(bar.update(marker={"color": GREY, "opacity": 0.3}, hoverinfo="skip", width=0.7))
     if dots.above:
-        figure.add_trace(interval_dots(dots.above, "above chance", BLUE, "circle"))
+        figure.add_trace(interval_dots(dots.above, "Above chance", BLUE, "circle"))
     if dots.others:
-        figure.add_trace(interval_dots(dots.others, "not above", GREY, "circle-open"))
+        figure.add_trace(interval_dots(dots.others, "Not above chance", GREY, "circle-open"))
     lows = [end for dot in (*dots.above, *dots.others) for end in (dot.value, dot.low) if not np.isnan(end)]
-    figure.update_xaxes(title=f"share of {of} (%)", range=[max(-25.0, min([*lows, 0.0]) - 2), 102])
+    figure.update_xaxes(title=f"Share of {of} (%)", range=[max(-25.0, min([*lows, 0.0]) - 2), 102])
     figure = finish(figure, height=110 + 26 * len(names))
     one_line_each(figure, names)
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 78})
@@ -116,7 +116,7 @@ def slice_groups(frame: pd.DataFrame, coded: Coding, knob: str, metric: str) -> 
     for code, text in [*enumerate(map(shown_value, values)), (-1, NOT_USED)]:
         there = np.flatnonzero(known & (codes == code))
         if len(there):
-            hovers = [f"<b>trial {numbers[k]}</b><br>{metric} {shown(metric, found[k])}" for k in there]
+            hovers = [f"<b>trial {numbers[k]}</b><br>{METRICS[metric].title} {shown(metric, found[k])}" for k in there]
             groups.append(SliceGroup(text, [int(n) for n in numbers[there]], list(found[there] * scale), hovers))
     return groups
 
@@ -290,13 +290,13 @@ def twin_dots(report: TwinReport) -> TwinDots:
         dots.changes.append(name)
         mean, low, high = (np.nan if value is None else 100 * value for value in row.effect[1:4])
         p_holm = "no p-value" if row.p_holm is None else f"p {row.p_holm:.2g} after Holm's correction"
-        hover = f"<b>{name}</b><br>top1 {mean:+.2f} points{_between(low, high)}<br>{row.effect.pairs} pairs, {p_holm}"
+        hover = f"<b>{name}</b><br>Top-1 {mean:+.2f} points{_between(low, high)}<br>{row.effect.pairs} pairs, {p_holm}"
         hover += f"<br>{escape(row.verdict, quote=False)}"
         (dots.shown if row.effect.shown else dots.unshown).append(Dot(name, mean, low, high, hover))
         if (ms := row.latency) is not None:
             low, high = ms.difference_low_ms, ms.difference_high_ms
             hover = f"<b>{name}</b><br>{ms.difference_ms:+.2f} ms{_between(low, high)}"
-            hover += "<br>the machine was disturbed: it may be off by more" if ms.disturbed else ""
+            hover += "<br>The machine was busy, so the error may be larger" if ms.disturbed else ""
             (dots.disturbed if ms.disturbed else dots.quiet).append(Dot(name, ms.difference_ms, low, high, hover))
     return dots
 
@@ -304,12 +304,12 @@ def twin_dots(report: TwinReport) -> TwinDots:
 def draw_twins(dots: TwinDots) -> go.Figure:
     """Paired differences in top1, and below in milliseconds if measured, each with its 95 % interval."""
     looks = [
-        (1, dots.shown, "top1, interval leaves out 0", BLUE, "circle"),
-        (1, dots.unshown, "top1, no effect shown", GREY, "circle-open"),
-        (2, dots.quiet, "latency", GREEN, "diamond"),
-        (2, dots.disturbed, "latency, machine disturbed", GREEN, "diamond-open"),
+        (1, dots.shown, "Top-1, interval excludes 0", BLUE, "circle"),
+        (1, dots.unshown, "Top-1, no effect shown", GREY, "circle-open"),
+        (2, dots.quiet, "Latency", GREEN, "diamond"),
+        (2, dots.disturbed, "Latency, machine busy", GREEN, "diamond-open"),
     ]
-    titles = ["top1, twin less network (points)", "latency, twin less network (ms)"]
+    titles = ["Top-1, twin minus network (points)", "Latency, twin minus network (ms)"]
     panels = 2 if dots.quiet or dots.disturbed else 1
     figure = make_subplots(rows=panels, cols=1, vertical_spacing=0.2)
     for panel, some, name, colour, symbol in looks:

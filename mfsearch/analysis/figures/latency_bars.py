@@ -88,9 +88,9 @@ def draw_resolutions(lines: Sequence[ResolutionLine], title: str) -> go.Figure:
         trace = go.Scatter(x=line.sides, y=line.ms, name=line.name, mode="lines+markers", line={"color": colour})
         figure.add_trace(trace.update(error_y=bars, hovertemplate="%{x} px: %{y:.2f} ms"))
     sides = sorted({side for line in lines for side in line.sides})
-    figure.update_xaxes(title="side of the image (px)", type="log", tickvals=sides)
+    figure.update_xaxes(title="Image side (px)", type="log", tickvals=sides)
     ticks = [digit * 10.0**power for power in range(-2, 5) for digit in (1, 2, 5)]
-    figure.update_yaxes(title="latency_ms", type="log", tickvals=ticks)
+    figure.update_yaxes(title=label("latency_ms"), type="log", tickvals=ticks)
     head = {"text": escape(title, quote=False), "font": {"size": 14}}
     return finish(figure, 490).update_layout(title=head, margin={"t": 46})
 
@@ -102,8 +102,8 @@ def part_bar(row: KeptRow, name: str) -> LatencyBar:
     facts = [
         f"{name}, {row.resolution} px, batch {row.batch}",
         scaled_in_words(row),
-        f"latency_ms {row.latency_ms:.2f}{interval}{', disturbed' if row.disturbed else ''}",
-        f"measured {row.measured[:10]}",
+        f"Latency {row.latency_ms:.2f} ms{interval}{', machine busy' if row.disturbed else ''}",
+        f"Measured {row.measured[:10]}",
     ]
     return LatencyBar(name[:NAME] + (" *" if row.disturbed else ""), parts_of(row), "\n".join(facts))
 
@@ -114,7 +114,7 @@ def draw_parts(bars: Sequence[LatencyBar]) -> go.Figure:
     for part, (colour, pattern) in PART_LOOKS.items():
         ms = [bar.parts_ms[part] for bar in bars]
         shares = [one / (sum(bar.parts_ms.values()) or 1.0) for one, bar in zip(ms, bars, strict=True)]
-        word = escape(PARTS.get(part, "rest, between operators"), quote=False)
+        word = escape(PARTS.get(part, "Between operators"), quote=False)
         hovers = [
             f"<b>{word} {one:.2f} ms</b>, {100 * share:.0f} %<br>{_html(bar.note)}"
             for one, share, bar in zip(ms, shares, bars, strict=True)
@@ -123,7 +123,7 @@ def draw_parts(bars: Sequence[LatencyBar]) -> go.Figure:
         look = {"shape": pattern, "fillmode": "overlay", "solidity": 0.2, "size": 7}
         figure.add_trace(trace.update(marker={"color": colour, "pattern": look}))
     figure.update_layout(barmode="stack", bargap=0.35)
-    figure.update_xaxes(title="latency_ms, by part", rangemode="tozero")
+    figure.update_xaxes(title="Latency by part (ms)", rangemode="tozero")
     names = [escape(bar.name, quote=False) for bar in bars]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]}
     figure.update_yaxes(automargin=True, **ticks)
@@ -157,8 +157,8 @@ def draw_predictions(trials: Sequence[TimedTrial], limit_ms: float | None) -> go
             figure.add_trace(trace)
     if limit_ms is not None:
         figure.add_hline(limit_ms, line={"color": GREY, "dash": "dot", "width": 1.5}, annotation_text="limit")
-    figure.update_xaxes(title="predicted_latency_ms")
-    figure.update_yaxes(title="latency_ms, as the search measured it")
+    figure.update_xaxes(title="Predicted latency (ms)")
+    figure.update_yaxes(title="Latency measured during the search (ms)")
     return finish(figure, 430)
 
 
@@ -188,8 +188,8 @@ def draw_twice(trials: Sequence[TimedTrial]) -> go.Figure:
     names = [f"trial {one.number}" for one in both]
     figure = go.Figure()
     for name, found, colour, symbol in (
-        ("in the search", [one.search for one in both], ORANGE, "square"),
-        ("at the end", [one.final or one.search for one in both], BLUE, "circle"),
+        ("During the search", [one.search for one in both], ORANGE, "square"),
+        ("At the end", [one.final or one.search for one in both], BLUE, "circle"),
     ):
         trace = go.Scatter(x=[one.ms for one in found], y=names, mode="markers", name=name)
         trace.update(error_x=_interval(found, colour), hovertext=[_html(hover_text(one)) for one in both])

@@ -51,7 +51,7 @@ def part_bars(costs: pd.DataFrame, metric: str, predicted: dict[str, Prediction]
     """
     if metric not in BAR_METRICS:
         raise ValueError(f"metric must be one of {', '.join(BAR_METRICS)}, got {metric!r}")
-    axis, unit, scale = "predicted latency (ms)", "ms", 1.0
+    axis, unit, scale = "Predicted latency (ms)", "ms", 1.0
     if metric != PREDICTED:
         axis, unit, scale = label(metric), METRICS[metric].unit, METRICS[metric].scale
     taken = costs[costs[metric] > 0]
@@ -96,7 +96,7 @@ def draw_parts(bars: PartBars) -> go.Figure:
         figure.add_trace(go.Bar(x=bar.values, y=bars.places, **look), row=2, col=1)
     figure.update_yaxes(autorange="reversed", type="category")
     widest = max((float(np.fmax(bar.total, bar.high)) for bar in bars.parts), default=1.0)
-    figure.update_xaxes(title=f"{bars.axis}, of each part", range=[0, 1.2 * widest], row=1, col=1)
-    figure.update_xaxes(title=f"{bars.axis}, of each block", rangemode="tozero", row=2, col=1)
+    figure.update_xaxes(title=f"{bars.axis} by part", range=[0, 1.2 * widest], row=1, col=1)
+    figure.update_xaxes(title=f"{bars.axis} by block", rangemode="tozero", row=2, col=1)
     figure = finish(figure, height=24 * sum(rows) + 190).update_yaxes(showgrid=False)
     return figure.update_layout(barmode="stack", bargap=0.25, margin={"l": 110, "r": 90, "b": 90})

@@ -38,7 +38,7 @@ def hover_html(ranked: RankedTrial, knobs: Sequence[str]) -> str:
             continue
         low, high = (trial.metric(f"latency_{side}_ms") for side in ("low", "high"))
         interval = f" ({low:.2f} to {high:.2f})" if name == "latency_ms" and low <= high else ""
-        lines.append(f"{name} {shown(name, value)}{interval}")
+        lines.append(f"{METRICS[name].title} {shown(name, value)}{interval}")
     settings = [f"{name} = {trial.params[name]}" for name in knobs if trial.params.get(name) is not None]
     lines += [f"<i>{escape(setting[:60], quote=False)}</i>" for setting in settings]
     return "<br>".join(lines)
@@ -49,14 +49,14 @@ def _hover_top1(ranked: RankedTrial) -> str:
     trial = ranked.trial
     text = shown_top1(trial.metric("top1"), trial.metric("top1_std"))
     if trial.outcome == "stopped":
-        return f"top1 half way {text}"
+        return f"Top-1 half way {text}"
     if trial.rung > 0:
         text += f" ({shown_training(trial)}; {shown('top1', trial.metric('top1_short'))} after the short training)"
     if not np.isnan(ranked.front_probability):
-        text += f"<br>on the front with probability {escape(shown_probability(ranked.front_probability))}"
+        text += f"<br>Probability of being on the front {escape(shown_probability(ranked.front_probability))}"
     if ranked.tied_with:
-        text += f"<br>tied with {shown_ties(ranked.tied_with)}"
-    return f"top1 {text}"
+        text += f"<br>Tied with {shown_ties(ranked.tied_with)}"
+    return f"Top-1 {text}"
 
 
 def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
@@ -80,7 +80,7 @@ def staircase(corners: Sequence[tuple[float, float]], name: str, rank: int, colo
     return go.Scatter(x=x, y=y, mode="lines", hoverinfo="skip", line=line, name=name, legendrank=rank)
 
 
-AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 8, "automargin": True}
+AXES = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "title_standoff": 14, "automargin": True}
 # A template, not the layout: a page with a theme of its own, such as the explorer, may put it in its place.
 TEMPLATE = go.layout.Template(plotly.io.templates["plotly"]).update(
     layout={

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEARCHED, finish
+from mfsearch.analysis.frame import label
 from mfsearch.analysis.ranking.agreement import mean_rank
 from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNetwork, Reading
@@ -16,13 +17,13 @@ from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNe
 TOP = 5
 # The unit of what is read, what it is multiplied by, and whether less of it is better.
 UNITS = {
-    "top1": ("accuracy (%)", 100.0, False),
-    "val_loss": ("validation loss (nats)", -1.0, True),
-    "loss": ("training loss (nats)", -1.0, True),
-    "mean_loss": ("mean training loss (nats)", -1.0, True),
-    "mean_rank": ("mean rank (0 the worst)", 1.0, False),
-    "madds": ("madds (M)", 1e-6, False),
-    "params": ("num_params (M)", 1e-6, False),
+    "top1": ("Top-1 (%)", 100.0, False),
+    "val_loss": ("Validation loss (nats)", -1.0, True),
+    "loss": ("Training loss (nats)", -1.0, True),
+    "mean_loss": ("Mean training loss (nats)", -1.0, True),
+    "mean_rank": ("Mean rank (0 = worst)", 1.0, False),
+    "madds": (label("madds"), 1e-6, False),
+    "params": (label("num_params"), 1e-6, False),
 }
 
 
@@ -116,7 +117,7 @@ def short_long(group: GroupFigures, reading: Reading, long_noise: float | None) 
             short=value * scale,
             long=100 * top1,
             best=top1 >= last,
-            hover=f"<b>{network.arch_id}</b><br>long top1 {100 * top1:.2f} %<br>"
+            hover=f"<b>{network.arch_id}</b><br>Top-1 after the long training {100 * top1:.2f} %<br>"
             f"{escape(title)} {value * scale:.4g}<br>{network.madds / 1e6:.1f} M multiply-adds",
         )
         for network, value, top1 in zip(group.networks, values, long, strict=True)
@@ -129,7 +130,7 @@ def draw_short_long(found: ShortLong, epochs: float | None) -> go.Figure:
     """Long top1 against what was read, the better to the right; bars are the long training's own seed noise."""
     figure = go.Figure()
     best = {"color": RED, "size": 11, "symbol": "diamond"}
-    for is_best, name, marker in ((False, "others", SEARCHED), (True, "five best after the long training", best)):
+    for is_best, name, marker in ((False, "Others", SEARCHED), (True, "Five best after the long training", best)):
         some = [point for point in found.points if point.best == is_best]
         if some:
             trace = go.Scatter(x=[point.short for point in some], y=[point.long for point in some], mode="markers")
@@ -140,7 +141,7 @@ def draw_short_long(found: ShortLong, epochs: float | None) -> go.Figure:
             figure.add_trace(trace)
     after = "" if epochs is None else f" after {epochs:.3g} epochs"
     figure.update_xaxes(title=found.axis + after, autorange="reversed" if found.reversed else None)
-    figure.update_yaxes(title="top1 after the long training (%)")
+    figure.update_yaxes(title="Top-1 after the long training (%)")
     return finish(figure, height=430).update_layout(margin={"l": 64, "r": 16, "t": 16, "b": 84})
 
 

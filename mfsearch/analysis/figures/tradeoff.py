@@ -211,7 +211,7 @@ def draw_tradeoff(
         figure.add_traces(_cloud_traces(points.beyond, "over a limit", 6, style))
     if points.step:
         ends = [*points.step, (right if points.limit is None else points.limit, points.step[-1][1])]
-        figure.add_trace(staircase(ends, "best top1", 5, RED))
+        figure.add_trace(staircase(ends, "best top-1", 5, RED))
     lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front)])
     if dominated:
         apart = points.dominated.hovers is not None
@@ -270,7 +270,8 @@ def draw_tradeoff(
     figure.update_xaxes(title=axis, range=[left - pad, right + pad])
     figure.update_layout(yaxis_title=label("top1"))
     finish(figure, height=480)
-    figure.update_xaxes(title_standoff=28)  # above a legend of several lines plotly measures it from the axis
+    # Above a legend of several lines plotly measures it from the axis.
+    figure.update_yaxes(title_standoff=8).update_xaxes(title_standoff=28)
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
 
 
@@ -401,9 +402,9 @@ def _baseline_ms(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> float | None:
 def _mark(reference: Reference) -> Mark:
     unverified = not (reference.verified_top1 and reference.verified_madds)
     facts = [f"<b>{escape(reference.name, quote=False)}</b>, published elsewhere"]
-    facts += [f"ImageNet top1 {100 * reference.top1:.1f} %, {reference.madds / 1e6:,.0f} M multiply-adds"]
+    facts += [f"ImageNet top-1 {100 * reference.top1:.1f} %, {reference.madds / 1e6:,.0f} M multiply-adds"]
     facts += [escape(reference.note, quote=False)] * bool(reference.note)
-    facts += ["unverified: quoted from memory"] * unverified
+    facts += ["Not verified: quoted from memory"] * unverified
     own = reference.preset is not None
     return Mark(reference.name, reference.madds / 1e6, 100 * reference.top1, own, unverified, "<br>".join(facts))
 
@@ -466,7 +467,7 @@ def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
             trace = {"x": x, "y": y, "yaxis": "y2", "name": title, "hovertext": hovers, "hoverinfo": "text"}
             written = {"text": texts, "textposition": "top center", "textfont": {"size": 10, "color": GREY}}
             figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style, legendrank=10))
-    axis = {"title": {"text": "ImageNet top1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
+    axis = {"title": {"text": "ImageNet top-1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
     figure.update_layout(yaxis2=axis | {"tickmode": "auto", "tickformat": ".0f"}, margin={"r": 56})
 
 

@@ -17,7 +17,7 @@ from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.front.trajectory import Trajectory
 from mfsearch.study.trial import Trial
 
-# What hypervolume may be drawn against, with the title of the axis.
+# What hypervolume may be drawn against, with the title of the axis, which the page's address holds.
 AXES = {
     "trainings": "short trainings (number)",
     "core_seconds": "short trainings (core-seconds)",
@@ -73,7 +73,7 @@ def draw_history(own: HistoryLine, others: Sequence[HistoryLine], median: Histor
         figure.add_trace(_stairs(median, {"color": ORANGE, "width": 3, "dash": "dash"}, 1 + len(others) + 1))
     figure.add_trace(_stairs(own, {"color": BLUE, "width": 3}, 1))
     figure.update_xaxes(title=AXES[axis], rangemode="tozero")
-    figure.update_yaxes(title="hypervolume (% of the box)", rangemode="tozero")
+    figure.update_yaxes(title="Hypervolume (% of the box)", rangemode="tozero")
     return finish(figure, height=400).update_layout(showlegend=True)  # one line, too, has its name
 
 
@@ -86,7 +86,7 @@ def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
         hovers = [f"{len(reasons[at].numbers):,} {outcome}<br>{_wrapped(reasons[at].text)}" for at in places]
         bar = go.Bar(x=counts, y=places, orientation="h", name=outcome, marker=_look(outcome), hovertext=hovers)
         figure.add_trace(bar.update(hoverinfo="text", texttemplate="%{x}", textposition="outside", cliponaxis=False))
-    return _bars(figure, [_name(one.text) for one in reasons], "trials (number)", 50)
+    return _bars(figure, [_name(one.text) for one in reasons], "Trials", 50)
 
 
 def draw_proposers(found: Sequence[OriginOutcomes]) -> go.Figure:
@@ -98,7 +98,7 @@ def draw_proposers(found: Sequence[OriginOutcomes]) -> go.Figure:
             bar = go.Bar(x=counts, y=list(range(len(found))), orientation="h", name=outcome, marker=_look(outcome))
             figure.add_trace(bar.update(hovertemplate=f"%{{x}} {outcome}<extra></extra>"))
     names = [f"{_name(one.name)}<br>{one.front} on the front" for one in found]
-    return _bars(figure.update_layout(barmode="stack"), names, "trials (number)", 40)
+    return _bars(figure.update_layout(barmode="stack"), names, "Trials", 40)
 
 
 def draw_spent(spent: Sequence[TrainingTime]) -> go.Figure:
@@ -106,7 +106,7 @@ def draw_spent(spent: Sequence[TrainingTime]) -> go.Figure:
     bar = go.Bar(x=[one.core_seconds for one in spent], y=list(range(len(spent))), orientation="h")
     figure = go.Figure(bar.update(marker={"color": BLUE}, hovertemplate="%{x:,.0f} core-seconds<extra></extra>"))
     names = [f"{_name(one.what)}<br>{counted(one.trainings, 'training')}" for one in spent]
-    return _bars(figure, names, "training (core-seconds)", 44)
+    return _bars(figure, names, "Training (core-seconds)", 44)
 
 
 def speed_points(frame: pd.DataFrame) -> list[Speed]:
@@ -118,7 +118,7 @@ def speed_points(frame: pd.DataFrame) -> list[Speed]:
             trial.madds * METRICS["madds"].scale,
             speed,
             f"trial {trial.number} · {escape(trial.origin, quote=False)}<br>"
-            f"{speed:,.0f} images per second<br>{trial.madds / 1e6:.1f} M multiply-adds deployed",
+            f"{speed:,.0f} images per second<br>{trial.madds / 1e6:.1f} M multiply-adds at deployment",
         )
         for trial in trials
         if trial.madds is not None and (speed := None if trial.short is None else trial.short.images_per_second)
@@ -132,7 +132,7 @@ def draw_speed(points: Sequence[Speed]) -> go.Figure:
     trace.update(customdata=[one.number for one in points], hovertext=[one.hover for one in points], hoverinfo="text")
     figure = go.Figure(trace.update(marker={"color": SKY, "size": 8, "line": {"color": BLUE, "width": 1}}))
     figure.update_xaxes(title=label("madds"))
-    figure.update_yaxes(title="training (images/s)", rangemode="tozero")
+    figure.update_yaxes(title="Training speed (images/s)", rangemode="tozero")
     return finish(figure, height=320)
 
 

@@ -1,4 +1,4 @@
-"""What became of a study's trials: outcomes with their reasons, who proposed what, and where the time went."""
+"""The outcomes of a study's trials: reasons, who proposed them, and how the time was spent."""
 
 import re
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def grouped_reasons(frame: pd.DataFrame) -> list[Reason]:
     groups: dict[tuple[str, str, int], list[tuple[int, list[str]]]] = {}
     lost = frame[frame["outcome"] != "trained"]
     for number, outcome, reason in zip(lost["number"], lost["outcome"], lost["reason"], strict=True):
-        text = " ".join(str(reason or "no reason was recorded").split())
+        text = " ".join(str(reason or "no reason recorded").split())
         figures = FIGURE.findall(text)
         groups.setdefault((outcome, FIGURE.sub(GAP, text), len(figures)), []).append((int(number), figures))
     reasons = []
@@ -103,7 +103,7 @@ def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[TrainingT
     """
     found = [
         _spent(name, frame.loc[frame["outcome"] == outcome, "train_seconds"].tolist())
-        for outcome, name in (("trained", "short"), ("stopped", "short, given up half way"))
+        for outcome, name in (("trained", "short"), ("stopped", "short, stopped half way"))
     ]
     longer: dict[int, list[float]] = {}
     for trial in frame["trial"]:
@@ -153,22 +153,21 @@ def _stamp(value: object) -> datetime | None:
 def time_in_words(spent: Sequence[TrainingTime], taken: Clock | None) -> str:
     """Where the time went as far as the study tells, and what it does not record."""
     if not spent:
-        return "No training was recorded, so there is nothing to say of where the time went."
+        return "No training was recorded, so the time spent is unknown."
     total, trainings = sum(one.core_seconds for one in spent), sum(one.trainings for one in spent)
-    sentences = [f"{counted(trainings, 'training')} took {format_seconds(total)} of one core."]
+    sentences = [f"{counted(trainings, 'training')} took {format_seconds(total)} of core time."]
     if missing := sum(one.unrecorded for one in spent):
-        sentences.append(f"Of {missing} the time was not recorded.")
+        sentences.append(f"{missing} of them have no recorded time.")
     if taken is None:
-        sentences.append("When trials finished was not recorded, nor what measuring latency took.")
+        sentences.append("This study did not record when trials finished or how long latency measurements took.")
         return " ".join(sentences)
     if taken.seconds > 0:
         sentences.append(
-            f"From the study's beginning to its last result {format_seconds(taken.seconds)} passed on the clock, "
-            f"so {total / taken.seconds:.1f} trainings ran at a time on average; the longest time between two results "
-            f"was {format_seconds(taken.longest_gap)}."
+            f"The study ran for {format_seconds(taken.seconds)} from start to last result, with "
+            f"{total / taken.seconds:.1f} trainings at a time on average; the longest gap between two results was "
+            f"{format_seconds(taken.longest_gap)}."
         )
     sentences.append(
-        "The rest is export, measuring latency, proposing, and whatever time the search stood still: a study does not "
-        "record these one by one, nor how many workers it had."
+        "The rest is export, latency measurement, proposals and pauses; a study does not record these separately."
     )
     return " ".join(sentences)

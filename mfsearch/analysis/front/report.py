@@ -76,7 +76,7 @@ def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame) -> li
         return []
     objectives, limits = measured_objectives(frame, manifest.objectives), manifest.limits
     figures = {
-        f"top1 against {cost}": draw_tradeoff(tradeoff_points(frame, cost, objectives, limits))
+        f"Top-1 against {METRICS[cost].title.lower()}": draw_tradeoff(tradeoff_points(frame, cost, objectives, limits))
         for cost in ("madds", second_cost(frame))
     }
     if lines := curve_lines(front):
@@ -96,7 +96,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
     knobs = telling_knobs(frame, 3)
     balanced = knee(front, objectives) if len(front) > 2 else None
     sure = confidence_columns(front, frame)
-    heads = "".join(f"<th>{escape(label(name))}</th>" for name in metrics)
+    heads = "".join(f'<th title="{name}">{escape(label(name))}</th>' for name in metrics)
     heads = heads.replace("</th>", "</th>" + "".join(f'<th class="text">{name}</th>' for name in sure), 1)
     heads += "".join(f'<th class="text">{escape(name)}</th>' for name in knobs)
     lines = []
@@ -109,16 +109,17 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
     note = (
-        " The knee is the most balanced: it has the best sum of them, scaled over the front."
+        " The knee is the most balanced trial: it has the best sum of these metrics, each scaled over the front."
         if balanced is not None
         else ""
     )
     noise = noise_sentence(frame)
     about = "± is the standard deviation over seeds. " if front["top1_std"].notna().any() else ""
     about = f"<p>{about}{escape(noise)}</p>" if noise is not None else ""
-    names = f"{', '.join(objectives[:-1])} and {objectives[-1]}" if len(objectives) > 1 else objectives[0]
+    titles = [METRICS[name].title.lower() for name in objectives]
+    names = " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
     return (
-        f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other one beats in {names} together.{note}</p>"
+        f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other trial beats in {names} together.{note}</p>"
         f'{about}<div class="wide"><table><thead><tr><th>trial</th><th class="text">origin</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
@@ -130,29 +131,29 @@ def _losses(frame: pd.DataFrame) -> str:
     counts = Counter(map(_loss, lost["outcome"], lost["reason"]))
     lines = [f"<li>{count} {escape(reason)}</li>" for reason, count in counts.most_common()]
     more = f"<li>and {len(lines) - 20} other reasons</li>" if len(lines) > 20 else ""
-    end = ", or not to the end" if (lost["outcome"] == "stopped").any() else ""
+    end = " or stopped early" if (lost["outcome"] == "stopped").any() else ""
     title = f"<summary>Why trials were not trained{end}</summary>"
     return f"<details>{title}<ul>{''.join(lines[:20])}{more}</ul></details>" if lines else ""
 
 
 def _loss(outcome: str, reason: object) -> str:
     if outcome == "stopped":  # each has its own figures, which its point in the figures tells
-        return "stopped half way: even the best second half would not have led to a longer training"
+        return "stopped half way: even the best second half would not have earned a longer training"
     return f"{outcome}: {reason or 'no reason recorded'}"
 
 
 def _next_steps(study: str, front: pd.DataFrame) -> str:
-    steps = [("Choose a trial with sliders:", f"mfsearch explore {quote(study)}")]
+    steps = [("Explore the trials:", f"mfsearch explore {quote(study)}")]
     if len(front):
         best = front.sort_values("top1")["number"].iloc[-1]
         command = f"mfsearch export {quote(study)} --trial {best} --to {quote(f'{study}-{best}')}"
-        steps.append(("Take a network out, ready for a full training; here the one with the highest top1:", command))
+        steps.append(("Export a network for full training, here the one with the highest top-1:", command))
     return "<h2>What to do next</h2>" + "".join(f"<p>{text}</p><pre>{escape(command)}</pre>" for text, command in steps)
 
 
 def _details(manifest: Manifest) -> str:
     text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False, default=str)
-    return f"<details><summary>What made these numbers</summary><pre>{escape(without_password(text))}</pre></details>"
+    return f"<details><summary>Settings of this study</summary><pre>{escape(without_password(text))}</pre></details>"
 
 
 _PAGE = Template("""<!doctype html>

@@ -70,8 +70,12 @@ def metric_table(trials: Mapping[str, RankedTrial], predicted: Mapping[str, Pred
         facts["predicted latency"] = [
             shown_prediction(predicted[name]) if name in predicted else ABSENT for name in trials
         ]
-    kept = [[name, *texts] for name, texts in facts.items() if _differ(texts, list(trials.values()))]
+    kept = [[_title(name), *texts] for name, texts in facts.items() if _differ(texts, list(trials.values()))]
     return pd.DataFrame(kept, columns=["metric", *trials])
+
+
+def _title(name: str) -> str:
+    return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()
 
 
 def _differ(texts: list[str], trials: list[RankedTrial]) -> bool:

@@ -1,4 +1,4 @@
-"""A study in words: what it was asked, what came of it, and why there may be nothing to show. Plain text, not HTML."""
+"""A study in plain text: the request, the result, and why there may be nothing to show."""
 
 import pandas as pd
 
@@ -10,14 +10,13 @@ from mfsearch.study.trial import OUTCOMES
 
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """The front of a study by rising madds: the trained trials within its own limits that no other one beats in what it
-    optimised and measured. A trial over a limit hides none of those that keep it."""
+    """The study's Pareto front by rising madds: the trained trials within its limits that no other such trial beats."""
     objectives = measured_objectives(frame, manifest.objectives)
     return pareto_front(within(frame, manifest.limits), objectives)
 
 
 def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The trained trials that have both a top1 and the metric `name`: those that a figure of the two can show."""
+    """The trained trials with both a top1 and the metric `name`: a figure of the two can show them."""
     return frame[comparable(frame, name)]
 
 
@@ -27,12 +26,12 @@ def comparable(frame: pd.DataFrame, name: str) -> "pd.Series[bool]":
 
 
 def second_cost(frame: pd.DataFrame) -> str:
-    """The cost to show beside madds: latency_ms if it was measured, else num_params."""
+    """The cost shown beside madds: latency_ms if it was measured, else num_params."""
     return "latency_ms" if comparable(frame, "latency_ms").any() else "num_params"
 
 
 def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
-    """The study in one paragraph: what was tried, in which limits, on which data and device, and the best top1."""
+    """The study in one paragraph: trials, limits, data, device and the best top1."""
     trained, stopped, rejected, failed = (int((frame["outcome"] == outcome).sum()) for outcome in OUTCOMES)
     tried = [f"{trained:,} trained", f"{rejected:,} rejected before training", f"{failed:,} failed"]
     if stopped:
@@ -48,26 +47,26 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
     if manifest.latency_limit_ms is not None:
         sentences.append(f"Latency: at most {shown_limit('latency_ms', manifest.latency_limit_ms)}.")
         if over := [str(trial.number) for trial in frame["trial"] if trial.over_limit]:
-            sentences.append(f"Over it when measured again at the end, so off the front: trial {', '.join(over)}.")
+            sentences.append(f"Over the limit in the final measurement, so not on the front: trial {', '.join(over)}.")
     sentences += [f"Data: {manifest.data.name}.", f"Device: {manifest.device_name or manifest.device}."]
 
     comparable = within(compared(frame, "madds"), manifest.limits)
     if len(comparable):
         best = comparable.sort_values("top1").iloc[-1]
         reached = f"{shown_top1(best['top1'], best['top1_std'])} at {shown('madds', best['madds'])} multiply-adds"
-        sentences.append(f"The highest top1 is {reached}, by trial {best['number']} ({best['origin']}).")
+        sentences.append(f"The highest top-1 is {reached}, by trial {best['number']} ({best['origin']}).")
         source = "a short training"
         if best["rung"] > 0:
             length = shown_training(best["trial"])
             source = f"a training of {best['epochs_trained']:g} epochs ({length})"
-        sentences.append(f"It comes from {source}: good to compare networks, no promise of what a full one reaches.")
+        sentences.append(f"It comes from {source}: enough to compare networks, but no estimate of a full training.")
     return " ".join(sentences)
 
 
 def confidence_columns(front: pd.DataFrame, frame: pd.DataFrame) -> dict[str, list[str]]:
-    """What a table of the front says of how sure each member is, by head; nothing if all trainings were short.
+    """Columns of the front's table that say how sure each member is; none if all trainings were short.
 
-    The probability and the ties are left out where no network was trained with two seeds.
+    Probability and ties need a network trained with two seeds.
     """
     if not trained_longer(frame):
         return {}
@@ -79,22 +78,21 @@ def confidence_columns(front: pd.DataFrame, frame: pd.DataFrame) -> dict[str, li
 
 
 def why_no_front(frame: pd.DataFrame) -> str:
-    """Why a study has no front, for when it has none: it is empty, nothing was trained (with the commonest reason), or
-    what was trained lacks a metric or keeps no limit."""
+    """Why a study has no front: no trials, none trained (with the most common reason), or none within the limits."""
     if frame.empty:
         return "The study holds no trials yet."
     trained = int((frame["outcome"] == "trained").sum())
     if trained:
-        return f"{counted(trained, 'trial')} trained, but none has every metric and keeps every limit."
+        return f"{counted(trained, 'trial')} trained, but none has every metric and meets every limit."
     reasons = frame["reason"].dropna().value_counts()
-    said = f" The commonest reason, {counted(int(reasons.iloc[0]), 'time')}: {reasons.index[0]}" if len(reasons) else ""
-    return f"No trial was trained, so there is nothing to choose from yet.{said}"
+    said = f" Most common reason ({counted(int(reasons.iloc[0]), 'time')}): {reasons.index[0]}" if len(reasons) else ""
+    return f"No network has been trained yet, so there is nothing to choose from.{said}"
 
 
 def why_no_figure(frame: pd.DataFrame) -> str | None:
-    """Why a figure would show nothing; None where there are two points to compare."""
+    """Why there is no figure; None if there are two points to compare."""
     points = int(comparable(frame, "madds").sum())
-    return None if points >= 2 else f"{counted(points, 'trained trial')} with a top1 so far: a figure needs two."
+    return None if points >= 2 else f"{counted(points, 'trained trial')} with a top-1 so far; a figure needs two."
 
 
 def counted(count: int, noun: str) -> str:

@@ -177,7 +177,7 @@ def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     """How much better a study is than others after equally many trainings; their median where there are several."""
     there = [other for other in others if len(other.trainings) and other.trainings[-1]]
     if not there or not len(own.trainings) or not own.trainings[-1]:
-        return "There is nothing to compare yet: a study without trainings covers nothing."
+        return "There is nothing to compare yet: one of the studies has no trainings."
     count = int(min(own.trainings[-1], *(other.trainings[-1] for other in there)))
     ours, theirs = share_after(own, count), statistics.median(share_after(other, count) for other in there)
     whose = there[0].name if len(there) == 1 else f"the median of {len(there)} other studies"
@@ -188,21 +188,23 @@ def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
     best = _after(own, own.top1, count), statistics.median(_after(other, other.top1, count) for other in there)
     sentences = [f"{covered}."]
     if not np.isnan(best).any():
-        sentences.append(f"The best top1 of a short training is then {percent(best[0])} and {percent(best[1])}.")
+        sentences.append(
+            f"The best top-1 after a short training is then {percent(best[0])} against {percent(best[1])}."
+        )
     level = statistics.median(float(other.share[-1]) for other in there)
     reached = np.flatnonzero(own.share >= level)
     ends = "its" if len(there) == 1 else "their"
     if len(reached) and level > 0:
         needed = int(own.trainings[reached[0]])
         end = int(statistics.median(int(other.trainings[-1]) for other in there))
-        sentences.append(f"What {whose} covers at {ends} end, after {end:,}, {own.name} covered after {needed:,}.")
+        sentences.append(f"{own.name} covered after {needed:,} what {whose} covered at {ends} end, after {end:,}.")
     elif level > 0:
-        sentences.append(f"What {whose} covers at {ends} end, {own.name} has not covered so far.")
+        sentences.append(f"{own.name} has not yet covered what {whose} covered at {ends} end.")
     if len(there) == 1:
-        sentences.append("It is one run of each: another seed may turn the difference round.")
+        sentences.append("This compares one run of each, so another seed may reverse the difference.")
     else:
         least, most = (f(share_after(other, count) for other in there) for f in (min, max))
-        sentences.append(f"These range from {percent(least)} to {percent(most)}; of {own.name} there is one run.")
+        sentences.append(f"The others range from {percent(least)} to {percent(most)}; {own.name} is a single run.")
     return " ".join(sentences)
 
 

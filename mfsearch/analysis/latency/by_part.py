@@ -60,16 +60,15 @@ def rates_line(found: StudyRates | None, measured: int) -> str:
     """
     if found is None:
         return (
-            f"Milliseconds by part are predicted from the networks that a study measured: "
-            f"{MIN_MEASURED} are needed, this one has {measured}"
-            + (" whose networks cannot all be read." if measured >= MIN_MEASURED else ".")
+            f"Latency by part is predicted from the networks that a study measured: {MIN_MEASURED} are needed, "
+            f"this study has {measured}" + (", not all of them readable." if measured >= MIN_MEASURED else ".")
         )
     error = found.accuracy
     return (
-        f"Predicted from {found.measured} networks that this study measured. {error.networks} of them, each predicted "
-        f"from the others: median error {error.median_error:.1%}, {error.within:.0%} within {WITHIN:.0%} of the "
-        f"measurement. It is fitted to whole networks: how a total divides is less sure than the total. "
-        f"Whiskers are its 95% intervals."
+        f"Predicted from {found.measured} networks that this study measured. Predicting each of {error.networks} from "
+        f"the others gives a median error of {error.median_error:.1%}, with {error.within:.0%} within {WITHIN:.0%} of "
+        f"the measurement. The fit uses whole networks, so parts are less certain than the total. "
+        f"Whiskers are 95% intervals."
     ).replace("%", " %")
 
 

@@ -185,19 +185,19 @@ def parts_of(row: KeptRow) -> dict[str, float]:
 def scaled_in_words(row: KeptRow) -> str:
     """What the milliseconds of `parts_of` are."""
     return (
-        f"Shares of a typical run of {profiled_ms(row):.1f} ms while it was profiled, scaled to the "
-        f"{row.latency_ms:.1f} ms measured in turns."
+        f"Shares of a typical profiled run ({profiled_ms(row):.1f} ms), scaled to the measured latency of "
+        f"{row.latency_ms:.1f} ms."
     )
 
 
 def setting_in_words(rows: Sequence[KeptRow]) -> str:
-    """What figures were measured with: "1 image at once, 1 thread"; threads are left out where a program decided."""
+    """What figures were measured with: "1 image per batch, 1 thread"; threads are left out where a program decided."""
     found = []
     for word, values in (("image", {row.batch for row in rows}), ("thread", {row.threads for row in rows})):
         counts = sorted(value for value in values if value is not None)
         if counts:
             plural = "" if counts == [1] else "s"
-            found.append(f"{' or '.join(map(str, counts))} {word}{plural}{' at once' if word == 'image' else ''}")
+            found.append(f"{' or '.join(map(str, counts))} {word}{plural}{' per batch' if word == 'image' else ''}")
     return ", ".join(found)
 
 
@@ -207,7 +207,7 @@ def setting_in_words(rows: Sequence[KeptRow]) -> str:
 def passport_text(passport: Passport | None) -> str:
     """A device in one line: "AMD EPYC, 2 cores, governor unknown, 1 thread, onnxruntime 1.32.0, ..."."""
     if not passport:
-        return "a device of which nothing is recorded"
+        return "an unrecorded device"
     if "cpu" not in passport:
         return ", ".join(str(value) for value in passport.values() if value) or "a device without a name"
     threads = passport.get("threads")

@@ -69,17 +69,15 @@ def prediction_accuracy(trials: Sequence[TimedTrial]) -> Accuracy | None:
 
 
 def screen_in_words(draws: int | None, found: Accuracy | None) -> str:
-    """What predicted latency spared the search, and whether it could be trusted."""
+    """How many draws the latency prediction turned down, and how accurate it was."""
     if draws is None or found is None:
-        return (
-            "No latency was predicted in this study: it had no limit, or fewer than eight networks were measured first."
-        )
+        return "No latency was predicted in this study: it had no latency limit, or measured fewer than eight networks."
     return (
-        f"{counted(draws, 'draw')} predicted to be too slow {'was' if draws == 1 else 'were'} turned down and never "
-        f"measured (the same network may be drawn again). Of {counted(found.networks, 'network')} predicted and then "
-        f"measured, {100 * found.within:.0f} % were predicted within {100 * WITHIN:.0f} % and "
+        f"{counted(draws, 'draw')} predicted to be too slow {'was' if draws == 1 else 'were'} turned down without a "
+        f"measurement (one network may be drawn twice). Of {counted(found.networks, 'network')} predicted and then "
+        f"measured, {100 * found.within:.0f} % were within {100 * WITHIN:.0f} % and "
         f"{100 * found.covered:.0f} % lay in the 95 % interval; the median error is {100 * found.median_error:.1f} %. "
-        "Those turned down were not measured, so of them nothing is known."
+        "Networks turned down were not measured, so their true latency is unknown."
     )
 
 
@@ -103,7 +101,7 @@ def correlation_in_words(trials: Sequence[TimedTrial], limits: Mapping[str, floa
     """What multiply-adds say of latency here. limits: of the study, as a budget cuts what can be seen."""
     found = rank_correlation([one.madds for one in trials], [(one.final or one.search).ms for one in trials])
     if math.isnan(found.value):
-        return "A rank correlation of latency with multiply-adds needs two networks that differ in both."
+        return "The rank correlation of latency with multiply-adds needs two networks that differ in both."
     size = abs(found.value)
     strength = "no" if size < 0.1 else "a weak" if size < 0.4 else "a moderate" if size < 0.7 else "a strong"
     interval = "" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]"
@@ -112,7 +110,7 @@ def correlation_in_words(trials: Sequence[TimedTrial], limits: Mapping[str, floa
         f"{counted(found.n, 'network')}: {strength} relation."
     )
     if "madds" in limits:
-        words += " All were built for one budget: over a wider range the two go together more."
+        words += " All were built for one budget; over a wider range the relation is stronger."
     return words
 
 
@@ -121,12 +119,12 @@ def disturbed_in_words(trials: Sequence[TimedTrial]) -> str:
     shown = [one.final or one.search for one in trials]
     known = [one for one in shown if one.disturbed is not None]
     if not known:
-        return "Whether a measurement was disturbed is not known of this device." if shown else ""
+        return "This device does not report disturbed measurements." if shown else ""
     count = sum(bool(one.disturbed) for one in known)
     if not count:
         return f"None of {counted(len(known), 'measurement')} was disturbed."
     of = counted(len(known), "measurement")
-    return f"{count:,} of {of} disturbed by other work: these may be off by some percent."
+    return f"{count:,} of {of} disturbed by other work; these may be off by a few percent."
 
 
 def twice_in_words(trials: Sequence[TimedTrial]) -> str | None:
@@ -136,8 +134,8 @@ def twice_in_words(trials: Sequence[TimedTrial]) -> str | None:
         return None
     middle, farthest = float(np.median(ratios)), max(ratios, key=abs)
     return (
-        f"{counted(len(ratios), 'network')} measured again when the run ended, with no training beside: the median is "
-        f"{_signed(middle)} against the search's own figures, the largest difference {_signed(farthest)}."
+        f"{counted(len(ratios), 'network')} measured again when the run ended, with no training running: compared with "
+        f"the search, the median changed by {_signed(middle)} and the most by {_signed(farthest)}."
     )
 
 
@@ -145,13 +143,13 @@ def hover_text(one: TimedTrial) -> str:
     """A measured trial as plain text, a line each."""
     ms = METRICS["latency_ms"].digits
     lines = [f"trial {one.number} · {one.origin}", f"{one.madds / 1e6:.1f} M multiply-adds, {one.outcome}"]
-    for name, found in (("in the search", one.search), ("at the end", one.final)):
+    for name, found in (("During the search", one.search), ("At the end", one.final)):
         if found is not None:
             interval = f" ({found.low_ms:.{ms}f} to {found.high_ms:.{ms}f})" if found.has_interval else ""
             lines.append(f"{name} {found.ms:.{ms}f} ms{interval}{', disturbed' if found.disturbed else ''}")
     if one.predicted is not None:
         low, high = one.predicted.low_ms, one.predicted.high_ms
-        lines.append(f"predicted {one.predicted.latency_ms:.{ms}f} ms ({low:.{ms}f} to {high:.{ms}f})")
+        lines.append(f"Predicted {one.predicted.latency_ms:.{ms}f} ms ({low:.{ms}f} to {high:.{ms}f})")
     return "\n".join(lines)
 
 

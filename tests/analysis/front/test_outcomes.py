@@ -42,7 +42,7 @@ def test_reasons_that_differ_in_their_figures_are_one_and_figures_that_agree_sta
 def test_the_commonest_reason_of_an_outcome_comes_first() -> None:
     rows = [lost(0, "a", "failed"), lost(1, "b"), lost(2, "c"), lost(3, "c"), lost(4, None)]
     found = grouped_reasons(study_frame(rows))
-    assert [one.text for one in found] == ["c", "b", "no reason was recorded", "a"]
+    assert [one.text for one in found] == ["c", "b", "no reason recorded", "a"]
 
 
 def test_a_reason_that_holds_the_sign_itself_and_one_over_several_lines() -> None:
@@ -108,7 +108,7 @@ def test_a_training_that_went_on_is_counted_without_the_shorter_one() -> None:
     found = spent_on_training(study_frame(rows), MANIFEST)
     assert found == [
         TrainingTime("short", 2, 80.0, 0),
-        TrainingTime("short, given up half way", 1, 15.0, 0),
+        TrainingTime("short, stopped half way", 1, 15.0, 0),
         TrainingTime("3x", 1, 50.0, 0),
         TrainingTime("9x", 2, 210.0 + 90.0, 0),
     ]
@@ -120,8 +120,8 @@ def test_seconds_that_were_not_recorded_are_said() -> None:
     rows = [row(0, train_seconds=None), longer(row(1), [unknown])]
     found = spent_on_training(study_frame(rows), manifest(rungs=None))
     assert found == [TrainingTime("short", 2, 40.0, 1), TrainingTime("rung 1", 1, 0.0, 1)]
-    assert "Of 2 the time was not recorded." in time_in_words(found, None)
-    assert "When trials finished was not recorded" in time_in_words(found, None)
+    assert "2 of them have no recorded time." in time_in_words(found, None)
+    assert "did not record when trials finished" in time_in_words(found, None)
 
 
 def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
@@ -133,8 +133,8 @@ def test_the_clock_runs_from_the_beginning_to_the_last_result() -> None:
     assert clock(frame, BEGUN) == Clock(720.0, 420.0, last)
     assert clock(frame, manifest(created="x")) == Clock(660.0, 420.0, last)
     words = time_in_words([TrainingTime("short", 3, 1440.0, 0)], clock(frame, BEGUN))
-    assert "3 trainings took 24m 00s of one core. From the study's beginning to its last result 12m 00s passed" in words
-    assert "2.0 trainings ran at a time on average; the longest time between two results was 7m 00s" in words
+    assert "3 trainings took 24m 00s of core time. The study ran for 12m 00s from start to last result" in words
+    assert "2.0 trainings at a time on average; the longest gap between two results was 7m 00s" in words
 
 
 @pytest.mark.parametrize("rows", [[], failed(2), [row(0, finished="yesterday")]], ids=["empty", "old", "odd"])
@@ -144,7 +144,7 @@ def test_without_stamps_there_is_no_clock(rows: list[Trial]) -> None:
 
 def test_nothing_trained_takes_no_time() -> None:
     assert spent_on_training(study_frame(failed(2)), MANIFEST) == []
-    assert "nothing to say" in time_in_words([], None)
+    assert "the time spent is unknown" in time_in_words([], None)
 
 
 def test_speed_is_of_trainings_that_recorded_it() -> None:

@@ -39,10 +39,10 @@ def report(tmp_path: Path, rows: list[Trial], about: Manifest) -> str:
         ([], "The study holds no trials yet."),
         (
             failed(2),
-            "No trial was trained, so there is nothing to choose from yet. The commonest reason, 2 times: loss",
+            "No network has been trained yet, so there is nothing to choose from. Most common reason (2 times): loss",
         ),
-        ([row(0)], "1 trained trial with a top1 so far: a figure needs two."),
-        ([row(0, None), row(1, None)], "2 trials trained, but none has every metric and keeps every limit."),
+        ([row(0)], "1 trained trial with a top-1 so far; a figure needs two."),
+        ([row(0, None), row(1, None)], "2 trials trained, but none has every metric and meets every limit."),
     ],
     ids=["empty", "failed", "one", "no top1"],
 )
@@ -56,16 +56,16 @@ def test_a_study_without_points_gets_a_sentence_and_no_figure(tmp_path: Path, ro
 
 def test_a_study_whose_every_trial_is_over_a_limit_says_so(tmp_path: Path) -> None:
     html = report(tmp_path, [row(0, latency_ms=9.0), row(1, latency_ms=9.5)], MANIFEST)
-    assert "2 trials trained, but none has every metric and keeps every limit." in html
+    assert "2 trials trained, but none has every metric and meets every limit." in html
 
 
 def test_the_report_has_front_figures_manifest_and_next_steps(tmp_path: Path) -> None:
     html = report(tmp_path, study(), MANIFEST)
     assert html.count('class="plotly-graph-div"') == 4
-    for part in ("top1 against madds", "top1 against latency_ms", "Training curves", "Trials over time"):
+    for part in ("Top-1 against multiply-adds", "Top-1 against latency", "Training curves", "Trials over time"):
         assert part in html
     # top1 of trial 12k + 0 mod 3 rises with every cost: 0, 3, 6, 9 are the front, of which 9 takes 6.25 ms
-    assert "4 trials that no other one beats in top1, madds and latency_ms together." in html
+    assert "4 trials that no other trial beats in top-1, multiply-adds and latency together." in html
     assert "mfsearch explore flowers" in html
     assert "mfsearch export flowers --trial 9 --to flowers-9" in html
     assert "A slow CPU" in html
@@ -73,8 +73,8 @@ def test_the_report_has_front_figures_manifest_and_next_steps(tmp_path: Path) ->
 
 def test_without_latency_the_second_figure_is_against_parameters(tmp_path: Path) -> None:
     html = report(tmp_path, study(latency=False), NO_LIMIT)
-    assert "top1 against num_params" in html
-    assert "top1 against latency_ms" not in html
+    assert "Top-1 against parameters" in html
+    assert "Top-1 against latency" not in html
 
 
 def test_a_name_that_is_markup_stays_text(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_summary_counts_and_names_limits_data_and_device() -> None:
     assert summary(study_frame(study()), MANIFEST) == (
         "12 trials: 9 trained, 2 rejected before training, 1 failed. Budget: at most 150 M multiply-adds. "
         "Latency: at most 7.25 ms. Data: digits. Device: A slow CPU. "
-        "The highest top1 is 49.0 % at 123.0 M multiply-adds, by trial 9 (tpe). "
-        "It comes from a short training: good to compare networks, no promise of what a full one reaches."
+        "The highest top-1 is 49.0 % at 123.0 M multiply-adds, by trial 9 (tpe). "
+        "It comes from a short training: enough to compare networks, but no estimate of a full training."
     )
     assert summary(study_frame([]), manifest(latency_limit_ms=None, passport=None)) == (
         "0 trials: 0 trained, 0 rejected before training, 0 failed. Budget: at most 150 M multiply-adds. "
@@ -139,8 +139,8 @@ def test_a_budget_whose_lower_end_was_stated_shows_both() -> None:
 
 def test_sentences_for_studies_with_and_without_points() -> None:
     assert why_no_figure(study_frame(study())) is None
-    assert why_no_figure(study_frame([])) == "0 trained trials with a top1 so far: a figure needs two."
-    assert why_no_front(study_frame([Trial(0, "failed")])).endswith("nothing to choose from yet.")
+    assert why_no_figure(study_frame([])) == "0 trained trials with a top-1 so far; a figure needs two."
+    assert why_no_front(study_frame([Trial(0, "failed")])).endswith("nothing to choose from.")
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="chromium is not installed")
@@ -192,6 +192,6 @@ def test_summary_counts_longer_and_stopped_trainings() -> None:
         "7 trials: 6 trained, 1 stopped half way, 0 rejected before training, 0 failed. "
         "3 networks trained longer, 2 of these with several seeds. "
         "Budget: at most 150 M multiply-adds. Data: digits. Device: A slow CPU. "
-        "The highest top1 is 72.0 ± 0.7 % at 150.0 M multiply-adds, by trial 5 (tpe). It comes from a training of "
-        "9 epochs (9x, 2 seeds): good to compare networks, no promise of what a full one reaches."
+        "The highest top-1 is 72.0 ± 0.7 % at 150.0 M multiply-adds, by trial 5 (tpe). It comes from a training of "
+        "9 epochs (9x, 2 seeds): enough to compare networks, but no estimate of a full training."
     )

@@ -155,16 +155,16 @@ def test_a_study_from_before_rungs_had_one() -> None:
 def test_a_comparison_is_made_after_equally_many_trainings() -> None:
     words = comparison(made("mine", 0.0, 0.3, 0.6, 0.9), [made("chance", 0.1, 0.2, 0.3)])
     assert "After 3 trainings each, mine covers 60.0 % of the box and chance 30.0 %: 2.00 times as much." in words
-    assert "The best top1 of a short training is then 32.0 % and 32.0 %." in words
-    assert "What chance covers at its end, after 3, mine covered after 2." in words
+    assert "The best top-1 after a short training is then 32.0 % against 32.0 %." in words
+    assert "mine covered after 2 what chance covered at its end, after 3." in words
     assert "one run of each" in words
 
 
 def test_of_several_studies_the_median_is_compared_and_the_range_told() -> None:
     words = comparison(made("mine", 0.4, 0.5), [made(f"at {share}", 0.1, share) for share in (0.6, 0.7, 0.8)])
     assert "the median of 3 other studies 70.0 %: 0.71 times as much" in words
-    assert "What the median of 3 other studies covers at their end, mine has not covered so far." in words
-    assert "These range from 60.0 % to 80.0 %; of mine there is one run." in words
+    assert "mine has not yet covered what the median of 3 other studies covered at their end." in words
+    assert "The others range from 60.0 % to 80.0 %; mine is a single run." in words
 
 
 def test_what_covers_nothing_is_compared_without_a_ratio() -> None:
@@ -204,7 +204,7 @@ def test_the_figure_shows_the_study_its_controls_and_their_median() -> None:
     lines = [history_line(made(name, 0.1, 0.2), "trainings") for name in ("mine", "<b>a</b>", "c")]
     figure = draw_history(lines[0], lines[1:], median_line([made("a", 0.1), made("b", 0.2)], "trainings"), "trainings")
     assert {trace.name for trace in figure.data} == {"mine", "&lt;b&gt;a&lt;/b&gt;", "c", "median of 2"}
-    assert figure.layout.yaxis.title.text == "hypervolume (% of the box)"
+    assert figure.layout.yaxis.title.text == "Hypervolume (% of the box)"
     assert figure.layout.xaxis.title.text == "short trainings (number)"
 
 

@@ -97,13 +97,13 @@ def test_unreadable_configs_and_impossible_latencies_are_left_out() -> None:
 
 
 def test_the_line_says_what_predictions_rest_on() -> None:
-    assert rates_line(None, 3).endswith("8 are needed, this one has 3.")
-    assert rates_line(None, 10).endswith("8 are needed, this one has 10 whose networks cannot all be read.")
+    assert rates_line(None, 3).endswith("8 are needed, this study has 3.")
+    assert rates_line(None, 10).endswith("8 are needed, this study has 10, not all of them readable.")
     found = fit_study(timed(12))
     assert found is not None
     line = rates_line(found, 12)
     assert "12 networks that this study measured" in line
-    assert f"median error {found.accuracy.median_error:.1%}".replace("%", " %") in line
+    assert f"median error of {found.accuracy.median_error:.1%}".replace("%", " %") in line
 
 
 def test_a_measured_device_tells_more_of_the_whole_than_of_its_parts() -> None:
@@ -158,7 +158,7 @@ def test_the_figure_tells_parts_by_pattern_too_and_has_units() -> None:
     }
     for metric in BAR_METRICS:
         figure = draw_parts(part_bars(part_costs(config, unmeasured()), metric, found))
-        assert figure.layout.xaxis.title.text.endswith("of each part")
+        assert figure.layout.xaxis.title.text.endswith("by part")
         assert "(M)" in figure.layout.xaxis2.title.text or "(ms)" in figure.layout.xaxis2.title.text
     assert len({colour for colour, _ in LOOKS.values()}) == len({shape for _, shape in LOOKS.values()}) == len(PARTS)
 

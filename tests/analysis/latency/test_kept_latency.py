@@ -178,8 +178,7 @@ def test_parts_are_scaled_to_the_latency_of_their_line(tmp_path: Path) -> None:
     assert (parts["mobile"], parts["head"], parts[REST]) == pytest.approx((2.0, 1.0, 1.0))
     assert sum(parts.values()) == pytest.approx(4.0)
     assert (
-        scaled_in_words(row)
-        == "Shares of a typical run of 6.0 ms while it was profiled, scaled to the 4.0 ms measured in turns."
+        scaled_in_words(row) == "Shares of a typical profiled run (6.0 ms), scaled to the measured latency of 4.0 ms."
     )
     assert parts_of(broken)["mobile"] == 3.0
 
@@ -196,10 +195,10 @@ def test_what_figures_were_measured_with_is_read_off_them(tmp_path: Path) -> Non
     path = tmp_path / "kept.jsonl"
     append_lines(path, [line(), line(threads=2), line(batch=8, threads=None)])
     one, two, program = read_kept([path]).rows
-    assert setting_in_words([one]) == "1 image at once, 1 thread"
-    assert setting_in_words([two]) == "1 image at once, 2 threads"
-    assert setting_in_words([two, program, one]) == "1 or 8 images at once, 1 or 2 threads"
-    assert setting_in_words([program]) == "8 images at once"
+    assert setting_in_words([one]) == "1 image per batch, 1 thread"
+    assert setting_in_words([two]) == "1 image per batch, 2 threads"
+    assert setting_in_words([two, program, one]) == "1 or 8 images per batch, 1 or 2 threads"
+    assert setting_in_words([program]) == "8 images per batch"
     assert setting_in_words([]) == ""
 
 
@@ -214,7 +213,7 @@ def test_bars_are_stacked_by_part_and_names_are_text(tmp_path: Path) -> None:
         "Former",
         "Mobile&lt;-Former",
         "head",
-        "rest, between operators",
+        "Between operators",
     ]
     assert sum(trace.x[0] for trace in figure.data) == pytest.approx(5.5)
     assert figure.layout.yaxis.ticktext == ("mf-26m", "&lt;img src=x onerror=alert *")
@@ -238,7 +237,7 @@ def test_passports_in_words() -> None:
     assert passport_text(PASSPORT) == text
     assert passport_text({"device": "my phone"}) == "my phone"
     assert passport_text({"device": None}) == "a device without a name"
-    assert passport_text(None) == "a device of which nothing is recorded"
+    assert passport_text(None) == "an unrecorded device"
     other = PASSPORT | {"threads": 2, "clock": "fast"}
     assert passport_differences(PASSPORT, other, ("here", "there")) == [
         "threads: 1 here, 2 there",
