@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, TypeVar
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front import compare
 from mfsearch.analysis.front.compare import CheaperTrial
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
+from mfsearch.analysis.metrics import with_confidence
 from mfsearch.commands import explore
 from mfsearch.study import files
 from mfsearch.study.files import find_study, list_studies

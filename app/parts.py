@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.frame import METRICS, noise_sentence, ranked_trials, shown, shown_top1, trained_longer
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.analysis.metrics import METRICS, noise_sentence, ranked_trials, shown, shown_top1, trained_longer
 from mfsearch.study.trial import OUTCOMES, Trial
 
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ from typing import Any
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.simulated_study import simulate
-from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front.cut import measured_objectives
+from mfsearch.analysis.metrics import with_confidence
 from mfsearch.commands.explore import app_path, explore_command
 from mfsearch.study.files import JOURNAL
 from mfsearch.study.frame import study_frame

@@ -106,9 +106,9 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
     cost: "madds" (M), "latency_ms" or "num_params" (M). ValueError for any other, and where no trial has it.
     """
     from mfsearch.analysis.figures.tradeoff import COSTS, draw_tradeoff, tradeoff_points
-    from mfsearch.analysis.frame import with_confidence
     from mfsearch.analysis.front.cut import measured_objectives
     from mfsearch.analysis.front.summary import comparable
+    from mfsearch.analysis.metrics import with_confidence
 
     frame = study.frame()
     if cost not in COSTS or not comparable(frame, cost).any():

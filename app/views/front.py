@@ -12,7 +12,6 @@ import streamlit as st
 
 from mfsearch.analysis.figures.style import CONFIG, is_published
 from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import METRICS, knob_names, label, noise_sentence, shown, telling_knobs
 from mfsearch.analysis.front.confidence import shown_ties
 from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
@@ -24,6 +23,7 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
+from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, shown, telling_knobs
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
 

@@ -23,7 +23,6 @@ from mfsearch.analysis.figures.effects import (
     twin_dots,
 )
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.frame import label
 from mfsearch.analysis.front.cut import measured_objectives
 from mfsearch.analysis.front.summary import compared, counted, why_no_front
 from mfsearch.analysis.knobs.importance import (
@@ -41,6 +40,7 @@ from mfsearch.analysis.knobs.importance import (
 )
 from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
+from mfsearch.analysis.metrics import label
 from mfsearch.study.twins_file import TwinReport, read_twins
 
 NAMES = {

@@ -12,7 +12,6 @@ import streamlit as st
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.frame import METRICS, RankedTrial, label, ranked_trials, shown
 from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
 from mfsearch.analysis.front.side_by_side import (
     block_table,
@@ -34,6 +33,7 @@ from mfsearch.analysis.latency.kept_latency import (
     read_kept,
     scaled_in_words,
 )
+from mfsearch.analysis.metrics import METRICS, RankedTrial, label, ranked_trials, shown
 from mfsearch.config import MobileFormerConfig
 from mfsearch.presets import PRESETS
 from mfsearch.study.trial import Trial

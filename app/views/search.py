@@ -21,7 +21,6 @@ from mfsearch.analysis.figures.trajectories import (
     median_line,
     speed_points,
 )
-from mfsearch.analysis.frame import METRICS
 from mfsearch.analysis.front.outcomes import (
     clock,
     grouped_reasons,
@@ -42,6 +41,7 @@ from mfsearch.analysis.front.trajectory import (
     without_top1_below_band,
 )
 from mfsearch.analysis.latency.milliseconds import prediction_accuracy, screen_in_words, timed_trials, turned_down
+from mfsearch.analysis.metrics import METRICS
 from mfsearch.study.files import list_studies
 from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_seconds

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mfsearch.analysis.frame import shown
 from mfsearch.analysis.front.summary import compared, counted, study_front, why_no_front
 from mfsearch.analysis.front.table import trials_csv
+from mfsearch.analysis.metrics import shown
 from mfsearch.study.trial import Trial
 
 if TYPE_CHECKING:

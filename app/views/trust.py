@@ -14,7 +14,7 @@ else:
     import parts
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.figures.tau import draw_forest, draw_short_long, forest, short_long
-from mfsearch.analysis.frame import noise_sentence
+from mfsearch.analysis.metrics import noise_sentence
 from mfsearch.analysis.ranking.trust import (
     by_fit,
     calibrate_command,

@@ -8,8 +8,8 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_prog
 from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
 from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import label, ranked_trials, with_confidence
 from mfsearch.analysis.front.cut import pareto_front
+from mfsearch.analysis.metrics import label, ranked_trials, with_confidence
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, changed, failed, longer_study, point, row, study

@@ -24,8 +24,8 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import label, ranked_trials, short_top1, telling_knobs, trained_longer
 from mfsearch.analysis.front.cut import within
+from mfsearch.analysis.metrics import label, ranked_trials, short_top1, telling_knobs, trained_longer
 from mfsearch.study.trial import Trial
 
 

@@ -12,9 +12,9 @@ from plotly.subplots import make_subplots
 
 from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED, SKY, finish, hover_html
-from mfsearch.analysis.frame import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.analysis.front.cut import pareto_front, within
 from mfsearch.analysis.knobs.importance import Coding, KnobShare
+from mfsearch.analysis.metrics import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.space.knobs import shown_value
 from mfsearch.study.twins_file import TwinReport
 

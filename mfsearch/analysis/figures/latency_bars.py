@@ -19,9 +19,9 @@ from mfsearch.analysis.figures.style import (
     finish,
     number,
 )
-from mfsearch.analysis.frame import label
 from mfsearch.analysis.latency.kept_latency import PARTS, REST, KeptRow, parts_of, scaled_in_words
 from mfsearch.analysis.latency.milliseconds import TimedTrial, hover_text
+from mfsearch.analysis.metrics import label
 from mfsearch.cost.latency_model import WITHIN
 from mfsearch.study.trial import TrialLatency
 

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, finish
-from mfsearch.analysis.frame import METRICS, label
 from mfsearch.analysis.latency.by_part import PARTS
+from mfsearch.analysis.metrics import METRICS, label
 from mfsearch.cost.latency_model import Prediction
 
 PREDICTED = "predicted_ms"

@@ -11,8 +11,8 @@ import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from mfsearch.analysis.frame import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.study.trial import Trial
 
 # Okabe and Ito's palette, told apart with any colour vision; without its black and yellow, which vanish on one ground.

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from mfsearch.analysis.figures.dots import Dot, interval_dots, one_line_each
 from mfsearch.analysis.figures.style import BLUE, GREY, ORANGE, PURPLE, RED, SEARCHED, finish
-from mfsearch.analysis.frame import label
+from mfsearch.analysis.metrics import label
 from mfsearch.analysis.ranking.agreement import mean_rank
 from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNetwork, Reading

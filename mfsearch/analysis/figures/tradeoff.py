@@ -24,7 +24,10 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.frame import (
+from mfsearch.analysis.front.confidence import shown_training
+from mfsearch.analysis.front.cut import keeps, knee, pareto_front
+from mfsearch.analysis.front.summary import comparable
+from mfsearch.analysis.metrics import (
     METRICS,
     label,
     ranked_trials,
@@ -33,9 +36,6 @@ from mfsearch.analysis.frame import (
     trained_longer,
     training_lengths,
 )
-from mfsearch.analysis.front.confidence import shown_training
-from mfsearch.analysis.front.cut import keeps, knee, pareto_front
-from mfsearch.analysis.front.summary import comparable
 from mfsearch.references import PUBLISHED, Reference
 from mfsearch.study.trial import Trial
 

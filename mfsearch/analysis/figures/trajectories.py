@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from mfsearch.analysis.figures.style import BLUE, ORANGE, RED, SKY, finish
-from mfsearch.analysis.frame import METRICS, label
 from mfsearch.analysis.front.outcomes import OriginOutcomes, Reason, TrainingTime
 from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.front.trajectory import Trajectory
+from mfsearch.analysis.metrics import METRICS, label
 from mfsearch.study.trial import Trial
 
 # What hypervolume may be drawn against, with the title of the axis, which the page's address holds.

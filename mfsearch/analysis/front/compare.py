@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import short_top1
+from mfsearch.analysis.metrics import short_top1
 from mfsearch.config import MobileFormerConfig, effective_source, has_say, has_tail
 from mfsearch.presets import PRESETS
 from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages

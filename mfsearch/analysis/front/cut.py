@@ -1,29 +1,14 @@
 """Which networks are worth having: the front of a frame, and its knee. Arrays are minimised."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import label
 from mfsearch.pareto import pareto_mask
 
-
-class Objective(NamedTuple):
-    """What a study may optimise: which way is better, and the name with its unit."""
-
-    direction: Literal["minimize", "maximize"]
-    label: str
-
-
-OBJECTIVES = {
-    "top1": Objective("maximize", label("top1")),
-    "madds": Objective("minimize", label("madds")),
-    "latency_ms": Objective("minimize", label("latency_ms")),
-    "num_params": Objective("minimize", label("num_params")),
-}
+OBJECTIVES = ("top1", "madds", "latency_ms", "num_params")  # what a study may optimise
 
 
 def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.float64]:
@@ -31,13 +16,13 @@ def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.floa
     unknown = [name for name in objectives if name not in OBJECTIVES]
     if unknown or not objectives:
         raise ValueError(f"objectives must be one or more of {', '.join(OBJECTIVES)}, got {list(objectives)}")
-    signs = [1.0 if OBJECTIVES[name].direction == "minimize" else -1.0 for name in objectives]
+    signs = [-1.0 if name == "top1" else 1.0 for name in objectives]
     values: NDArray[np.float64] = frame[list(objectives)].to_numpy(dtype=np.float64) * np.array(signs)
     return values
 
 
 def within(frame: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
-    """The rows that keep every upper limit, in base units; a row without a value for a limited column keeps it not.
+    """The rows that keep every upper limit, in base units; rows with no value in a limited column are dropped.
 
     A latency is over its limit where its whole interval is, as at the end of a search.
     """

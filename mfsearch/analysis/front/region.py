@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from math import ceil, floor, isfinite
 
 from mfsearch.analysis.figures.tradeoff import Brush
-from mfsearch.analysis.frame import METRICS
+from mfsearch.analysis.metrics import METRICS
 from mfsearch.study.manifest import Manifest
 
 

@@ -13,15 +13,6 @@ import pandas as pd
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.figures.style import figure_html, plotly_script
 from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
-from mfsearch.analysis.frame import (
-    METRICS,
-    label,
-    noise_sentence,
-    shown,
-    shown_top1,
-    telling_knobs,
-    with_confidence,
-)
 from mfsearch.analysis.front.cut import knee, measured_objectives
 from mfsearch.analysis.front.summary import (
     confidence_columns,
@@ -31,6 +22,15 @@ from mfsearch.analysis.front.summary import (
     summary,
     why_no_figure,
     why_no_front,
+)
+from mfsearch.analysis.metrics import (
+    METRICS,
+    label,
+    noise_sentence,
+    shown,
+    shown_top1,
+    telling_knobs,
+    with_confidence,
 )
 from mfsearch.study.files import without_password
 from mfsearch.study.frame import KNOB

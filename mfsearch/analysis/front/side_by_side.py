@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.frame import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.summary import counted
+from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.config import MobileFormerConfig, has_tail
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_costs

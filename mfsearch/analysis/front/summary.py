@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from mfsearch.analysis.frame import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.cut import measured_objectives, pareto_front, within
+from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mfsearch.analysis.frame import knob_names
+from mfsearch.analysis.metrics import knob_names
 from mfsearch.study.frame import COLUMNS, KNOB
 
 

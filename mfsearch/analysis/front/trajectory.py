@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import short_top1
 from mfsearch.analysis.front.cut import measured_objectives, minimised
+from mfsearch.analysis.metrics import short_top1
 from mfsearch.pareto import hypervolume_history
 from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_madds

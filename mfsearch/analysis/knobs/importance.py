@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.frame import knob_names, short_top1
 from mfsearch.analysis.front.cut import minimised, within
 from mfsearch.analysis.knobs.variance import Codes, Floats, Share, judge_shares, value_key
+from mfsearch.analysis.metrics import knob_names, short_top1
 from mfsearch.pareto import nondominated_ranks
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs

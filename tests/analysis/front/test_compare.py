@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mfsearch.analysis.frame import RankedTrial, ranked_trials
 from mfsearch.analysis.front.compare import (
     differences,
     distances,
@@ -26,6 +25,7 @@ from mfsearch.analysis.front.side_by_side import (
     published_network,
     shown_latency,
 )
+from mfsearch.analysis.metrics import RankedTrial, ranked_trials
 from mfsearch.config import BlockConfig, BridgeConfig, DyReLUConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_madds

@@ -5,7 +5,6 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from mfsearch.analysis.frame import with_confidence
 from mfsearch.analysis.front import confidence as confidence_module
 from mfsearch.analysis.front.confidence import (
     Noise,
@@ -19,6 +18,7 @@ from mfsearch.analysis.front.confidence import (
     ties,
     training_noise,
 )
+from mfsearch.analysis.metrics import with_confidence
 from mfsearch.pareto import pareto_mask
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial

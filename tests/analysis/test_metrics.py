@@ -3,7 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mfsearch.analysis.frame import (
+from mfsearch.analysis.front.confidence import shown_noise, shown_training
+from mfsearch.analysis.metrics import (
     METRICS,
     knob_names,
     label,
@@ -16,7 +17,6 @@ from mfsearch.analysis.frame import (
     training_lengths,
     with_confidence,
 )
-from mfsearch.analysis.front.confidence import shown_noise, shown_training
 from mfsearch.study.frame import COLUMNS, study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import failed, longer, longer_study, row, stage, study
