@@ -9,21 +9,12 @@ from typing import TYPE_CHECKING
 
 from mfsearch.analysis.ranking.readings import TARGETS
 from mfsearch.commands import options
-from mfsearch.study.calibration_file import (
-    CALIBRATION,
-    COSTS,
-    NAMES,
-    PLACES,
-    CalibrationFile,
-    GroupFigures,
-    ProxyFigures,
-    TauGain,
-)
 from mfsearch.study.settings import Calibration
 from mfsearch.units import format_madds, format_seconds, parse_budget
 
 if TYPE_CHECKING:
     from mfsearch.search.trainings import Task
+    from mfsearch.study.calibration_file import CalibrationFile, GroupFigures, ProxyFigures, TauGain
     from mfsearch.study.task_file import TaskRecord
 
 ENOUGH = 16  # networks
@@ -48,6 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
     from mfsearch.analysis.ranking.verdict import calibration_figures
     from mfsearch.search.calibration import calibration_folder, run_calibration
+    from mfsearch.study.calibration_file import CALIBRATION
     from mfsearch.study.files import write_json
     from mfsearch.study.task_file import TRAININGS
 
@@ -129,8 +121,10 @@ def _epochs(task: "Task") -> float:
     return task.points[-1]
 
 
-def report_lines(figures: CalibrationFile) -> list[str]:
+def report_lines(figures: "CalibrationFile") -> list[str]:
     """The calibration as text of at most 100 columns: what was trained, a table for each group of networks."""
+    from mfsearch.study.calibration_file import PLACES
+
     data, noise = figures.identity.data, figures.long_noise
     spread = "unknown, fewer than two seeds of one network were trained"
     if noise is not None:
@@ -145,7 +139,7 @@ def report_lines(figures: CalibrationFile) -> list[str]:
     return [*lines, "", "ceiling: the tau that seed noise allows; *: more than 0 with 95 % confidence"]
 
 
-def _table(place: str, group: GroupFigures) -> list[str]:
+def _table(place: str, group: "GroupFigures") -> list[str]:
     low, high = (format_madds(value) for value in group.madds)
     worst, best = (100 * value for value in group.long_top1)
     lines = [f"{place}: {group.n} networks, {low} to {high} multiply-adds, long top1 {worst:.2f} to {best:.2f} %"]
@@ -161,7 +155,9 @@ def _table(place: str, group: GroupFigures) -> list[str]:
     return [*lines, _cheapest(group)]
 
 
-def _line(row: ProxyFigures) -> str:
+def _line(row: "ProxyFigures") -> str:
+    from mfsearch.study.calibration_file import COSTS, NAMES
+
     interval = "" if row.low is None else f"{row.low:.2f} .. {row.high:.2f}"
     gains = ("", "") if row.name in COSTS else (_gain(row.over_madds), _gain(row.over_params))
     return (
@@ -175,12 +171,12 @@ def _number(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _gain(found: TauGain) -> str:
+def _gain(found: "TauGain") -> str:
     """The difference of two taus; a star where its interval lies above zero."""
     return "-" if found.gain is None else f"{found.gain:+.2f}" + ("*" if (found.low or 0) > 0 else " ")
 
 
-def _cheapest(group: GroupFigures) -> str:
+def _cheapest(group: "GroupFigures") -> str:
     row = None if group.cheapest is None else group.figures_of(group.cheapest)
     if row is None:
         return f"no proxy reaches tau {group.target:g}"

@@ -14,7 +14,7 @@ from mfsearch.units import format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.train.fit import Session
-    from mfsearch.train.training import Training
+    from mfsearch.train.training import FullTraining
     from mfsearch.train.training_folder import EpochRow
 
 
@@ -167,7 +167,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self.bar.start()
             self.task = self.bar.add_task("epoch", total=training.steps, completed=training.step, loss="")
 
-    def step(self, training: "Training") -> None:
+    def step(self, training: "FullTraining") -> None:
         if self.bar.live.is_started:
             done = (training.step - 1) % training.per_epoch + 1
             epoch = (training.step - 1) // training.per_epoch + 1

@@ -13,17 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
-from mfsearch.study.twins_file import (
-    CONFIDENCE,
-    FOLDER,
-    LATENCIES,
-    REPORT,
-    Twin,
-    TwinLatencies,
-    TwinLatency,
-    TwinParent,
-    TwinReport,
-)
 from mfsearch.units import format_madds, format_seconds
 
 if TYPE_CHECKING:
@@ -31,6 +20,7 @@ if TYPE_CHECKING:
     from mfsearch.cost.passport import DevicePassport
     from mfsearch.search.trainings import Task
     from mfsearch.study.task_file import TaskRecord
+    from mfsearch.study.twins_file import Twin, TwinLatencies, TwinLatency, TwinParent, TwinReport
 
 COLUMNS = 100
 
@@ -56,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.study.files import check_name, versions, write_json
     from mfsearch.study.manifest import DataFacts
     from mfsearch.study.task_file import TRAININGS
+    from mfsearch.study.twins_file import CONFIDENCE, FOLDER, REPORT, TwinReport
 
     if not 2 <= args.seeds <= 100:
         raise ValueError(f"--seeds must be 2 to 100, as one pair has no interval, got {args.seeds}")
@@ -142,13 +133,13 @@ def run(args: argparse.Namespace) -> int:
 def compare(
     name: str,
     parent: "MobileFormerConfig",
-    found: Sequence[Twin],
+    found: "Sequence[Twin]",
     seeds: Sequence[int],
     records: "Mapping[str, TaskRecord]",
     *,
     step: float,
-    latencies: TwinLatencies | None = None,
-) -> tuple[TwinParent, list[Twin]]:
+    latencies: "TwinLatencies | None" = None,
+) -> "tuple[TwinParent, list[Twin]]":
     """The network and its twins with their top1 by seed and the effect of twin less network.
 
     step: one validation image as a fraction.
@@ -156,6 +147,7 @@ def compare(
     from mfsearch.analysis.knobs.twin_pairs import holm, paired_effect
     from mfsearch.cost.madds import count_costs
     from mfsearch.search.twin_networks import failures_by_seed, top1_by_seed
+    from mfsearch.study.twins_file import TwinParent
 
     own = top1_by_seed(parent, seeds, records)
     twins = []
@@ -188,7 +180,7 @@ def compare(
     return network, twins
 
 
-def table(report: TwinReport) -> str:
+def table(report: "TwinReport") -> str:
     """One line a twin, at most 100 columns; below them the reasons for what could not be built or compared."""
     parent = report.parent
     timed = any(twin.latency for twin in report.twins)
@@ -212,7 +204,7 @@ def table(report: TwinReport) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def meaning(report: TwinReport) -> str:
+def meaning(report: "TwinReport") -> str:
     """The table in sentences: what is shown, what is not, and how much of it chance alone would show."""
     compared = [twin for twin in report.twins if twin.effect.low is not None]
     shown = sorted((twin for twin in compared if twin.effect.shown), key=lambda twin: twin.effect.p or 0.0)
@@ -239,11 +231,11 @@ def meaning(report: TwinReport) -> str:
     return "\n".join(textwrap.fill(sentence, COLUMNS) for sentence in sentences)
 
 
-def _costs(row: Twin | TwinParent) -> str:
+def _costs(row: "Twin | TwinParent") -> str:
     return f"{(row.madds or 0) / 1e6:>6.1f} {(row.num_params or 0) / 1e6:>6.2f}"
 
 
-def _effect(twin: Twin) -> str:
+def _effect(twin: "Twin") -> str:
     """The effect in points, "+1.23 -0.35..+2.81", marked where the interval leaves out 0; or why it is not whole."""
     effect = twin.effect
     if effect.mean is None:
@@ -255,12 +247,12 @@ def _effect(twin: Twin) -> str:
     return f"{mean} {100 * effect.low:+.2f}..{100 * effect.high:+.2f}{mark}"
 
 
-def _milliseconds(found: TwinLatency) -> str:
+def _milliseconds(found: "TwinLatency") -> str:
     words = f"{found.difference_ms:+.2f} {found.difference_low_ms:+.2f}..{found.difference_high_ms:+.2f}"
     return words + (" ?" if found.disturbed else "")
 
 
-def _print_twins(name: str, parent: "MobileFormerConfig", found: Sequence[Twin]) -> None:
+def _print_twins(name: str, parent: "MobileFormerConfig", found: "Sequence[Twin]") -> None:
     from mfsearch.cost.madds import count_madds
 
     madds = count_madds(parent)
@@ -281,7 +273,7 @@ def _print_twins(name: str, parent: "MobileFormerConfig", found: Sequence[Twin])
 class _Lines:
     """A line for every training that is finished."""
 
-    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: Sequence[Twin]) -> None:
+    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: "Sequence[Twin]") -> None:
         self.names = {twin.config.arch_id: twin.change for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
         self.done_now, self.started = 0, time.monotonic()
@@ -297,8 +289,8 @@ class _Lines:
 
 
 def _measure(
-    parent: "MobileFormerConfig", built: Sequence[Twin], folder: Path, cache_dir: Path | None, *, quiet: bool
-) -> TwinLatencies:
+    parent: "MobileFormerConfig", built: "Sequence[Twin]", folder: Path, cache_dir: Path | None, *, quiet: bool
+) -> "TwinLatencies":
     """Each twin timed in turns with its parent, kept in the folder for this device.
 
     The turns are A B B A with the parent as the reference, so what slows the machine slows both. The difference is the
@@ -311,6 +303,7 @@ def _measure(
     from mfsearch.cost.onnx_export import ExportError, export_onnx
     from mfsearch.model import MobileFormer
     from mfsearch.study.files import locked, write_json
+    from mfsearch.study.twins_file import LATENCIES, TwinLatency
 
     torch.set_num_threads(1)
     meter = LatencyMeter.open(cache_dir=cache_dir)
@@ -350,9 +343,10 @@ def _measure(
     return kept
 
 
-def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: "DevicePassport") -> TwinLatencies:
+def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: "DevicePassport") -> "TwinLatencies":
     """What was measured of this network on this device before; nothing of any other."""
     from mfsearch.study.files import read_as
+    from mfsearch.study.twins_file import TwinLatencies
 
     fresh = TwinLatencies(parent.arch_id, passport.as_dict())
     kept = read_as(path, TwinLatencies.from_dict, "twins --latency") if path.is_file() else fresh

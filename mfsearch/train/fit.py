@@ -21,7 +21,7 @@ from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
 from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_settings
-from mfsearch.train.training import StopSwitch, Training
+from mfsearch.train.training import FullTraining, StopSwitch
 from mfsearch.train.training_folder import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 
 SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
@@ -34,7 +34,7 @@ class Session(NamedTuple):
     images: TrainingImages
     settings: TrainSettings
     start: Start
-    training: Training
+    training: FullTraining
     folder: Path
     processes: Processes
 
@@ -43,7 +43,7 @@ class Callbacks(NamedTuple):
     """What is told while a training runs; only the first process tells."""
 
     began: Callable[[Session], None] = lambda _: None
-    step: Callable[[Training], None] = lambda _: None
+    step: Callable[[FullTraining], None] = lambda _: None
     epoch: Callable[[EpochRow], None] = lambda _: None
 
 
@@ -101,7 +101,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                 download=request.download,
             )
         with locked(folder) if first else contextlib.nullcontext():
-            training = Training(
+            training = FullTraining(
                 bundle.config,
                 images,
                 settings,

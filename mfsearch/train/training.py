@@ -71,7 +71,7 @@ class StopSwitch:
         self.wanted = True
 
 
-class Training:
+class FullTraining:
     """A training between two steps. Every process of it holds the same state then."""
 
     def __init__(
@@ -169,7 +169,7 @@ class Training:
         *,
         checkpoint_seconds: float,
         facts: Mapping[str, Any],
-        on_step: Callable[["Training"], None] = lambda _: None,
+        on_step: Callable[["FullTraining"], None] = lambda _: None,
         on_epoch: Callable[[EpochRow], None] = lambda _: None,
     ) -> None:
         """Train to the end, from where it is: call `load` first to go on from a checkpoint in `folder`.

@@ -22,13 +22,13 @@ from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.images import TrainingImages, load_images
 from mfsearch.train.train_options import make_settings
-from mfsearch.train.training import DivergenceError, StopSwitch, Training
+from mfsearch.train.training import DivergenceError, FullTraining, StopSwitch
 from mfsearch.train.training_folder import BEST, CHECKPOINT, LAST, EpochRow, weights_facts
 from tests.train.conftest import CHANGES, TINY
 
 ROOT = Path(__file__).parents[2]
 ALONE = Processes(0, 1, torch.device("cpu"))
-Make = Callable[..., Training]
+Make = Callable[..., FullTraining]
 
 
 @pytest.fixture
@@ -38,14 +38,14 @@ def images(image_folder: Path) -> TrainingImages:
 
 @pytest.fixture
 def make(images: TrainingImages) -> Make:
-    def make(workers: int = 0, **changes: Any) -> Training:
+    def make(workers: int = 0, **changes: Any) -> FullTraining:
         settings = make_settings(recommended_training(TINY), 32, CHANGES | changes)
-        return Training(TINY, images, settings, ALONE, workers=workers)
+        return FullTraining(TINY, images, settings, ALONE, workers=workers)
 
     return make
 
 
-def run(training: Training, folder: Path, **other: Any) -> list[EpochRow]:
+def run(training: FullTraining, folder: Path, **other: Any) -> list[EpochRow]:
     folder.mkdir(exist_ok=True)
     training.load(folder / CHECKPOINT)
     asked: dict[str, Any] = {"checkpoint_seconds": 1e9, "facts": {}} | other
@@ -122,7 +122,7 @@ def test_a_training_cut_after_any_step_is_the_undisturbed_one(make: Make, tmp_pa
         steps: list[int] = []
         training.load(folder / CHECKPOINT)
 
-        def after_two(t: Training, steps: list[int] = steps, stop: StopSwitch = stop) -> None:
+        def after_two(t: FullTraining, steps: list[int] = steps, stop: StopSwitch = stop) -> None:
             steps.append(t.step)
             stop.wanted = len(steps) == 2
 
@@ -164,10 +164,10 @@ def test_settings_that_do_not_fit_the_images(make: Make, images: TrainingImages)
         make(batch=64)
     settings = make_settings(recommended_training(TINY), 32, CHANGES)
     with pytest.raises(ValueError, match=r"batch must be a multiple of micro_batch x processes, 4 x 3, got 8"):
-        Training(TINY, images, settings, ALONE._replace(size=3))
+        FullTraining(TINY, images, settings, ALONE._replace(size=3))
     ten = dataclasses.replace(TINY, classes=10)
     with pytest.raises(ValueError, match="the network has 10 classes, .* 2"):
-        Training(ten, images, settings, ALONE)
+        FullTraining(ten, images, settings, ALONE)
 
 
 def test_a_loss_that_is_not_finite_ends_it_with_advice(make: Make, tmp_path: Path) -> None:
@@ -184,8 +184,8 @@ def test_a_loss_that_is_not_finite_ends_it_with_advice(make: Make, tmp_path: Pat
 def test_mixed_precision_trains(images: TrainingImages, tmp_path: Path) -> None:
     """bfloat16 on the processor, which the command refuses as slow, stands in for a GPU."""
     settings = make_settings(recommended_training(TINY), 32, CHANGES | {"epochs": 1})
-    rows = run(Training(TINY, images, settings, ALONE, amp=True), tmp_path)
-    exact = run(Training(TINY, images, settings, ALONE), tmp_path / "fp32")
+    rows = run(FullTraining(TINY, images, settings, ALONE, amp=True), tmp_path)
+    exact = run(FullTraining(TINY, images, settings, ALONE), tmp_path / "fp32")
     assert rows[0].train_loss != exact[0].train_loss
     assert rows[0].train_loss == pytest.approx(exact[0].train_loss, rel=0.02)
     assert all(value.dtype == torch.float32 for value in load_file(tmp_path / LAST).values() if value.ndim)
@@ -216,7 +216,7 @@ def test_a_checkpoint_of_another_network_or_a_broken_one_is_refused(
     other = dataclasses.replace(TINY, head=HeadConfig(64, 128))
     settings = make_settings(recommended_training(other), 32, CHANGES)
     with pytest.raises(ValueError, match="another training: its arch_id is"):
-        Training(other, images, settings, ALONE).load(tmp_path / CHECKPOINT)
+        FullTraining(other, images, settings, ALONE).load(tmp_path / CHECKPOINT)
     whole = (tmp_path / CHECKPOINT).read_bytes()
     for content in (b"", b"no checkpoint", whole[: len(whole) // 2]):
         (tmp_path / CHECKPOINT).write_bytes(content)
