@@ -382,7 +382,7 @@ def test_a_latency_is_held_to_its_interval(
     found: list[tuple[float, float, bool]], outcome: str, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     meter = Meter(*found)
-    monkeypatch.setattr(LatencyMeter, "open", lambda threads: meter)
+    monkeypatch.setattr(LatencyMeter, "open", lambda threads, cache_dir: meter)
     report = verify_bundle(with_latency(bundle))
     assert outcomes(report)["latency"] == outcome
     assert report.verified == (outcome != "failed")
@@ -396,7 +396,7 @@ def test_a_latency_outside_its_own_interval_is_caught_on_any_device(bundle: Path
 
 
 def test_a_latency_of_another_device_is_not_measured(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LatencyMeter, "open", lambda threads: pytest.fail("measured"))
+    monkeypatch.setattr(LatencyMeter, "open", lambda threads, cache_dir: pytest.fail("measured"))
     passport = {**read_passport().as_dict(), "cores": 999}
     check = verify_bundle(with_latency(bundle, passport=passport)).checks[-1]
     assert check.outcome == "skipped"
