@@ -14,7 +14,7 @@ from mfsearch.presets import preset
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace, find_space
-from mfsearch.study.files import RESULTS, check_name, find_study, study_name
+from mfsearch.study.files import RESULTS, check_name, find_lesson, find_study, study_name
 from mfsearch.study.settings import Limits, Settings
 from mfsearch.study.study import Study
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
@@ -34,14 +34,14 @@ def load_space(name: str | Path) -> SearchSpace:
 
 
 def search(
-    space: SearchSpace | str = "mobile_former",
+    space: SearchSpace | str | Path = "mobile_former",
     *,
-    budget: str,
+    budget: str | float,
     data: str | Path = "digits",
     data_dir: str | Path | None = None,
-    latency: str | None = None,
+    latency: str | float | None = None,
     trials: int | None = None,
-    time: str | None = None,
+    time: str | float | None = None,
     workers: int = 1,
     study: str | None = None,
     results: str | Path = RESULTS,
@@ -56,28 +56,32 @@ def search(
 ) -> Study:
     """Search a space inside a budget of multiply-adds; the same call again resumes the study where it stopped.
 
-    budget: multiply-adds at deployment, "150M" or "120M..150M". latency: limit at batch 1 on one thread here, "8ms".
-    data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with train/CLASS/*.jpg. trials: networks
-    that get a short training, 30 where neither `trials` nor `time` ("30m") is given. workers: processes, one thread
-    each. study: its name under `results`, by default made from data and budget. recipe, rungs: the short training and
-    the longer ones. start_from: a study whose best networks are tried first. storage: URL of a database. on_event:
-    called with a SearchEvent for whatever happens; by default a progress bar where there is a terminal.
+    budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
+    "8ms" or milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
+    train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
+    seconds. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study: its name
+    under `results`, by default made from data and budget. recipe, rungs: the short training and the longer ones.
+    start_from: a study whose best networks are tried first. storage: URL of a database. on_event: called with each
+    SearchEvent; without it, a terminal or notebook shows a progress bar.
 
-    Returns the study, whose front is empty where nothing could be trained. Raises ValueError for settings that cannot
-    work or differ from the study's, StudyBusyError where another process writes it, DiskError and WorkerError. Ctrl-C
-    ends the search with every finished trial kept.
+    Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
+    network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
+    DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
+    finished is kept, and the same call goes on from there.
     """
     from mfsearch.search.bar import progress_bar
+    from mfsearch.search.ending import check_found
     from mfsearch.search.loop import run_search
 
-    results, name = Path(results), check_name(study or study_name(str(data), budget))
+    results, budget = Path(results), budget if isinstance(budget, str) else f"{budget / 1e6:.12g}M"
+    name = check_name(study or study_name(str(data), budget))
     if trials is None and time is None:
         trials = Limits.trials
     settings = Settings(
         study=name,
         budget=parse_budget(budget),
-        latency_limit_ms=None if latency is None else parse_ms(latency),
-        space=find_space(space) if isinstance(space, str) else space,
+        latency_limit_ms=None if latency is None else parse_ms(str(latency)),
+        space=space if isinstance(space, SearchSpace) else find_space(str(space)),
         data=str(data),
         recipe=recipe or default_recipe(str(data)),
         sampler=sampler,
@@ -85,11 +89,17 @@ def search(
         device=device,
         rungs=rungs or Rungs(),
         data_dir=None if data_dir is None else Path(data_dir),
-        start_from=None if start_from is None else find_study(start_from, results),
+        start_from=find_lesson(start_from, name, results),
+        space_given=None if isinstance(space, SearchSpace) else str(space),
     )
-    limits = Limits(trials, None if time is None else parse_seconds(time), workers)
+    seconds = parse_seconds(time) if isinstance(time, str) else time
+    limits = Limits(trials, seconds, workers)
     with progress_bar() if on_event is None else nullcontext(on_event) as display:
-        return run_search(settings, limits, results / name, display, storage).study
+        result = run_search(settings, limits, results / name, display, storage)
+    if result.stopped == "interrupted":
+        raise KeyboardInterrupt
+    check_found(result.stopped, result.study, settings)
+    return result.study
 
 
 def open_study(name: str | Path) -> Study:
@@ -123,7 +133,7 @@ def measure_latency(
     *,
     threads: int = 1,
     batch: int = 1,
-    cache_dir: Path | None = None,
+    cache_dir: str | Path | None = None,
 ) -> "Latency":
     """Milliseconds of a network here by ONNX Runtime on the CPU, with the 95 % interval and the device's passport.
 
@@ -141,7 +151,8 @@ def measure_latency(
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(model, model.config.resolution, path, batch=batch)
-        return LatencyMeter.open(threads=threads, cache_dir=cache_dir).measure(path)
+        cache = None if cache_dir is None else Path(cache_dir)
+        return LatencyMeter.open(threads=threads, cache_dir=cache).measure(path)
 
 
 def export_bundle(
@@ -150,8 +161,9 @@ def export_bundle(
     """Write a network as a bundle: code, weights, ONNX, training and model card; returns its folder.
 
     source: a study with the number of one of its trials, a config, or a preset's name. to: a new or empty folder.
-    classes: of the classifier; where they differ from the trained ones it is re-initialised. ValueError where there is
-    no such trial or the folder is not empty.
+    classes: of the classifier, by default the config's. A study's trained classifier is kept only if they are the
+    classes of its data, as in classes=study.manifest.data.classes; otherwise it is re-initialised. ValueError if there
+    is no such trial or the folder is not empty.
     """
     from dataclasses import replace
 
@@ -163,6 +175,8 @@ def export_bundle(
             raise ValueError("a study's bundle needs the number of a trial, as in export_bundle(study, trial=7, ...)")
         origin = of_trial(source.folder, trial, classes=classes)
     else:
+        if trial is not None:
+            raise ValueError(f"trial={trial} needs a study, as in export_bundle(study, trial={trial}, ...)")
         name, config = (source, preset(source)) if isinstance(source, str) else (source.arch_id, source)
         origin = of_config(name, replace(config, classes=config.classes if classes is None else classes))
     write_bundle(origin, Path(to))

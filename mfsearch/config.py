@@ -316,7 +316,7 @@ class MobileFormerConfig:
             _check(width % heads == 0, "bridges", "heads", heads, f"a divisor of the last width {width}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data as JSON reads it back, with the schema version, for `from_dict`."""
+        """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
         data = dataclasses.asdict(self)
         return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 

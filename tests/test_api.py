@@ -1,17 +1,23 @@
 """The public interface: its names, what importing it costs, and a search from Python to a bundle that loads again."""
 
 import inspect
+import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import mfsearch as mf
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.progress import SearchEvent
+from mfsearch.space import spaces_folder
 
 NAMES = [
     *("MobileFormer", "MobileFormerConfig", "Study", "Trial", "count_costs", "export_bundle", "load_bundle"),
@@ -89,8 +95,6 @@ def test_a_study_holds_what_the_search_found(study: mf.Study, results: Path) -> 
 
 
 def test_a_bundle_is_the_network_of_the_study(study: mf.Study, tmp_path: Path) -> None:
-    import torch
-
     number = study.front()[-1].number
     network = study.network(number, weights=True)
     bundle = mf.load_bundle(mf.export_bundle(study, trial=number, to=tmp_path / "bundle", classes=10))
@@ -101,6 +105,8 @@ def test_a_bundle_is_the_network_of_the_study(study: mf.Study, tmp_path: Path) -
         torch.testing.assert_close(bundle(images_BCHW), logits_BK, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="needs the number of a trial"):
         mf.export_bundle(study, to=tmp_path / "other")
+    with pytest.raises(ValueError, match="trial=3 needs a study"):
+        mf.export_bundle("mf-26m", trial=3, to=tmp_path / "other")
 
 
 def test_the_same_call_resumes_and_other_settings_are_refused(study: mf.Study, results: Path) -> None:
@@ -110,6 +116,52 @@ def test_the_same_call_resumes_and_other_settings_are_refused(study: mf.Study, r
     assert longer.count("trained") == 3
     with pytest.raises(ValueError, match="seed: the study has 0, this run says 1"):
         search(results, 3, seed=1)
+
+
+def test_ctrl_c_reaches_the_caller_and_the_finished_trial_is_kept(tmp_path: Path) -> None:
+    def press(event: SearchEvent) -> None:
+        if event.kind == "trial":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, 3, on_event=press)
+    assert mf.open_study(tmp_path / "s").count("trained") == 1
+
+
+def test_a_budget_that_no_network_keeps_is_an_error_that_names_the_smallest(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the smallest network found has"):
+        search(tmp_path, 1, budget=1e6)
+
+
+def test_a_device_is_checked_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--device must be cpu, cuda or cuda:N, got 'tpu'"):
+        search(tmp_path, 1, device="tpu")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_numbers_and_a_space_file_are_taken_and_the_file_is_remembered(tmp_path: Path) -> None:
+    space = tmp_path / "mine.yaml"
+    space.write_text((spaces_folder() / "mobile_former_small.yaml").read_text())
+    threads = torch.get_num_threads()
+    recipe = Recipe(resolution=32, epochs=1, samples=64, batch=32)
+    options: dict[str, Any] = {"data": "digits", "recipe": recipe, "rungs": Rungs((1,)), "results": tmp_path}
+    study = mf.search(space, budget=30e6, latency=1000.0, trials=1, **options)
+    assert study.name == "digits-30M"
+    assert study.manifest.latency_limit_ms == 1000
+    assert study.manifest.options()["space"] == str(space)
+    assert torch.get_num_threads() == threads
+    assert {study.trials[0]: 1}[study.trials[0]] == 1
+
+
+def test_damaged_weights_are_an_error_that_names_the_file(study: mf.Study, tmp_path: Path) -> None:
+    number = study.front()[0].number
+    copy = tmp_path / "s"
+    shutil.copytree(study.folder, copy)
+    path = mf.open_study(copy).weights(number)
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=re.escape(f"cannot read the weights of trial {number} in {path}")):
+        mf.open_study(copy).network(number, weights=True)
 
 
 def test_latency_is_measured_with_its_interval(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
     for target in targets.values():
         if not -1 <= target <= 1:
             raise ValueError(f"--target must be a tau from -1 to 1, got {target}")
-    options.check_device(settings.device)
     folder = calibration_folder(args.results, settings, args.name)
     progress = _Progress(folder / TRAININGS, quiet=args.json)
     try:

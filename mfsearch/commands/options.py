@@ -88,20 +88,6 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return dataclasses.replace(default_recipe(args.data), **changed)
 
 
-def check_device(device: str) -> None:
-    """Raise ValueError if torch cannot train on the device."""
-    import torch
-
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        kind = ""
-    if kind not in ("cpu", "cuda"):
-        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r:.200}")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch finds no CUDA device on this machine")
-
-
 def add_runner(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--latency-cmd",

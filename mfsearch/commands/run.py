@@ -15,7 +15,7 @@ from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.settings import SAMPLERS, Limits, Settings
-from mfsearch.units import format_madds, format_seconds, parse_budget, parse_ms, parse_seconds
+from mfsearch.units import format_seconds, parse_budget, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.study.study import Study
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_training(parser)
     group = parser.add_argument_group("longer trainings of the better networks")
     factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
-    options.add_default(group, "--rungs", factors, "lengths in short trainings, 1 for none")
+    options.add_default(group, "--rungs", factors, "lengths in multiples of the short training; 1: no longer ones")
     options.add_default(group, "--finalists", Rungs.finalists, "networks trained at the last length")
     options.add_default(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
     options.add_default(group, "--rank-by", Rungs.rank_by, f"rank networks by {', '.join(SCORES)}")
@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(settings, args)
     from mfsearch.commands.display import make_display, print_front
+    from mfsearch.search.ending import check_found
     from mfsearch.search.loop import run_search
 
-    options.check_device(settings.device)
     seconds = None if args.time is None else parse_seconds(args.time)
     trials = Limits.trials if args.trials is None and seconds is None else args.trials
     limits = Limits(trials, seconds, args.workers, args.checkpoint_seconds)
@@ -74,22 +74,12 @@ def run(args: argparse.Namespace) -> int:
         _print_ending(result.stopped, study, settings, report, args)
     if result.stopped == "interrupted":
         return 130
-    if trained:
-        return 0
-    if result.stopped == "latency":
-        raise ValueError(_nothing_fast_enough(study, settings))
-    if result.stopped == "exhausted":
-        raise ValueError(_nothing_inside(settings))
-    if result.stopped == "failing":
-        reasons = collections.Counter(str(trial.reason) for trial in study.trials)
-        raise RuntimeError(
-            f"none of {len(study.trials)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
-        )
-    return 1
+    check_found(result.stopped, study, settings)
+    return 0 if trained else 1
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    from mfsearch.study.files import check_name, study_name
+    from mfsearch.study.files import check_name, find_lesson, study_name
 
     budget = parse_budget(args.budget)
     space = options.deployed_space(args)
@@ -107,19 +97,11 @@ def _settings(args: argparse.Namespace) -> Settings:
         rungs=_rungs(args),
         data_dir=args.data_dir or args.data_home,
         download=args.download,
-        start_from=_start_from(args, study),
+        start_from=find_lesson(args.start_from, study, args.results),
         runner=options.runner_of(args),
         cache_dir=args.cache_dir,
+        space_given=args.space,
     )
-
-
-def _start_from(args: argparse.Namespace, study: str) -> Path | None:
-    """The folder of the study to learn from. A study that resumes has learned already and needs the name alone."""
-    from mfsearch.study.files import MANIFEST, find_study
-
-    if args.start_from is None or (args.results / study / MANIFEST).exists():
-        return None if args.start_from is None else Path(args.start_from)
-    return find_study(args.start_from, args.results)
 
 
 def _rungs(args: argparse.Namespace) -> Rungs:
@@ -140,7 +122,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     check_reachable(settings.space, settings.budget)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
     times, proposals = [], []
-    for _ in range(args.trials or Limits.trials or 0):
+    for _ in range(Limits(Limits.trials if args.trials is None else args.trials).trials or 0):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
@@ -222,24 +204,6 @@ def _print_ending(
         if not front:
             return
         print(f"  mfsearch describe {settings.study}:{front[-1].number}{in_results}")
-        print(f"  mfsearch export {settings.study} --trial {front[-1].number} --to exported{in_results}")
-
-
-def _nothing_inside(settings: Settings) -> str:
-    from mfsearch.search.proposal import ATTEMPTS
-    from mfsearch.space.solve import smallest_madds
-
-    return (
-        f"budget {settings.budget}: none of {2 * ATTEMPTS} networks drawn from space {settings.space.name} "
-        f"lies inside; the smallest network found has {format_madds(smallest_madds(settings.space))} multiply-adds"
-    )
-
-
-def _nothing_fast_enough(study: "Study", settings: Settings) -> str:
-    measured = [trial for trial in study.trials if trial.latency_ms is not None]
-    fastest = min(measured, key=lambda trial: trial.metric("latency_ms"))
-    return (
-        f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
-        f"the fastest takes {fastest.latency_ms:.2f} ms, {fastest.metric('madds') / 1e6:.1f}M multiply-adds "
-        f"({fastest.origin})"
-    )
+        ours, theirs = study.manifest.data.classes, study.manifest.classes
+        classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
+        print(f"  mfsearch export {settings.study} --trial {front[-1].number}{classes} --to exported{in_results}")

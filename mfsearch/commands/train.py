@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune from (default: train from scratch)")
     begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of --weights")
     begin.add_argument("--teacher", metavar="NAME[:FILE]", help="timm model to learn from; --download gets its weights")
-    for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of its answers")):
+    for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of the teacher's logits")):
         begin.add_argument(f"--{name}", type=float, help=f"{text} (default: {TEACHING[name]:g})")
 
 

@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None:
         print("no --data: training on the embedded digits", file=sys.stderr)
         args.data = "digits"
-    options.check_device(args.device)
     parent = options.deployed(find_config(args.config, args.results), args)
     found = make_twins(parent, args.knobs or MAIN_KNOBS)
     if not args.json:

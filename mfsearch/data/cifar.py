@@ -164,7 +164,7 @@ def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Pat
     url = f"{ADDRESS}/{cifar.archive}"
     if data_dir is None:
         raise DataError(
-            f"{name} needs a data folder (--data-dir, or MFSEARCH_DATA in the environment) with "
+            f"{name} needs a data folder (data_dir, or on the command line --data-dir or $MFSEARCH_DATA) with "
             f"{' or '.join(layout.folder for layout in cifar.layouts)} from {url}"
         )
     for layout in cifar.layouts:

@@ -272,13 +272,6 @@ def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:
                 shutil.copyfileobj(source, target, 1 << 20)
 
 
-def bundle_zip(folder: Path) -> bytes:
-    """A bundle as one zip archive: as large as its files, 28 to 115 MB for the published networks."""
-    target = io.BytesIO()
-    write_zip(folder, target)
-    return target.getvalue()
-
-
 def trial_zip(study: Path, number: int, data_dir: Path | None = None) -> bytes:
     """The bundle of a trial as a zip archive under trial-0007/; ValueError if there is no such trial."""
     target = io.BytesIO()

@@ -30,7 +30,7 @@ def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
         _weights(config, metrics),
         fenced(config.table()),
         "## Figures",
-        _table(("what", "value", "how it was come by"), _figures(metrics)),
+        _table(("what", "value", "how it was obtained"), _figures(metrics)),
         "## Load it",
         _load(config, manifest, metrics),
         "## Pixels",

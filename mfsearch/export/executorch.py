@@ -26,10 +26,10 @@ def check_installed() -> None:
 
 
 def write_pte(model: MobileFormer, path: Path) -> PteFile:
-    """Write a network for one image of its size, run it in ExecuTorch and return what it was compared with and how.
+    """Write a network as an ExecuTorch file for batch 1, run it there and return how far it is from torch.
 
-    largest_deviation: of a logit from torch's, as a share of the largest. Lowering takes minutes. Raises ValueError
-    where executorch is missing, ExportError where it deviates by more than TOLERANCE.
+    largest_deviation: the largest difference between two logits, as a share of the largest logit. Takes minutes.
+    Raises ValueError if executorch is not installed, ExportError if the deviation is above TOLERANCE.
     """
     check_installed()
     copied = copy.deepcopy(model).eval()

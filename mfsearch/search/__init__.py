@@ -1,8 +1,9 @@
 """The search: `mfsearch.search(space, budget="150M", data="flowers/")` runs one, see `mfsearch.api.search`.
 
-This package and the public function share a name, so the package can be called.
+`mfsearch.search` is both this package and the public function, so the package can be called.
 """
 
+import inspect
 import sys
 from typing import Any
 
@@ -14,9 +15,13 @@ class _CallablePackage(type(sys)):  # type: ignore[misc]
         return search(*args, **options)
 
     @property
-    def __signature__(self) -> Any:
-        import inspect
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        from mfsearch.api import search
 
+        return f"{self.__name__}{inspect.signature(search)}\n\n{inspect.getdoc(search)}"
+
+    @property
+    def __signature__(self) -> Any:
         from mfsearch.api import search
 
         return inspect.signature(search)

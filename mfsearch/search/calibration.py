@@ -23,7 +23,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.calibration_file import CALIBRATIONS, GROUPS, CalibrationIdentity
 from mfsearch.study.files import check_name
-from mfsearch.study.settings import Calibration
+from mfsearch.study.settings import Calibration, check_device
 from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
 
@@ -123,6 +123,7 @@ def run_calibration(
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
     """Run the trainings that the folder's file does not hold yet. Raises the errors of `run_tasks`."""
+    check_device(settings.device)
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
     images = settings.recipe.load_images(

@@ -34,7 +34,7 @@ from mfsearch.search.promotion import (
     stop_rule,
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.remeasure import measure_front
+from mfsearch.search.remeasure import measure_front, one_thread
 from mfsearch.study.calibration_file import find_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,
@@ -49,7 +49,7 @@ from mfsearch.study.files import (
 )
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
-from mfsearch.study.settings import Limits, Settings
+from mfsearch.study.settings import Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
 
@@ -84,6 +84,7 @@ def run_search(
     that cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
     WorkerError if no worker can start.
     """
+    check_device(settings.device)
     check_reachable(settings.space, settings.budget)
     images = settings.recipe.load_images(
         settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
@@ -92,6 +93,7 @@ def run_search(
         request = StudyRequest(
             data=settings.data,
             data_dir=None if settings.data_dir is None else str(settings.data_dir),
+            space=settings.space_given,
             trials=limits.trials,
             workers=limits.workers,
         )
@@ -229,15 +231,16 @@ class _Run:
             if not self._over() or self._next_promotion() is not None:
                 self._train()
             if self.settings.latency_limit_ms is not None and not self.interrupted():
-                measure_front(
-                    self.progress,
-                    self.settings.latency_limit_ms,
-                    ledger=self.ledger,
-                    on_event=self.on_event,
-                    open_meter=self._open_meter,
-                    interrupted=self.interrupted,
-                    seed=self.settings.seed,
-                )
+                with one_thread():
+                    measure_front(
+                        self.progress,
+                        self.settings.latency_limit_ms,
+                        ledger=self.ledger,
+                        on_event=self.on_event,
+                        open_meter=self._open_meter,
+                        interrupted=self.interrupted,
+                        seed=self.settings.seed,
+                    )
             return self._result()
 
     def _train(self) -> None:

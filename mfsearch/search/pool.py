@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
 MAX_START_FAILURES = 2  # in a row, before the pool gives up
+_MAIN_LOCK = threading.Lock()
 GRACE_SECONDS = 5.0  # for a process to end before it is killed
 
 J = TypeVar("J")  # the shared settings, sent once to each worker
@@ -114,7 +115,10 @@ class Pool(Generic[W, R]):
         if not worker.ready:
             self._failures += 1
             self._reason = self._reason or f"a worker process {how}"
-        self._workers[number] = _Process(self._start)
+        try:
+            self._workers[number] = _Process(self._start)
+        except OSError as error:  # the system starts no more processes; the next `wait` says so
+            self._failures, self._reason = MAX_START_FAILURES + 1, str(error)
         return [Event(number, "lost", how=how)] if worker.busy else []
 
 
@@ -180,12 +184,13 @@ def _hidden_main(start: bytes) -> Iterator[None]:
     """
     main = vars(sys.modules["__main__"])
     names: tuple[str, ...] = () if b"__main__" in start else ("__spec__", "__file__")
-    hidden = {name: main[name] for name in names if name in main}
-    main.update(dict.fromkeys(hidden))
-    try:
-        yield
-    finally:
-        main.update(hidden)
+    with _MAIN_LOCK:  # two threads may each run a search
+        hidden = {name: main[name] for name in names if name in main}
+        main.update(dict.fromkeys(hidden))
+        try:
+            yield
+        finally:
+            main.update(hidden)
 
 
 def _follow_parent() -> None:

@@ -1,8 +1,9 @@
 """The end of a run with a latency limit: all of the front is measured again, in one go."""
 
+import contextlib
 import dataclasses
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -42,7 +43,6 @@ def measure_front(
     if len(windows) == 1 and windows.pop().startswith(trained) and not any(map(_in_doubt, progress.trials)):
         return
     window = trained + datetime.datetime.now(datetime.UTC).isoformat()
-    torch.set_num_threads(1)
     meter = None
     done: set[int] = set()
     while left := [place for place in _to_measure(progress, first) if place not in done]:
@@ -69,6 +69,17 @@ def measure_front(
             progress.trials[place] = dataclasses.replace(trial, final=final)
             on_event(SearchEvent("latency", progress, progress.trials[place], left=len(left) - k))
         progress.rank()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread, as the workers are, then as it was before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _to_measure(progress: Progress, first: list[int]) -> list[int]:

@@ -16,6 +16,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
+from mfsearch.study.settings import check_device
 from mfsearch.study.task_file import TaskFile, TaskRecord
 
 MAX_WORKERS = 256
@@ -86,6 +87,7 @@ def run_tasks(
     key, or if a key already names another training; WorkerError if no worker can start; DiskError; StudyBusyError. The
     first Ctrl-C ends the workers and raises KeyboardInterrupt; everything finished is kept.
     """
+    check_device(device)
     tasks = list(tasks)
     keys = [task.key for task in tasks]
     if twice := [key for key in keys if keys.count(key) > 1]:

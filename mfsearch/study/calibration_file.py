@@ -297,7 +297,7 @@ def trust_line(calibration: CalibrationFile | None, *, epochs: float, reading: s
         group = calibration.groups[name]
         proxy = next(row for row in group.proxies if row.name == reading and _same_epochs(row.epochs, epochs))
         if proxy.tau is None:
-            words.append(f"no tau {place}: all networks alike")
+            words.append(f"no tau {place}: all networks are equal")
             continue
         madds = group.figures_of(Reading("madds", None))
         beside = "none" if madds is None or madds.tau is None else f"{madds.tau:.2f}"

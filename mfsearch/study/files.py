@@ -136,6 +136,16 @@ def find_study(name: str, results: Path = RESULTS) -> Path:
     raise ValueError(f"no study {name!r:.200}: {known}")
 
 
+def find_lesson(name: str | None, study: str, results: Path) -> Path | None:
+    """The folder of the study to learn from, None without one.
+
+    A study that exists has learned already; then the name alone is compared, and the other study may be gone.
+    """
+    if name is None or (results / study / MANIFEST).exists():
+        return None if name is None else Path(name)
+    return find_study(name, results)
+
+
 def list_studies(results: Path = RESULTS) -> list[str]:
     """Names of the studies under a folder, newest first."""
     by_age: list[tuple[float, str]] = []

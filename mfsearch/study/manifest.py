@@ -204,10 +204,11 @@ class Manifest:
         The caller adds budget, latency limit and name.
         """
         request = self.request or StudyRequest(data=self.data.name)
+        space = request.space or self.space.name
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
-            "space": request.space or (self.space.name if self.space.name != "mobile_former" else None),
+            "space": None if space == "mobile_former" else space,
             "latency-cmd": self.latency_cmd,
             "workers": str(request.workers) if request.workers > 1 else None,
         }

@@ -1,6 +1,7 @@
 """The settings of a study, the limits of a run, and the settings of a calibration. Light to import."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ class Settings:
 
     data_dir: the images' folder. start_from: folder of a study whose best networks are tried first, fitted to this
     budget. runner: the program that measures latency, None for ONNX Runtime on this machine. cache_dir: folder of the
-    reference network's latency.
+    reference network's latency. space_given: the space's name or file
+    as the user gave it, for commands that repeat the study.
     """
 
     study: str
@@ -43,6 +45,7 @@ class Settings:
     start_from: Path | None = None
     runner: Runner | None = None
     cache_dir: Path | None = None
+    space_given: str | None = None
 
     def __post_init__(self) -> None:
         if self.runner is not None and self.latency_limit_ms is None:
@@ -73,6 +76,22 @@ class Limits:
             raise ValueError(f"--trials must be 1 or more, got {self.trials}")
         if not 1 <= self.workers <= 256:
             raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
+        if self.seconds is not None and not 0 < self.seconds < math.inf:
+            raise ValueError(f"a time limit must be seconds above 0, got {self.seconds}")
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError if torch cannot train on the device."""
+    import torch
+
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = ""
+    if kind not in ("cpu", "cuda"):
+        raise ValueError(f"--device must be cpu, cuda or cuda:N, got {device!r:.200}")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: torch finds no CUDA device on this machine")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,7 @@ class Study:
         """
         import dataclasses
 
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from mfsearch.model import MobileFormer
@@ -100,7 +101,11 @@ class Study:
         if path is None:
             raise ValueError(f"study {self.name!r} kept no weights of trial {number}: only those of the front are kept")
         network = MobileFormer(dataclasses.replace(config, classes=self.manifest.data.classes))
-        network.load_state_dict(load_file(path))
+        try:
+            network.load_state_dict(load_file(path))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"cannot read the weights of trial {number} in {path}: {reason:.200}") from None
         return network.eval()
 
 

@@ -341,8 +341,11 @@ class Trial:
         """Seconds of the short training."""
         return None if self.short is None else self.short.train_seconds
 
+    def __hash__(self) -> int:  # params and config_data are mappings
+        return hash((self.number, self.arch_id, self.finished))
+
     def metric(self, name: str) -> float:
-        """The value of the frame's column with this name, in base units; NaN if unknown."""
+        """A figure by its name, such as "top1", "madds" or "latency_ms", in base units; NaN if it is not known."""
         value = getattr(self, name)
         return float("nan") if value is None else float(value)
 

@@ -1,4 +1,4 @@
-"""What a training is told: train.yaml in timm's words, what the command line changes of it, and checks of both."""
+"""The options of a full training: train.yaml, which uses timm's keys, and the command line's changes to it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,7 +12,7 @@ MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
 @dataclass(frozen=True)
 class Request:
-    """What a training is asked for.
+    """The options of one full training.
 
     changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
     or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of

@@ -1,4 +1,4 @@
-"""The full training of a network, step by step: what it holds, how it goes on after a kill.
+"""The full training of a network: its state, its steps, and how it resumes from a checkpoint.
 
 Shapes: B images, K classes.
 """

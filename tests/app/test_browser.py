@@ -212,7 +212,7 @@ def test_names_that_are_markup_stay_text_on_every_page(tmp_path: Path) -> None:
     folder = tmp_path / "results" / name
     folder.mkdir(parents=True)
     manifest = json.loads((STUDY / "manifest.json").read_text())
-    manifest |= {"study": name, "data": {"name": name}, "command": f"mfsearch run {name}"}
+    manifest |= {"study": name, "data": manifest["data"] | {"name": name}, "command": f"mfsearch run {name}"}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     # The study's name, who proposed its networks and why some were rejected, in the ledger as in the manifest.
     journal = (STUDY / "journal.log").read_text()

@@ -165,7 +165,7 @@ def test_folders_are_named_by_space_data_and_budget() -> None:
     stated = settings(budget=parse_budget("120M..150M"), data="my photos/flowers")
     assert calibration_folder(Path("r"), stated) == Path("r/calibrations/tiny-flowers-120.0M-150.0M")
     assert calibration_folder(Path("r"), settings(), "mine") == Path("r/calibrations/mine")
-    with pytest.raises(ValueError, match="a study's name must be letters"):
+    with pytest.raises(ValueError, match="a study's name must be up to 100 letters"):
         calibration_folder(Path("r"), settings(), "../up")
 
 
@@ -200,7 +200,7 @@ def test_the_committed_calibration_is_written_back_as_it_was_read() -> None:
     [
         (("groups", "band", "proxies", 0, "tau"), "high", "figures of top1 must be numbers or null, got 'high'"),
         (("groups", "band", "proxies", 0, "speed"), 1, "unexpected keyword argument 'speed'"),
-        (("groups", "across", "networks", 3, "short", 0), {}, "a point of a curve needs epoch"),
+        (("groups", "across", "networks", 3, "short", 0), {}, "a point of a curve must have numbers for epoch"),
         (("identity", "recipe", "batch"), 0, "recipe.batch must be 2 or more, got 0"),
         (("groups",), {"band": {}}, "KeyError"),
         (("epochs",), None, "TypeError"),

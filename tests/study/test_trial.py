@@ -167,8 +167,11 @@ def test_a_trial_as_it_was_searched_has_nothing_later() -> None:
         ({"train_seconds": "40 s"}, "train_seconds must be a number, got '40 s'"),
         ({"curve": {"epoch": 1.0}}, "curve must be a list of points, got \"{'epoch': 1.0}\""),
         ({"curve": "flat"}, "curve must be a list of points, got 'flat'"),
-        ({"curve": [{"epoch": 1.0}]}, "a point of a curve needs epoch, loss, top1 and seconds, got {'epoch': 1.0}"),
-        ({"curve": [7]}, "a point of a curve needs epoch, loss, top1 and seconds, got 7"),
+        (
+            {"curve": [{"epoch": 1.0}]},
+            "must have numbers for epoch, loss, top1 and seconds, got {'epoch': 1.0}",
+        ),
+        ({"curve": [7]}, "a point of a curve must have numbers for epoch, loss, top1 and seconds, got 7"),
     ],
 )
 def test_a_bad_value_is_an_error_that_names_trial_and_value(values: dict[str, Any], words: str) -> None:
@@ -185,5 +188,5 @@ def test_a_longer_training_of_no_rung_or_seed_is_an_error(values: dict[str, Any]
 
 
 def test_a_latency_measured_again_needs_one() -> None:
-    with pytest.raises(ValueError, match="needs latency_ms, got {'window': 'one'}"):
+    with pytest.raises(ValueError, match="must have latency_ms, got {'window': 'one'}"):
         FinalLatency.from_dict({"window": "one"})

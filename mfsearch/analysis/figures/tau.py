@@ -80,7 +80,7 @@ def forest(group: GroupFigures, chosen: Reading | None = None) -> Forest:
 
 
 def draw_forest(found: Forest) -> go.Figure:
-    """Tau by reading beside what costs nothing; a mark where seed noise puts the ceiling, a line at the target."""
+    """Each score's tau with its interval; marks show the highest tau that seed noise allows, a line the target."""
     figure = go.Figure()
     looks = (
         (found.trained, "short training", BLUE, "circle"),

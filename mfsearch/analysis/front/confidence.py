@@ -242,11 +242,11 @@ def _front_counts(
     samples: NDArray[np.float64],
     spreads: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """In how many draws each trial is on the front.
+    """The number of draws in which each trial is on the front.
 
-    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. Exact: each trial is
-    first dropped from the draws in which a likely rival dominates it, which leaves few for `pareto_mask`. Whatever a
-    dropped trial dominates is also dominated by a trial that is left, so the front of a draw stays the same.
+    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. To save time, trials
+    that a strong rival dominates are removed from a draw before `pareto_mask` sees it. The result is exact: a trial
+    that dominates a removed trial also dominates all that the removed one dominates.
     """
     counts = np.zeros(len(means), dtype=np.int64)
     rivals = _rivals(means, varied, spreads)

@@ -32,9 +32,9 @@ def brush_text(brush: Brush) -> str:
 def search_command(manifest: Manifest, study: str, brush: Brush | None, limits: Mapping[str, float]) -> str:
     """The command that searches the brushed region with the study's settings, beginning with its best networks.
 
-    study: how a command line names it. limits: upper limits in base units by column; a brush goes before the limit on
-    its cost. A lower end of the budget that was typed stays. A region of parameters or memory has no option of its own,
-    so it narrows nothing.
+    study: its name or folder on a command line. limits: upper limits in base units by column; the brush replaces the
+    limit on its cost. The budget keeps its lower end if the user gave one. Parameters and memory have no option, so a
+    region of them changes nothing.
     """
     budget = manifest.budget
     low: float | None = budget.low if budget.stated else None

@@ -72,7 +72,7 @@ def top_recall(x: ArrayLike, y: ArrayLike, k: int = 5) -> float:
 def retest_noise(first: ArrayLike, second: ArrayLike) -> float:
     """Standard deviation over seeds of one measurement, from two seeds of every network; N - 1 degrees of freedom.
 
-    What the second seed does to all networks alike does not move a ranking and is left out.
+    A shift that the second seed gives all networks equally does not change their ranking and is not counted.
     """
     x_N, y_N = _paired(first, second)
     if len(x_N) < 2:

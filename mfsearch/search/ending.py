@@ -1,0 +1,41 @@
+"""Why a search ended with nothing trained, in one sentence with its figures."""
+
+import collections
+
+from mfsearch.search.proposal import ATTEMPTS
+from mfsearch.space.solve import smallest_madds
+from mfsearch.study.settings import Settings
+from mfsearch.study.study import Study
+from mfsearch.units import format_madds
+
+
+def check_found(stopped: str, study: Study, settings: Settings) -> None:
+    """Raise an error if no network was trained and trying again cannot help.
+
+    stopped: as in `RunResult`. ValueError if no network is within the budget or the latency limit, RuntimeError if all
+    trainings failed.
+    """
+    if study.count("trained"):
+        return
+    if stopped == "latency":
+        raise ValueError(_nothing_fast_enough(study, settings))
+    if stopped == "exhausted":
+        raise ValueError(
+            f"budget {settings.budget}: none of {2 * ATTEMPTS} networks drawn from space {settings.space.name} "
+            f"lies inside; the smallest network found has {format_madds(smallest_madds(settings.space))} multiply-adds"
+        )
+    if stopped == "failing":
+        reasons = collections.Counter(str(trial.reason) for trial in study.trials)
+        raise RuntimeError(
+            f"none of {len(study.trials)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
+        )
+
+
+def _nothing_fast_enough(study: Study, settings: Settings) -> str:
+    measured = [trial for trial in study.trials if trial.latency_ms is not None]
+    fastest = min(measured, key=lambda trial: trial.metric("latency_ms"))
+    return (
+        f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
+        f"the fastest takes {fastest.latency_ms:.2f} ms, {fastest.metric('madds') / 1e6:.1f}M multiply-adds "
+        f"({fastest.origin})"
+    )
