@@ -138,7 +138,7 @@ class TimmMobileFormer(MobileFormer):
         if intermediates_only:
             return maps
         if z_BMD is not None and self.final is not None:
-            z_BMD, _ = self.final(x, z_BMD, False)
+            z_BMD, _ = self.final(x, z_BMD)
         return (x, z_BMD), maps
 
     def prune_intermediate_layers(

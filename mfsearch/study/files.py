@@ -93,9 +93,11 @@ def read_as(path: Path, parse: Callable[[Any], Parsed], command: str) -> Parsed:
         return parse(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         reason = str(error)
-    except (AttributeError, KeyError, TypeError) as error:
-        reason = repr(error)
-    raise ValueError(f"cannot read {path}: {reason}; `mfsearch {command}` writes it anew")
+    except KeyError as error:
+        reason = f"it has no {error}"
+    except (AttributeError, TypeError) as error:
+        reason = f"a value in it is of the wrong kind ({error})"
+    raise ValueError(f"cannot read {path}: {reason}; `mfsearch {command}` writes it again")
 
 
 def write_json(path: Path, data: Any, *, private: bool = False) -> None:

@@ -511,7 +511,7 @@ def test_what_is_measured_here_is_kept_with_its_passport(tmp_path: Path, monkeyp
         baseline_ms=5.0,
         measured="now",
     )
-    monkeypatch.setattr(bundles, "measured_here", lambda model: told)
+    monkeypatch.setattr(bundles, "measured_here", lambda model, cache_dir: told)
     small_bundle(tmp_path / "b", measure=True)
     assert read_bundle(tmp_path / "b").metrics.latency == told
     assert "1.00 ms (0.90 to 1.10) | in turns; on an &lt;unknown&gt; one" in (tmp_path / "b" / "README.md").read_text()

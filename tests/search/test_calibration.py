@@ -235,7 +235,7 @@ def test_a_calibration_is_found_by_space_data_and_recipe(tmp_path: Path) -> None
     assert find_calibration(tmp_path, "s", "d", dataclasses.replace(RECIPE, epochs=RECIPE.epochs / 3)) is None
     assert find_calibration(tmp_path, "s", "d", dataclasses.replace(RECIPE, lr=0.5)) is None
     (place / "a" / CALIBRATION).write_text("{")
-    with pytest.raises(ValueError, match=r"a/calibration\.json.*writes it anew"):
+    with pytest.raises(ValueError, match=r"a/calibration\.json.*writes it again"):
         find_calibration(tmp_path, "s", "d", RECIPE)
 
 

@@ -47,7 +47,7 @@ def read_calibrations(places: Iterable[Path]) -> tuple[list[KeptCalibration], li
             unread.append(str(error))
             continue
         if figures is None:
-            unread.append(f"{path} is of another version of mfsearch; `mfsearch calibrate` writes it anew")
+            unread.append(f"{path} is of another version of mfsearch; `mfsearch calibrate` writes it again")
             continue
         found[path.resolve()] = KeptCalibration(path.parent, figures)
     return list(found.values()), unread

@@ -323,8 +323,8 @@ def test_metrics_that_differ_alone_are_listed() -> None:
     untimed = row(1, 0.6, num_params=6_000_000)
     table = metric_table(ranked(timed, untimed)).set_index("metric")
     assert table.to_dict("index") == {
-        "top1": {"trial 0": "50.0 %", "trial 1": "60.0 %"},
-        "latency_ms": {"trial 0": "5.00 ms (4.90 to 5.20)", "trial 1": "-"},
+        "Top-1": {"trial 0": "50.0 %", "trial 1": "60.0 %"},
+        "Latency": {"trial 0": "5.00 ms (4.90 to 5.20)", "trial 1": "-"},
     }
     assert shown_latency(untimed) == "not measured"
 
@@ -333,16 +333,16 @@ def test_a_published_network_is_compared_by_what_it_has() -> None:
     trials = {**ranked(row(0, 0.5, 100_000_000)), "mf-151m": published_network(MF_151M)}
     predicted = {"mf-151m": Prediction(8.0, 7.0, 9.0)}
     table = metric_table(trials, predicted).set_index("metric")
-    assert cells(table, "madds") == ["100.0 M", "152.0 M"]
-    assert cells(table, "origin") == ["tpe", "published"]
-    assert cells(table, "predicted latency") == ["-", "8.00 ms (7.00 to 9.00)"]
-    assert "trained" not in table.index
-    assert "outcome" not in table.index
+    assert cells(table, "Multiply-adds") == ["100.0 M", "152.0 M"]
+    assert cells(table, "Origin") == ["tpe", "published"]
+    assert cells(table, "Predicted latency") == ["-", "8.00 ms (7.00 to 9.00)"]
+    assert "Trained" not in table.index
+    assert "Outcome" not in table.index
 
 
 def test_a_stopped_trial_s_top1_says_that_it_is_of_half_a_training() -> None:
     table = metric_table(ranked(row(0, 0.5), row(1, 0.3, outcome="stopped"))).set_index("metric")
-    assert cells(table, "top1") == ["50.0 %", "30.0 % half way"]
+    assert cells(table, "Top-1") == ["50.0 %", "30.0 % half way"]
 
 
 def test_no_networks_give_empty_tables() -> None:
