@@ -177,7 +177,6 @@ class LatencyMeter:
     baseline_ms: float  # the reference network's time for one image
     reference: bytes = field(repr=False)  # the reference's ONNX file
     timer: Timer  # seconds
-    baseline_path: Path | None = None  # the baseline's file
 
     @classmethod
     def open(cls, threads: int = 1, cache_dir: Path | None = None, *, timer: Timer | None = None) -> LatencyMeter:
@@ -200,7 +199,7 @@ class LatencyMeter:
         baseline_ms = _cached_baseline_ms(
             path, passport, lambda: _measure_baseline_ms(reference, threads=threads, timer=timer)
         )
-        return cls(passport, baseline_ms, reference, timer, path if path.is_file() else None)
+        return cls(passport, baseline_ms, reference, timer)
 
     def measure(
         self,

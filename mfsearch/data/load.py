@@ -100,7 +100,8 @@ def check_classes(source: Source) -> None:
     sizes = np.bincount(source.labels, minlength=len(source.classes))
     for name, size in zip(source.classes, sizes, strict=True):
         if size < 2:
-            raise DataError(f"{source.place}: class '{name}' must have 2 images, one for validation, got {size}")
+            hint = "" if size else "; an image folder holds train/CLASS/*.jpg"
+            raise DataError(f"{source.place}: class '{name}' must have 2 images, one for validation, got {size}{hint}")
 
 
 def _subset(source: Source, part: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:

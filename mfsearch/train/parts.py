@@ -25,7 +25,10 @@ def import_timm(module: str = "timm") -> Any:
         import_torchvision()
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"a full training needs timm: pip install 'mfsearch[train]' ({error})") from None
+        raise ValueError(
+            "a full training needs timm and torchvision: pip install 'mfsearch[train]', in a checkout '.[train]' "
+            f"({error})"
+        ) from None
 
 
 def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:
