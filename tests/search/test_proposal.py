@@ -175,4 +175,4 @@ def test_the_estimate_says_what_it_was_made_from() -> None:
 def test_no_estimate_where_the_number_of_images_is_unknown() -> None:
     seconds, source = estimate_seconds([PRESETS["mf-26m"]], Recipe(32, 1.0), "nowhere", [], "s")
     assert seconds is None
-    assert "how many images nowhere trains on" in source
+    assert "the number of training images of nowhere is unknown" in source
