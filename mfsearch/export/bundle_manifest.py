@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from mfsearch.export.standalone import Normalisation
-from mfsearch.study.manifest import DataFacts
+from mfsearch.study.manifest import DataFacts, NamedSpace
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -32,19 +32,13 @@ class FileFacts:
 
 
 @dataclass(frozen=True)
-class SpaceLabel:
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
 class StudyOrigin:
     """The study that a network was found in, and its trial there."""
 
     name: str
     trial: int
     seed: int
-    space: SpaceLabel
+    space: NamedSpace
     data: DataFacts
     params: dict[str, Any]
     command: str | None = None
@@ -55,7 +49,7 @@ class StudyOrigin:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What a bundle says of its origin. bundle: its name. seed: of the first weights. changed: when weights of a full
+    """What a bundle says of its origin. bundle: its name. seed: of the initial weights. changed: when weights of a full
     training came in. normalisation: of the images that the weights were trained on, None where it is not known.
     generator: of model.py. files: all others by name."""
 

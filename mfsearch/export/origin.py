@@ -6,12 +6,12 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.data import KNOWN_DATA, DataError
-from mfsearch.export.bundle_manifest import SpaceLabel, StudyOrigin
+from mfsearch.export.bundle_manifest import StudyOrigin
 from mfsearch.export.bundle_metrics import BundleLatency, SearchTraining
 from mfsearch.export.standalone import Normalisation
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.study.files import without_password
-from mfsearch.study.manifest import Manifest
+from mfsearch.study.manifest import Manifest, NamedSpace
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Trial
 
@@ -120,7 +120,7 @@ def _study(manifest: Manifest, trial: Trial) -> StudyOrigin:
         name=manifest.study,
         trial=trial.number,
         seed=manifest.seed,
-        space=SpaceLabel(manifest.space.name, manifest.space.digest),
+        space=NamedSpace(manifest.space.name, manifest.space.digest),
         data=manifest.data,
         params=trial.params,
         command=without_password(manifest.command or "") or None,

@@ -12,7 +12,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.study.files import read_as
-from mfsearch.study.manifest import DataFacts
+from mfsearch.study.manifest import DataFacts, NamedSpace
 from mfsearch.study.task_file import ZeroCostScore
 from mfsearch.units import Budget
 
@@ -158,14 +158,6 @@ class GroupFigures:
     def figures_of(self, reading: Reading) -> ProxyFigures | None:
         """The figures of one reading; None where the group has none of it."""
         return next((proxy for proxy in self.proxies if proxy.reading == reading), None)
-
-
-@dataclass(frozen=True)
-class NamedSpace:
-    """A search space by its name and a digest of its YAML."""
-
-    name: str
-    digest: str
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,14 @@ class SpaceFacts:
 
 
 @dataclass(frozen=True)
+class NamedSpace:
+    """A search space by its name and a digest of its YAML."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
 class StudyRequest:
     """Requested options that are not part of the study's identity; None in older studies.
 

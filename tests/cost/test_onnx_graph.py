@@ -77,9 +77,7 @@ def test_one_file_takes_any_number_of_images(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_the_published_networks_compute_what_torch_does_in_about_half_of_the_nodes(
-    name: str, tmp_path: Path
-) -> None:
+def test_the_published_networks_compute_what_torch_does_in_about_half_of_the_nodes(name: str, tmp_path: Path) -> None:
     model = lived(MobileFormer(PRESETS[name]))
     assert export_onnx(model, 96, tmp_path / "written.onnx") < 1e-4
     trace_onnx(model, torch.zeros(1, 3, 96, 96), tmp_path / "traced.onnx")

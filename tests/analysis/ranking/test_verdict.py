@@ -16,12 +16,11 @@ from mfsearch.space import load_space
 from mfsearch.study.calibration_file import (
     CalibrationFile,
     CalibrationIdentity,
-    NamedSpace,
     ProxyFigures,
     Reading,
     trust_line,
 )
-from mfsearch.study.manifest import DataFacts
+from mfsearch.study.manifest import DataFacts, NamedSpace
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TaskRecord, ZeroCostScore
 from mfsearch.units import parse_budget
