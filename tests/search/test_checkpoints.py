@@ -24,7 +24,7 @@ def in_trainings(folder: Path, *moments: tuple[int, int]) -> Callable[[subproces
             if (folder / JOURNAL).exists() and unfinished(folder, "*.pt"):
                 trials = Study.open(folder).trials
                 done = len(trials), sum(len(trial.longer) for trial in trials)
-                if done >= left[0]:
+                if done >= left[0] and unfinished(folder, "*.pt"):  # still, as the training may have ended meanwhile
                     del left[0]
                     return True
             time.sleep(0.01)
