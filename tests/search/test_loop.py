@@ -79,7 +79,7 @@ def test_a_search_ends_with_a_front_inside_the_budget_and_goes_on(
     assert second["trained"] == 6
     assert trials_in(tmp_path)[:4] == trials
     assert main(arguments(image_folder, tmp_path, "--trials", "6")) == 0  # nothing left to do: the front again
-    assert "All trials asked for are trained" in capsys.readouterr().out
+    assert "All --trials are trained" in capsys.readouterr().out
 
 
 def test_a_search_that_trains_nothing_ends_and_says_why(

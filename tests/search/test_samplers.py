@@ -424,9 +424,10 @@ from mfsearch.search.samplers.ground import Ground
 from mfsearch.search.samplers.tpe import tpe
 from mfsearch.study.ledger import Ledger
 from tests.search.test_samplers import BUDGET, many, tiny
+from tests.trials import manifest
 assert tpe(Ground(tiny(), BUDGET), many(20), random.Random(0)) is not None
 for _ in range(2):
-    Ledger(Path(sys.argv[1]), "s", ["top1", "madds"], None)
+    Ledger(Path(sys.argv[1]), manifest("s"), None)
 assert optuna.logging.get_verbosity() == optuna.logging.INFO
 """
 

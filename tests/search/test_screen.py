@@ -45,7 +45,9 @@ def finished(proposal: Proposal, limit_ms: float) -> Trial:
     result = TrialResult("trained", measured=TrialLatency(ms), short=Training(top1=top1))
     if ms > limit_ms:
         result = TrialResult("rejected", measured=TrialLatency(ms), violation_ms=ms - limit_ms)
-    return dataclasses.replace(finished_trial(proposal, result), number=proposal.index, finished=None)
+    trial = finished_trial(proposal, result)
+    timeless = trial.short and dataclasses.replace(trial.short, finished=None)
+    return dataclasses.replace(trial, number=proposal.index, short=timeless, finished=None)
 
 
 def searched(proposer: Proposer, count: int, limit_ms: float) -> list[Trial]:
