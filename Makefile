@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.base
 	$(BIN)/mfsearch run --budget 20M..150M --latency 100ms --data digits --time 5m --workers $(WORKERS) --study demo
 
-# Two test processes; a file stays in one of them, so that its fixtures are made once.
+# A test file stays in one of the processes, so that its fixtures are made once.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
