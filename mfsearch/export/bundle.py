@@ -11,7 +11,6 @@ README.md           the model card
 manifest.json       SHA-256 of all others, versions, seeds, where it comes from; the last one written
 """
 
-import datetime
 import importlib.metadata
 import io
 import json
@@ -63,6 +62,7 @@ from mfsearch.export.source import (
 from mfsearch.export.standalone import GENERATOR
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")
 
@@ -145,7 +145,7 @@ def write_bundle(
         manifest = BundleManifest(
             bundle=origin.name,
             arch_id=config.arch_id,
-            created=_now(),
+            created=now(),
             command=command or None,
             seed=origin.seed,
             normalisation=origin.normalisation,
@@ -249,7 +249,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
             full_training=trained,
             class_names=metrics.class_names if names is None else tuple(names),
         )
-        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=_now())
+        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=now())
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
         _write_facts(part, config, manifest, metrics)
@@ -316,10 +316,6 @@ def _whole(folder: Path) -> Iterator[Path]:
                     (part / name).replace(folder / name)
         else:
             part.rename(folder)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The network of a bundle as files, all of them the same network, and its figures."""
 
-import datetime
 import importlib.metadata
 import json
 import tempfile
@@ -25,6 +24,7 @@ from mfsearch.export.int8 import quantised
 from mfsearch.export.origin import PROTOCOL
 from mfsearch.export.standalone import Normalisation, write_standalone
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 
 def onnx_metadata(config: MobileFormerConfig, normalisation: Normalisation | None) -> dict[str, str]:
@@ -97,7 +97,7 @@ def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
         passport=found.passport.as_dict(),
         protocol=PROTOCOL,
         baseline_ms=meter.baseline_ms,
-        measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        measured=now(),
     )
 
 

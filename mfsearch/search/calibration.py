@@ -101,7 +101,7 @@ def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> lis
     network of the band trains long with `seeds` seeds from s + 1 on."""
     seed, every = settings.seed, [network for group in GROUPS for network in networks[group]]
     tasks = [Task(short_key(network, seed), network.config, seed, settings.points) for network in every]
-    longs = [(networks["band"][0], seed + 1 + k) for k in range(settings.seeds)]
+    longs = [(networks["band"][0], each) for each in settings.long_seeds]
     longs += [(network, seed + 1) for network in every]
     tasks += [Task(long_key(network, s), network.config, s, settings.long_points) for network, s in longs]
     return list({task.key: task for task in tasks}.values())  # a network may be in both groups

@@ -133,6 +133,11 @@ class Calibration:
         end = self.long * self.recipe.epochs
         return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
 
+    @property
+    def long_seeds(self) -> list[int]:
+        """Seeds of the long trainings whose spread is the noise; the first is that of every long training."""
+        return [self.seed + 1 + k for k in range(self.seeds)]
+
     def identity(self, images: "ImageData") -> dict[str, Any]:
         """The settings that all trainings of a calibration share; networks and seeds may be added later."""
         return {

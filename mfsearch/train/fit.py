@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
 import shlex
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
-from mfsearch.study.files import DiskError
+from mfsearch.study.files import DiskError, now
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
@@ -265,7 +264,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "device": begun.processes.device.type,
         "amp": training.amp_enabled,
         "timm": timm_version(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": now(),
         "mean": list(begun.settings.mean),
         "std": list(begun.settings.std),
         "settings": begun.settings.as_dict(),

@@ -1,7 +1,7 @@
 """The options of a full training: train.yaml, which uses timm's keys, and the command line's changes to it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ class Request:
     local_rank: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """The final numbers of a training. Names and meanings are those of timm's train.py, but for these:
+    """The final numbers of a training. Names, meanings and defaults are those of timm's train.py (1.0.31), except:
 
     size: input side in pixels. batch: images a step, over all processes. micro_batch: images that go through the
     network together in one process; gradients are summed over batch / micro_batch of them, and each has BatchNorm
@@ -51,51 +51,51 @@ class TrainSettings:
     """
 
     size: int
-    crop_pct: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
+    crop_pct: float = 0.875
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
     batch: int
     micro_batch: int
-    epochs: int
-    opt: str
+    epochs: int = 300
+    opt: str = "sgd"
     lr: float
-    weight_decay: float
-    opt_eps: float | None
-    opt_betas: tuple[float, ...] | None
-    momentum: float
-    clip_grad: float | None
-    clip_mode: str
-    sched: str
-    sched_on_updates: bool
-    warmup_epochs: float
-    warmup_lr: float
-    warmup_prefix: bool
-    min_lr: float
-    cooldown_epochs: int
-    drop: float
-    drop_path: float
-    smoothing: float
-    mixup: float
-    cutmix: float
-    mixup_prob: float
-    mixup_switch_prob: float
-    mixup_mode: str
-    mixup_off_epoch: int
-    aa: str | None
-    color_jitter: float
-    reprob: float
-    remode: str
-    recount: int
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-    hflip: float
-    vflip: float
-    train_interpolation: str
-    model_ema: bool
-    model_ema_decay: float
-    model_ema_warmup: bool
-    seed: int
+    weight_decay: float = 2e-5
+    opt_eps: float | None = None
+    opt_betas: tuple[float, ...] | None = None
+    momentum: float = 0.9
+    clip_grad: float | None = None
+    clip_mode: str = "norm"
+    sched: str = "cosine"
+    sched_on_updates: bool = False
+    warmup_epochs: float = 5
+    warmup_lr: float = 1e-5
+    warmup_prefix: bool = False
+    min_lr: float = 0.0
+    cooldown_epochs: int = 0
+    drop: float = 0.0
+    drop_path: float = 0.0
+    smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixup_prob: float = 1.0
+    mixup_switch_prob: float = 0.5
+    mixup_mode: str = "batch"
+    mixup_off_epoch: int = 0
+    aa: str | None = None
+    color_jitter: float = 0.4
+    reprob: float = 0.0
+    remode: str = "pixel"
+    recount: int = 1
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    hflip: float = 0.5
+    vflip: float = 0.0
+    train_interpolation: str = "random"
+    model_ema: bool = False
+    model_ema_decay: float = 0.9998
+    model_ema_warmup: bool = False
+    seed: int = 42
     distill: float = 0.0
     temperature: float = 1.0
 
@@ -144,51 +144,8 @@ _OWN = {
 }
 
 # What timm's train.py takes where a file says nothing (timm 1.0.31).
-_DEFAULTS: dict[str, Any] = {
-    "crop_pct": 0.875,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "interpolation": "bilinear",
-    "batch_size": 128,
-    "grad_accum_steps": 1,
-    "epochs": 300,
-    "opt": "sgd",
-    "weight_decay": 2e-5,
-    "opt_eps": None,
-    "opt_betas": None,
-    "momentum": 0.9,
-    "clip_grad": None,
-    "clip_mode": "norm",
-    "sched": "cosine",
-    "sched_on_updates": False,
-    "warmup_epochs": 5,
-    "warmup_lr": 1e-5,
-    "warmup_prefix": False,
-    "min_lr": 0.0,
-    "cooldown_epochs": 0,
-    "drop": 0.0,
-    "drop_path": 0.0,
-    "smoothing": 0.1,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "mixup_prob": 1.0,
-    "mixup_switch_prob": 0.5,
-    "mixup_mode": "batch",
-    "mixup_off_epoch": 0,
-    "aa": None,
-    "color_jitter": 0.4,
-    "reprob": 0.0,
-    "remode": "pixel",
-    "recount": 1,
-    "scale": [0.08, 1.0],
-    "ratio": [3 / 4, 4 / 3],
-    "hflip": 0.5,
-    "vflip": 0.0,
-    "train_interpolation": "random",
-    "model_ema": False,
-    "model_ema_decay": 0.9998,
-    "model_ema_warmup": False,
-    "seed": 42,
+_DEFAULTS: dict[str, Any] = {"batch_size": 128, "grad_accum_steps": 1} | {
+    one.name: one.default for one in fields(TrainSettings) if one.name not in (*_OWN, "lr")
 }
 # What names the network or steers timm's script without changing what is learned.
 _ELSEWHERE = (

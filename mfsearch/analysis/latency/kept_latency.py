@@ -9,11 +9,11 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfsearch.cost.madds import PART_NAMES
+from mfsearch.study.files import now
 
 FOLDER = "latency"  # under the results folder
 BREAKDOWN, BY_SIZE = "breakdown.jsonl", "by-size.jsonl"
@@ -67,7 +67,7 @@ def kept_line(
         "threads": threads,
         **{column: parts[column] for column in ("parts_ms", "sum_ms", "whole_ms", "nodes") if column in parts},
         "passport": dict(passport),
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured": now(),
     }
 
 

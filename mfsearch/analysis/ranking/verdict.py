@@ -4,7 +4,6 @@ The truth is the top1 of the long trainings. Every figure of a proxy stands besi
 same networks.
 """
 
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -25,15 +24,8 @@ from mfsearch.analysis.ranking.agreement import (
 from mfsearch.analysis.ranking.readings import CURVE_READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration import Network, NetworkRecords, long_key, short_key
-from mfsearch.study.calibration_file import (
-    GROUPS,
-    CalibrationFile,
-    GroupFigures,
-    ProxyFigures,
-    RankedNetwork,
-    TauGain,
-)
-from mfsearch.study.files import versions
+from mfsearch.study.calibration_file import GROUPS, CalibrationFile, GroupFigures, ProxyFigures, RankedNetwork, TauGain
+from mfsearch.study.files import now, versions
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TaskRecord
 
@@ -68,11 +60,18 @@ def calibration_figures(
     targets: the tau that is good enough, inside the band and across budgets. RuntimeError if fewer than two networks of
     a group were trained short and long.
     """
-    noise, noise_seeds = _long_noise(settings, trained)
+    first = trained.networks["band"][0]
+    longs = {seed: trained.records[long_key(first, seed)].top1 for seed in settings.long_seeds}
+    top1 = {seed: value for seed, value in longs.items() if value is not None}
+    noise = float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None
     left_out = [f"{key}: {record.reason}" for key, record in trained.records.items() if record.outcome != "trained"]
     groups = {}
     for group in GROUPS:
-        pairs = _pairs(settings, trained, trained.networks[group])
+        records = (
+            (each, trained.records[short_key(each, settings.seed)], trained.records[long_key(each, settings.seed + 1)])
+            for each in trained.networks[group]
+        )
+        pairs = [Pair(*one) for one in records if one[1].outcome == one[2].outcome == "trained"]
         if len(pairs) < 2:
             raise RuntimeError(
                 f"{len(pairs)} of {len(trained.networks[group])} networks were trained short and long; "
@@ -80,37 +79,18 @@ def calibration_figures(
             )
         groups[group] = _group(settings, pairs, noise, targets[group])
     return CalibrationFile(
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=now(),
         identity=trained.identity,
         versions=versions(),
         short_seed=settings.seed,
         long_seed=settings.seed + 1,
-        noise_seeds=tuple(noise_seeds),
+        noise_seeds=tuple(top1),
         short_epochs=settings.points,
         long_epochs=settings.long_points[-1],
         long_noise=noise,
         left_out=tuple(left_out),
         groups=groups,
     )
-
-
-def _long_noise(settings: Calibration, trained: NetworkRecords) -> tuple[float | None, list[int]]:
-    """Standard deviation of the long top1 over the seeds of the band's first network, and those seeds."""
-    first = trained.networks["band"][0]
-    seeds = [settings.seed + 1 + k for k in range(settings.seeds)]
-    records = {seed: trained.records[long_key(first, seed)] for seed in seeds}
-    top1 = {seed: record.top1 for seed, record in records.items() if record.top1 is not None}
-    return (float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None), list(top1)
-
-
-def _pairs(settings: Calibration, trained: NetworkRecords, networks: list[Network]) -> list[Pair]:
-    pairs = []
-    for network in networks:
-        short = trained.records[short_key(network, settings.seed)]
-        long = trained.records[long_key(network, settings.seed + 1)]
-        if short.outcome == long.outcome == "trained":
-            pairs.append(Pair(network, short, long))
-    return pairs
 
 
 def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target: float) -> GroupFigures:
@@ -219,10 +199,8 @@ def _ceiling(column: Column, long_noise: float | None, long_spread: float | None
     """The proxy's seed noise from its two seeds of every network, and the tau that it and the long noise allow."""
     noise = 0.0 if column.again is None else retest_noise(column.values, column.again)
     spread = spread_between(np.asarray(column.values, dtype=np.float64), noise)
-    if long_noise is None or long_spread is None:
-        return noise, None
-    if not spread or not long_spread:
-        return noise, None  # the spread between networks cannot be told from noise
+    if long_noise is None or not spread or not long_spread:
+        return noise, None  # unknown, or the spread between networks cannot be told from noise
     return noise, noise_ceiling(noise, spread, long_noise, long_spread)
 
 
