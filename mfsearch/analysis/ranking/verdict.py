@@ -1,7 +1,6 @@
-"""What a calibration's trainings say: how well each proxy ranks, how well it could at best, and which is the cheapest.
+"""Evaluates a calibration: how well each proxy ranks networks, how well it could at best, and which is cheapest.
 
-The truth is the top1 of the long trainings. Every figure of a proxy stands beside those of MAdds and params over the
-same networks.
+The top1 of the long trainings counts as true. Multiply-adds and parameters are judged on the same networks.
 """
 
 import math
@@ -41,24 +40,27 @@ class Pair(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A proxy's values over the networks that have them, more is better. again: the same with another seed, None where
-    no seed matters or there is none; core_seconds: the mean a network."""
+    """A proxy's values over the networks that have them, more is better.
+
+    again: the values with another seed, None if the proxy has none. core_seconds: mean per network. kept: indices of
+    those networks.
+    """
 
     name: str
     epochs: float | None
     values: Sequence[float] | Values
     again: Sequence[float] | Values | None
     core_seconds: float
-    kept: list[int]  # which networks
+    kept: list[int]
 
 
 def calibration_figures(
     settings: Calibration, trained: NetworkRecords, targets: Mapping[str, float]
 ) -> CalibrationFile:
-    """How well each proxy ranks the networks that were trained.
+    """How well each proxy ranks the networks.
 
-    targets: the tau that is good enough, inside the band and across budgets. RuntimeError if fewer than two networks of
-    a group were trained short and long.
+    targets: the tau that is good enough, by group. RuntimeError if a group has fewer than two networks with both
+    trainings.
     """
     first = trained.networks["band"][0]
     longs = {seed: trained.records[long_key(first, seed)].top1 for seed in settings.long_seeds}
@@ -133,7 +135,7 @@ def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target
 
 
 def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
-    """What a training of so many epochs says, each more is better, and the mean rank of accuracy and training loss."""
+    """The readings after so many epochs, and the mean rank by accuracy and training loss; more is better."""
     first: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
     second: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
     seconds = []
@@ -176,7 +178,7 @@ def _figures(
     noise, ceiling = _ceiling(column, *long)
     value, low, high = _known(tau)
     over_madds, over_params = (TauGain(*_known(gain)) for gain in gains)
-    # where MAdds or params are all equal, a proxy has to be better than not at all
+    # if all networks have equal costs, the proxy must only be better than chance
     lows = [low if gain.low is None else gain.low for gain in (over_madds, over_params)]
     return ProxyFigures(
         name=column.name,
@@ -196,7 +198,7 @@ def _figures(
 
 
 def _ceiling(column: Column, long_noise: float | None, long_spread: float | None) -> tuple[float | None, float | None]:
-    """The proxy's seed noise from its two seeds of every network, and the tau that it and the long noise allow."""
+    """The proxy's seed noise, and the highest tau that it and the noise of the long trainings allow."""
     noise = 0.0 if column.again is None else retest_noise(column.values, column.again)
     spread = spread_between(np.asarray(column.values, dtype=np.float64), noise)
     if long_noise is None or not spread or not long_spread:
@@ -205,5 +207,5 @@ def _ceiling(column: Column, long_noise: float | None, long_spread: float | None
 
 
 def _known(estimate: Estimate) -> list[float | None]:
-    """Value, low and high; None where they are not defined."""
+    """Value, low and high; None for NaN."""
     return [value if math.isfinite(value) else None for value in estimate[:3]]
