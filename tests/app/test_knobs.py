@@ -95,7 +95,7 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
     assert "10 of 30 proposals" in texts(app)
     app.toggle(key="initial").set_value(True).run()
     assert not app.exception
-    assert "no result had a part in them" in texts(app)
+    assert "no result influenced them" in texts(app)
     assert "20 trials" in texts(app)
     assert "20 trials" in texts(explorer.open(page=PAGE, initial="true"))
 
