@@ -114,7 +114,7 @@ def _recipe(config: MobileFormerConfig) -> dict[str, _Setting]:
 
 
 def _of_size(config: MobileFormerConfig) -> dict[str, _Setting]:
-    """The values that depend on size, for a network of any size."""
+    """The settings that the paper chose by size: its own at a published size, else interpolated."""
     madds = count_madds(dataclasses.replace(config, resolution=224, classes=1000))
     sizes = {name: count_madds(PRESETS[name]) for name in _BY_SIZE}
     for name, size in sizes.items():
