@@ -109,8 +109,8 @@ def _show_table(rows: Sequence[ProxyFigures], group: str) -> None:
             "95 %": ["" if row.low is None else f"{row.low:.2f} to {row.high:.2f}" for row in rows],
             "top-5 recall": [row.top5_recall for row in rows],
             "core-seconds": [row.core_seconds for row in rows],
-            "over MAdds": [_gain(row.over_madds) for row in rows],
-            "over params": [_gain(row.over_params) for row in rows],
+            "over multiply-adds": [_gain(row.over_madds) for row in rows],
+            "over parameters": [_gain(row.over_params) for row in rows],
             "ceiling": [row.ceiling for row in rows],
         }
     )
@@ -127,7 +127,7 @@ def _gain(found: TauGain) -> str:
 
 
 def _show_noise(study: load.PageStudy) -> None:
-    """What the study's own repeated trainings say, where there are any."""
+    """The seed noise of the study's own repeated trainings."""
     if noise := noise_sentence(study.frame):
         st.text(f"In this study: {noise}")
     else:

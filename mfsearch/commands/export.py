@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
     which = parser.add_argument_group("which network of a study")
-    which.add_argument("--trial", type=options.whole, help="the trial of this number")
+    which.add_argument("--trial", type=options.whole, help="number of the trial to export")
     which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
     parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")

@@ -69,6 +69,10 @@ def summary_of(study: "Study") -> dict[str, Any]:
     sure = {number: one._asdict() for number, one in confidence(trials, study.objectives).items()}
     noise = {rung: each._asdict() for rung, each in training_noise(trials).items()}
     trained = [trial for trial in trials if trial.outcome == "trained"]
+    front = [trial.to_row() | sure.get(trial.number, {}) for trial in study.front()]
+    for row in front:
+        for training in (row, *row.get("stages", ())):
+            training.pop("curve", None)
     return {
         "study": study.name,
         "folder": str(study.folder),
@@ -78,13 +82,6 @@ def summary_of(study: "Study") -> dict[str, Any]:
         "duplicates": len(trials) - len({trial.arch_id for trial in trials}),
         "trained_outside_budget": sum(not manifest.budget.holds(trial.madds or 0) for trial in trained),
         "top1_noise": noise or None,
-        "front": [_without_curves(trial) | sure.get(trial.number, {}) for trial in study.front()],
+        "front": front,
         "manifest": manifest.to_dict() | {"storage": without_password(manifest.storage or "") or None},
     }
-
-
-def _without_curves(trial: "Trial") -> dict[str, Any]:
-    row = {name: value for name, value in trial.to_row().items() if name != "curve"}
-    for longer in row.get("stages", ()):
-        del longer["curve"]
-    return row

@@ -1,17 +1,16 @@
-"""A bundle: one network as a folder that says what it is and can be checked, rebuilt and trained without the search.
+"""A bundle: one network in a folder, to be verified, rebuilt and trained without the search.
 
 arch.yaml           every number of the network
 model.py            the network in torch alone
-weights.safetensors its weights: of a training, or the first ones
-model.onnx          for ONNX Runtime; model.int8.onnx beside it where that was asked for
-model.pte           for ExecuTorch, where that was asked for
+weights.safetensors its weights, trained or initial
+model.onnx          for ONNX Runtime; with --int8 also model.int8.onnx
+model.pte           for ExecuTorch, if requested
 train.yaml          the paper's training for this size, as keys of timm's train.py
-metrics.json        costs, latency, accuracy, each with what made it
+metrics.json        costs, latency, accuracy, each with how it was obtained
 README.md           the model card
-manifest.json       SHA-256 of all others, versions, seeds, where it comes from; the last one written
+manifest.json       SHA-256 of all other files, versions, seeds, origin; written last
 """
 
-import datetime
 import importlib.metadata
 import io
 import json
@@ -63,12 +62,13 @@ from mfsearch.export.source import (
 from mfsearch.export.standalone import GENERATOR
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")
 
 
 class Bundle(NamedTuple):
-    """What a bundle says, read and checked; weights: its file, None where it holds none."""
+    """The content of a bundle, read and checked. weights: their file, None if there is none."""
 
     folder: Path
     config: MobileFormerConfig
@@ -79,8 +79,8 @@ class Bundle(NamedTuple):
 
 
 class BundleFiles(NamedTuple):
-    """What was written. warm: tensors that come from a training; fresh: those drawn anew (the classifier); note: on the
-    weights, in a sentence; onnx_difference: of the largest logit."""
+    """The written files. warm: number of trained tensors; fresh: re-initialised ones (the classifier); note: a sentence
+    on the weights; onnx_difference: from torch, as a fraction of the largest logit."""
 
     folder: Path
     files: list[str]
@@ -101,13 +101,12 @@ def write_bundle(
     measure: bool = False,
     cache_dir: Path | None = None,
 ) -> BundleFiles:
-    """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
+    """Write a network into a new or empty folder. A new folder appears whole; in an empty one the manifest comes last.
 
-    Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
-    training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. executorch: write
-    model.pte too. measure: time it here, if its study has not. Raises ValueError if the folder holds anything or
-    executorch is missing, ExportError if ONNX Runtime or ExecuTorch disagrees with torch, OSError if the files cannot
-    be written.
+    If the short training had another number of classes than config.classes, the classifier is re-initialised: a start
+    for a full training, not a network to deploy. int8: images to calibrate and judge model.int8.onnx. executorch: also
+    write model.pte. measure: measure the latency here if the study did not. Raises ValueError if the folder is not
+    empty or executorch is missing, ExportError if ONNX Runtime or ExecuTorch disagrees with torch, and OSError.
     """
     check_new(folder)
     if executorch:
@@ -145,7 +144,7 @@ def write_bundle(
         manifest = BundleManifest(
             bundle=origin.name,
             arch_id=config.arch_id,
-            created=_now(),
+            created=now(),
             command=command or None,
             seed=origin.seed,
             normalisation=origin.normalisation,
@@ -159,9 +158,9 @@ def write_bundle(
 
 
 def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | None = None) -> Origin:
-    """A bundle's network with its weights, to be written anew: at another size, for any number of images, in int8.
+    """The network and weights of a bundle, to export again with other options, such as another size or int8.
 
-    Its train.yaml is the recommended one again. Raises ValueError as `read_bundle`.
+    The new train.yaml is the recommended one. Raises the ValueErrors of `read_bundle`.
     """
     bundle = read_bundle(folder)
     manifest, metrics = bundle.manifest, bundle.metrics
@@ -186,7 +185,7 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder, with the hashes of all that is read checked; ValueError names the file."""
+    """Read the bundle in a folder and check the hash of every file that is read; ValueError names the file."""
     finish_replacing(folder)
     manifest = read_manifest(folder)
     for name in (ARCH, METRICS, TRAINING, WEIGHTS):
@@ -204,7 +203,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def load_network(folder: Path) -> MobileFormer:
-    """The network of a bundle, with its weights, in eval mode; ValueError names the file that is wrong."""
+    """The network of a bundle with its weights, in eval mode; ValueError names the faulty file."""
     bundle = read_bundle(folder)
     model = MobileFormer(bundle.config, seed=bundle.manifest.seed)
     if bundle.weights is not None:
@@ -216,11 +215,11 @@ def load_network(folder: Path) -> MobileFormer:
 def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -> list[str]:
     """Put the weights of a full training into a bundle and return the names of the files that changed.
 
-    result: plain data of the training, kept as full_training in metrics.json and told in the card. Three keys are read:
-    mean and std (what its pixels were normalised by, on the scale 0 to 1) and class_names, in the order of the logits.
-    ONNX file, model.py, card and manifest follow the weights; model.int8.onnx and model.pte go, made of the old ones.
-    What is cut short leaves the old bundle or, once all files are written, one that the next reader completes. Raises
-    ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
+    result: plain data of the training, kept as full_training in metrics.json and shown in the card. Three of its keys
+    are used: mean and std (normalisation of pixels on the scale 0 to 1) and class_names (in the order of the logits).
+    ONNX file, model.py, card and manifest are written again; model.int8.onnx and model.pte, made from the old weights,
+    are deleted. An interrupted replacement leaves the old bundle or, once all files are written, one that the next
+    reader completes. Raises ValueError if the weights are of another network or not finite, or the result is not JSON.
     """
     bundle = read_bundle(folder)
     config, metrics = bundle.config, bundle.metrics
@@ -249,7 +248,7 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
             full_training=trained,
             class_names=metrics.class_names if names is None else tuple(names),
         )
-        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=_now())
+        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=now())
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
         _write_facts(part, config, manifest, metrics)
@@ -257,16 +256,16 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
 
 
 def _write_facts(part: Path, config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> None:
-    """The files that tell of all others, the manifest last."""
+    """Write the files that describe the others, the manifest last."""
     write_json(part / METRICS, metrics.to_dict())
     (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
     write_manifest(part, manifest)
 
 
 def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:
-    """The files of a bundle as a zip archive, under one folder; the same bundle gives the same bytes."""
+    """Write a bundle as a zip archive with one folder; the same bundle always gives the same bytes."""
     names = [*read_manifest(folder).files, MANIFEST]
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not get smaller
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not compress
         for name in names:
             with (folder / name).open("rb") as source, archive.open(zipfile.ZipInfo(f"{root}/{name}"), "w") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
@@ -295,7 +294,7 @@ def trial_onnx(study: Path, number: int, data_dir: Path | None = None) -> bytes:
 
 
 def check_new(folder: Path) -> None:
-    """ValueError if there is anything in the folder."""
+    """Raise ValueError unless the folder is new or empty."""
     if folder.is_symlink() and not folder.exists():
         raise ValueError(f"{folder} must be a new or an empty folder, it is a link to nothing")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -304,7 +303,7 @@ def check_new(folder: Path) -> None:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write into, which takes its place at the end: at once where it is new."""
+    """Yield a temporary folder beside `folder` that takes its place at the end, in one step if `folder` is new."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         part = Path(place) / "bundle"
@@ -316,10 +315,6 @@ def _whole(folder: Path) -> Iterator[Path]:
                     (part / name).replace(folder / name)
         else:
             part.rename(folder)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""manifest.json of a bundle: where the network comes from, and the SHA-256 of every file, its own included."""
+"""manifest.json of a bundle: the network's origin, and the SHA-256 of every file, including its own."""
 
 import dataclasses
 import hashlib
@@ -49,9 +49,9 @@ class StudyOrigin:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What a bundle says of its origin. bundle: its name. seed: of the initial weights. changed: when weights of a full
-    training came in. normalisation: of the images that the weights were trained on, None where it is not known.
-    generator: of model.py. files: all others by name."""
+    """The origin of a bundle. bundle: its name. seed: of the initial weights. changed: when a full training replaced
+    the weights. normalisation: of the training images, None if unknown. generator: version of model.py's generator.
+    files: all other files by name."""
 
     bundle: str
     arch_id: str
@@ -87,7 +87,7 @@ def write_manifest(folder: Path, manifest: BundleManifest) -> None:
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle, unchanged since it was written; ValueError says what is wrong with it."""
+    """The manifest of a bundle; ValueError if it is invalid or was changed after it was written."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{path}: missing: this is no bundle")
@@ -128,7 +128,7 @@ PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
 def parsed(kind: Any, value: Any, place: str = "") -> Any:
     """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
 
-    ValueError names the place and what is allowed there. Keys that a dataclass does not know are left out.
+    ValueError names the place and the allowed types. Unknown keys of a dataclass are dropped.
     """
     arms = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     for arm in arms:
@@ -147,7 +147,7 @@ def parsed(kind: Any, value: Any, place: str = "") -> Any:
 
 
 def told_normalisation(told: Any) -> Normalisation | None:
-    """The normalisation that a manifest tells, None where it is not known; ValueError if it is none."""
+    """The normalisation in a manifest, None if unknown; ValueError if it is invalid."""
     if told is None:
         return None
     parts = []
@@ -161,7 +161,7 @@ def told_normalisation(told: Any) -> Normalisation | None:
 
 
 def changed(folder: Path, name: str, told: FileFacts) -> str | None:
-    """What is wrong with a file that the manifest lists, None for nothing."""
+    """The fault of a file that the manifest lists; None if it has none."""
     path = folder / name
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return "must be a plain file"

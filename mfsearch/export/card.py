@@ -1,4 +1,4 @@
-"""README.md of a bundle: what the network is, its figures and what they mean, how to load it, what is not known."""
+"""README.md of a bundle: the network, its figures and their meaning, how to load it, and what is not known."""
 
 import html
 import re
@@ -17,7 +17,7 @@ LICENCE = (
 
 
 def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
-    """The model card in Markdown. Names and commands come from studies and folders: they are printed as plain text."""
+    """The model card in Markdown. Names and commands from studies and folders are escaped to plain text."""
     costs = metrics.costs
     latency = "" if metrics.latency is None else f", {metrics.latency.latency_ms:.2f} ms"
     parts = [
@@ -48,7 +48,7 @@ def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
 
 
 def plain(text: object) -> str:
-    """A text so that Markdown and HTML print it and do nothing else with it; in one line."""
+    """A text in one line, escaped so that Markdown and HTML only print it."""
     line = " ".join(str(text).split())
     line = "".join(letter for letter in line if letter.isprintable())
     # what begins markup inside a line; ":/" and "www." begin links where a renderer makes them of bare addresses
@@ -56,7 +56,7 @@ def plain(text: object) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A text as a block of code, whatever it holds."""
+    """Any text as a block of code."""
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -131,7 +131,7 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
 
 
 def _length(full: Mapping[str, Any]) -> str:
-    """How long a training was and on what, as far as it says."""
+    """Length and data of a training, as far as they are recorded."""
     words = [(" for {} epochs", "epochs"), (" at {} px", "size"), (" on {} images", "train_images"), (" of {}", "data")]
     return "".join(text.format(plain(full[name])) for text, name in words if full.get(name) is not None)
 
@@ -213,7 +213,7 @@ def _pixels(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bundl
 
 
 def _judged_at(metrics: BundleMetrics) -> int | None:
-    """The side in pixels that the weights were trained and judged at; None for first weights, or if it is not told."""
+    """The side in pixels at which the weights were trained and judged; None for initial weights or if unknown."""
     full, proxy = metrics.full_training, metrics.proxy
     size = full.get("size") if full is not None else None
     if full is None and proxy and metrics.weights.trained_tensors:

@@ -1,7 +1,7 @@
-"""Whether a bundle is what it says: files, network, costs, three ways to run it, training, latency.
+"""Verifies a bundle: files, network, costs, three ways to run it, training, latency.
 
-Nothing of a bundle is run before its hash and its text are known to be those that mfsearch writes: weights are
-safetensors, YAML is read safely, and there is no pickle.
+No code of a bundle runs unless its hash and its text are exactly what mfsearch writes. Weights are safetensors, YAML is
+read safely, and there is no pickle.
 """
 
 import dataclasses
@@ -50,11 +50,11 @@ from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
 
 OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
-IMAGES = 2  # that the three ways are compared on
+IMAGES = 2  # to compare the three ways on
 
 
 class Check(NamedTuple):
-    """One thing that was looked at; outcome: ok, failed, skipped or warning; said: what was found, in a line."""
+    """One check. outcome: ok, failed, skipped or warning; said: the finding, in one line."""
 
     name: str
     outcome: str
@@ -85,11 +85,10 @@ class _Warning(Exception):  # noqa: N818
 
 
 def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None = None) -> Report:
-    """Check all of a bundle. Where a file is missing, altered or too many, nothing else is looked at.
+    """Check a whole bundle; if a file is missing, altered or unknown, nothing else is checked.
 
-    latency: also measure it, half a minute at most, if it was measured on a device with the passport of this one.
-    cache_dir: as LatencyMeter.open() takes it.
-    Raises ValueError if there is no such folder.
+    latency: also measure it, for up to half a minute, if the bundle's figure comes from a device like this one.
+    cache_dir: as in LatencyMeter.open(). Raises ValueError if there is no such folder.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} must be the folder of a bundle: there is none")
@@ -120,7 +119,7 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
     for name, step in steps:
         checks.append(_done(name, step))
         if name == "network" and checks[-1].outcome == FAILED:
-            break  # all others are about that network
+            break  # the other checks need the network
     return Report(folder, checks)
 
 
@@ -150,12 +149,12 @@ def _done(name: str, step: Callable[[], str]) -> Check:
         return Check(name, WARNING, str(reason))
     except (_Mismatch, ValueError) as error:
         return Check(name, FAILED, str(error))
-    except Exception as error:  # a bundle that was made up can fail in any way
+    except Exception as error:  # a forged bundle can fail in any way
         return Check(name, FAILED, f"{type(error).__name__}: {error}")
 
 
 class _Inspection:
-    """A bundle whose files are those of its manifest. The checks build on each other in their order."""
+    """The checks of a bundle whose files match its manifest; each may use the results of those before it."""
 
     def __init__(self, folder: Path, manifest: BundleManifest, cache_dir: Path | None) -> None:
         self.cache_dir = cache_dir
@@ -168,7 +167,7 @@ class _Inspection:
         self.expected: Tensor
 
     def network(self) -> str:
-        """arch.yaml -> network -> arch.yaml, and weights that are its own."""
+        """The network of arch.yaml can be built and saved again unchanged, and the weights fit it."""
         config = self.config = load_config(self.folder / ARCH)
         for name, said in ((MANIFEST, self.manifest), (METRICS, self.metrics)):
             _same("the network", {ARCH: config.arch_id, name: said.arch_id})
@@ -194,7 +193,7 @@ class _Inspection:
         return f"{config.arch_id}, {len(self.model.state_dict())} tensors"
 
     def costs(self) -> str:
-        """By closed form, by fvcore and by the built network, against metrics.json."""
+        """Costs by closed form, by fvcore and of the built network equal those in metrics.json."""
         told, costs = self.metrics.costs, count_costs(self.config)
         built = sum(value.numel() for value in self.model.parameters())
         judged = judge_madds(self.model, self.config.resolution).madds
@@ -207,7 +206,7 @@ class _Inspection:
         return f"{built} parameters, {judged} multiply-adds; closed form, fvcore and the built network agree"
 
     def standalone(self) -> str:
-        """model.py is what mfsearch writes; then it is run, and computes what the package does."""
+        """model.py is exactly what mfsearch writes, and computes the same logits as the package."""
         generator = self.manifest.generator
         if generator != GENERATOR:
             raise _Skip(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
@@ -227,7 +226,7 @@ class _Inspection:
         return f"{_agreeing(logits, self.expected, MODEL)} from mfsearch's own network"
 
     def onnx(self) -> str:
-        """ONNX Runtime computes what torch does, one image at a time or all at once."""
+        """ONNX Runtime and torch compute the same logits, one image at a time or in one batch."""
         path = self.folder / ONNX
         self._metadata(path)
         session = _session(path)
@@ -237,7 +236,7 @@ class _Inspection:
         return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
 
     def int8(self) -> str:
-        """The int8 file is of this network and runs; what it is worth needs the images it was judged by."""
+        """The int8 file is of this network and runs; its accuracy is not judged, which needs the images."""
         path = self.folder / INT8
         self._metadata(path)
         (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
@@ -249,7 +248,7 @@ class _Inspection:
         return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
 
     def executorch(self) -> str:
-        """ExecuTorch computes what torch does, where it is installed."""
+        """ExecuTorch and torch compute the same logits; skipped if ExecuTorch is not installed."""
         try:
             check_installed()
         except ValueError as error:
@@ -263,7 +262,7 @@ class _Inspection:
             _same(f"{name} in {path.name}", {path.name: told.get(name), MANIFEST: value})
 
     def training(self) -> str:
-        """train.yaml holds keys that timm's script knows, and trains this network."""
+        """train.yaml has only keys of timm's script, and trains this network."""
         settings = load_training(self.folder / TRAINING)
         arch = (settings.get("model_kwargs") or {}).get("arch")
         if arch is None or MobileFormerConfig.from_dict(arch) != self.config:
@@ -271,7 +270,7 @@ class _Inspection:
         return f"{len(settings)} keys of timm's train.py, for this network"
 
     def latency(self) -> str:
-        """Measured here if the passport is this device's; a second time before it is called wrong."""
+        """The latency measured here agrees, if the passport is this device's; measured twice before it fails."""
         told = self.metrics.latency
         if told is None:
             raise _Skip("metrics.json has none")
@@ -316,7 +315,7 @@ class _Inspection:
 
 
 def _inside(found: Latency, low: float, high: float) -> bool:
-    """Whether what was measured can be what is stated: both are medians with an interval, so the intervals meet."""
+    """Whether the measured and the stated interval overlap."""
     return found.latency_low_ms <= high and found.latency_high_ms >= low
 
 
@@ -333,7 +332,7 @@ def _session(path: Path) -> Any:
 
 
 def _same(what: str, values: dict[str, object]) -> None:
-    """_Mismatch if the values differ, saying which place says what."""
+    """Raise _Mismatch with every value and its place if the values differ."""
     if len({json.dumps(value) for value in values.values()}) > 1:
         raise _Mismatch(f"{what} differ: {', '.join(f'{place} {value!r:.200}' for place, value in values.items())}")
 
@@ -348,7 +347,7 @@ def _agreeing(logits: Tensor, expected: Tensor, name: str) -> str:
 
 
 def verify_all(folders: Sequence[Path], *, latency: bool = True, cache_dir: Path | None = None) -> list[Report]:
-    """Check several bundles; ValueError before anything is checked if one of the folders is not there."""
+    """Check several bundles; ValueError before the first check if a folder is missing."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} must be the folder of a bundle: there is none")

@@ -1,4 +1,4 @@
-"""Where a network that is bundled comes from, and all that is known of it: a trial of a study, or a config alone."""
+"""The origin of a network to bundle, with all that is known about it: a trial of a study, or a config alone."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +23,9 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Origin:
-    """A network before it is a bundle. weights: of its short training; None where there are none, and note says why.
-    seed: of the first weights. normalisation, class_names: of the images that the weights were trained on, None where
-    that is not known. full_training: what is told of it, where the weights are its own."""
+    """A network to bundle. weights: of its training, None without one (note says why). seed: of the initial weights.
+    normalisation, class_names: of the training images, None if unknown. full_training: its plain data, if the weights
+    come from one."""
 
     name: str
     config: MobileFormerConfig
@@ -41,7 +41,7 @@ class Origin:
 
 
 def of_config(name: str, config: MobileFormerConfig) -> Origin:
-    """A preset or a config of one's own: nothing is trained, nothing measured."""
+    """A preset or another config, neither trained nor measured."""
     return Origin(name, config, None, "first weights, nothing trained", 0, of_training(config))
 
 
@@ -60,10 +60,10 @@ def of_trial(
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> Origin:
-    """A trial of the study in a folder, deployed as it says or at another resolution or number of classes.
+    """A trial of the study in a folder, at its own or another resolution and number of classes.
 
-    data, data_dir: where the study's images are, for the normalisation that studies of before do not tell; an image
-    folder is looked into only where `data` names it. Raises ValueError if there is no such trial.
+    data, data_dir: the study's images, needed for the normalisation of older studies; an image folder is read only if
+    `data` names it. Raises ValueError if there is no such trial.
     """
     study = Study.open(folder)
     trial, manifest = study.trial(number), study.manifest
@@ -89,7 +89,7 @@ def of_trial(
 
 
 def _why_none(study: Study, trial: Trial) -> str:
-    """Why there are no trained weights, in a sentence."""
+    """A sentence on why there are no trained weights."""
     if trial.outcome != "trained":
         return f"first weights: trial {trial.number} was {trial.outcome}"
     if trial in study.front():
@@ -100,7 +100,7 @@ def _why_none(study: Study, trial: Trial) -> str:
 def _images(
     manifest: Manifest, data: str | None, data_dir: Path | None
 ) -> tuple[Normalisation | None, tuple[str, ...] | None]:
-    """Normalisation and class names of the images that the study trained on: as its manifest tells, else from them."""
+    """Normalisation and class names of the study's images: from the manifest, else from the images themselves."""
     if manifest.mean is not None and manifest.std is not None:
         return Normalisation(manifest.mean, manifest.std), manifest.class_names
     name = data or manifest.data.name
@@ -147,7 +147,7 @@ def _latency(manifest: Manifest, trial: Trial) -> BundleLatency | None:
 def _proxy(manifest: Manifest, trial: Trial) -> SearchTraining | None:
     if trial.outcome != "trained" or trial.short is None or trial.top1 is None:
         return None
-    kept = manifest.to_dict()  # in the file's own words: an old study's recipe says nothing of what came later
+    kept = manifest.to_dict()  # as in the file: an older study's recipe lacks later fields
     return SearchTraining(
         top1=trial.top1,
         top1_std=trial.top1_std,

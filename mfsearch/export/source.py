@@ -1,6 +1,5 @@
-"""The network of a bundle as files, all of them the same network, and its figures."""
+"""Writes a bundle's network in all its formats, and collects its figures."""
 
-import datetime
 import importlib.metadata
 import json
 import tempfile
@@ -25,16 +24,17 @@ from mfsearch.export.int8 import quantised
 from mfsearch.export.origin import PROTOCOL
 from mfsearch.export.standalone import Normalisation, write_standalone
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 
 def onnx_metadata(config: MobileFormerConfig, normalisation: Normalisation | None) -> dict[str, str]:
-    """What the ONNX files of a bundle say of themselves."""
+    """The metadata of a bundle's ONNX files."""
     told = json.dumps(normalisation._asdict()) if normalisation else "not known"
     return {"arch_id": config.arch_id, "normalisation": told}
 
 
 def write_network(model: MobileFormer, folder: Path, normalisation: Normalisation | None, batch: int | None) -> float:
-    """Weights, ONNX file and model.py, all three the same network; the deviation of ONNX Runtime from torch."""
+    """Write weights, ONNX file and model.py; returns the deviation of ONNX Runtime from torch."""
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     try:
         save_file(tensors, folder / WEIGHTS)
@@ -51,7 +51,7 @@ def write_network(model: MobileFormer, folder: Path, normalisation: Normalisatio
 def write_int8(
     model: MobileFormer, folder: Path, normalisation: Normalisation | None, images: ImageData, *, judge: bool
 ) -> Int8File:
-    """model.int8.onnx beside the others, and what its answers are worth."""
+    """Write model.int8.onnx; returns how far its predictions agree with fp32."""
     side = model.config.resolution
     with tempfile.TemporaryDirectory(dir=folder) as place:
         fp32, int8 = Path(place) / ONNX, Path(place) / INT8
@@ -64,7 +64,7 @@ def write_int8(
 
 
 def costs_of(model: MobileFormer) -> BundleCosts:
-    """By closed form, with fvcore's count of the built network beside it."""
+    """The costs by closed form, with fvcore's count of the built network."""
     config = model.config
     costs, judged = count_costs(config), judge_madds(model, config.resolution)
     versions = {name: importlib.metadata.version(name) for name in ("mfsearch", "fvcore")}
@@ -82,7 +82,7 @@ def costs_of(model: MobileFormer) -> BundleCosts:
 
 
 def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
-    """The network's latency on this device, as metrics.json has it."""
+    """The network's latency on this device, in the form of metrics.json."""
     meter = LatencyMeter.open(cache_dir=cache_dir)
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
@@ -97,12 +97,12 @@ def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
         passport=found.passport.as_dict(),
         protocol=PROTOCOL,
         baseline_ms=meter.baseline_ms,
-        measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        measured=now(),
     )
 
 
 def take_weights(model: MobileFormer, trained: Mapping[str, Tensor]) -> tuple[int, list[str]]:
-    """Load the tensors that fit; how many did, and the names of the others."""
+    """Load the tensors that fit; returns their number and the names of the others."""
     state = dict(model.state_dict())
     fits = {name: value for name, value in trained.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict({**state, **fits})
@@ -118,7 +118,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_fit(model: MobileFormer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """ValueError if the tensors are not those of the network, name by name, or not finite."""
+    """Raise ValueError if a tensor's name or shape is not the network's, or a value is not finite."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     classes = tensors.get("head.classifier.bias")

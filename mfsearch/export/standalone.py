@@ -1,8 +1,8 @@
 """A network as one Python file that needs torch alone: model.py of a bundle.
 
-standalone.txt is that file for all networks at once; what is written keeps the lines that this one network uses. A line
-that ends in `#: a and not b` stays where that holds, as do those between `#: if a`, `#: else` and `#: end`; $words are
-numbers or names. One test holds the result to `mfsearch.model` over the whole space, in outputs and gradients.
+standalone.txt is a template for all networks; the written file keeps only the lines that its network uses. A line that
+ends in `#: a and not b` is kept if the condition holds, and so are lines between `#: if a`, `#: else` and `#: end`.
+$words are numbers or names. A test compares outputs and gradients with `mfsearch.model` over the whole space.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from typing import NamedTuple
 from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 
-GENERATOR = 1  # of what is written for a config: a bundle of another one is not compared
+GENERATOR = 1  # version of the written text; text of another version is not compared
 TEMPLATE = Path(__file__).with_name("standalone.txt")
 
 
 class Normalisation(NamedTuple):
-    """What pixels on the scale 0 to 1 are brought to: (pixels - mean) / std, for R, G and B."""
+    """(pixels - mean) / std for R, G and B, with pixels on the scale 0 to 1."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -27,7 +27,7 @@ class Normalisation(NamedTuple):
 def write_standalone(config: MobileFormerConfig, normalisation: Normalisation | None) -> str:
     """The text of model.py: MobileFormer, build() and load(), with the parameter names of `mfsearch.model`.
 
-    normalisation: of the images that the weights were trained on, None where it is not known.
+    normalisation: of the training images, None if unknown.
     """
     facts = _facts(config) | {"normalised": normalisation is not None}
     text = select(TEMPLATE.read_text(encoding="utf-8"), facts)
@@ -35,7 +35,7 @@ def write_standalone(config: MobileFormerConfig, normalisation: Normalisation | 
 
 
 def select(text: str, facts: Mapping[str, bool]) -> str:
-    """The lines of a template that hold under the facts, without their conditions."""
+    """The lines of a template whose conditions hold, without the conditions."""
     kept: list[str] = []
     open_ifs: list[bool] = []
     for line in text.splitlines():
@@ -59,7 +59,7 @@ def _holds(condition: str, facts: Mapping[str, bool]) -> bool:
 
 
 def _facts(config: MobileFormerConfig) -> dict[str, bool]:
-    """What the network has, by the names in the template's conditions."""
+    """The network's features, by the names in the template's conditions."""
     rows, dyrelu = config.blocks, config.dyrelu
     widths = [config.lite.out, *(row.out for row in rows)]
     skips = [inp == row.out for inp, row in zip(widths, rows, strict=False) if row.stride == 1]
@@ -97,7 +97,7 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
 def _words(
     config: MobileFormerConfig, normalisation: Normalisation | None, facts: Mapping[str, bool]
 ) -> dict[str, object]:
-    """What stands for the $words of the template."""
+    """The values of the template's $words."""
     costs, dyrelu, rows = count_costs(config), config.dyrelu, config.blocks
     columns = _columns(config, facts)
     K = dyrelu.slopes
@@ -174,7 +174,7 @@ def _words(
 
 
 def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]:
-    """The columns of the table of blocks: what is the same in all rows is a constant or plain code instead."""
+    """The columns of the table of blocks; a value that all rows share becomes a constant or plain code instead."""
     rows = config.blocks
     varies = {
         "stride": facts["both_kinds"],

@@ -8,10 +8,9 @@ import operator
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
@@ -148,7 +147,7 @@ def _manifest(
     return manifest
 
 
-def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
+def _latency_device(settings: Settings) -> tuple[Mapping[str, object] | None, float | None]:
     """The passport of the device that latencies are measured on, and the reference network's milliseconds there. A
     user's runner that does not work ends the run here, before any training."""
     if settings.latency_limit_ms is None:

@@ -38,20 +38,18 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
-class SpaceFacts:
-    """The search space of a study: its name, a digest of its YAML, and the choices of each knob."""
-
-    name: str
-    digest: str
-    knobs: Mapping[str, tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
 class NamedSpace:
     """A search space by its name and a digest of its YAML."""
 
     name: str
     digest: str
+
+
+@dataclass(frozen=True)
+class SpaceFacts(NamedSpace):
+    """The search space of a study, with the choices of each knob."""
+
+    knobs: Mapping[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ class Study:
         """The file with the trained weights of a trial; None if they were not kept."""
         arch_id = self.trial(number).arch_id
         path = self.folder / WEIGHTS / f"{arch_id}.safetensors"
-        return path if _is_arch_id(arch_id) and path.is_file() else None  # checked, because it becomes a path
+        is_arch_id = len(arch_id) == 12 and not set(arch_id) - set("0123456789abcdef")
+        return path if is_arch_id and path.is_file() else None  # checked, because it becomes a path
 
     def without_weights(self) -> list[int]:
         """Trials on the front without weights; empty if the study was copied without its weights."""
@@ -125,7 +126,3 @@ def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.
     values = [[trial.metric(name) for name in objectives] for trial in trials]
     table: NDArray[np.float64] = signs * np.array(values, dtype=np.float64).reshape(len(trials), len(signs))
     return table
-
-
-def _is_arch_id(text: str) -> bool:
-    return len(text) == 12 and not set(text) - set("0123456789abcdef")

@@ -13,6 +13,8 @@ from mfsearch.proxy.curve import EpochLog
 from mfsearch.space import Value
 
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
+_LATER = ("train_seconds", "weights_lost", "score", "rung", "seed", "finished")  # of a longer training
+_COSTS = ("madds", "macs", "num_params", "activation_bytes", "resolution")
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,9 @@ class Training:
 
     def to_dict(self) -> dict[str, Any]:
         """A longer training in the form of the ledger."""
-        return {
-            "top1": self.top1,
-            "reason": self.reason,
-            "epochs": self.epochs,
-            "curve": [log.to_dict() for log in self.curve] or None,
-            "train_seconds": self.train_seconds,
-            "weights_lost": self.weights_lost,
-            "score": self.score,
-            "rung": self.rung,
-            "seed": self.seed,
-            "finished": self.finished,
-        }
+        told: dict[str, Any] = {name: getattr(self, name) for name in ("top1", "reason", "epochs")}
+        told |= {"curve": [log.to_dict() for log in self.curve] or None}
+        return told | {name: getattr(self, name) for name in _LATER}
 
 
 @dataclass(frozen=True)
@@ -214,18 +207,9 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """The trial in the form of the ledger, without number, params, longer trainings and final latency."""
         short = self.short
-        told: dict[str, Any] = {
-            "proposal": self.proposal,
-            "origin": self.origin,
-            "width": self.width,
-            "config": self.config_data,
-            "arch_id": self.arch_id or None,
-            "madds": self.madds,
-            "macs": self.macs,
-            "num_params": self.num_params,
-            "activation_bytes": self.activation_bytes,
-            "resolution": self.resolution,
-        }
+        told: dict[str, Any] = {name: getattr(self, name) for name in ("proposal", "origin", "width")}
+        told |= {"config": self.config_data, "arch_id": self.arch_id or None}
+        told |= {name: getattr(self, name) for name in _COSTS}
         if self.predicted is not None:
             told |= {f"predicted_{name}": value for name, value in self.predicted._asdict().items()}
             told["turned_down"] = self.turned_down
@@ -235,14 +219,8 @@ class Trial:
         if self.measured is not None:
             later |= {**self.measured.to_dict(), "violation_ms": self.violation_ms}
         if short is not None:
-            later |= {
-                "top1": short.top1,
-                "epochs": short.epochs,
-                "curve": [log.to_dict() for log in short.curve],
-                "train_seconds": short.train_seconds,
-                "images_per_second": short.images_per_second,
-                "weights_lost": short.weights_lost,
-            }
+            later |= {"top1": short.top1, "epochs": short.epochs, "curve": [log.to_dict() for log in short.curve]}
+            later |= {name: getattr(short, name) for name in ("train_seconds", "images_per_second", "weights_lost")}
         always = self.measured.to_dict() if self.measured is not None else {}
         told |= {name: value for name, value in later.items() if value is not None or name in always}
         if self.finished is not None:  # studies without this have no scores either

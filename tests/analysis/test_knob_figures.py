@@ -209,7 +209,7 @@ def test_the_committed_calibration_fits_the_committed_study_but_for_its_budget()
         "space: mobile_former, here paper",
         "data: another version of cifar10",
         "lr of the short training: 0.0025, here 0.1",
-        "its short training was read after 0.05, 0.1, 0.2 epochs, here it takes 3",
+        "short training: read after 0.05, 0.1, 0.2 epochs, here it takes 3",
     ]
     assert study_reading(figures, own) == Reading("val_loss", 0.1)
 
@@ -219,9 +219,9 @@ def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None
     figures = read_calibrations([RESULTS])[0][0].figures
     words = verdict(figures, "band", Reading("val_loss", 0.1))
     assert "Inside the band validation loss after 0.1 epochs ranks 16 networks" in words
-    assert "tau 0.57 [0.10, 0.87]; MAdds -0.25, params -0.27. It is better than chance" in words
+    assert "tau 0.57 [0.10, 0.87]; multiply-adds -0.25, parameters -0.27. It is better than chance" in words
     assert "may be no better than chance" in verdict(figures, "band", Reading("top1", 0.05))
-    assert "MAdds 0.47" in verdict(figures, "across", Reading("val_loss", 0.1))
+    assert "multiply-adds 0.47" in verdict(figures, "across", Reading("val_loss", 0.1))
     assert "not surely better than what costs nothing" in verdict(figures, "across", Reading("val_loss", 0.1))
     assert "ranks nothing" in verdict(figures, "band", Reading("unheard", 1.0))
 

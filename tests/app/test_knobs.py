@@ -78,7 +78,7 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     )
     app = explorer.open(page=PAGE)
     shown = texts(app)
-    assert "40 of 40 proposals were chosen by what earlier ones reached" in shown
+    assert "40 of 40 proposals depend on earlier results" in shown
     assert "held between 130.0 and 169.0 M" in shown
     assert "1 trial below the budget's band" in shown
     assert "above what chance gives: tokens.count" in shown
@@ -95,7 +95,7 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
     assert "10 of 30 proposals" in texts(app)
     app.toggle(key="initial").set_value(True).run()
     assert not app.exception
-    assert "no result had a part in them" in texts(app)
+    assert "no result influenced them" in texts(app)
     assert "20 trials" in texts(app)
     assert "20 trials" in texts(explorer.open(page=PAGE, initial="true"))
 

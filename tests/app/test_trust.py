@@ -103,7 +103,7 @@ def test_a_calibration_with_readings_that_were_never_made_is_shown(explorer: Exp
     explorer.add("fast", study(), real_manifest())
     put_calibration(explorer.results, epochs={"short": short, "long": 3.0})
     shown = "0.3" if short[-1] else "no"
-    assert f"its short training was read after {shown} epochs, here it takes 0.1" in texts(explorer.open(page=PAGE))
+    assert f"short training: read after {shown} epochs, here it takes 0.1" in texts(explorer.open(page=PAGE))
 
 
 def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explorer: Explorer) -> None:

@@ -48,8 +48,8 @@ class ShortLongPoint(NamedTuple):
 
 
 class ShortLong(NamedTuple):
-    """Networks by one reading and by the long top1. noise: standard deviation of the long top1 in points, NaN if
-    unknown; reversed: whether less is better, so that the axis is drawn with the better to the right."""
+    """Networks by one reading and by their long top1. noise: standard deviation of the long top1 in points, NaN if
+    unknown. reversed: whether less is better; the axis is then reversed, so that better is to the right."""
 
     points: list[ShortLongPoint]
     axis: str

@@ -1,4 +1,4 @@
-"""What calibrations say of one study's ranking: which fits, how it differs, and its verdict in words."""
+"""How far a study's ranking can be trusted: the calibration that fits, its differences, and its verdict in words."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.units import format_madds
 
 ENOUGH = 16  # networks; a tau over fewer proves nothing
-# Options of `mfsearch run` that decide what a calibration must be made with.
+# Options of `mfsearch run` that a calibration must repeat.
 SHARED = (
     *("data", "data-dir", "space", "resolution", "classes", "seed", "device"),
     *("epochs", "samples", "batch", "optimizer", "lr", "proxy-resolution"),
@@ -92,7 +92,7 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
     read = [each for each in figures.short_epochs if each is not None]
     if not any(abs(each - epochs) <= 0.01 * epochs for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
-        words.append(f"its short training was read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
+        words.append(f"short training: read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
     for name in ("resolution", "classes"):
         if getattr(identity, name) != getattr(manifest, name):
             words.append(f"{name} at deployment: {getattr(identity, name)}, here {getattr(manifest, name)}")
@@ -103,7 +103,7 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
 
 
 def study_reading(figures: CalibrationFile, manifest: Manifest) -> Reading:
-    """How the study compares its networks, or the nearest to that of all readings in the calibration."""
+    """The calibration's reading that is nearest to how the study ranks its networks."""
     known = readings(figures, "band")
     named = [each for each in known if each.name == manifest.rungs.rank_by and each.epochs is not None] or known
     return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.recipe.epochs))
@@ -115,11 +115,11 @@ def readings(figures: CalibrationFile, group: str) -> list[Reading]:
 
 
 def verdict(figures: CalibrationFile, name: str, reading: Reading) -> str:
-    """How well a reading ranks the networks of a group, how sure that is, and how well MAdds and params do."""
+    """How well a reading ranks the networks of a group, with its interval, beside multiply-adds and parameters."""
     group, place = figures.groups[name], PLACES[name].capitalize()
     row = group.figures_of(reading)
     if row is None or row.tau is None:
-        return f"{place} {reading.words} ranks nothing: all networks came out alike."
+        return f"{place} {reading.words} ranks nothing: all networks have the same value."
     interval = "" if row.low is None else f" [{row.low:.2f}, {row.high:.2f}]"
     others = {cost: group.figures_of(Reading(cost, None)) for cost in COSTS if cost != reading.name}
     beside = [f"{NAMES[cost]} {it.tau:.2f}" for cost, it in others.items() if it is not None and it.tau is not None]
@@ -152,7 +152,7 @@ def _sure(row: ProxyFigures) -> str:
 
 
 def noise_note(figures: CalibrationFile) -> str:
-    """By how much the long training, the judge, varies between seeds."""
+    """How much the long training, which is the reference, varies between seeds."""
     spread = "is unknown: fewer than two seeds of one network were trained"
     if figures.long_noise is not None:
         spread = f"is {100 * figures.long_noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
