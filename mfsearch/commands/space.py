@@ -14,7 +14,8 @@ DRAWS = 1000
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="SPACE", help="name or YAML file")
-    parser.add_argument("--budget", help="also print the share of random draws that fit: 150M or 120M..150M")
+    text = "also print the share of random draws that fit: 150M or 120M..150M"
+    parser.add_argument("--budget", type=options.checked(parse_budget), help=text)
     options.add_json(parser)
     options.add_deployment(parser, "space")
 

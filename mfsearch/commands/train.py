@@ -100,11 +100,11 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.set:
         key, found, value = text.partition("=")
         if not found:
-            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r}")
+            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r:.200}")
         try:
             changes[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise ValueError(f"--set {key}: {value!r} is not a value of YAML") from None
+            raise ValueError(f"--set {key:.50}: {value!r:.200} is not a value of YAML") from None
     for key in ("batch_size", "grad_accum_steps", "input_size", "img_size"):
         if key in changes:
             raise ValueError(f"--set {key}: say --batch, --micro-batch or --size")
