@@ -78,6 +78,9 @@ def study(results: Path, events: list[SearchEvent]) -> mf.Study:
 def test_events_tell_what_happens(study: mf.Study, events: list[SearchEvent]) -> None:
     kinds = [event.kind for event in events]
     assert kinds[0] == "began"
+    assert (
+        repr(events[-1].progress) == f"Progress(s: 2 trials, 2 trained, {len(study.front())} on the front, 0 running)"
+    )
     assert set(kinds) == {"began", "trial", "tick"}
     assert [event.trial for event in events if event.kind == "trial"] == list(study.trials)
 

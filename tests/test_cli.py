@@ -179,6 +179,10 @@ def test_a_typo_in_a_space_file_names_line_and_known_keys(tmp_path: Path, capsys
 def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = "known are mf-26m, mf-52m, mf-96m, mf-151m, mf-214m, mf-294m, mf-508m"
     assert known in refused(capsys, "describe", "mf-150m")
+    reference = ["--results", str(ROOT / "results" / "reference")]
+    assert "fast151 is a study: name a trial of it, such as fast151:" in refused(
+        capsys, "describe", "fast151", *reference
+    )
     results = ["--results", str(tmp_path)]
     assert "no study 'nothing'" in refused(capsys, "describe", "nothing:3", *results)
     assert "there is no study under" in refused(capsys, "show", *results)
