@@ -57,7 +57,7 @@ def search(
     """Search a space inside a budget of multiply-adds; the same call again resumes the study where it stopped.
 
     budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
-    "8ms" or milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
+    "8ms" or a number of milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
     train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
     seconds. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study: its name
     under `results`, by default made from data and budget. recipe, rungs: the short training and the longer ones.
@@ -80,7 +80,7 @@ def search(
     settings = Settings(
         study=name,
         budget=parse_budget(budget),
-        latency_limit_ms=None if latency is None else parse_ms(str(latency)),
+        latency_limit_ms=parse_ms(latency) if isinstance(latency, str) else latency,
         space=space if isinstance(space, SearchSpace) else find_space(str(space)),
         data=str(data),
         recipe=recipe or default_recipe(str(data)),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mfsearch.analysis.ranking.readings import TARGETS
 from mfsearch.commands import options
 from mfsearch.study.settings import Calibration
-from mfsearch.units import format_madds, format_seconds, parse_budget
+from mfsearch.units import counted, format_madds, format_seconds, parse_budget
 
 if TYPE_CHECKING:
     from mfsearch.search.trainings import Task
@@ -98,7 +98,8 @@ class _Progress:
             short = sum(task.key.startswith("short-") for task in tasks)
             again = f"; {self.done} are done" if self.done else ""
             print(
-                f"{short} short trainings and {len(tasks) - short} long ones, {self.epochs_left:g} epochs to go{again}",
+                f"{counted(short, 'short training')} and {counted(len(tasks) - short, 'long one')}, "
+                f"{counted(self.epochs_left, 'epoch')} to go{again}",
                 flush=True,
             )
 
@@ -125,11 +126,12 @@ def report_lines(figures: "CalibrationFile") -> list[str]:
     from mfsearch.study.calibration_file import PLACES
 
     data, noise = figures.identity.data, figures.long_noise
+    length = counted(figures.long_epochs, "epoch")
     spread = "unknown, fewer than two seeds of one network were trained"
     if noise is not None:
         spread = f"{100 * noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
     lines = [
-        f"judged by top1 on {data.val_images} images of {data.name} after {figures.long_epochs:g} epochs, other seed",
+        f"judged by top1 on {data.val_images} images of {data.name} after {length}, other seed",
         f"seed noise of that: {spread}",
     ]
     lines += [f"left out: {words}" for words in figures.left_out]

@@ -16,7 +16,7 @@ from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.search.screen import screen_line
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Trial
-from mfsearch.units import format_madds, format_seconds
+from mfsearch.units import counted, format_madds, format_seconds
 
 LINES_LIVE = 8  # rows of the front in the live panel
 
@@ -53,20 +53,22 @@ class Display(contextlib.AbstractContextManager["Display"]):
         progress, manifest = event.progress, event.progress.manifest
         budget, data, recipe = manifest.budget, manifest.data, manifest.recipe
         low, high = format_madds(budget.low), format_madds(budget.high)
-        resumed = f", resumed after {progress.before} trials" if progress.before else ""
+        resumed = f", resumed after {counted(progress.before, 'trial')}" if progress.before else ""
         limit = "" if manifest.latency_limit_ms is None else f", at most {manifest.latency_limit_ms:g} ms"
         band = f"{low} to {high}" if budget.stated else f"at most {high}"
         solved = "" if budget.stated else f", widths solved from {low} up"
         self._say(f"study     {manifest.study}{resumed}")
         self._say(f"budget    {band} multiply-adds at {manifest.resolution} px{solved}{limit}")
-        self._say(f"space     {manifest.space.name}, {len(manifest.space.knobs)} knobs, sampler {manifest.sampler}")
+        self._say(
+            f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
+        )
         self._say(
             f"data      {data.name}: {data.train_images} training and {data.val_images} validation images, "
             f"{data.classes} classes"
         )
         self._say(
-            f"training  {recipe.epochs:g} epochs at {recipe.resolution} px, {recipe.optimizer}, batch {recipe.batch}; "
-            f"{progress.limits.workers} worker(s) on {manifest.device}"
+            f"training  {counted(recipe.epochs, 'epoch')} at {recipe.resolution} px, {recipe.optimizer}, "
+            f"batch {recipe.batch}; {counted(progress.limits.workers, 'worker')} on {manifest.device}"
         )
         if progress.rungs.last:
             self._say(f"longer    {_longer(progress.rungs)}")
@@ -127,7 +129,8 @@ def _longer(rungs: Rungs) -> str:
     """A sentence on the networks that are trained longer."""
     middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
     words = f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
-    return f"{words}{rungs.finalists} finalists to {rungs.factors[-1]:g}x with {rungs.seeds} seeds each"
+    seeds = counted(rungs.seeds, "seed")
+    return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
 
 
 def _panel(progress: Progress) -> Group:
@@ -238,7 +241,7 @@ def _latency_origin(study: Study, front: Sequence[Trial]) -> str:
     """A line on the device of the latencies, the second measurement of the front, and the trials that left it."""
     device = study.manifest.device_name or "a device without a name"
     passport = study.manifest.passport or {}
-    threads = f", {passport['threads']} thread(s)" if "threads" in passport else ""
+    threads = f", {counted(passport['threads'], 'thread')}" if "threads" in passport else ""
     windows = {None if trial.final is None else trial.final.window for trial in front}
     again = "" if None in windows or len(windows) != 1 else "; the front's were measured again in one go at the end"
     over = [f"{trial.number} ({trial.latency_ms:.2f} ms)" for trial in study.trials if trial.over_limit]

@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
     options.add_data(parser, f"{options.DATA} (default: digits)")
-    parser.add_argument("--latency", help="limit on latency at batch 1, one thread: 8ms (default: not measured)")
+    text = "limit on latency at batch 1, one thread: 8ms, 800us (default: not measured)"
+    parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
     options.add_runner(parser)
     text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)"
     parser.add_argument("--trials", type=options.whole, help=text)
-    parser.add_argument("--time", help="start no new trial after 90s, 30m or 2h (default: no limit)")
+    parser.add_argument(
+        "--time",
+        type=options.checked(parse_seconds),
+        help="start no new trial after 90s, 30m or 2h (default: no limit)",
+    )
     parser.add_argument("--study", help="name of the study (default: made from data and budget)")
     parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
@@ -108,7 +113,7 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     try:
         factors = tuple(float(text) for text in args.rungs.split(","))
     except ValueError:
-        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r}") from None
+        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r:.200}") from None
     return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds, rank_by=args.rank_by)
 
 

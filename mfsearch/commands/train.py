@@ -5,12 +5,13 @@ import contextlib
 import json
 import math
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfsearch.commands import options
 from mfsearch.train.train_options import TEACHING, Request
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.train.fit import Session
@@ -75,8 +76,14 @@ def run(args: argparse.Namespace) -> int:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
     )
     others = [name for name in (INT8, PTE) if (args.bundle / name).is_file()]
-    with _Display(quiet=args.json) as display:
-        result = train_bundle(request, Callbacks(display.began, display.step, display.epoch))
+    try:
+        with _Display(quiet=args.json) as display:
+            result = train_bundle(request, Callbacks(display.began, display.step, display.epoch))
+    except KeyboardInterrupt:
+        if display.session is None:  # before the first step, or not the first process
+            raise
+        print(_interrupted(display.session, args), file=sys.stderr)
+        return 130
     if int(os.environ.get("RANK", "0")):
         return 0
     if args.json:
@@ -92,6 +99,21 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _interrupted(session: "Session", args: argparse.Namespace) -> str:
+    """What is kept of a training that Ctrl-C ended, and the command that resumes it."""
+    from mfsearch.train.training_folder import CHECKPOINT
+
+    training, folder = session.training, session.folder
+    if not (folder / CHECKPOINT).is_file():
+        return f"interrupted before the first checkpoint: nothing is kept, {args.bundle} is unchanged"
+    kept = f"step {training.step} of {training.steps}"
+    if training.rows:
+        best = training.rows[training.best - 1]
+        kept += f" and the best weights so far (epoch {best.epoch}, top1 {best.top1:.2%})"
+    again = args.command_line if session.processes.size == 1 else "the same torchrun command"
+    return f"interrupted; {folder} keeps {kept}, {args.bundle} is unchanged. To resume:\n  {again}"
+
+
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the options change of train.yaml; a named option overrules --set."""
     import yaml
@@ -100,11 +122,11 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.set:
         key, found, value = text.partition("=")
         if not found:
-            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r}")
+            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r:.200}")
         try:
             changes[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise ValueError(f"--set {key}: {value!r} is not a value of YAML") from None
+            raise ValueError(f"--set {key:.50}: {value!r:.200} is not a value of YAML") from None
     for key in ("batch_size", "grad_accum_steps", "input_size", "img_size"):
         if key in changes:
             raise ValueError(f"--set {key}: say --batch, --micro-batch or --size")
@@ -120,6 +142,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         self.console, self.quiet, self.loss = Console(stderr=quiet, highlight=False), quiet, ""
+        self.session: Session | None = None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -134,6 +157,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self.bar.stop()
 
     def began(self, begun: "Session") -> None:
+        self.session = begun
         if self.quiet:
             return
         training, settings, images = begun.training, begun.settings, begun.images
@@ -149,12 +173,13 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if settings.size != begun.bundle.config.resolution:
             size += f" (the bundle's costs are at {begun.bundle.config.resolution} px)"
         self._say(
-            f"training  {training.epochs} epochs at {size}, {settings.opt}, lr {settings.lr:g}, batch {settings.batch} "
-            f"in parts of {settings.micro_batch}, {begun.processes.size} process(es) on {begun.processes.device.type}"
+            f"training  {counted(training.epochs, 'epoch')} at {size}, {settings.opt}, lr {settings.lr:g}, batch "
+            f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) on "
+            f"{begun.processes.device.type}"
         )
         how = "step" if settings.sched_on_updates else "epoch"
         self._say(
-            f"schedule  {settings.sched} by {how}, warm-up {settings.warmup_epochs:g} epochs, cooldown "
+            f"schedule  {settings.sched} by {how}, warm-up {counted(settings.warmup_epochs, 'epoch')}, cooldown "
             f"{settings.cooldown_epochs}"
         )
         if training.teacher is not None:

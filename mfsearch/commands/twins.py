@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
-from mfsearch.units import format_madds, format_seconds
+from mfsearch.units import counted, format_madds, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -276,7 +276,8 @@ class _Lines:
         self.names = {twin.config.arch_id: twin.change for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
         self.done_now, self.started = 0, time.monotonic()
-        print(f"{len(tasks)} trainings of {len(self.names)} networks; what is there already is not trained again")
+        what = f"{counted(len(tasks), 'training')} of {counted(len(self.names), 'network')}"
+        print(f"{what}; what is there already is not trained again")
 
     def done(self, task: "Task", record: "TaskRecord") -> None:
         self.done_now += 1

@@ -169,8 +169,8 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
             ),
             "In timm, with mfsearch installed (also `train.py -c train.yaml --data-dir DIR` of timm):",
             fenced(
-                "import timm\n"
-                "import mfsearch.export.timm_plugin  # registers mobile_former\n\n"
+                "import mfsearch.export.timm_plugin  # first: registers mobile_former, and timm loads on CPU builds\n"
+                "import timm\n\n"
                 'network = timm.create_model("mobile_former", bundle=".", checkpoint_path="weights.safetensors")',
                 "python",
             ),

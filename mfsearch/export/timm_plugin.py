@@ -11,14 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
-from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
+
+import_torchvision()  # before timm, which cannot import it where its build is not torch's
+
+import timm  # noqa: E402
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
+from timm.models._features import feature_take_indices  # noqa: E402
 
 Features = tuple[Tensor, Tensor | None]  # the last map [B, C, H, W], and the tokens [B, M, D] where there are any
 

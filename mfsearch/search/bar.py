@@ -9,7 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 SECONDS = 0.25  # between two updates
 
@@ -50,7 +50,7 @@ def _trainings(progress: Progress) -> tuple[float, float | None]:
 
 
 def _words(progress: Progress) -> str:
-    words = f"{progress.manifest.study}: {progress.trained} networks trained"
+    words = f"{progress.manifest.study}: {counted(progress.trained, 'network')} trained"
     best = max((trial.top1 or 0.0 for trial in progress.trials if trial.outcome == "trained"), default=None)
     if best is not None:
         words += f", best top1 {best:.1%}, {len(progress.front)} on the front"

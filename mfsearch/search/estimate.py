@@ -9,6 +9,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 # One thread of a server's CPU at 32 px: mf-151m takes 3.7 ms per image, mf-52m 1.4 ms. For the trained networks of the
 # committed CIFAR-10 study (two workers on a busy machine) nearly all estimates were within a factor of two.
@@ -34,7 +35,8 @@ def estimate_seconds(
         return None, f"nothing: the number of training images of {data} is unknown"
     seconds = sum(_image_seconds(config, recipe) for config in configs) * images * recipe.epochs
     if ratios:
-        return seconds * statistics.median(ratios), f"the images per second of {len(ratios)} trials of study {study}"
+        known = counted(len(ratios), "trial")
+        return seconds * statistics.median(ratios), f"the images per second of {known} of study {study}"
     model = f"{IMAGE_SECONDS * 1e3:g} ms per image and {MADD_SECONDS * 1e9:g} ns per multiply-add"
     return seconds, f"a rough model for one CPU thread, within a factor of two: {model} at {recipe.resolution} px"
 

@@ -46,6 +46,8 @@ class Settings:
     space_given: str | None = None
 
     def __post_init__(self) -> None:
+        if self.latency_limit_ms is not None and not 0 < self.latency_limit_ms < math.inf:
+            raise ValueError(f"a latency limit must be above 0 ms, got {self.latency_limit_ms}")
         if self.runner is not None and self.latency_limit_ms is None:
             raise ValueError("--latency-cmd needs a latency limit too, like --latency 8ms")
         if self.sampler not in SAMPLERS:

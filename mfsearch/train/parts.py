@@ -4,13 +4,13 @@ No other file in this folder imports timm.
 """
 
 import importlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.train.train_options import TrainSettings
 
 if TYPE_CHECKING:
@@ -147,28 +147,3 @@ def clip_gradients(model: nn.Module, settings: TrainSettings) -> None:
 
 def timm_version() -> str:
     return str(import_timm().__version__)
-
-
-def import_torchvision() -> None:
-    """Import torchvision, even if its build does not match torch's.
-
-    Next to a CPU build of torch, torchvision's CUDA build cannot load its own operators, and fails when it registers
-    them. No training calls them, so it is enough to declare them.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for schema in (
-            "nms(Tensor dets, Tensor scores, float iou_threshold)",
-            "qnms(Tensor dets, Tensor scores, float iou_threshold)",
-        ):
-            _DECLARED.define(f"{schema} -> Tensor")  # type: ignore[no-untyped-call]
-        importlib.import_module("torchvision")
-
-
-# the declarations last as long as this object
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from mfsearch.analysis.front.cut import measured_objectives, pareto_front, withi
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES
+from mfsearch.units import counted as counted
 
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -93,8 +94,3 @@ def why_no_figure(frame: pd.DataFrame) -> str | None:
     """Why there is no figure; None if there are two points to compare."""
     points = int(comparable(frame, "madds").sum())
     return None if points >= 2 else f"{counted(points, 'trained trial')} with a top-1 so far; a figure needs two."
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 trial", "1,200 trials"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
