@@ -56,8 +56,11 @@ def run(args: argparse.Namespace) -> int:
             cache_dir=args.cache_dir,
         )
         int8 = str(CHOSEN) if INT8 in written.files else None
+        size, trained_size = origin.config.resolution, origin.preprocessing.trained_size
         row = {
             "name": origin.name,
+            "size": size,
+            "trained_size": trained_size,
             "int8": int8,
             "folder": str(written.folder),
             "files": written.files,
@@ -66,6 +69,12 @@ def run(args: argparse.Namespace) -> int:
         rows.append(row | {"arch_id": origin.config.arch_id, "onnx_difference": written.onnx_difference})
         if not args.json:
             _print(written, origin)
+        if written.warm and not written.fresh and trained_size not in (None, size):
+            print(
+                f"{folder}: the weights were trained at {trained_size} px and model.onnx is for {size} px: expect a "
+                f"lower top1; --resolution {trained_size} writes it for the size of the training",
+                file=sys.stderr,
+            )
     if args.json:
         print(json.dumps({"networks": rows} if args.front else rows[0], indent=1))
     return 0

@@ -92,6 +92,12 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.bundle} holds the weights of epoch {result['epoch']} of {result['epochs']}: top1 {result['top1']:.2%}"
     )
+    if (deployed := result.get("deployed")) is not None:
+        size = result["size"]
+        print(
+            f"model.onnx is for {deployed['size']} px, and top1 is {deployed['top1']:.2%} there; "
+            f"`mfsearch export {args.bundle} --resolution {size} --to DIR` writes it for {size} px"
+        )
     if gone := [name for name in others if not (args.bundle / name).is_file()]:
         print(
             f"deleted, as made from the old weights: {', '.join(gone)}; `mfsearch export {args.bundle}` makes new ones"

@@ -2,6 +2,7 @@
 
 arch.yaml           every number of the network
 model.py            the network in torch alone
+preprocess.json     how an image becomes the network's input, and the classes; also in model.py and model.onnx
 weights.safetensors its weights, trained or initial
 model.onnx          for ONNX Runtime; with --int8 also model.int8.onnx
 model.pte           for ExecuTorch, if requested
@@ -34,6 +35,7 @@ from mfsearch.export.bundle_manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PREPROCESS,
     PTE,
     TRAINING,
     WEIGHTS,
@@ -44,10 +46,10 @@ from mfsearch.export.bundle_manifest import (
     write_json,
     write_manifest,
 )
-from mfsearch.export.bundle_metrics import BundleMetrics, OnnxFile, WeightsOrigin
+from mfsearch.export.bundle_metrics import BundleMetrics, OnnxFile, WeightsOrigin, read_preprocessing
 from mfsearch.export.card import write_card
 from mfsearch.export.executorch import check_installed, write_pte
-from mfsearch.export.origin import Origin, of_trial
+from mfsearch.export.origin import Origin, of_metrics, of_trial
 from mfsearch.export.replacing import finish_replacing, new_files
 from mfsearch.export.source import (
     check_fit,
@@ -59,7 +61,7 @@ from mfsearch.export.source import (
     write_int8,
     write_network,
 )
-from mfsearch.export.standalone import GENERATOR
+from mfsearch.export.standalone import GENERATOR, Preprocessing
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import now
@@ -76,6 +78,7 @@ class Bundle(NamedTuple):
     metrics: BundleMetrics
     training: dict[str, Any]
     weights: Path | None
+    preprocessing: Preprocessing
 
 
 class BundleFiles(NamedTuple):
@@ -122,8 +125,11 @@ def write_bundle(
         note = "weights of a full training"
     if fresh:
         note += f", {len(fresh)} drawn anew for {config.classes} classes ({', '.join(fresh)})"
+    preprocessing = origin.preprocessing
+    if fresh or not warm:
+        preprocessing = replace(preprocessing, class_names=None)
     with _whole(folder) as part:
-        difference = write_network(model, part, origin.normalisation, None if dynamic_batch else 1)
+        difference = write_network(model, part, preprocessing, None if dynamic_batch else 1)
         config.save(part / ARCH)
         header = f"The paper's training for this network ({config.arch_id}), as keys of timm's train.py."
         save_training(recommended_training(config), part / TRAINING, header=header)
@@ -136,10 +142,10 @@ def write_bundle(
             onnx=OnnxFile("any" if dynamic_batch else 1, difference),
             executorch=write_pte(model, part / PTE) if executorch else None,
             full_training=full,
-            class_names=None if fresh or not warm else origin.class_names,
+            class_names=preprocessing.class_names,
         )
         if int8 is not None:
-            judged = write_int8(model, part, origin.normalisation, int8, judge=warm > 0 and not fresh)
+            judged = write_int8(model, part, preprocessing, int8, judge=warm > 0 and not fresh)
             metrics = replace(metrics, int8=judged)
         manifest = BundleManifest(
             bundle=origin.name,
@@ -147,12 +153,12 @@ def write_bundle(
             created=now(),
             command=command or None,
             seed=origin.seed,
-            normalisation=origin.normalisation,
+            normalisation=preprocessing.normalisation,
             study=origin.study,
             generator=GENERATOR,
             versions=_versions(),
         )
-        _write_facts(part, config, manifest, metrics)
+        _write_facts(part, config, manifest, metrics, preprocessing)
     files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
     return BundleFiles(folder, files, warm, fresh, note, difference)
 
@@ -175,11 +181,10 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
         weights=bundle.weights if metrics.weights.trained_tensors else None,
         note=metrics.weights.note,
         seed=manifest.seed,
-        normalisation=manifest.normalisation,
+        preprocessing=replace(bundle.preprocessing, size=config.resolution),
         study=manifest.study,
         latency=metrics.latency if config == bundle.config else None,
         proxy=metrics.proxy,
-        class_names=metrics.class_names,
         full_training=metrics.full_training,
     )
 
@@ -188,7 +193,7 @@ def read_bundle(folder: Path) -> Bundle:
     """Read the bundle in a folder and check the hash of every file that is read; ValueError names the file."""
     finish_replacing(folder)
     manifest = read_manifest(folder)
-    for name in (ARCH, METRICS, TRAINING, WEIGHTS):
+    for name in (ARCH, METRICS, TRAINING, WEIGHTS, PREPROCESS):
         if name in manifest.files and (wrong := changed(folder, name, manifest.files[name])):
             raise ValueError(f"{folder / name}: {wrong}")
     config = load_config(folder / ARCH)
@@ -199,7 +204,9 @@ def read_bundle(folder: Path) -> Bundle:
         told = len(metrics.class_names)
         raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
     weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
-    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
+    told = PREPROCESS in manifest.files
+    preprocessing = read_preprocessing(folder) if told else of_metrics(config, manifest, metrics)
+    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights, preprocessing)
 
 
 def load_network(folder: Path) -> MobileFormer:
@@ -237,28 +244,35 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
     names = trained.pop("class_names", None)
     if names is not None and (len(names) != config.classes or not all(isinstance(name, str) for name in names)):
         raise ValueError(f"class_names must be {config.classes} names, as the network has classes, got {len(names)}")
+    metrics = replace(
+        metrics,
+        weights=WeightsOrigin(len(tensors), (), "weights of a full training"),
+        int8=None,
+        executorch=None,
+        full_training=trained,
+        class_names=metrics.class_names if names is None else tuple(names),
+    )
+    manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=now())
+    preprocessing = of_metrics(config, manifest, metrics)
     with new_files(folder) as part:
-        difference = write_network(model, part, normalisation, None if metrics.onnx.batch == "any" else 1)
-        metrics = replace(
-            metrics,
-            weights=WeightsOrigin(len(tensors), (), "weights of a full training"),
-            onnx=replace(metrics.onnx, largest_deviation=difference),
-            int8=None,
-            executorch=None,
-            full_training=trained,
-            class_names=metrics.class_names if names is None else tuple(names),
-        )
-        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=now())
+        difference = write_network(model, part, preprocessing, None if metrics.onnx.batch == "any" else 1)
+        metrics = replace(metrics, onnx=replace(metrics.onnx, largest_deviation=difference))
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
-        _write_facts(part, config, manifest, metrics)
-    return [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
+        _write_facts(part, config, manifest, metrics, preprocessing)
+    return [WEIGHTS, ONNX, MODEL, PREPROCESS, METRICS, CARD, MANIFEST]
 
 
-def _write_facts(part: Path, config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> None:
+def _write_facts(
+    part: Path,
+    config: MobileFormerConfig,
+    manifest: BundleManifest,
+    metrics: BundleMetrics,
+    preprocessing: Preprocessing,
+) -> None:
     """Write the files that describe the others, the manifest last."""
     write_json(part / METRICS, metrics.to_dict())
-    (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+    (part / CARD).write_text(write_card(config, manifest, metrics, preprocessing), encoding="utf-8")
     write_manifest(part, manifest)
 
 
@@ -289,7 +303,9 @@ def trial_onnx(study: Path, number: int, data_dir: Path | None = None) -> bytes:
         take_weights(model, read_tensors(origin.weights))
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
-        export_onnx(model, origin.config.resolution, path, metadata=onnx_metadata(origin.config, origin.normalisation))
+        told = origin.preprocessing
+        metadata = onnx_metadata(origin.config, told.normalisation, told)
+        export_onnx(model, origin.config.resolution, path, metadata=metadata)
         return path.read_bytes()
 
 

@@ -13,13 +13,14 @@ from typing import Any, get_args, get_origin, get_type_hints
 from mfsearch.export.standalone import Normalisation
 from mfsearch.study.manifest import DataFacts, NamedSpace
 
-SCHEMA = 1
+SCHEMA = 2  # 1: without preprocess.json
 MANIFEST = "manifest.json"
 ARCH, MODEL, WEIGHTS, ONNX, INT8 = "arch.yaml", "model.py", "weights.safetensors", "model.onnx", "model.int8.onnx"
 PTE = "model.pte"
 TRAINING, METRICS, CARD = "train.yaml", "metrics.json", "README.md"
+PREPROCESS = "preprocess.json"
 NEEDED = (ARCH, MODEL, ONNX, TRAINING, METRICS, CARD)
-FILES = (*NEEDED, WEIGHTS, INT8, PTE)
+FILES = (*NEEDED, PREPROCESS, WEIGHTS, INT8, PTE)
 MAX_JSON_BYTES = 4 << 20  # a training curve is a hundredth of it
 
 
@@ -103,12 +104,13 @@ def read_manifest(folder: Path) -> BundleManifest:
     if told != _digest(content) or _text({**content, "sha256": told}).encode() != path.read_bytes():
         raise ValueError(f"{path}: changed since it was written: its own SHA-256 is another one")
     files = content.get("files")
+    needed = NEEDED if schema == 1 else (*NEEDED, PREPROCESS)
     if (
         not isinstance(files, dict)
-        or not set(NEEDED) <= set(files) <= set(FILES)
+        or not set(needed) <= set(files) <= set(FILES)
         or not all(isinstance(told, dict) for told in files.values())
     ):
-        raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS}, {INT8} and {PTE}")
+        raise ValueError(f"{path}: must list {', '.join(needed)} and may list {WEIGHTS}, {INT8} and {PTE}")
     try:
         return BundleManifest.from_dict(content)
     except ValueError as error:

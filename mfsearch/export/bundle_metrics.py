@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfsearch.export.bundle_manifest import METRICS, SCHEMA, parsed, read_json
+from mfsearch.export.bundle_manifest import METRICS, PREPROCESS, SCHEMA, parsed, read_json, told_normalisation
+from mfsearch.export.standalone import Preprocessing
 from mfsearch.study.manifest import DataFacts
 
 ALWAYS = ("top1", "seeds", "recipe", "data", "rungs")  # of a search's training; the rest is written if it is known
@@ -148,3 +149,15 @@ class BundleMetrics:
             always = (*ALWAYS, "top1_std") if self.proxy.rung else ALWAYS
             told["proxy"] = {name: one for name, one in told["proxy"].items() if one is not None or name in always}
         return told
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """The preprocessing of the bundle in a folder; ValueError names the value that is wrong."""
+    content = read_json(folder / PREPROCESS)
+    try:
+        found: Preprocessing = parsed(Preprocessing, content)
+        if found.mean is not None or found.std is not None:
+            told_normalisation(content)
+    except ValueError as error:
+        raise ValueError(f"{folder / PREPROCESS}: {error}") from None
+    return found

@@ -7,7 +7,6 @@ read safely, and there is no pickle.
 import dataclasses
 import json
 import math
-import tempfile
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -25,7 +24,7 @@ from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.judge import judge_madds
 from mfsearch.cost.madds import count_costs
 from mfsearch.cost.meter import Latency, LatencyMeter
-from mfsearch.cost.onnx_export import TOLERANCE, export_onnx
+from mfsearch.cost.onnx_export import TOLERANCE
 from mfsearch.cost.passport import DevicePassport, read_passport
 from mfsearch.export.bundle_manifest import (
     ARCH,
@@ -34,17 +33,20 @@ from mfsearch.export.bundle_manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PREPROCESS,
     PTE,
     TRAINING,
     WEIGHTS,
     BundleManifest,
     changed,
+    read_json,
     read_manifest,
 )
-from mfsearch.export.bundle_metrics import BundleMetrics
+from mfsearch.export.bundle_metrics import BundleMetrics, read_preprocessing
 from mfsearch.export.executorch import check_installed, run_pte
+from mfsearch.export.origin import of_metrics
 from mfsearch.export.replacing import finish_replacing
-from mfsearch.export.source import check_fit, onnx_metadata, read_tensors
+from mfsearch.export.source import check_fit, measured, onnx_metadata, read_tensors
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
@@ -111,6 +113,8 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
         ("model.onnx", looked.onnx),
         ("train.yaml", looked.training),
     ]
+    if PREPROCESS in manifest.files:
+        steps.append((PREPROCESS, looked.pixels))
     if INT8 in manifest.files:
         steps.append((INT8, looked.int8))
     if PTE in manifest.files:
@@ -161,6 +165,7 @@ class _Inspection:
         self.folder = folder
         self.manifest = manifest
         self.metrics = BundleMetrics.read(folder)
+        self.preprocessing = read_preprocessing(folder) if PREPROCESS in manifest.files else None
         self.config: MobileFormerConfig
         self.model: MobileFormer
         self.images: Tensor
@@ -211,7 +216,7 @@ class _Inspection:
         if generator != GENERATOR:
             raise _Skip(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
         text = (self.folder / MODEL).read_text(encoding="utf-8")
-        if text != write_standalone(self.config, self.manifest.normalisation):
+        if text != write_standalone(self.config, self.manifest.normalisation, self.preprocessing):
             raise _Mismatch(f"{MODEL} is not what mfsearch writes for this network; it was not run")
         module: Any = types.ModuleType("model")
         module.__file__ = str(self.folder / MODEL)
@@ -258,8 +263,24 @@ class _Inspection:
 
     def _metadata(self, path: Path) -> None:
         told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}
-        for name, value in onnx_metadata(self.config, self.manifest.normalisation).items():
-            _same(f"{name} in {path.name}", {path.name: told.get(name), MANIFEST: value})
+        for name, value in onnx_metadata(self.config, self.manifest.normalisation, self.preprocessing).items():
+            place = MANIFEST if name in ("arch_id", "normalisation") else PREPROCESS
+            _same(f"{name} in {path.name}", {path.name: told.get(name), place: value})
+
+    def pixels(self) -> str:
+        """preprocess.json tells of the same pixels and classes as the other files."""
+        told = self.preprocessing
+        assert told is not None  # else there is no such check
+        expected, metrics = of_metrics(self.config, self.manifest, self.metrics), self.metrics
+        weights, full = metrics.weights, metrics.full_training
+        if weights.trained_tensors and full is None and (weights.fresh_tensors or metrics.proxy is None):
+            # trained in a way that no other file tells
+            kept = {name: getattr(expected, name) for name in ("size", "mean", "std", "class_names")}
+            expected = dataclasses.replace(told, **kept)
+        content = read_json(self.folder / PREPROCESS)
+        for name, value in expected.to_dict().items():
+            _same(name, {PREPROCESS: content.get(name), f"{METRICS}, {MANIFEST} and {ARCH}": value})
+        return f"{told.size} px, {len(told.class_names or ()) or 'no'} class names, as the other files say"
 
     def training(self) -> str:
         """train.yaml has only keys of timm's script, and trains this network."""
@@ -306,12 +327,8 @@ class _Inspection:
 
     def _measure(self, threads: int) -> Latency:
         meter = LatencyMeter.open(threads, self.cache_dir)
-        if self.metrics.onnx.batch != "any":
-            return meter.measure(self.folder / ONNX)
-        with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
-            path = Path(place) / ONNX
-            export_onnx(self.model, self.config.resolution, path, check=False)
-            return meter.measure(path)
+        any_batch = self.metrics.onnx.batch == "any"
+        return measured(self.model, meter) if any_batch else meter.measure(self.folder / ONNX)
 
 
 def _inside(found: Latency, low: float, high: float) -> bool:

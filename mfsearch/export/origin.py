@@ -6,9 +6,9 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.data import KNOWN_DATA, DataError
-from mfsearch.export.bundle_manifest import StudyOrigin
-from mfsearch.export.bundle_metrics import BundleLatency, SearchTraining
-from mfsearch.export.standalone import Normalisation
+from mfsearch.export.bundle_manifest import BundleManifest, StudyOrigin
+from mfsearch.export.bundle_metrics import BundleLatency, BundleMetrics, SearchTraining
+from mfsearch.export.standalone import CENTRE_SQUARE, SHORTER_SIDE, Normalisation, Preprocessing
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.study.files import without_password
 from mfsearch.study.manifest import Manifest, NamedSpace
@@ -24,7 +24,7 @@ PROTOCOL = (
 @dataclass(frozen=True)
 class Origin:
     """A network to bundle. weights: of its training, None without one (note says why). seed: of the initial weights.
-    normalisation, class_names: of the training images, None if unknown. full_training: its plain data, if the weights
+    preprocessing: of the training images, at the network's own size. full_training: its plain data, if the weights
     come from one."""
 
     name: str
@@ -32,11 +32,10 @@ class Origin:
     weights: Path | None
     note: str
     seed: int
-    normalisation: Normalisation | None
+    preprocessing: Preprocessing
     study: StudyOrigin | None = None
     latency: BundleLatency | None = None
     proxy: SearchTraining | None = None
-    class_names: tuple[str, ...] | None = None
     full_training: dict[str, Any] | None = None
 
 
@@ -45,10 +44,42 @@ def of_config(name: str, config: MobileFormerConfig) -> Origin:
     return Origin(name, config, None, "first weights, nothing trained", 0, of_training(config))
 
 
-def of_training(config: MobileFormerConfig) -> Normalisation:
-    """The normalisation that the recommended training uses."""
-    settings = recommended_training(config)
-    return Normalisation(tuple(settings["mean"]), tuple(settings["std"]))
+def of_training(config: MobileFormerConfig) -> Preprocessing:
+    """That of the recommended training."""
+    told = recommended_training(config)
+    return Preprocessing(
+        size=config.resolution,
+        resize=SHORTER_SIDE,
+        crop_pct=told["crop_pct"],
+        interpolation=told["interpolation"],
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
+    )
+
+
+def of_metrics(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> Preprocessing:
+    """That of a bundle, by what its other files tell of the training that its weights come from."""
+    mean, std = manifest.normalisation or (None, None)
+    if (full := metrics.full_training) is not None:
+        settings = full.get("settings")
+        settings = settings if isinstance(settings, dict) else {}
+        size, crop_pct, interpolation = full.get("size"), settings.get("crop_pct"), settings.get("interpolation")
+        found = Preprocessing(config.resolution, size if type(size) is int else None)
+        if isinstance(crop_pct, int | float) and isinstance(interpolation, str):
+            found = replace(found, resize=SHORTER_SIDE, crop_pct=crop_pct, interpolation=interpolation)
+    elif not metrics.weights.trained_tensors:
+        found = of_training(config)
+    elif metrics.proxy is not None:
+        size = metrics.proxy.recipe.get("resolution")
+        found = _of_search(config.resolution, size if type(size) is int else None)
+    else:
+        found = Preprocessing(config.resolution)
+    return replace(found, mean=mean, std=std, class_names=metrics.class_names)
+
+
+def _of_search(size: int, trained_size: int | None) -> Preprocessing:
+    """What `mfsearch.data.load_data` does to an image file."""
+    return Preprocessing(size, trained_size, CENTRE_SQUARE, 1.0, "bilinear", jpeg_draft=True)
 
 
 def of_trial(
@@ -73,18 +104,22 @@ def of_trial(
         classes=trial.config.classes if classes is None else classes,
     )
     weights = study.weights(number)
-    normalisation, class_names = _images(manifest, data, data_dir) if weights else (of_training(config), None)
+    preprocessing = of_training(config)
+    if weights:
+        normalisation, class_names = _images(manifest, data, data_dir)
+        mean, std = normalisation or (None, None)
+        searched = _of_search(config.resolution, manifest.recipe.resolution)
+        preprocessing = replace(searched, mean=mean, std=std, class_names=class_names)
     return Origin(
         name=f"{study.name}:{number}",
         config=config,
         weights=weights,
         note="" if weights else _why_none(study, trial),
         seed=manifest.seed,
-        normalisation=normalisation,
+        preprocessing=preprocessing,
         study=_study(manifest, trial),
         latency=_latency(manifest, trial) if config == trial.config else None,
         proxy=_proxy(manifest, trial),
-        class_names=class_names,
     )
 
 

@@ -5,10 +5,13 @@ ends in `#: a and not b` is kept if the condition holds, and so are lines betwee
 $words are numbers or names. A test compares outputs and gradients with `mfsearch.model` over the whole space.
 """
 
+import dataclasses
+import math
+import pprint
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
 from mfsearch.cost.madds import count_costs
@@ -24,14 +27,88 @@ class Normalisation(NamedTuple):
     std: tuple[float, float, float]
 
 
-def write_standalone(config: MobileFormerConfig, normalisation: Normalisation | None) -> str:
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a bundle's network, and what its logits stand for.
+
+    size: side of the input in pixels. trained_size: that of the training, None where there was none or it is not told.
+    resize: SHORTER_SIDE to floor(size / crop_pct) and then the middle, as `mfsearch train` and timm judge; or
+    CENTRE_SQUARE to size, as a search does (crop_pct 1), or None where that is not known, as are crop_pct and
+    interpolation then. Shrinking averages over all pixels (antialiasing). jpeg_draft: a JPEG may be decoded smaller, as
+    Pillow's draft does. mean, std: on the scale 0 to 1. class_names: in the order of the logits.
+    """
+
+    size: int
+    trained_size: int | None = None
+    resize: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    jpeg_draft: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize not in (SHORTER_SIDE, CENTRE_SQUARE, None):
+            raise ValueError(f"resize must be {SHORTER_SIDE!r}, {CENTRE_SQUARE!r} or null, got {self.resize!r:.80}")
+        if self.crop_pct is not None and not 0 < self.crop_pct < math.inf:
+            raise ValueError(f"crop_pct must be above 0 and finite, got {self.crop_pct!r:.80}")
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        return None if self.mean is None or self.std is None else Normalisation(self.mean, self.std)  # type: ignore[arg-type]
+
+    @property
+    def resize_to(self) -> int | None:
+        """Pixels that the shorter side, or the central square, is brought to."""
+        return None if self.crop_pct is None else math.floor(self.size / self.crop_pct)
+
+    def facts(self) -> dict[str, Any]:
+        """All values by name, with what follows from them."""
+        values = dataclasses.asdict(self)
+        names = values.pop("class_names")
+        return values | {"resize_to": self.resize_to, "crop": self.size, "class_names": names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of preprocess.json."""
+        return self.facts() | {"steps": self._steps()}
+
+    def _steps(self) -> list[str]:
+        """The same in words, in the order in which it is done."""
+        size, how = self.size, f"{self.interpolation} with antialiasing"
+        said = ["decode to 8-bit RGB, upright by EXIF, without transparency"]
+        if self.jpeg_draft:
+            said.append(f"a JPEG may be decoded at 1/2, 1/4 or 1/8, no side below {size} px (Pillow's draft)")
+        if self.resize == SHORTER_SIDE:
+            said.append(f"shorter side to {self.resize_to} px, the longer in proportion, rounded down; {how}")
+            said.append(f"the central {size} x {size} px, offsets rounded half to even")
+        elif self.resize == CENTRE_SQUARE:
+            said.append(f"central square, edges at fractions of a pixel, to {size} x {size} px; {how}")
+        else:
+            said.append(f"to {size} x {size} px; how is not known")
+        if self.mean is not None and self.std is not None:
+            said.append(f"(pixel / 255 - mean) / std, mean {list(self.mean)}, std {list(self.std)} for R, G, B")
+        else:
+            said.append("pixel / 255, normalised as in the training, which is not known")
+        return [*said, f"float32 [N, 3, {size}, {size}]"]
+
+
+SHORTER_SIDE, CENTRE_SQUARE = "shorter side", "centre square"
+
+
+def write_standalone(
+    config: MobileFormerConfig, normalisation: Normalisation | None, preprocessing: Preprocessing | None = None
+) -> str:
     """The text of model.py: MobileFormer, build() and load(), with the parameter names of `mfsearch.model`.
 
-    normalisation: of the training images, None if unknown.
+    normalisation: of the training images, None if unknown. preprocessing: None for bundles older than preprocess.json.
     """
-    facts = _facts(config) | {"normalised": normalisation is not None}
-    text = select(TEMPLATE.read_text(encoding="utf-8"), facts)
-    return Template(text).substitute(_words(config, normalisation, facts))
+    facts = _facts(config) | {"normalised": normalisation is not None, "told": preprocessing is not None}
+    words = _words(config, normalisation, facts)
+    if preprocessing is not None:
+        told = {name: repr(value) for name, value in preprocessing.facts().items() if "_names" not in name}
+        words |= told | {"class_names": pprint.pformat(preprocessing.class_names, width=78, compact=True)}
+    return Template(select(TEMPLATE.read_text(encoding="utf-8"), facts)).substitute(words)
 
 
 def select(text: str, facts: Mapping[str, bool]) -> str:

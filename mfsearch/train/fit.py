@@ -245,6 +245,12 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         return kept  # ended before
     training, images = begun.training, begun.images
     best = training.rows[training.best - 1]
+    if not (begun.folder / BEST).is_file():
+        raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
+    deployed, side = None, begun.bundle.config.resolution
+    if side != begun.settings.size:
+        top1, top5, val_loss = training.evaluate_at(side, begun.folder / BEST)
+        deployed = {"size": side, "top1": top1, "top5": top5, "val_loss": val_loss}
     result = {
         "top1": best.top1,
         "top5": best.top5,
@@ -252,6 +258,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "epoch": best.epoch,
         "epochs": training.epochs,
         "size": begun.settings.size,
+        "deployed": deployed,
         "data": images.name,
         "data_digest": images.digest,
         "train_images": len(images.train.labels),
@@ -272,8 +279,6 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "class_names": list(images.classes),
     }
     if begun.processes.rank == 0:
-        if not (begun.folder / BEST).is_file():
-            raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
         write_json(begun.folder / RESULT, result)  # first: the bundle's own copy is known by it
         try:
             replace_weights(begun.bundle.folder, begun.folder / BEST, result=result)

@@ -64,10 +64,10 @@ def train_transform(settings: TrainSettings, *, flip: bool) -> Transform:
     )
 
 
-def eval_transform(settings: TrainSettings) -> Transform:
-    """Resize the shorter side to size / crop_pct and crop the centre, to a normalised tensor [3, S, S]."""
+def eval_transform(settings: TrainSettings, size: int) -> Transform:
+    """Resize the shorter side to size / crop_pct and crop the centre, to a normalised tensor [3, size, size]."""
     return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
-        input_size=settings.size,
+        input_size=size,
         is_training=False,
         interpolation=settings.interpolation,
         mean=settings.mean,

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
@@ -138,14 +139,9 @@ class FullTraining:
             workers=workers,
             pinned=on_gpu,
         )
-        self.val_batches = eval_loader(
-            images.val,
-            parts.eval_transform(settings),
-            rank=processes.rank,
-            size=processes.size,
-            workers=workers,
-            pinned=on_gpu,
-        )
+        self.eval_loading: dict[str, Any] = {"rank": processes.rank, "size": processes.size}
+        self.eval_loading |= {"workers": workers, "pinned": on_gpu}
+        self.val_batches = eval_loader(images.val, parts.eval_transform(settings, settings.size), **self.eval_loading)
         self.step = 0
         self.loss_sum = torch.zeros((), device=processes.device)  # of the epoch's steps so far
         self.seconds = 0.0  # of the epoch so far, over all pieces of the training
@@ -294,6 +290,12 @@ class FullTraining:
         if not math.isfinite(loss):
             raise DivergenceError(self._advice(f"the loss on the validation images is {loss}"))
         return right1 / count, right5 / count, loss / count
+
+    def evaluate_at(self, size: int, weights: Path) -> tuple[float, float, float]:
+        """What `evaluate` gives for a file of weights at another size; the training is at its end and loses its own."""
+        self.network.load_state_dict(load_file(weights))
+        self.val_batches = eval_loader(self.images.val, parts.eval_transform(self.settings, size), **self.eval_loading)
+        return self.evaluate()
 
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):

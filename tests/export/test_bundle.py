@@ -42,7 +42,16 @@ from tests.export.bundles import ROOT, content, python, small_bundle, trained_we
 from tests.random_configs import SMALL, random_config
 
 FAST151 = ROOT / "results" / "reference" / "fast151"
-ALL = ["README.md", "arch.yaml", "manifest.json", "metrics.json", "model.onnx", "model.py", "train.yaml"]
+ALL = [
+    "README.md",
+    "arch.yaml",
+    "manifest.json",
+    "metrics.json",
+    "model.onnx",
+    "model.py",
+    "preprocess.json",
+    "train.yaml",
+]
 RESULT: dict[str, Any] = {"top1": 0.75, "epochs": 10, "seed": 3, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
 
 
