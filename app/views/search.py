@@ -122,7 +122,7 @@ def _show_history(study: load.PageStudy) -> None:
             on_change=keep,
             placeholder="another study",
         )
-    axis = right.selectbox("Axis", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
+    axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]

@@ -19,9 +19,9 @@ from mfsearch.study.trial import Trial
 
 # What hypervolume may be drawn against, with the title of the axis, which the page's address holds.
 AXES = {
-    "trainings": "short trainings (number)",
-    "core_seconds": "short trainings (core-seconds)",
-    "trials": "trials (number)",
+    "trainings": "Short trainings",
+    "core_seconds": "Short trainings (core-seconds)",
+    "trials": "Trials",
 }
 LOOKS = {"trained": (BLUE, ""), "stopped": (SKY, "/"), "rejected": (ORANGE, "x"), "failed": (RED, ".")}  # by outcome
 LINE, LINES = 24, 3  # letters and lines of a name beside its bar: on a phone the bars need their room
