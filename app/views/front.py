@@ -17,7 +17,6 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_published,
     draw_space,
     draw_tradeoff,
-    published_marks,
     tradeoff_points,
 )
 from mfsearch.analysis.front.confidence import shown_ties
@@ -205,7 +204,7 @@ def _show_figures(
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
     if "elsewhere" in on:
-        st.plotly_chart(draw_published(published_marks()), config=CONFIG, key="elsewhere")
+        st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
         st.caption(
             "What others published: ImageNet, after a full training. None of it compares with the top-1 of this "
             "study's short trainings, so it stands in a figure of its own. Hover over a mark for its name and source."

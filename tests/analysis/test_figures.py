@@ -14,7 +14,6 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_published,
     draw_space,
     draw_tradeoff,
-    published_marks,
     tradeoff_points,
 )
 from mfsearch.analysis.front.cut import pareto_front
@@ -300,7 +299,8 @@ def test_a_dominated_trial_can_be_chosen_and_a_brush_is_drawn_on_its_own_cost_al
 
 def test_published_systems_stand_in_a_figure_of_their_own_and_say_what_is_unverified() -> None:
     """A study of other images has no axis that ImageNet's top1 could stand on."""
-    marks = published_marks()
+    points = tradeoff_points(study_frame([row(0, 0.3, 20_000_000), row(1)]), "madds", ["top1", "madds"])
+    marks = points.elsewhere
     own = [mark for mark in marks if mark.own]
     assert [(mark.cost, mark.top1) for mark in own][:2] == [(26.0, 64.0), (52.0, 68.7)]
     figure = draw_published(marks)
@@ -308,13 +308,13 @@ def test_published_systems_stand_in_a_figure_of_their_own_and_say_what_is_unveri
     (deit,) = [mark for mark in marks if mark.name == "DeiT Tiny"]
     assert "Not verified" in deit.hover
     assert figure.layout.yaxis.title.text == "ImageNet top-1 as published (%)"
-    drawn = draw_tradeoff(tradeoff_points(study_frame([row(0, 0.3, 20_000_000), row(1)]), "madds", ["top1", "madds"]))
+    drawn = draw_tradeoff(points)
     assert not [trace for trace in drawn.data if "as published" in (trace.name or "")]
     assert "yaxis2" not in drawn.to_dict()["layout"]
 
 
 def test_the_names_of_published_systems_run_inwards_from_both_edges() -> None:
-    for trace in draw_published(published_marks()).data:
+    for trace in draw_published(tradeoff_points(study_frame([]), "madds", ["top1", "madds"]).elsewhere).data:
         sides = dict(zip(trace.x, trace.textposition, strict=True))
         assert sides[min(sides)] == "middle right"
         assert sides[max(sides)] == "middle left"

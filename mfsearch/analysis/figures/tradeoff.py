@@ -102,6 +102,7 @@ class TradeoffPoints(NamedTuple):
     stopped: list[tuple[int, float, str]]  # given up half way: their top1 is of half a training, so not drawn
     step: list[tuple[float, float]]  # the best top1 for every cost, as the corners of a staircase
     limit: float | None
+    elsewhere: list[Mark]  # published by others after a full training on ImageNet, by rising cost
     baseline: float | None  # milliseconds of MobileNetV3-Large here, where the cost is latency and it was the reference
 
 
@@ -174,6 +175,7 @@ def tradeoff_points(
         stopped=_untrained(frame, "stopped", cost),
         step=list(step),
         limit=limits[cost] * scale if cost in limits else None,
+        elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
         baseline=_baseline_ms(frame, trained) if cost == "latency_ms" else None,
     )
 
@@ -267,11 +269,6 @@ def draw_tradeoff(
     # Above a legend of several lines plotly measures it from the axis.
     figure.update_yaxes(title_standoff=8).update_xaxes(title_standoff=28)
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
-
-
-def published_marks() -> list[Mark]:
-    """What others published after a full training on ImageNet, by rising cost."""
-    return sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost)
 
 
 def draw_published(marks: Sequence[Mark]) -> go.Figure:
