@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.analysis.front.summary import study_front
 from mfsearch.analysis.metrics import METRICS, noise_sentence, ranked_trials, shown, shown_top1, trained_longer
 from mfsearch.study.trial import OUTCOMES, Trial
 
@@ -103,6 +104,16 @@ def describe_trial(trial: Trial) -> str:
     return f"{trial.number}: {', '.join(words)}, {trial.origin}"
 
 
+def best_trial(study: "load.PageStudy") -> int | None:
+    """The chosen trial; else the best on the front, else the first; None without any."""
+    numbers = study.frame["number"].tolist()
+    asked = state.trial(set(numbers))
+    if asked is not None or not numbers:
+        return asked
+    front = study_front(study.frame, study.manifest).sort_values("top1")["number"].tolist()
+    return int(front[-1] if front else numbers[0])
+
+
 def trial_top1(trial: Trial) -> str:
     """ "61.3 ± 0.4 %"."""
     return shown_top1(trial.metric("top1"), trial.metric("top1_std"))
@@ -123,9 +134,13 @@ def pin_and_note(number: int, numbers: Sequence[int]) -> None:
         st.button("Unpin" if pinned else "Pin", key="pin", on_click=partial(state.set_pins, changed))
         key = f"note-{number}"
         st.text_input(
-            "Note", value=state.note(number), key=key, max_chars=500, on_change=partial(_keep_note, number, numbers)
+            "Note",
+            value=state.note(number),
+            key=key,
+            max_chars=500,
+            on_change=partial(_keep_note, number, numbers),
+            help="Pins and notes are part of this page's link. Adding a note pins the trial.",
         )
-    st.caption("Pins and notes are part of this page's link. Adding a note pins the trial.")
 
 
 def _keep_note(number: int, numbers: Sequence[int]) -> None:
@@ -158,6 +173,9 @@ def trial_card(study: "load.PageStudy", number: int) -> None:
                 interval = f"{latency.low_ms:.2f} to {latency.high_ms:.2f}"
             title = METRICS[name].title
             st.metric(title, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
+        seconds = [each.train_seconds for each in trial.longest if trial.rung and each.train_seconds is not None]
+        if seconds:
+            st.metric("Longest training", shown("train_seconds", sum(seconds) / len(seconds)), width="content")
     for sentence in _remarks(study, trial):
         st.text(sentence)
 

@@ -92,3 +92,9 @@ def format_seconds(seconds: float) -> str:
     if whole < 3 * 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def epochs_in_words(epochs: float) -> str:
+    """ "1 epoch", "0.1 epochs"."""
+    number = f"{epochs:.3g}"
+    return f"{number} epoch{'' if number == '1' else 's'}"

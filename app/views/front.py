@@ -11,7 +11,14 @@ import pandas as pd
 import streamlit as st
 
 from mfsearch.analysis.figures.style import CONFIG, is_published
-from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.tradeoff import (
+    Brush,
+    TradeoffPoints,
+    draw_published,
+    draw_space,
+    draw_tradeoff,
+    tradeoff_points,
+)
 from mfsearch.analysis.front.confidence import shown_ties
 from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
@@ -38,7 +45,7 @@ SHOWN = {
     "dominated": "dominated",
     "beyond": "over a limit",
     "untrained": "rejected and stopped",
-    "elsewhere": "published systems",
+    "elsewhere": "published systems (ImageNet)",
     "space": "3D",
 }
 BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a region
@@ -60,11 +67,12 @@ def show(study: load.PageStudy) -> None:
     fixed = load.once(study, ("what no limit changes",), lambda: _fixed(study))
     frame, trained, objectives = fixed.frame, fixed.trained, fixed.objectives
     study, manifest = study._replace(frame=frame), study.manifest
-    st.text(fixed.summary)
     if trained.empty:
+        st.text(fixed.summary)
         st.container(border=True).text(why_no_front(frame))
         return
 
+    answer = st.container()
     given = manifest.limits
     limits: dict[str, float] = {}
     for column, name in zip(st.columns(len(state.LIMITED)), state.LIMITED, strict=True):
@@ -75,16 +83,17 @@ def show(study: load.PageStudy) -> None:
     inside = within(trained, limits)
     front = pareto_front(inside, objectives)
     if front.empty:
-        st.container(border=True).text(why_no_front(frame))
+        answer.container(border=True).text(why_no_front(frame))
     else:
-        st.markdown(_answer(front, inside))
-        for caveat in _caveats(front, limits, manifest):
-            st.caption(caveat)
+        answer.markdown(_answer(front, inside))
     number = _chosen(trained, front)
     if fixed.why_no_figure is not None:
         st.container(border=True).text(fixed.why_no_figure)
     else:
         _show_figures(study, limits, objectives, front, number)
+    st.text(fixed.summary)
+    for caveat in _caveats(front, limits, manifest) if len(front) else ():
+        st.caption(caveat)
     if len(front):
         _show_table(front, study, objectives)
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
@@ -162,7 +171,8 @@ def _show_figures(
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
     costs = ("madds", second_cost(frame))
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    figures = st.container()  # above what chooses them, to be seen without scrolling
+    left, right = st.columns([3, 1])
     options = [name for name in SHOWN if name != "space" or costs[1] == "latency_ms"]
     on = left.pills(
         "Show",
@@ -183,16 +193,22 @@ def _show_figures(
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
         points.append(tradeoff_points(frame, cost, objectives, limits, front=front, colour=of, pins=pins, knobs=knobs))
     if "space" in on:
-        st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
+        figures.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
     brush = parse_brush(st.query_params.get("brush", ""))
-    switches = {name: name in on for name in ("dominated", "beyond", "untrained", "elsewhere")}
-    for column, drawn in zip(st.columns(2), points, strict=True):
+    switches = {name: name in on for name in ("dominated", "beyond", "untrained")}
+    for column, drawn in zip(figures.columns(2), points, strict=True):
         figure = draw_tradeoff(drawn, number, brush=brush, **switches)
         key = f"figure-{drawn.cost}"
         choose = partial(_choose_in_figure, key, drawn.cost)
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
+    if "elsewhere" in on:
+        st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
+        st.caption(
+            "What others published: ImageNet, after a full training. None of it compares with the top-1 of this "
+            "study's short trainings, so it stands in a figure of its own. Hover over a mark for its name and source."
+        )
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
         return

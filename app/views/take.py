@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mfsearch.analysis.front.summary import compared, counted, study_front, why_no_front
+from mfsearch.analysis.front.summary import compared, study_front, why_no_front
 from mfsearch.analysis.front.table import trials_csv
 from mfsearch.analysis.metrics import shown
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 if TYPE_CHECKING:
     from app import load, parts, state

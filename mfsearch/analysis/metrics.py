@@ -38,7 +38,7 @@ METRICS = {
     "latency_ms": Metric("Latency", "ms", 1.0, 2),
     "num_params": Metric("Parameters", "M", 1e-6, 2),
     "activation_bytes": Metric("Peak memory", "MB", 1e-6, 2),
-    "train_seconds": Metric("Training time", "s", 1.0, 0),
+    "train_seconds": Metric("Short training", "s", 1.0, 0),
 }
 
 

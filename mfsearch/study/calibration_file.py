@@ -14,7 +14,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.study.files import read_as
 from mfsearch.study.manifest import DataFacts, NamedSpace
 from mfsearch.study.task_file import ZeroCostScore
-from mfsearch.units import Budget
+from mfsearch.units import Budget, epochs_in_words
 
 SCHEMA = 1
 CALIBRATIONS, CALIBRATION = "calibrations", "calibration.json"
@@ -40,7 +40,7 @@ class Reading(NamedTuple):
 
     @property
     def words(self) -> str:
-        after = "" if self.epochs is None else f" after {self.epochs:.3g} epochs"
+        after = "" if self.epochs is None else f" after {epochs_in_words(self.epochs)}"
         return NAMES.get(self.name, self.name) + after
 
 

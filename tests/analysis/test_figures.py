@@ -7,7 +7,15 @@ import pytest
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
-from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.tradeoff import (
+    CELLS,
+    COSTS,
+    Brush,
+    draw_published,
+    draw_space,
+    draw_tradeoff,
+    tradeoff_points,
+)
 from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.analysis.metrics import label, ranked_trials, with_confidence
 from mfsearch.study.frame import study_frame
@@ -289,19 +297,27 @@ def test_a_dominated_trial_can_be_chosen_and_a_brush_is_drawn_on_its_own_cost_al
     assert not draw_tradeoff(points, brush=Brush("latency_ms", 1, 2, 40, 50)).layout.shapes
 
 
-def test_published_systems_stand_on_their_own_axis_and_say_what_is_unverified() -> None:
-    rows = [row(0, 0.3, 20_000_000), row(1, 0.4, 230_000_000)]
-    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"])
-    own = [mark for mark in points.elsewhere if mark.own]
+def test_published_systems_stand_in_a_figure_of_their_own_and_say_what_is_unverified() -> None:
+    """A study of other images has no axis that ImageNet's top1 could stand on."""
+    points = tradeoff_points(study_frame([row(0, 0.3, 20_000_000), row(1)]), "madds", ["top1", "madds"])
+    marks = points.elsewhere
+    own = [mark for mark in marks if mark.own]
     assert [(mark.cost, mark.top1) for mark in own][:2] == [(26.0, 64.0), (52.0, 68.7)]
-    figure = draw_tradeoff(points, elsewhere=True)
-    marks = [trace for trace in figure.data if trace.yaxis == "y2"]
-    assert [trace.name for trace in marks] == ["Mobile-Formers as published", "other systems as published"]
-    assert "DeiT Tiny" not in marks[1].text  # at 1,200 M far beyond the axis
-    (deit,) = [mark for mark in points.elsewhere if mark.name == "DeiT Tiny"]
+    figure = draw_published(marks)
+    assert [trace.name for trace in figure.data] == ["Mobile-Formers as published", "other systems as published"]
+    (deit,) = [mark for mark in marks if mark.name == "DeiT Tiny"]
     assert "Not verified" in deit.hover
-    assert "ImageNet" in figure.layout.yaxis2.title.text
-    assert not tradeoff_points(study_frame(rows), "num_params", ["top1", "madds"]).elsewhere
+    assert figure.layout.yaxis.title.text == "ImageNet top-1 as published (%)"
+    drawn = draw_tradeoff(points)
+    assert not [trace for trace in drawn.data if "as published" in (trace.name or "")]
+    assert "yaxis2" not in drawn.to_dict()["layout"]
+
+
+def test_the_names_of_published_systems_run_inwards_from_both_edges() -> None:
+    for trace in draw_published(tradeoff_points(study_frame([]), "madds", ["top1", "madds"]).elsewhere).data:
+        sides = dict(zip(trace.x, trace.textposition, strict=True))
+        assert sides[min(sides)] == "middle right"
+        assert sides[max(sides)] == "middle left"
 
 
 def test_the_reference_of_the_measurements_is_a_line_in_milliseconds() -> None:

@@ -126,6 +126,21 @@ def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
     assert draw_parallel(points).layout.annotations[0].text == "3"
 
 
+def test_values_of_a_knob_stay_apart_and_no_line_runs_over_their_texts() -> None:
+    frame = frame_of()
+    points = parallel_lines(frame, code_knobs(frame, THREE), ["blocks.s2.kernel"], ["top1"], "top1", OBJECTIVES)
+    axis = points.axes[0]
+    apart = axis.places[1] - axis.places[0]
+    for line in points.lines:
+        assert min(abs(line.places[0] - place) for place in axis.places) < apart / 8
+    figure = draw_parallel(points)
+    for note, place in zip(figure.layout.annotations, axis.places, strict=True):
+        assert note.x >= max([place, *(x for x in (line.places[0] for line in points.lines) if x < place + apart / 2)])
+        assert note.xanchor == "left"
+    assert figure.layout.yaxis.ticktext[0] == "<b>s2.kernel</b>"
+    assert figure.layout.yaxis.ticktext[1].startswith("<b>Top-1</b><br>")
+
+
 @pytest.mark.parametrize("rows", [[], [row(0)], [row(0, None), row(1, float("nan"))]], ids=["empty", "one", "NaN"])
 def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[Trial]) -> None:
     frame = study_frame(rows)

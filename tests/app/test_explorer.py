@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import re
 import shutil
 import sys
@@ -242,6 +244,55 @@ def test_the_study_given_opens_first_even_from_another_folder(explorer: Explorer
 def test_a_study_that_is_not_there_gets_a_sentence(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     assert "no study 'gone'" in texts(explorer.open("--study=gone"))
+
+
+def test_a_study_that_cannot_be_read_says_why_and_the_others_can_be_chosen(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    folder = explorer.add("odd", longer_study(), PLAIN)
+    good = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(good | {"objectives": ["top1", "beauty"]}))
+    app = explorer.open(study="odd")
+    assert "objectives must be top1, madds and latency_ms, got 'beauty'" in texts(app)
+    app.selectbox(key="study").set_value("flowers").run()
+    assert chosen(app) == 9
+
+
+@pytest.mark.parametrize("page", ["front", "take"])
+def test_no_exception_leaves_a_page_empty(explorer: Explorer, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """The server keeps uncaught exceptions from visitors, so what is not shown is not seen."""
+    explorer.add("flowers", study())
+
+    def read(*_: object) -> None:
+        raise KeyError("a stage without epochs")
+
+    monkeypatch.setattr("mfsearch.study.reader.StudyReader.look", read)
+    monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={explorer.results}"])
+    app = AppTest.from_file(app_path(), default_timeout=60)
+    app.query_params["page"] = page
+    app.run()
+    assert "This page cannot be shown, for this reason:" in texts(app)
+    assert "a stage without epochs" in app.exception[0].value
+    assert not list(app.exception[0].stack_trace)
+    assert app.selectbox(key="study").options == ["flowers"]
+
+
+def test_published_systems_have_a_figure_and_a_caption_of_their_own(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    plain, more = explorer.open(), explorer.open(show="published systems (ImageNet)")
+    specs = [chart.proto.spec for chart in more.get("plotly_chart")]
+    assert len(plain.get("plotly_chart")) == 2
+    assert ["ImageNet" in spec for spec in specs] == [False, False, True]
+    assert "What others published: ImageNet, after a full training." in texts(more)
+
+
+def test_the_card_tells_the_seconds_of_both_trainings(explorer: Explorer) -> None:
+    """Of a network that was trained longer, too, the short training's alone would mislead."""
+    rows = longer_study()
+    slow = [dataclasses.replace(one, train_seconds=120.0 * 3 ** (one.rung - 1)) for one in rows[4].longer]
+    rows[4] = dataclasses.replace(rows[4], longer=tuple(slow))
+    explorer.add("longer", rows, PLAIN)
+    shown = {one.label: one.value for one in explorer.open(page="network", trial="4").metric}
+    assert shown["Longest training"] == "360 s"
 
 
 def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:

@@ -105,7 +105,7 @@ def test_the_card_shows_the_network_and_its_costs(explorer: Explorer) -> None:
     assert latency.delta == "8.90 to 9.10"
     assert app.code[0].value == MF_151M.table()
     assert "Identical to mf-151m." in texts(app)
-    costs = table(app, "place", "part", "Multiply-adds (M)")
+    costs = table(app, "Place", "Part", "Multiply-adds (M)")
     assert sum(float(cells[2]) for cells in costs) == pytest.approx(count_costs(MF_151M).madds / 1e6)
     assert "8 are needed, this study has 6" in texts(app)
 
@@ -254,7 +254,7 @@ def test_parts_that_were_measured_are_shown_with_their_device(explorer: Explorer
     app = explorer.open(trial="3")
     assert "Latency by part, measured on A slow CPU, 2 cores" in texts(app)
     assert "Shares of a typical profiled run (7.0 ms), scaled to the measured latency of 9.0 ms." in texts(app)
-    shown = [[part, float(ms)] for part, ms in table(app, "part", "Latency (ms)")]
+    shown = [[part, float(ms)] for part, ms in table(app, "Part", "Latency (ms)")]
     assert shown == [
         ["Mobile", pytest.approx(45 / 7)],
         ["head", pytest.approx(13.5 / 7)],

@@ -187,14 +187,12 @@ def draw_tradeoff(
     dominated: bool = True,
     beyond: bool = True,
     untrained: bool = False,
-    elsewhere: bool = False,
     brush: Brush | None = None,
 ) -> go.Figure:
     """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
 
     Bars are the spread over seeds and the interval of latency; dotted lines join what top1 cannot tell apart. Trials
-    without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend. Systems published
-    `elsewhere` stand on an axis of their own at the right, as their top1 comes from other images and trainings.
+    without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend.
     """
     shown = [points.dominated] * dominated + [points.beyond] * beyond
     named = [*points.front, *points.published, *points.pinned]
@@ -255,8 +253,6 @@ def draw_tradeoff(
         # Of what lies within 3 pixels plotly takes the smaller marker, not the upper one: these are as small as any.
         unseen = {"color": BLUE, "size": 6, "opacity": 0}
         figure.add_trace(_markers(named, "targets", 12, unseen, showlegend=False))
-    if elsewhere:
-        _add_elsewhere(figure, [mark for mark in points.elsewhere if left - pad <= mark.cost <= right + pad])
     if points.baseline is not None and points.baseline <= right + pad:
         style = {"color": BLUE, "dash": "dot", "width": 1}
         figure.add_vline(points.baseline, line=style, annotation_text="MobileNetV3-Large, measured here")
@@ -273,6 +269,29 @@ def draw_tradeoff(
     # Above a legend of several lines plotly measures it from the axis.
     figure.update_yaxes(title_standoff=8).update_xaxes(title_standoff=28)
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
+
+
+def draw_published(marks: Sequence[Mark]) -> go.Figure:
+    """Published systems in a picture of their own, as their top1 comes from other images and trainings."""
+    figure = go.Figure()
+    middle = float(np.median([np.log10(mark.cost) for mark in marks]))
+    own_first = sorted(marks, key=lambda mark: not mark.own)
+    names = _clear_names([(np.log10(mark.cost), mark.top1, mark.name) for mark in own_first])
+    for title, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
+        some = [(mark, name) for mark, name in zip(own_first, names, strict=True) if mark.own == own]
+        if some:
+            x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
+            style = {"color": GREEN if own else BLUE, "size": 9}
+            style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
+            trace = {"x": x, "y": y, "name": title, "hovertext": hovers, "hoverinfo": "text"}
+            # A name runs from its mark towards the middle, so that no edge cuts it.
+            sides = ["middle right" if np.log10(cost) <= middle else "middle left" for cost in x]
+            written = {"text": texts, "textposition": sides, "textfont": {"size": 11, "color": GREY}}
+            figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style))
+    ticks = [digit * 10**power for power in range(1, 5) for digit in (1, 2, 5)]
+    figure.update_xaxes(title=label("madds"), type="log", tickvals=ticks)
+    figure.update_yaxes(title="ImageNet top-1 as published (%)")
+    return finish(figure, height=420)
 
 
 def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None = None) -> go.Figure:
@@ -451,24 +470,6 @@ def _add_ties(figure: go.Figure, points: TradeoffPoints, chosen: int | None) -> 
     if x:
         style = {"color": BLUE, "width": 1, "dash": "dot"}
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=style, hoverinfo="skip", name="tied", legendrank=4))
-
-
-def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    if not marks:
-        return
-    own_first = sorted(marks, key=lambda mark: not mark.own)
-    names = _clear_names([(mark.cost, mark.top1, mark.name) for mark in own_first])
-    for title, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
-        some = [(mark, name) for mark, name in zip(own_first, names, strict=True) if mark.own == own]
-        if some:
-            x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
-            style = {"color": GREEN if own else BLUE, "size": 9}
-            style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
-            trace = {"x": x, "y": y, "yaxis": "y2", "name": title, "hovertext": hovers, "hoverinfo": "text"}
-            written = {"text": texts, "textposition": "top center", "textfont": {"size": 10, "color": GREY}}
-            figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style, legendrank=10))
-    axis = {"title": {"text": "ImageNet top-1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
-    figure.update_layout(yaxis2=axis | {"tickmode": "auto", "tickformat": ".0f"}, margin={"r": 56})
 
 
 def _clear_names(places: Sequence[tuple[float, float, str]]) -> list[str]:

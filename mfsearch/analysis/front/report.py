@@ -16,7 +16,6 @@ from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
 from mfsearch.analysis.front.cut import knee, measured_objectives
 from mfsearch.analysis.front.summary import (
     confidence_columns,
-    counted,
     second_cost,
     study_front,
     summary,

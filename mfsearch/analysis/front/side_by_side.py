@@ -8,12 +8,12 @@ import pandas as pd
 
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
-from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.config import MobileFormerConfig, has_tail
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_costs
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 DIFFERS, ONLY_SOME = "≠", "+"  # marks of rows
 _WIDTHS = ("in", "exp", "out")

@@ -7,7 +7,7 @@ from mfsearch.analysis.front.cut import measured_objectives, pareto_front, withi
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES
-from mfsearch.units import counted as counted
+from mfsearch.units import counted, epochs_in_words
 
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
         source = "a short training"
         if best["rung"] > 0:
             length = shown_training(best["trial"])
-            source = f"a training of {best['epochs_trained']:g} epochs ({length})"
+            source = f"a training of {epochs_in_words(best['epochs_trained'])} ({length})"
         sentences.append(f"It comes from {source}: enough to compare networks, but no estimate of a full training.")
     return " ".join(sentences)
 

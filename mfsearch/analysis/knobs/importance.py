@@ -20,6 +20,7 @@ from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.units import counted
 
 REACH = "front"  # the measure for being among the best by non-dominated rank
 MEASURES = ("top1", "madds", "latency_ms", "num_params", REACH)
@@ -27,6 +28,7 @@ QUARTER = 0.25
 INITIAL = ("random", "spread", "preset", "fitted")  # origins that do not depend on earlier results
 NAMED = 5  # most knobs named in a sentence
 ENOUGH = 16  # fewest trained networks in a selection
+FEWEST = 20  # trials from which shares are shown: of fewer, chance alone makes large ones
 
 
 class Coding(NamedTuple):
@@ -204,7 +206,8 @@ def shares_note(shares: Sequence[KnobShare], name: str) -> str:
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     said = f"above what chance gives: {', '.join(found[:NAMED])}{more}" if found else "none is above what chance gives"
     return (
-        f"{name}, {trials:,} trials, {len(shares)} knobs: {said}. Were all idle, {by_chance:.1f} of them would still "
+        f"{name.capitalize()}, {counted(trials, 'trial')}, {counted(len(shares), 'knob')}: {said}. "
+        f"Were all idle, {by_chance:.1f} of them would still "
         "lie above, as chance stays under its mark in 95 of 100 cases."
     )
 

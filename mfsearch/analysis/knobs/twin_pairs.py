@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mfsearch.study.twins_file import CONFIDENCE, FOLDER, REPORT, Effect, TwinReport
+from mfsearch.units import counted
 
 
 def paired_effect(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Effect:
@@ -64,6 +65,7 @@ def twins_note(report: TwinReport) -> str:
     parent = report.parent
     return (
         f"{parent.name} ({parent.madds / 1e6:.1f} M multiply-adds) beside twins that differ in one knob and have its "
-        f"multiply-adds to 2 %, {len(report.seeds)} seeds, the same {report.data.val_images:,} validation images. "
+        f"multiply-adds to 2 %, {counted(len(report.seeds), 'seed')}, "
+        f"the same {report.data.val_images:,} validation images. "
         f"{words} No effect shown is not no effect: read how wide the interval is."
     )

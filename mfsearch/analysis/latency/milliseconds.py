@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from mfsearch.analysis.front.confidence import Z_95
-from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.metrics import METRICS
 from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
 from mfsearch.study.trial import Trial, TrialLatency
+from mfsearch.units import counted
 
 
 class TimedTrial(NamedTuple):

@@ -17,7 +17,7 @@ from mfsearch.study.calibration_file import (
     find_calibration,
 )
 from mfsearch.study.manifest import Manifest
-from mfsearch.units import format_madds
+from mfsearch.units import counted, epochs_in_words, format_madds
 
 ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that a calibration must repeat.
@@ -90,7 +90,7 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
     ]
     epochs = manifest.recipe.epochs
     read = [each for each in figures.short_epochs if each is not None]
-    if not any(abs(each - epochs) <= 0.01 * epochs for each in read):
+    if not any(_same_length(each, manifest) for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
         words.append(f"short training: read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
     for name in ("resolution", "classes"):
@@ -107,6 +107,16 @@ def study_reading(figures: CalibrationFile, manifest: Manifest) -> Reading:
     known = readings(figures, "band")
     named = [each for each in known if each.name == manifest.rungs.rank_by and each.epochs is not None] or known
     return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.recipe.epochs))
+
+
+def is_own(reading: Reading, manifest: Manifest) -> bool:
+    """Whether the study compares its networks by this reading, not by one that is only near to it."""
+    same = reading.epochs is not None and _same_length(reading.epochs, manifest)
+    return same and reading.name == manifest.rungs.rank_by
+
+
+def _same_length(epochs: float, manifest: Manifest) -> bool:
+    return abs(epochs - manifest.recipe.epochs) <= 0.01 * manifest.recipe.epochs
 
 
 def readings(figures: CalibrationFile, group: str) -> list[Reading]:
@@ -155,10 +165,10 @@ def noise_note(figures: CalibrationFile) -> str:
     """How much the long training, which is the reference, varies between seeds."""
     spread = "is unknown: fewer than two seeds of one network were trained"
     if figures.long_noise is not None:
-        spread = f"is {100 * figures.long_noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
+        spread = f"is {100 * figures.long_noise:.2f} points (one network, {counted(len(figures.noise_seeds), 'seed')})"
     return (
-        f"Judged by top1 on {figures.identity.data.val_images:,} images after {figures.long_epochs:g} epochs with "
-        f"another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
+        f"Judged by top1 on {figures.identity.data.val_images:,} images after {epochs_in_words(figures.long_epochs)} "
+        f"with another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
     )
 
 
@@ -167,3 +177,14 @@ def calibrate_command(manifest: Manifest) -> str:
     options = {"budget": manifest.asked_budget()}
     options |= {name: value for name, value in manifest.options().items() if name in SHARED}
     return shlex.join(["mfsearch", "calibrate", *(word for name in options for word in (f"--{name}", options[name]))])
+
+
+def twins_command(manifest: Manifest, network: str) -> str:
+    """The command that trains twins of a network with the study's images and short training.
+
+    network: as a command line names it. Its config holds its space, image size and classes; the seeds are twins' own.
+    """
+    unasked = ("space", "resolution", "classes", "seed")
+    options = {name: value for name, value in manifest.options().items() if name in SHARED and name not in unasked}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return shlex.join(["mfsearch", "twins", network, *words, "--seeds", "3", "--latency"])
