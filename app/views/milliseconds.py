@@ -17,6 +17,7 @@ from mfsearch.analysis.figures.latency_bars import (
     resolution_lines,
 )
 from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.front.cut import best_number
 from mfsearch.analysis.front.summary import counted, study_front, why_no_front
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
@@ -77,9 +78,9 @@ def _ask_trial(study: load.PageStudy) -> int | None:
     if not numbers:
         st.container(border=True).text(why_no_front(frame))
         return None
-    front = study_front(frame, study.manifest).sort_values("top1")["number"].tolist()
     asked = state.trial(set(numbers))
-    start = asked if asked is not None else int(front[-1] if front else numbers[0])
+    best = best_number(study_front(frame, study.manifest))
+    start = asked if asked is not None else int(numbers[0]) if best is None else best
     parts.ask_trial(frame, start)
     return start
 

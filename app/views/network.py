@@ -13,8 +13,10 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
+from mfsearch.analysis.front.cut import best_number
 from mfsearch.analysis.front.side_by_side import (
     block_table,
+    compared_lengths,
     knob_table,
     metric_table,
     published_network,
@@ -92,8 +94,8 @@ def _chosen(study: load.PageStudy) -> int:
     asked = state.trial(set(frame["number"].tolist()))
     if asked is not None:
         return asked
-    best = study_front(frame, study.manifest).sort_values("top1")
-    return int(best["number"].iloc[-1] if len(best) else frame["number"].iloc[0])
+    best = best_number(study_front(frame, study.manifest))
+    return int(frame["number"].iloc[0]) if best is None else best
 
 
 def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
@@ -172,7 +174,7 @@ def _cheaper_in_words(found: CheaperTrial, other: Trial) -> str:
         top1 = shown("top1", other.metric("top1"))
         return f"{told}. It has {top1} top-1; this trial has none to compare with."
     points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
-    after = " after the short training" if found.after_short else ""
+    after = f" after {found.after}, the longest training that both had" if found.after else ""
     return f"{told}, {points} points of top-1{after}."
 
 
@@ -205,6 +207,8 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     if len(asked) < 2:
         st.text("Choose at least two networks; pinned trials are preselected.")
         return
+    if told := compared_lengths({f"trial {name}": ranked[name] for name in asked if name in ranked}):
+        st.text(told)
     networks, unread = _networks({name: ranked.get(name) for name in asked})
     if unread:
         st.text(f"Only metrics are compared for networks that cannot be read: {', '.join(unread)}.")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mfsearch.analysis.front.confidence import confidence
+from mfsearch.analysis.front.confidence import confidence, marks
 from mfsearch.commands.display import front_table, print_front
 from mfsearch.commands.show import summary_of
 from mfsearch.presets import preset
@@ -24,7 +24,9 @@ def studied(trials: list[Trial]) -> Study:
 
 
 def printed(trials: list[Trial], capsys: pytest.CaptureFixture[str]) -> str:
-    print_front(studied(trials))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "100")  # on 80 the cells wrap
+        print_front(studied(trials))
     return capsys.readouterr().out
 
 
@@ -32,7 +34,18 @@ def test_a_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = printed(longer_study(), capsys)
-    for part in ("72.00 ±0.71", "9x, 2 seeds", "on front", "tied with", "> 99 %", "One 9x training varies by 1.00"):
+    for part in (
+        "72.00 ±2.46",
+        "best",
+        "tied",
+        "differences under",
+        "Lengths of training differ",
+        "9x, 2 seeds",
+        "on front",
+        "tied with",
+        "> 99 %",
+        "One 9x training varies by 1.00",
+    ):
         assert part in text
     assert "6 trained, 3 of them longer, 1 stopped half way, 0 rejected by latency, 0 failed; 6 on the front" in text
 
@@ -50,6 +63,7 @@ def test_a_front_of_short_trainings_reads_as_ever(capsys: pytest.CaptureFixture[
         "trial",
         "top1",
         "%",
+        "best",
         "madds",
         "M",
         "params",
@@ -68,7 +82,9 @@ def test_the_widest_table_keeps_within_100_columns() -> None:
         for trial in studied(longer_study()).trials
     ]
     objectives = ["top1", "madds", "latency_ms"]
-    table = front_table(front_trials(trials, objectives), objectives, confidence(trials, objectives))
+    table = front_table(
+        front_trials(trials, objectives), objectives, confidence(trials, objectives), marks(trials, {}, 9)
+    )
     assert Console(width=200).measure(table).maximum <= 100
 
 
@@ -77,7 +93,9 @@ def test_the_summary_holds_probability_ties_and_noise_but_no_curves() -> None:
     last = found["front"][-1]
     assert found["top1_noise"][2] == pytest.approx({"std": 0.01, "degrees": 1})
     assert last["tied_with"][0] == 4
-    assert 0.5 < last["front_probability"] < 1
+    assert 0.3 < last["front_probability"] < 0.7  # 360 images
+    assert (last["mark"], found["front"][0]["mark"]) == ("best", "tied")
+    assert last["top1_error"] == pytest.approx(0.0246, abs=1e-4)
     assert all("curve" not in stage for stage in last["stages"])
     assert (found["stopped_half_way"], found["trained_longer"]) == (1, 3)
     short = summary_of(studied(study()))
