@@ -176,6 +176,7 @@ def test_a_study_of_one_seed_each_has_no_probability_and_says_why() -> None:
     rows = [longer(row(0, 0.4, epochs=1.0), [stage(1, 0, 0.6)]), row(1, 0.3, epochs=1.0)]
     assert confidence(rows, OBJECTIVES) == {}
     assert "one seed each" in str(shown_noise(rows))
+    found = confidence(rows, OBJECTIVES, fallback={0: Noise(0.01, 5)})
     assert (found[0].front_probability or 0) > 0.99
 
 

@@ -1,17 +1,25 @@
 """What `mfsearch show` and the end of a run print and give as JSON."""
 
+import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
+from mfsearch.analysis.figures.tradeoff import tradeoff_points
 from mfsearch.analysis.front.confidence import confidence, marks
-from mfsearch.commands.display import front_table, print_front
+from mfsearch.analysis.front.cut import best_number
+from mfsearch.analysis.front.summary import study_front, summary
+from mfsearch.commands.display import Display, front_table, print_front
+from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
 from mfsearch.presets import preset
+from mfsearch.search.progress import Progress, SearchEvent
+from mfsearch.study.settings import Limits
 from mfsearch.study.study import Study, front_trials
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import changed, longer_study, manifest, study
+from tests.analysis.rows import changed, longer_study, manifest, row, study
 
 MANIFEST = manifest(
     objectives=["top1", "madds"], budget={"low": 1, "high": 200_000_000, "stated": False}, latency_limit_ms=None
@@ -101,3 +109,34 @@ def test_the_summary_holds_probability_ties_and_noise_but_no_curves() -> None:
     short = summary_of(studied(study()))
     assert short["top1_noise"] is None
     assert "front_probability" not in short["front"][0]
+
+
+def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    for rungs, seeds in ((None, "one seed"), ({"factors": [1.0, 3.0], "seeds": 2}, "2 seeds")):
+        asked = manifest(rungs=rungs, data={**MANIFEST.kept["data"], "val_images": 150})
+        display = Display(Console(), live=False, quiet=False)
+        display(SearchEvent("began", Progress(asked, Limits(), "")))
+        text = capsys.readouterr().out
+        assert f"150 validation images, {seeds}: differences under 8 points will not show" in text
+
+
+def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cheaper one of the same top1, and a dearer one on the front for its latency alone."""
+    trials = [
+        changed(row(k, top1, madds), latency_ms=ms, config=CONFIG)
+        for k, (top1, madds, ms) in enumerate([(0.5, 90, 5.0), (0.6, 100, 6.0), (0.6, 110, 5.5), (0.55, 120, 4.0)])
+    ]
+    asked = manifest(objectives=["top1", "madds", "latency_ms"], latency_limit_ms=9.0, budget=MANIFEST.kept["budget"])
+    one = Study(Path("s"), asked, tuple(trials))
+    front = study_front(one.frame(), asked)
+    assert front["number"].tolist() == [0, 1, 2, 3]
+    best = one.best()
+    assert best is not None
+    assert best.number == best_number(front) == tradeoff_points(front, "madds", list(one.objectives)).best == 1
+    assert f"by trial {best.number} " in summary(one.frame(), asked)
+    told = {trial["number"]: trial.get("mark") for trial in summary_of(one)["front"]}
+    assert [number for number, mark in told.items() if mark == "best"] == [best.number]
+    arguments = argparse.Namespace(results=Path("results"))
+    settings = SimpleNamespace(study="s", latency_limit_ms=9.0)
+    _print_ending("trials", one, settings, Path("report.html"), arguments)  # type: ignore[arg-type]
+    assert f"export s --trial {best.number} " in capsys.readouterr().out
