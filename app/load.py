@@ -149,7 +149,8 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
         trials, manifest = watched.reader.trials(at), watched.reader.manifest
     with _uncollected():
         frame = study_frame(trials)
-        frame = with_confidence(frame, measured_objectives(frame, manifest.objectives))
+        objectives = measured_objectives(frame, manifest.objectives)
+        frame = with_confidence(frame, objectives, manifest.data.val_images)
     if len(frame) > 1000:
         gc.collect()  # what is garbage by now would be frozen, too
         gc.freeze()  # in no later interaction it goes through the trials

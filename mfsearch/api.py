@@ -124,7 +124,7 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
     if cost not in COSTS or not comparable(frame, cost).any():
         raise ValueError(f"cost must be one of {', '.join(COSTS)} that the study's trials have, got {cost!r}")
     objectives = measured_objectives(frame, study.objectives)
-    frame = with_confidence(frame, objectives)
+    frame = with_confidence(frame, objectives, study.manifest.data.val_images)
     return draw_tradeoff(tradeoff_points(frame, cost, objectives, study.manifest.limits))
 
 

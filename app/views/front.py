@@ -19,8 +19,8 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_tradeoff,
     tradeoff_points,
 )
-from mfsearch.analysis.front.confidence import shown_ties
-from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
+from mfsearch.analysis.front.confidence import Noise, marks, shown_lengths, shown_ties, training_noise
+from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.front.summary import (
     compared,
@@ -30,7 +30,7 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
-from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, shown, telling_knobs
+from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, ranked_trials, shown, telling_knobs
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
 
@@ -60,6 +60,7 @@ class FrontBasis(NamedTuple):
     objectives: list[str]
     summary: str
     why_no_figure: str | None
+    noise: Mapping[int, Noise]
 
 
 def show(study: load.PageStudy) -> None:
@@ -95,7 +96,7 @@ def show(study: load.PageStudy) -> None:
     for caveat in _caveats(front, limits, manifest) if len(front) else ():
         st.caption(caveat)
     if len(front):
-        _show_table(front, study, objectives)
+        _show_table(front, study, fixed.noise)
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
@@ -106,7 +107,8 @@ def _fixed(study: load.PageStudy) -> FrontBasis:
     frame = study.frame.drop(columns=dropped).astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     objectives = measured_objectives(frame, study.manifest.objectives)
-    return FrontBasis(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
+    noise = training_noise(frame["trial"].tolist())
+    return FrontBasis(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame), noise)
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
@@ -132,15 +134,16 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
 
 
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
-    best = front.sort_values("top1").iloc[-1]
+    best = front[front["number"] == best_number(front)].iloc[0]
     costs = [f"{shown('madds', best['madds'])} multiply-adds"]
     costs += [] if np.isnan(best["latency_ms"]) else [shown("latency_ms", best["latency_ms"])]
-    answer = f"**{parts.trial_top1(best['trial'])} top-1** at {' and '.join(costs)}"
+    answer = f"**{parts.trial_top1(parts.ranked_trial(front, best['number']))} top-1** at {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += f" The best published network, {_plain(rival['origin'])}, reaches {parts.trial_top1(rival['trial'])}."
+        reached = parts.trial_top1(parts.ranked_trial(published, rival["number"]))
+        found += f" The best published network, {_plain(rival['origin'])}, reaches {reached}."
     if best["tied_with"]:
         found += f" These cost no more and have the same top-1 within the noise: {shown_ties(best['tied_with'])}."
     return found
@@ -154,6 +157,7 @@ def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifes
         found.append(f"The search built no network below {shown('madds', least)}; only published ones are this small.")
     if front["front_probability"].isna().all():
         found.append("Each network was trained with one seed, so the variation of top-1 between seeds is unknown.")
+    found += filter(None, [shown_lengths(front["trial"].tolist())])
     return found
 
 
@@ -161,8 +165,8 @@ def _chosen(trained: pd.DataFrame, front: pd.DataFrame) -> int:
     """The number of the trial to show: the one in the address if there is one, else the best within the limits."""
     numbers = trained["number"].tolist()
     asked = state.trial(set(numbers))
-    best = front.sort_values("top1")["number"].tolist()
-    return asked if asked is not None else int(best[-1] if best else numbers[0])
+    best = best_number(front)
+    return asked if asked is not None else int(numbers[0]) if best is None else best
 
 
 def _show_figures(
@@ -252,18 +256,18 @@ def _knobs(study: load.PageStudy) -> list[str]:
     return load.once(study, ("telling knobs",), lambda: telling_knobs(study.frame, 8))
 
 
-def _show_table(front: pd.DataFrame, study: load.PageStudy, objectives: list[str]) -> None:
+def _show_table(front: pd.DataFrame, study: load.PageStudy, noise: Mapping[int, Noise]) -> None:
     st.subheader("The front")
-    if noise := noise_sentence(study.frame):
-        st.text(noise)
+    images = study.manifest.data.val_images
+    if told := noise_sentence(study.frame, images):
+        st.text(told)
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
-    balanced = knee(front, objectives) if len(front) > 2 else None
-    table = table.assign(mark=["knee" if number == balanced else "" for number in front["number"]])
+    marked = marks(front["trial"].tolist(), noise, images)
+    table = table.assign(mark=[marked[number] for number in front["number"]])
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
-    if front["top1_std"].notna().any():
-        spread = front["top1_std"] * METRICS["top1"].scale
-        table = table.assign(**{"± over seeds": ["" if np.isnan(each) else f"{each:.1f}" for each in spread]})
+    errors = [one.top1_error * METRICS["top1"].scale for one in ranked_trials(front)]
+    table = table.assign(**{"±": ["" if np.isnan(each) else f"{each:.1f}" for each in errors]})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
@@ -287,12 +291,13 @@ def _choose_row(numbers: list[int]) -> None:
 
 def _show_chosen(study: load.PageStudy, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
     """The chosen trial in a line, and the way to its page."""
-    trial = parts.trial_of(trained, number)
+    one = parts.ranked_trial(trained, number)
+    trial = one.trial
     st.subheader(f"Trial {number}")
     if not in_limits:
         st.text("This trial is over the limits set above.")
     with st.container(horizontal=True):
-        st.metric("Top-1", parts.trial_top1(trial), width="content")
+        st.metric("Top-1", parts.trial_top1(one), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
             st.metric(METRICS[name].title, shown(name, trial.metric(name)), width="content")
     pins = state.pins(set(study.frame["number"].tolist()))

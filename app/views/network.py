@@ -15,6 +15,7 @@ from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
 from mfsearch.analysis.front.side_by_side import (
     block_table,
+    compared_lengths,
     knob_table,
     metric_table,
     published_network,
@@ -170,7 +171,7 @@ def _cheaper_in_words(found: CheaperTrial, other: Trial) -> str:
         top1 = shown("top1", other.metric("top1"))
         return f"{told}. It has {top1} top-1; this trial has none to compare with."
     points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
-    after = " after the short training" if found.after_short else ""
+    after = f" after {found.after}, the longest training that both had" if found.after else ""
     return f"{told}, {points} points of top-1{after}."
 
 
@@ -203,6 +204,8 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     if len(asked) < 2:
         st.text("Choose at least two networks; pinned trials are preselected.")
         return
+    if told := compared_lengths({f"trial {name}": ranked[name] for name in asked if name in ranked}):
+        st.text(told)
     networks, unread = _networks({name: ranked.get(name) for name in asked})
     if unread:
         st.text(f"Only metrics are compared for networks that cannot be read: {', '.join(unread)}.")

@@ -19,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
     which = parser.add_argument_group("which network of a study")
     which.add_argument("--trial", type=options.whole, help="number of the trial to export")
-    which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
+    told = "the best trial of the front: the highest top1 (--knee: its earlier name)"
+    which.add_argument("--best", "--knee", dest="best", action="store_true", help=told)
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
     parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
     parser.add_argument("--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: 1)")
@@ -88,7 +89,7 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     from mfsearch.study.configs import find_config
     from mfsearch.study.files import find_study, list_studies
 
-    ways = [name for name in ("trial", "knee", "front") if getattr(args, name) not in (None, False)]
+    ways = [name for name in ("trial", "best", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
         raise ValueError(f"--{ways[0]} goes without --{ways[1]}: say which network in one way")
     if not ways and (Path(args.network) / MANIFEST).is_file() and (Path(args.network) / ARCH).is_file():
@@ -101,7 +102,7 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
         trial = int(number)
     if trial is None and not ways:
         if study in list_studies(args.results):
-            raise ValueError(f"{study} is a study: say which network with --trial, --knee or --front")
+            raise ValueError(f"{study} is a study: say which network with --trial, --best or --front")
         config = options.deployed(find_config(study, args.results), args)
         name = Path(study).name if Path(study).suffix in (".yaml", ".yml", ".json") else study
         return {".": of_config(name, config)}
@@ -121,20 +122,14 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
 
 
 def _chosen(folder: Path, *, front: bool) -> list[int]:
-    """The numbers of the front, or its most balanced one alone."""
-    from mfsearch.analysis.front.cut import knee, measured_objectives
+    """The numbers of the front, or its best one alone."""
     from mfsearch.study.study import Study
 
     study = Study.open(folder)
-    numbers = [trial.number for trial in study.front()]
-    if not numbers:
+    best = study.best()
+    if best is None:
         raise ValueError(f"the study in {folder} has no front: nothing is trained")
-    if front:
-        return numbers
-    frame = study.frame()
-    balanced = knee(frame[frame["number"].isin(numbers)], measured_objectives(frame, study.objectives))
-    assert balanced is not None
-    return [balanced]
+    return [trial.number for trial in study.front()] if front else [best.number]
 
 
 def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | None":

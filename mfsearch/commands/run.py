@@ -202,13 +202,13 @@ def _print_ending(
     if report is not None:
         from mfsearch.study.files import MANIFEST
 
-        front = study.front()
+        best = study.best()
         in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
         print(f"\nreport    {report}\nmanifest  {study.folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
-        if not front:
+        if best is None:
             return
-        print(f"  mfsearch describe {settings.study}:{front[-1].number}{in_results}")
+        print(f"  mfsearch describe {settings.study}:{best.number}{in_results}")
         ours, theirs = study.manifest.data.classes, study.manifest.classes
         classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
-        print(f"  mfsearch export {settings.study} --trial {front[-1].number}{classes} --to exported{in_results}")
+        print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to exported{in_results}")

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
+from mfsearch.study.study import best_trial
 from mfsearch.units import counted, format_seconds
 
 SECONDS = 0.25  # between two updates
@@ -51,8 +52,8 @@ def _trainings(progress: Progress) -> tuple[float, float | None]:
 
 def _words(progress: Progress) -> str:
     words = f"{progress.manifest.study}: {counted(progress.trained, 'network')} trained"
-    best = max((trial.top1 or 0.0 for trial in progress.trials if trial.outcome == "trained"), default=None)
+    best = best_trial([progress.trials[number] for number in progress.front])
     if best is not None:
-        words += f", best top1 {best:.1%}, {len(progress.front)} on the front"
+        words += f", best top1 {best.metric('top1'):.1%}, {len(progress.front)} on the front"
     left = progress.seconds_left()
     return words if left is None else f"{words}, about {format_seconds(left)} left"

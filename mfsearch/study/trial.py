@@ -266,6 +266,15 @@ class Trial:
             return tuple(training for training in done if training.rung == rung)
         return () if self.short is None else (self.short,)
 
+    @cached_property
+    def top1_by_rung(self) -> dict[int, tuple[float, ...]]:
+        """Top1 of all trainings by rung, one a seed; networks are compared at the highest rung that both have."""
+        found: dict[int, tuple[float, ...]] = {}
+        for training in self.trainings:
+            if training.top1 is not None:
+                found[training.rung] = (*found.get(training.rung, ()), training.top1)
+        return found
+
     @property
     def rung(self) -> int:
         """The rung of the longest training."""

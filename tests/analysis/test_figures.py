@@ -31,7 +31,7 @@ def test_nothing_trained_gives_no_points_and_still_draws(rows: list[Trial], cost
     points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"], {"madds": 1e8})
     assert len(points.dominated.numbers) == 0
     assert not points.front
-    assert not points.step
+    assert not points.steps
     draw_tradeoff(points)
     assert progress_points(study_frame(rows)).best == []
     draw_progress(progress_points(study_frame(rows)))
@@ -70,7 +70,7 @@ def test_trials_fall_into_front_dominated_beyond_and_rejected() -> None:
     assert points.beyond.numbers.tolist() == [2, 4]
     assert [point.number for point in points.front] == [0, 3, 1]
     assert [(number, cost) for number, cost, _ in points.rejected] == [(5, 130.0)]
-    assert np.allclose(points.step, [(100, 50), (110, 52), (120, 55)])
+    assert np.allclose(points.steps[""], [(100, 50), (110, 52), (120, 55)])
     assert points.limit == 150.0
 
 
@@ -114,7 +114,7 @@ def test_with_three_objectives_a_fast_trial_is_on_the_front_below_the_staircase(
     rows = [row(0, 0.6, 100, latency_ms=9.0), row(1, 0.5, 100, latency_ms=2.0), row(2, 0.4, 100, latency_ms=9.0)]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds", "latency_ms"])
     assert [point.number for point in points.front] == [0, 1]
-    assert len(points.step) == 1
+    assert len(points.steps[""]) == 1
 
 
 def test_a_limit_on_the_other_cost_cuts_the_front_too_but_draws_no_line() -> None:
@@ -247,7 +247,7 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     assert [number for number, _, _ in points.stopped] == [6]
     assert "Top-1 half way 20.0 %" in points.stopped[0][2]
     last = points.front[-1]
-    assert last.top1_std == pytest.approx(100 * 0.01 / math.sqrt(2))
+    assert last.top1_error == pytest.approx(100 * 0.01 / math.sqrt(2))
     for part in (
         "Top-1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
         "Probability of being on the front",
@@ -258,24 +258,26 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     traces = {trace.name: trace for trace in draw_tradeoff(points).data}
     assert [name for name in traces if name.startswith("front")] == ["front, 1x", "front, 3x", "front, 9x"]
     assert len({traces[f"front, {length}"].marker.symbol for length in ("1x", "3x", "9x")}) == 3
-    assert traces["front, 9x"].error_y.array[-1] == last.top1_std
-    assert traces["front, 1x"].error_y.array is None
+    assert traces["front, 9x"].error_y.array[-1] == last.top1_error
+    assert traces["front, 1x"].error_y.array[0] == pytest.approx(1.0)  # one seed
+    assert [name for name in traces if name.startswith("best top-1")] == [f"best top-1, {n}x" for n in (1, 3, 9)]
+    assert len({traces[f"best top-1, {n}x"].line.dash for n in (1, 3, 9)}) == 3
     joined = list(zip(traces["tied"].x[::3], traces["tied"].x[1::3], strict=True))
     assert (150.0, 140.0) in joined
     assert traces["stopped half way"].visible == "legendonly"
 
 
-def test_the_front_is_coloured_by_a_metric_and_the_knee_is_named() -> None:
+def test_the_front_is_coloured_by_a_metric_and_the_best_is_named() -> None:
     rows = [row(k, top1, 100 + k, latency_ms=9.0 - k) for k, top1 in enumerate((0.4, 0.55, 0.56, 0.57))]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], colour="latency_ms", pins=[2])
     assert [point.colour for point in points.front] == [9.0, 8.0, 7.0, 6.0]
-    assert points.knee == 1
+    assert points.best == 3
     figure = draw_tradeoff(points, chosen=1)
     traces = {trace.name: trace for trace in figure.data}
     assert (traces["front"].marker.cmin, traces["front"].marker.cmax) == (6.0, 9.0)
     assert traces["front"].marker.colorbar.title.text == "Latency (ms)"
     assert list(traces["pinned"].customdata) == [2]
-    assert "knee" in [note.text for note in figure.layout.annotations]
+    assert "best" in [note.text for note in figure.layout.annotations]
 
 
 def test_what_is_not_asked_for_is_not_drawn() -> None:

@@ -72,9 +72,9 @@ def test_the_page_answers_with_the_best_within_the_limits(explorer: Explorer) ->
     app = explorer.open()
     assert app.header[0].value == "What can I get for my budget?"
     assert front(app) == [0, 3, 6, 9]
-    assert "**49.0 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
+    assert "**49.0 ± 2.6 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
     assert chosen(app) == 9
-    assert app.metric[0].value == "49.0 %"
+    assert app.metric[0].value == "49.0 ± 2.6 %"
     assert len(app.get("plotly_chart")) == 2
 
 
@@ -372,12 +372,15 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
 def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
     explorer.add("longer", longer_study(), PLAIN)
     app = explorer.open()
-    assert "**72.0 ± 0.7 % top-1**" in texts(app)
+    assert "**72.0 ± 2.5 % top-1**" in texts(app)
     assert "same top-1 within the noise: 4" in texts(app)
     assert "One 9x training varies by" in texts(app)
     table = app.dataframe[0].value
     assert table["trained"].tolist()[-1] == "9x, 2 seeds"
     assert table["on the front"].tolist()[0] == "> 99 %"
+    assert table["mark"].tolist()[-1] == "best"
+    assert "tied" in table["mark"].tolist()
+    assert "Lengths of training differ (1x, 3x, 9x)" in texts(app)
 
 
 def test_a_study_of_short_trainings_has_no_words_on_seeds(explorer: Explorer) -> None:
