@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from mfsearch.plain_files import read_json, read_yaml
+
 SCHEMA = 1  # version of the YAML and JSON form
 
 BRIDGES = ("both", "to_former", "to_mobile", "none")
@@ -467,15 +469,8 @@ def load_config(path: Path) -> MobileFormerConfig:
 
     ValueError names the file and what is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        kind = "JSON" if path.suffix == ".json" else "YAML"
-        raise ValueError(f"{path} is not {kind}: {error}") from None
+    # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string
+    data = read_json(path) if path.suffix == ".json" else read_yaml(path)[0]
     try:
         return MobileFormerConfig.from_dict(data)
     except ValueError as error:

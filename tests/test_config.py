@@ -179,8 +179,8 @@ def test_a_bad_file_is_named_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     for text, words in (
         ("", "must be a mapping, got NoneType"),
-        ("a: [", "is not YAML"),
-        ("stem: 2020-13-45", "is not YAML"),
+        ("a: [", "net.yaml:1: not YAML"),
+        ("stem: 2020-13-45", "net.yaml:1: not YAML: '2020-13-45' is not a valid timestamp"),
         (SMALL.to_yaml().replace("exp: 24", "exp: 25"), "blocks[1].exp must be a multiple of the input width 8"),
     ):
         path.write_text(text)
@@ -188,7 +188,7 @@ def test_a_bad_file_is_named_in_the_error(tmp_path: Path) -> None:
             load_config(path)
         assert words in str(error.value)
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match=r"net\.yaml is not YAML"):
+    with pytest.raises(ValueError, match=r"net\.yaml: not YAML"):
         load_config(path)
     (tmp_path / "net.json").write_text("{")
     with pytest.raises(ValueError, match=r"net\.json is not JSON"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from mfsearch import plain_files
 from mfsearch.export.standalone import Normalisation
 from mfsearch.study.manifest import DataFacts, NamedSpace
 
@@ -20,7 +21,6 @@ PTE = "model.pte"
 TRAINING, METRICS, CARD = "train.yaml", "metrics.json", "README.md"
 NEEDED = (ARCH, MODEL, ONNX, TRAINING, METRICS, CARD)
 FILES = (*NEEDED, WEIGHTS, INT8, PTE)
-MAX_JSON_BYTES = 4 << 20  # a training curve is a hundredth of it
 
 
 @dataclass(frozen=True)
@@ -196,14 +196,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; ValueError names the file and what is wrong."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"larger than {MAX_JSON_BYTES >> 20} MB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    content = plain_files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping, got {type(content).__name__}")
     return content

@@ -20,11 +20,7 @@ _TOP = ("name", *_SECTIONS, "blocks", "groups", "width")
 def load_space(path: Path, name: str | None = None) -> SearchSpace:
     """The space in a YAML file; ValueError names the file, the line, the key and what is allowed there."""
     shown = name or str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the space file {path}: {error}") from None
-    data, lines = load_with_lines(text, shown)
+    data, lines = load_with_lines(path, shown)
     return _Reader(shown, lines).read(data, path.stem)
 
 

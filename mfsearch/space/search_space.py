@@ -115,7 +115,8 @@ class SearchSpace:
         get: dict[str, Any] = {**dict(self.constants), **params}
         width = width * float(get.get("width", 1.0))
 
-        step = math.lcm(STEP, int(get["groups"]), int(get["bridges.heads"]))  # scaled widths divide by them
+        divisors = [value for value in (get["groups"], get["bridges.heads"]) if type(value) is int]
+        step = math.lcm(STEP, *divisors)  # scaled widths divide by them; the config refuses others
 
         def scale(channels: Any) -> int:
             return int(channels) if width == 1 else max(step, step * int(channels * width / step + 0.5))

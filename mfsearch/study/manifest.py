@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.data import ImageData
+from mfsearch.plain_files import read_json
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace
-from mfsearch.study.files import MANIFEST, differences, git_revision, now, read_json, versions, without_password
+from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget

@@ -174,10 +174,10 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, words: st
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read the space file"):
+    with pytest.raises(ValueError, match=r"cannot read .*absent\.yaml"):
         load_space(tmp_path / "absent.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"name: \xe9")
-    with pytest.raises(ValueError, match=r"cannot read the space file .*latin\.yaml"):
+    with pytest.raises(ValueError, match=r"latin\.yaml: not YAML: not UTF-8"):
         load_space(tmp_path / "latin.yaml")
 
 
