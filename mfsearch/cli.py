@@ -1,8 +1,10 @@
 """The command line: assembles the commands, runs one, and is the one place that reads the environment."""
 
 import argparse
+import errno
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -41,11 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return FAILED
     except ValueError as error:  # every check of what a user gave raises one
-        print(f"mfsearch: {error}", file=sys.stderr)
+        print(f"mfsearch: {_short(str(error))}", file=sys.stderr)
         return WRONG_USE
     except (RuntimeError, OSError) as error:
-        print(f"mfsearch: {error}", file=sys.stderr)
-        return FAILED
+        print(f"mfsearch: {_short(str(error))}", file=sys.stderr)
+        return WRONG_USE if getattr(error, "errno", None) == errno.ENAMETOOLONG else FAILED
+
+
+def _short(message: str) -> str:
+    """A message that repeats at most 200 letters of a path, a number or a word that it was given."""
+    return re.sub(r"(\S{200})\S+", r"\1...", message)[:5000]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,12 +3,15 @@
 Every error is a ValueError that names the file, but for the OSError of `open_regular` and `read_bytes`.
 """
 
+import dataclasses
 import errno
 import json
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import NoneType, UnionType
+from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -60,7 +63,14 @@ def parse_json(text: bytes) -> Any:
         level = [one for values in inner for one in values]
     if level:
         raise ValueError(f"more than {MAX_DEPTH} levels")
+    check_letters(text, value)
     return value
+
+
+def check_letters(text: bytes, value: Any) -> None:
+    """ValueError if the value in a JSON text holds half a letter, such as \\ud800, which cannot be printed."""
+    if b"\\ud" in text.lower():
+        json.dumps(value, ensure_ascii=False).encode()
 
 
 def _int(text: str) -> int:
@@ -125,6 +135,8 @@ class _Loader(yaml.SafeLoader):
                 raise ValueError
             value = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
             wrong = type(value) is int and abs(value) > MAX_INT
+            if isinstance(value, str):
+                value.encode()  # raises for half a letter, such as "\ud800"
         except (ValueError, TypeError, KeyError, OverflowError):
             wrong = True
         if wrong:
@@ -145,3 +157,34 @@ def _expanded(node: yaml.Node, sizes: dict[int, int], depth: int) -> int:
     inner = parts if isinstance(node, yaml.CollectionNode) else ()
     sizes[id(node)] = 1 + sum(_expanded(part, sizes, depth + 1) for part in inner)
     return sizes[id(node)]
+
+
+# JSON's own values: the types that pass, and the word for them
+PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    str: ((str,), "text"),
+    bool: ((bool,), "true or false"),
+    NoneType: ((NoneType,), "null"),
+}
+
+
+def parsed(kind: Any, value: Any, place: str = "") -> Any:
+    """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
+
+    ValueError names the place and what is allowed there. Keys that a dataclass does not know are left out.
+    """
+    arms = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    for arm in arms:
+        if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
+            return value
+        if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
+            hints, fields = get_type_hints(arm), dataclasses.fields(arm)
+            there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
+            return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
+        if get_origin(arm) is tuple and isinstance(value, list | tuple):
+            return tuple(parsed(get_args(arm)[0], one, f"{place}[{k}]") for k, one in enumerate(value))
+        if get_origin(arm) is dict and isinstance(value, Mapping):
+            return {name: parsed(get_args(arm)[1], one, f"{place}.{name}") for name, one in value.items()}
+    words = [PLAIN[a][1] if a in PLAIN else "a list" if get_origin(a) is tuple else "a mapping" for a in arms]
+    raise ValueError(f"{place} must be {' or '.join(words)}, got {value!r:.80}")

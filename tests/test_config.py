@@ -175,6 +175,14 @@ def test_another_schema_is_refused(schema: Any) -> None:
     refuse(edited(schema=schema), f"schema must be 1, got {schema!r}", "another version")
 
 
+def test_a_network_of_very_many_rows_is_refused_in_a_short_sentence() -> None:
+    data = SMALL.to_dict()
+    data["blocks"] = [data["blocks"][0]] * 129
+    with pytest.raises(ValueError, match="config.blocks must be at most 128 rows, got") as error:
+        MobileFormerConfig.from_dict(data)
+    assert len(str(error.value)) < 300
+
+
 def test_a_bad_file_is_named_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     for text, words in (

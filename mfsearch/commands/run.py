@@ -108,7 +108,7 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     try:
         factors = tuple(float(text) for text in args.rungs.split(","))
     except ValueError:
-        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r}") from None
+        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r:.200}") from None
     return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds, rank_by=args.rank_by)
 
 

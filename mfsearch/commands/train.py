@@ -100,7 +100,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.set:
         key, found, value = text.partition("=")
         if not found:
-            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r}")
+            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r:.200}")
         try:
             changes[key.strip()] = parse_yaml(value, key)[0]
         except ValueError:

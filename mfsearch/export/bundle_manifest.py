@@ -7,11 +7,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from mfsearch import plain_files
 from mfsearch.export.standalone import Normalisation
+from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts, NamedSpace
 
 SCHEMA = 1
@@ -113,37 +113,6 @@ def read_manifest(folder: Path) -> BundleManifest:
         return BundleManifest.from_dict(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-# JSON's own values: the types that pass, and the word for them
-PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str,), "text"),
-    bool: ((bool,), "true or false"),
-    NoneType: ((NoneType,), "null"),
-}
-
-
-def parsed(kind: Any, value: Any, place: str = "") -> Any:
-    """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
-
-    ValueError names the place and what is allowed there. Keys that a dataclass does not know are left out.
-    """
-    arms = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    for arm in arms:
-        if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
-            return value
-        if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
-            hints, fields = get_type_hints(arm), dataclasses.fields(arm)
-            there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
-            return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
-        if get_origin(arm) is tuple and isinstance(value, list | tuple):
-            return tuple(parsed(get_args(arm)[0], one, f"{place}[{k}]") for k, one in enumerate(value))
-        if get_origin(arm) is dict and isinstance(value, Mapping):
-            return {name: parsed(get_args(arm)[1], one, f"{place}.{name}") for name, one in value.items()}
-    words = [PLAIN[a][1] if a in PLAIN else "a list" if get_origin(a) is tuple else "a mapping" for a in arms]
-    raise ValueError(f"{place} must be {' or '.join(words)}, got {value!r:.80}")
 
 
 def told_normalisation(told: Any) -> Normalisation | None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfsearch.export.bundle_manifest import METRICS, SCHEMA, parsed, read_json
+from mfsearch.export.bundle_manifest import METRICS, SCHEMA, read_json
+from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts
 
 ALWAYS = (

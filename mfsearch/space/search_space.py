@@ -185,9 +185,9 @@ class SearchSpace:
         known = {knob.name: knob for knob in self.knobs}
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"unknown knob {name!r} in space {self.name}: {hint(name, list(known))}")
+                raise ValueError(f"unknown knob {name!r:.200} in space {self.name}: {hint(name, list(known))}")
             if value not in known[name].choices:
-                raise ValueError(f"{name} must be one of {list(known[name].choices)}, got {value!r}")
+                raise ValueError(f"{name} must be one of {list(known[name].choices)}, got {value!r:.200}")
         missing = [name for name in known if name not in params]
         raise ValueError(f"params lack {', '.join(missing)} of space {self.name}")
 
