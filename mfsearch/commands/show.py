@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"there is no study under {args.results}; `mfsearch run` makes one")
         name = known[0]
     study = Study.open(find_study(name, args.results))
+    for sentence in study.unreadable:
+        print(f"mfsearch: {sentence:.500}; it is left out", file=sys.stderr)
     if args.json:
         sure = {number: one._asdict() for number, one in confidence(study.trials, study.objectives).items()}
         rows = [trial.to_row() | sure.get(trial.number, {}) for trial in study.trials]

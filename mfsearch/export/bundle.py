@@ -199,6 +199,12 @@ def read_bundle(folder: Path) -> Bundle:
     if metrics.class_names is not None and len(metrics.class_names) != config.classes:
         told = len(metrics.class_names)
         raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
+    if not 0 <= manifest.seed < 1 << 63:
+        raise ValueError(f"{folder / MANIFEST}: seed must be 0 to 2^63 - 1, got {manifest.seed}")
+    try:  # what is written at the end of a training, from plain data that others may have written
+        write_card(config, manifest, metrics)
+    except Exception as error:
+        raise ValueError(f"{folder / METRICS}: a value in it is of the wrong kind ({error!s:.200})") from None
     weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
     return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
 

@@ -21,6 +21,7 @@ PTE = "model.pte"
 TRAINING, METRICS, CARD = "train.yaml", "metrics.json", "README.md"
 NEEDED = (ARCH, MODEL, ONNX, TRAINING, METRICS, CARD)
 FILES = (*NEEDED, WEIGHTS, INT8, PTE)
+MAX_FILE_BYTES = 1 << 30  # the largest published network has 56 MB
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,8 @@ def changed(folder: Path, name: str, told: FileFacts) -> str | None:
     if not path.exists():
         return "missing"
     size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        return f"larger than {MAX_FILE_BYTES >> 20} MB"
     if size != told.bytes:
         return f"changed since it was written: {size} bytes, {MANIFEST} says {told.bytes}"
     if sha256_of(path) != told.sha256:
