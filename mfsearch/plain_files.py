@@ -123,7 +123,7 @@ class _Loader(yaml.SafeLoader):
         self.values, self.depth = self.values + 1, self.depth + 1
         if self.values > MAX_YAML_VALUES or self.depth > MAX_DEPTH:
             limit = f"{MAX_YAML_VALUES:,} values" if self.depth <= MAX_DEPTH else f"{MAX_DEPTH} levels"
-            raise _Refused(f"more than {limit}", self.peek_event().start_mark)
+            raise _Refused(f"more than {limit}", self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         node: yaml.Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node
@@ -133,7 +133,7 @@ class _Loader(yaml.SafeLoader):
         try:
             if kind in ("int", "float") and len(node.value) > 100:  # 1:2:3 takes the square of its length
                 raise ValueError
-            value = super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+            value = super().construct_object(node, deep)
             wrong = type(value) is int and abs(value) > MAX_INT
             if isinstance(value, str):
                 value.encode()  # raises for half a letter, such as "\ud800"

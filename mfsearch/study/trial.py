@@ -201,7 +201,7 @@ class Trial:
                 reason=_text(values, "reason"),
                 proposal=_count(values, "proposal"),
                 width=_maybe(values, "width"),
-                arch_id=str(values.get("arch_id") or ""),
+                arch_id=_text(values, "arch_id") or "",
                 config_data=values.get("config"),
                 madds=_count(values, "madds"),
                 macs=_count(values, "macs"),
