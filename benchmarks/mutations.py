@@ -7,8 +7,8 @@ of 60 seconds and 2 GB. A traceback is any error that is not a sentence with an 
 of more than 1 GB; silence is exit code 0 for a value of a kind that cannot be right, with no word about it. The
 processes are forked from one that has imported torch, so a mutation takes a fraction of a second.
 
-The last run, `--count 120 --seed 1` on 2026-11-28: 0 tracebacks, 0 hangs, a peak of 521 MB; 1 value passed in silence (an
-arch_id that is a list, refused since). Before the reader and the limits, `--count 160 --seed 0`: 4 tracebacks, 2 hangs,
+The last run, `--count 120 --seed 1` on 2026-11-28: 0 tracebacks, 0 hangs, a peak of 521 MB; 1 value passed in silence:
+an arch_id that was a list, refused since. Before the limits, `--count 160 --seed 0`: 4 tracebacks, 2 hangs,
 7 passed in silence, a peak of 2,310 MB.
 """
 
