@@ -133,7 +133,10 @@ def _show(args: argparse.Namespace) -> None:
         st.text(f"This link is for trial {asked}, which is not in this study.")
     page = PAGES[slug or "front"]
     st.header(page.question)
-    page.show(study)
+    try:
+        page.show(study)
+    except Exception as error:  # a study of others can hold anything, and a page that stays empty says nothing
+        st.text(f"This page cannot show the study: {type(error).__name__}: {error!s:.300}")
 
 
 if __name__ == "__main__":  # serve.py imports it, to have the pages ready

@@ -80,7 +80,7 @@ def _shortened(message: str, words: Sequence[str]) -> str:
             for shown in {value, repr(value)[1:-1]}:
                 if len(shown) > MOST:
                     message = message.replace(shown, f"{shown[:MOST]}...")
-    return re.sub(rf"([^\s\"']{{{MOST}}})[^\s\"']{{4,}}", r"\1...", message)
+    return re.sub(rf"([^\s\"']{{{MOST}}})[^\s\"']{{4,}}", r"\1...", message)[:5000]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -176,6 +176,30 @@ def test_a_typo_in_a_space_file_names_line_and_known_keys(tmp_path: Path, capsys
     assert f"{file}:4: unknown key 'fromer' in a search space: did you mean former?" in said
 
 
+@pytest.mark.parametrize(
+    "word", ["x" * 5000, "9" * 5000, "9" * 4000, "x" * 5000 + ":1", "x" * 5000 + ".yaml", "é" * 5000]
+)
+def test_a_message_repeats_at_most_200_letters_of_what_was_given(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (
+        ["describe", word],
+        ["space", word],
+        ["show", word],
+        ["verify", word],
+        ["export", "mf-26m", "--to", str(tmp_path / "to"), "--trial", word],
+        ["run", "--budget", word],
+        ["run", "--budget", "1M", "--seed", word],
+        ["run", "--budget", "1M", "--space", word],
+        ["train", str(tmp_path), "--data", word, "--lr", word],
+    ):
+        said = refused(
+            capsys, *line, *([] if line[0] in ("space", "verify", "train") else ["--results", str(tmp_path)])
+        )
+        assert max(len(part) for part in said.split()) <= 210
+        assert len(said) < 2000
+
+
 def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = "known are mf-26m, mf-52m, mf-96m, mf-151m, mf-214m, mf-294m, mf-508m"
     assert known in refused(capsys, "describe", "mf-150m")

@@ -98,7 +98,7 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     if not ways and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
         study, _, number = study.rpartition(":")
         if not number.isdecimal():
-            raise ValueError(f"a trial is a whole number, as in {study}:3, got {number!r}")
+            raise ValueError(f"a trial is a whole number, as in {study}:3, got {number!r:.200}")
         trial = int(number)
     if trial is None and not ways:
         if study in list_studies(args.results):

@@ -122,7 +122,7 @@ def _interrupted(session: "Session", args: argparse.Namespace) -> str:
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the options change of train.yaml; a named option overrules --set."""
-    import yaml
+    from mfsearch.plain_files import parse_yaml
 
     changes: dict[str, Any] = {}
     for text in args.set:
@@ -130,9 +130,9 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         if not found:
             raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r:.200}")
         try:
-            changes[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {key:.50}: {value!r:.200} is not a value of YAML") from None
+            changes[key.strip()] = parse_yaml(value, key)[0]
+        except ValueError:
+            raise ValueError(f"--set {key:.200}: {value!r:.200} is not a value of YAML") from None
     for key in ("batch_size", "grad_accum_steps", "input_size", "img_size"):
         if key in changes:
             raise ValueError(f"--set {key}: say --batch, --micro-batch or --size")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfsearch.export.bundle_manifest import METRICS, PREPROCESS, SCHEMA, parsed, read_json, told_normalisation
+from mfsearch.export.bundle_manifest import METRICS, PREPROCESS, SCHEMA, read_json, told_normalisation
 from mfsearch.export.standalone import Preprocessing
+from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts
 
 ALWAYS = ("top1", "seeds", "recipe", "data", "rungs")  # of a search's training; the rest is written if it is known

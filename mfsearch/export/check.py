@@ -5,8 +5,11 @@ read safely, and there is no pickle.
 """
 
 import dataclasses
+import io
 import json
 import math
+import subprocess
+import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -52,6 +54,7 @@ from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
 
 OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
+RUN_SECONDS = 30.0  # for an ONNX file to answer
 IMAGES = 2  # to compare the three ways on
 
 
@@ -124,6 +127,8 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
         checks.append(_done(name, step))
         if name == "network" and checks[-1].outcome == FAILED:
             break  # the other checks need the network
+        if name == ONNX and checks[-1].outcome == FAILED:
+            steps[-1] = ("latency", _not_asked)  # a graph that is not ours may never end
     return Report(folder, checks)
 
 
@@ -234,17 +239,16 @@ class _Inspection:
         """ONNX Runtime and torch compute the same logits, one image at a time or in one batch."""
         path = self.folder / ONNX
         self._metadata(path)
-        session = _session(path)
         any_batch = self.metrics.onnx.batch == "any"
         batches = [self.images] if any_batch else [image_CHW[None] for image_CHW in self.images]
-        parts = [session.run(["logits"], {"image": images.numpy()})[0] for images in batches]
+        parts = _run_apart(path, batches)
         return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
 
     def int8(self) -> str:
         """The int8 file is of this network and runs; its accuracy is not judged, which needs the images."""
         path = self.folder / INT8
         self._metadata(path)
-        (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
+        (logits,) = _run_apart(path, [self.images[:1]])
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         scheme = self.metrics.int8 and self.metrics.int8.scheme
@@ -262,7 +266,11 @@ class _Inspection:
         return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
 
     def _metadata(self, path: Path) -> None:
-        told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}
+        model = onnx.load(str(path), load_external_data=False)
+        strange = sorted({node.op_type for node in model.graph.node} & {"Loop", "Scan", "If"})
+        if strange or model.functions:
+            raise _Mismatch(f"{path.name} holds {', '.join(strange) or 'functions'}, which mfsearch never writes")
+        told = {one.key: one.value for one in model.metadata_props}
         for name, value in onnx_metadata(self.config, self.manifest.normalisation, self.preprocessing).items():
             place = MANIFEST if name in ("arch_id", "normalisation") else PREPROCESS
             _same(f"{name} in {path.name}", {path.name: told.get(name), place: value})
@@ -341,11 +349,35 @@ def _stored_numbers(path: Path) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
 
 
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+def _run_apart(path: Path, batches: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
+    """The first output for each batch, from a process of its own: a graph of others may never end, or break ONNX
+    Runtime. _Mismatch if it does not answer in time."""
+    given, taken = io.BytesIO(), io.BytesIO()
+    np.savez(given, *(images.numpy() for images in batches))
+    command = [sys.executable, "-c", _RUNNER, str(path)]
+    try:
+        ran = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=RUN_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _Mismatch(f"{path.name} must answer in {RUN_SECONDS:g} s, and did not") from None
+    if ran.returncode:
+        said = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _Mismatch(f"{path.name} does not run in ONNX Runtime: {said or f'code {ran.returncode}'!s:.200}")
+    taken.write(ran.stdout)
+    taken.seek(0)
+    with np.load(taken) as answers:
+        return [answers[name] for name in answers.files]
+
+
+_RUNNER = """
+import io, sys
+import numpy as np, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, options.log_severity_level = 1, 3  # errors
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+given, taken = np.load(io.BytesIO(sys.stdin.buffer.read())), io.BytesIO()
+np.savez(taken, *(session.run(None, {"image": given[name]})[0] for name in given.files))
+sys.stdout.buffer.write(taken.getvalue())
+"""
 
 
 def _same(what: str, values: dict[str, object]) -> None:

@@ -292,10 +292,10 @@ def check_key(name: str, value: Any) -> None:
     """Raise ValueError for a key that timm's script does not know, with the nearest known key, or an invalid value."""
     if name not in KEYS:
         near = difflib.get_close_matches(name.replace("-", "_"), KEYS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown key {name!r}: the nearest of the {len(KEYS)} that timm {TIMM} takes is {near}")
+        raise ValueError(f"unknown key {name!r:.200}: the nearest of the {len(KEYS)} that timm {TIMM} takes is {near}")
     rule = KEYS[name]
     if not rule.accepts(value):
-        raise ValueError(f"{name} must be {rule.allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {rule.allowed}, got {value!r:.200}")
 
 
 def import_torchvision() -> None:

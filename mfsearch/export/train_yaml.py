@@ -168,13 +168,7 @@ def save_training(settings: Mapping[str, Any], path: Path, *, header: str) -> No
 def load_training(path: Path) -> dict[str, Any]:
     """The settings in a train.yaml. ValueError, with file and line, for a key that timm's train.py does not know (with
     the nearest known key), a value of a wrong type or range, and a file that is not YAML or cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not YAML: not UTF-8 text") from None
-    settings, lines = load_with_lines(text, str(path))
+    settings, lines = load_with_lines(path, str(path))
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: must be a mapping of keys of timm's train.py ({TIMM}), got {settings!r:.80}")
     _check(settings, str(path), lines)

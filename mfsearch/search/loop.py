@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import operator
 import shutil
 import tempfile
@@ -17,6 +16,7 @@ from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
+from mfsearch.plain_files import read_json
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
@@ -98,7 +98,12 @@ def run_search(
         )
         manifest = _manifest(settings, images, request, folder, storage, command)
         del images  # each worker loads its own
-        ledger = Ledger(folder, manifest, storage)
+        if (folder / MANIFEST).exists():
+            Study.open(folder).check_whole()
+        try:
+            ledger = Ledger(folder, manifest, storage)
+        except (TypeError, LookupError, AttributeError, AssertionError) as error:
+            raise ValueError(f"the ledger of {folder} cannot be read whole: {error!r:.200}") from None
         if not (folder / MANIFEST).exists():
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
@@ -221,7 +226,7 @@ class _Run:
         self.interrupted: Callable[[], bool] = lambda: False
         outcomes = [trial.outcome in TRAINED for trial in self.progress.trials]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
-        self.killed: set[Promotion] = set()  # longer trainings that lost their worker once
+        self.killed: set[Promotion | int] = set()  # longer trainings, and proposals, that lost their worker once
 
     def run(self) -> RunResult:
         progress = self.progress
@@ -256,7 +261,7 @@ class _Run:
         """The proposals of a killed run, so that none is lost and each resumes from its checkpoint."""
         done = {trial.proposal for trial in self.progress.trials}
         try:
-            kept = json.loads((self.ledger.folder / RUNNING).read_text(encoding="utf-8"))
+            kept = read_json(self.ledger.folder / RUNNING)
             return [
                 (
                     self.proposer.again(
@@ -273,7 +278,7 @@ class _Run:
                 for item in kept
                 if item["proposal"] not in done
             ]
-        except (OSError, ValueError, KeyError):  # missing or truncated: they will be proposed again
+        except (ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: they will be proposed again
             return []
 
     def _note_running(self) -> None:
@@ -427,13 +432,17 @@ class _Run:
         if event.kind == "progress":
             running.stage, running.share = event.stage, event.share
             return
-        result = event.result or TrialResult("failed", f"its worker process {event.how}")
+        result = event.result or TrialResult("failed", f"its worker process {event.how}, twice")
         if result.disk_full:
             raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.dry = False
         if running.proposal is not None:
-            self._take_trial(running.proposal, result)
+            if event.kind == "lost" and running.proposal.index not in self.killed:
+                self.killed.add(running.proposal.index)
+                self.again.insert(0, (running.proposal, running.stop))  # resumes from its checkpoint
+            else:
+                self._take_trial(running.proposal, result)
         else:
             assert running.promotion is not None
             if event.kind == "lost" and running.promotion not in self.killed:

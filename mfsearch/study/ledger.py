@@ -216,11 +216,11 @@ def open_journal(path: Path) -> JournalStorage:
     """Open a journal through Optuna; ValueError if Optuna cannot read it either."""
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldLock()))
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from None
+    except Exception as error:  # a journal of others can fail in any way
+        raise ValueError(f"{path} is damaged: {error!r:.200}") from None
 
 
 def plain_trials(study: optuna.Study) -> list[Trial]:
     """The trials as they were first written, without longer trainings and final latencies."""
     trials = study.get_trials(deepcopy=False)
-    return [Trial.from_dict(trial.number, dict(trial.params), trial.user_attrs) for trial in trials]
+    return [Trial.read(one.number, dict(one.params), one.user_attrs, f"trial {one.number}") for one in trials]

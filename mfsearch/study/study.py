@@ -13,7 +13,7 @@ from mfsearch.pareto import Array, Mask, fair_mask, pareto_mask
 from mfsearch.study.files import WEIGHTS
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.reader import StudyReader
-from mfsearch.study.trial import Trial
+from mfsearch.study.trial import UNREADABLE, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,17 +26,39 @@ class Study:
     """A study at one moment; later writes by a search do not change it.
 
     folder: of manifest, ledger and weights. trials: all of them by number, with any outcome.
+    unreadable: a sentence for each row of the ledger that cannot be read, with its line.
     """
 
     folder: Path
     manifest: Manifest
     trials: tuple[Trial, ...]
+    unreadable: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> "Study":
         """Read the study in a folder; ValueError if it cannot be read or is damaged."""
         reader = StudyReader(folder)
-        return cls(folder, reader.manifest, tuple(reader.trials(reader.look())))
+        trials = tuple(reader.trials(reader.look()))
+        rows = [trial.reason or "" for trial in trials if trial.origin == UNREADABLE]
+        return cls(folder, reader.manifest, trials, (*rows, *reader.unreadable))
+
+    def check_whole(self) -> None:
+        """Raise ValueError if anything in the ledger cannot be read, as a search that goes on must know all of it."""
+        strange = list(self.unreadable)
+        for trial in self.trials:
+            try:
+                if trial.config_data is not None:
+                    _ = trial.config
+            except ValueError as error:
+                strange.append(f"trial {trial.number} cannot be read: {error}")
+            if any(training.rung > self.manifest.rungs.last for training in trial.longer):
+                strange.append(
+                    f"trial {trial.number} cannot be read: a rung beyond the last, {self.manifest.rungs.last}"
+                )
+        if strange:
+            raise ValueError(
+                f"study {self.name!r:.100} cannot be read whole, so nothing is written into it: {strange[0]}"
+            )
 
     @property
     def name(self) -> str:

@@ -12,6 +12,7 @@ from mfsearch.cost.latency_model import Prediction
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.space import Value
 
+UNREADABLE = "unreadable"  # origin of a row of the ledger that cannot be read: a failed trial without figures
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
 _LATER = ("train_seconds", "weights_lost", "score", "rung", "seed", "finished")  # of a longer training
 _COSTS = ("madds", "macs", "num_params", "activation_bytes", "resolution")
@@ -116,9 +117,9 @@ class Training:
             curve=tuple(map(EpochLog.from_dict, curve)),
             train_seconds=_maybe(values, "train_seconds"),
             images_per_second=_maybe(values, "images_per_second"),
-            reason=values.get("reason"),
-            weights_lost=values.get("weights_lost"),
-            finished=values.get("finished"),
+            reason=_text(values, "reason"),
+            weights_lost=_text(values, "weights_lost"),
+            finished=_text(values, "finished"),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,6 +165,14 @@ class Trial:
     finished: str | None = None
 
     @classmethod
+    def read(cls, number: int, params: dict[str, Any], values: Mapping[str, Any], place: str) -> "Trial":
+        """The trial from the ledger; an unreadable row keeps its number, and its reason says where it is."""
+        try:
+            return cls.from_dict(number, params, values)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            return cls(number, "failed", UNREADABLE, reason=f"{place} cannot be read: {error!s:.300}")
+
+    @classmethod
     def from_dict(cls, number: int, params: dict[str, Any], values: Mapping[str, Any]) -> "Trial":
         """A finished trial from the ledger; ValueError names the first value that cannot be read."""
         outcome = values.get("outcome")
@@ -182,10 +191,10 @@ class Trial:
                 outcome=outcome,
                 origin=str(values.get("origin") or "unknown"),
                 params=params,
-                reason=values.get("reason"),
+                reason=_text(values, "reason"),
                 proposal=_count(values, "proposal"),
                 width=_maybe(values, "width"),
-                arch_id=str(values.get("arch_id") or ""),
+                arch_id=_text(values, "arch_id") or "",
                 config_data=values.get("config"),
                 madds=_count(values, "madds"),
                 macs=_count(values, "macs"),
@@ -195,11 +204,11 @@ class Trial:
                 predicted=predicted,
                 turned_down=_count(values, "turned_down"),
                 seed=_count(values, "seed"),
-                device=values.get("device"),
+                device=_text(values, "device"),
                 measured=TrialLatency.from_dict(values),
                 violation_ms=_maybe(values, "violation_ms"),
                 short=Training.from_dict(values) if trained else None,
-                finished=values.get("finished"),
+                finished=_text(values, "finished"),
             )
         except ValueError as error:
             raise ValueError(f"trial {number}: {error}") from None
@@ -371,6 +380,13 @@ def _maybe(values: Mapping[str, Any], name: str) -> float | None:
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:
     value = values.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63):
         raise ValueError(f"{name} must be a whole number, got {str(value)[:200]!r}")
+    return value
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {str(value)[:200]!r}")
     return value

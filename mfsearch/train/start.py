@@ -62,8 +62,8 @@ def given_weights(
     if fits and not new_classifier and recorded is not None and list(recorded) != list(classes):
         own, theirs = next((a, b) for a, b in zip(classes, recorded, strict=True) if a != b)
         raise ValueError(
-            f"weights {path}: trained on other classes, {theirs!r} where the data has {own!r}; --new-classifier draws "
-            "the classifier anew for those of the data"
+            f"weights {path}: trained on other classes, {theirs!r:.200} where the data has {own!r:.200}; "
+            "--new-classifier draws the classifier anew for those of the data"
         )
     anew = new_classifier or not fits
     state.update({name: value for name, value in found.items() if not (anew and name in CLASSIFIER)})

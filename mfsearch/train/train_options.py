@@ -109,7 +109,7 @@ class TrainSettings:
         if self.mixes and self.micro_batch % 2:
             raise ValueError(f"micro_batch must be even, as Mixup pairs its images, got {self.micro_batch}")
         if self.sched not in SCHEDULES:
-            raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r}")
+            raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r:.200}")
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs must be at most epochs, {self.epochs}, got {self.warmup_epochs}")
         for name in ("warmup_lr", "min_lr"):
@@ -180,7 +180,7 @@ def make_settings(
         if key not in _OWN:
             check_key(key, value)
         elif not KEYS[_OWN[key]].accepts(value):
-            raise ValueError(f"{key} must be {KEYS[_OWN[key]].allowed}, got {value!r}")
+            raise ValueError(f"{key} must be {KEYS[_OWN[key]].allowed}, got {value!r:.200}")
     _check_known(training, place)
     _check_known({key: value for key, value in changes.items() if key not in _OWN}, "--set")
     values = _DEFAULTS | {key: value for key, value in training.items() if key in _DEFAULTS}
@@ -214,6 +214,6 @@ def _check_known(settings: Mapping[str, Any], place: str) -> None:
         if key in _DEFAULTS or key in _ELSEWHERE or value in _OFF or value in _AS_HERE.get(key, ()):
             continue
         raise ValueError(
-            f"{place}: {key} is {value!r}, which timm's train.py can do and mfsearch train cannot; leave it out, or "
-            "train with that script"
+            f"{place}: {key} is {value!r:.200}, which timm's train.py can do and mfsearch train cannot; leave it out, "
+            "or train with that script"
         )

@@ -109,7 +109,8 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     for name in (*identity, *kept):
         if kept.get(name) != identity.get(name):
             raise ValueError(
-                f"{path} belongs to another training: its {name} is {kept.get(name)!r}, here {identity.get(name)!r}; "
+                f"{path} belongs to another training: its {name} is {kept.get(name)!r:.200}, here "
+                f"{identity.get(name)!r:.200}; "
                 "go on with its settings, or say --to another folder"
             )
     return state  # type: ignore[no-any-return]

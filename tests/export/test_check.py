@@ -17,7 +17,7 @@ from mfsearch.cost.passport import read_passport
 from mfsearch.data import load_data
 from mfsearch.export import check as verifying
 from mfsearch.export.bundle import load_network, read_bundle, write_bundle
-from mfsearch.export.bundle_manifest import BundleManifest, write_manifest
+from mfsearch.export.bundle_manifest import BundleManifest, read_manifest, write_manifest
 from mfsearch.export.check import Report, verify_bundle
 from mfsearch.export.origin import of_config
 from tests.export.bundles import content, small_bundle, trained_weights
@@ -465,3 +465,18 @@ def test_a_failure_of_any_kind_is_a_line(bundle: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(verifying, "judge_madds", fails)
     assert failures(bundle) == ["MemoryError: no room"]
+
+
+def test_a_graph_that_never_ends_is_told_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.mutations import endless_graph
+
+    folder = small_bundle(tmp_path / "b")
+    path = folder / "model.onnx"
+    path.write_bytes(endless_graph(path))
+    write_manifest(folder, read_manifest(folder))
+    report = {one.name: one for one in verify_bundle(folder).checks}
+    assert report["model.onnx"] == ("model.onnx", "failed", "model.onnx holds Loop, which mfsearch never writes")
+    assert report["latency"].outcome == "skipped"
+    monkeypatch.setattr(verifying, "RUN_SECONDS", 2.0)
+    with pytest.raises(verifying._Mismatch, match="must answer in 2 s, and did not"):
+        verifying._run_apart(path, [torch.zeros(1, 3, 32, 32)])

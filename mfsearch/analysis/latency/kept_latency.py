@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfsearch.cost.madds import PART_NAMES
+from mfsearch.plain_files import parse_json, read_bytes
 from mfsearch.study.files import now
 
 FOLDER = "latency"  # under the results folder
 BREAKDOWN, BY_SIZE = "breakdown.jsonl", "by-size.jsonl"
 PARTS = PART_NAMES
+MAX_BYTES = 1 << 26
 REST = "rest"  # the rest of a run: the runtime's work between operators
 
 Passport = Mapping[str, object]
@@ -99,7 +101,7 @@ def read_kept(paths: Sequence[Path]) -> LatencyFiles:
     unread = 0
     for path in paths:
         try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
+            text = read_bytes(path, MAX_BYTES).decode("utf-8", errors="replace")
         except OSError:
             unread += path.exists()
             continue
@@ -114,7 +116,7 @@ def read_kept(paths: Sequence[Path]) -> LatencyFiles:
 
 def _row(line: str) -> KeptRow | None:
     try:
-        values = json.loads(line)
+        values = parse_json(line.encode())
         parts = {part: float(ms) for part, ms in (values.get("parts_ms") or {}).items()}
         if not isinstance(values["passport"], dict) or not set(parts) <= set(PARTS):
             return None
@@ -136,7 +138,7 @@ def _row(line: str) -> KeptRow | None:
             passport=values["passport"],
             measured=str(values["measured"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
