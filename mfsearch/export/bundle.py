@@ -205,12 +205,10 @@ def read_bundle(folder: Path) -> Bundle:
         raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
     if not 0 <= manifest.seed < 1 << 63:
         raise ValueError(f"{folder / MANIFEST}: seed must be 0 to 2^63 - 1, got {manifest.seed}")
+    preprocessing = read_preprocessing(folder) if PREPROCESS in manifest.files else None
     try:  # a training writes the card at its end, so plain data from elsewhere is checked here
-        told = PREPROCESS in manifest.files
-        preprocessing = read_preprocessing(folder) if told else of_metrics(config, manifest, metrics)
+        preprocessing = preprocessing or of_metrics(config, manifest, metrics)
         write_card(config, manifest, metrics, preprocessing)
-    except ValueError:
-        raise
     except Exception as error:
         raise ValueError(f"{folder / METRICS}: a value in it is of the wrong kind ({error!s:.200})") from None
     weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
