@@ -22,7 +22,8 @@ MAX_BLOCKS = 128  # the published networks have up to 11
 BRIDGES = ("both", "to_former", "to_mobile", "none")
 TOKEN_SOURCES = ("first_token", "mean_token", "spatial")
 DYNAMIC_SOURCES = (*TOKEN_SOURCES, "pooled")
-SOURCES = (*DYNAMIC_SOURCES, "none", "hswish")
+LEARNED_SOURCES = (*DYNAMIC_SOURCES, "static")
+SOURCES = (*DYNAMIC_SOURCES, "none", "hswish", "static")
 
 
 class Wiring(NamedTuple):
@@ -45,8 +46,8 @@ RULES: dict[str, Callable[[Wiring], bool]] = {
     "bridges.gate": lambda net: net.to_former,
     "bridges.projections": lambda net: net.tokens > 0,
     "dyrelu.position": lambda net: net.source != "none",
-    "dyrelu.slopes": lambda net: net.source in DYNAMIC_SOURCES,
-    "dyrelu.intercepts": lambda net: net.source in DYNAMIC_SOURCES,
+    "dyrelu.slopes": lambda net: net.source in LEARNED_SOURCES,
+    "dyrelu.intercepts": lambda net: net.source in LEARNED_SOURCES,
     "dyrelu.reduction": lambda net: net.source in DYNAMIC_SOURCES,
 }
 
@@ -106,6 +107,7 @@ class BlockConfig:
     exp: channels after the expansion; with stride 2 that is a depthwise convolution, so exp is a multiple of the input.
     tail: expansion of the second half of a stride-2 block (depthwise out -> tail * out -> out); unused with stride 1.
     bridge: the directions in which information crosses. former: whether the tokens pass through a Former layer here.
+    static: this block's DyReLUs have learned slopes, as with source `static`; for blocks whose tokens are constants.
     """
 
     exp: int
@@ -115,6 +117,7 @@ class BlockConfig:
     bridge: str = "both"
     former: bool = True
     tail: int = 4
+    static: bool = False
 
     def __post_init__(self) -> None:
         _check_int("block", "exp", self.exp, 1, 65536)
@@ -124,6 +127,7 @@ class BlockConfig:
         _check_among("block", "bridge", self.bridge, BRIDGES)
         _check_bool("block", "former", self.former)
         _check_int("block", "tail", self.tail, 1, 8)
+        _check_bool("block", "static", self.static)
 
     @property
     def to_former(self) -> bool:
@@ -189,8 +193,8 @@ class DyReLUConfig:
 
     source: first_token (published), mean_token, spatial (every token's coefficients mixed per pixel by the attention
     map of Mobile->Former), pooled (globally pooled features of the activation's own input, arXiv:2003.10027),
-    none (ReLU), hswish (h-swish, static). position: which of a block's two activations it is; the other is ReLU.
-    reduction: source width / hidden width of the coefficient MLP.
+    static (learned for each channel, the same for every image), none (ReLU), hswish (h-swish). position: which of a
+    block's two activations it is; the other is ReLU. reduction: source width / hidden width of the coefficient MLP.
     """
 
     source: str = "first_token"
@@ -214,6 +218,10 @@ class DyReLUConfig:
     def coefficients(self) -> int:
         """Coefficients for each channel: the slopes, and as many intercepts if they are on."""
         return self.slopes * (2 if self.intercepts else 1)
+
+    def of(self, row: BlockConfig) -> "DyReLUConfig":
+        """The activations of one block."""
+        return dataclasses.replace(self, source="static") if row.static else self
 
     def hidden(self, width: int) -> int:
         """Hidden width of the coefficient MLP over a source of that width: width / reduction, at least 1."""
@@ -302,10 +310,14 @@ class MobileFormerConfig:
                 _check(ok, "tokens", "dim", self.tokens.dim, f"divisible by former.heads = {self.former.heads}")
         else:
             ok = self.dyrelu.source not in TOKEN_SOURCES
-            _check(ok, "dyrelu", "source", self.dyrelu.source, "pooled, none or hswish where tokens.count is 0")
+            _check(ok, "dyrelu", "source", self.dyrelu.source, "pooled, static, none or hswish where tokens.count is 0")
             _check(not self.bridges.final, "bridges", "final", True, "false where tokens.count is 0")
+        ok = self.dyrelu.source == "static" or not all(row.static for row in self.blocks)
+        _check(ok, "dyrelu", "source", self.dyrelu.source, "static where every block is static")
         for i, row in enumerate(self.blocks):
             where = f"blocks[{i}]"
+            ok = self.dyrelu.dynamic or not row.static
+            _check(ok, where, "static", True, f"false for dyrelu.source {self.dyrelu.source}")
             if not count:
                 _check(row.bridge == "none", where, "bridge", row.bridge, "none where tokens.count is 0")
                 _check(not row.former, where, "former", row.former, "false where tokens.count is 0")
@@ -315,7 +327,7 @@ class MobileFormerConfig:
             if row.to_mobile:
                 ok = row.out % heads == 0
                 _check(ok, where, "out", row.out, f"divisible by bridges.heads = {heads} (Mobile<-Former)")
-            if self.dyrelu.source == "spatial":
+            if self.dyrelu.source == "spatial" and not row.static:
                 _check(row.to_former, where, "bridge", row.bridge, "both or to_former for dyrelu.source spatial")
             width = row.out
         if self.bridges.final:
@@ -324,6 +336,9 @@ class MobileFormerConfig:
     def to_dict(self) -> dict[str, Any]:
         """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
         data = dataclasses.asdict(self)
+        for row in data["blocks"]:
+            if not row["static"]:  # as files from before this key are
+                del row["static"]
         return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 
     @classmethod
@@ -378,7 +393,9 @@ class MobileFormerConfig:
         """The network as the paper prints it: one line for each operator, with input size, bridge and Former."""
         side = -(-self.resolution // 2)
         tokens = f"{self.tokens.count}x{self.tokens.dim}" if self.tokens.count else "none"
-        act = {"none": "ReLU", "hswish": "h-swish"}.get(self.dyrelu.source, f"DyReLU({self.dyrelu.source})")
+        act = {"none": "ReLU", "hswish": "h-swish", "static": "learned slopes"}.get(
+            self.dyrelu.source, f"DyReLU({self.dyrelu.source})"
+        )
         lines = [f"tokens {tokens}   activation {act} ({self.dyrelu.position})   groups {self.groups}"]
         lines.append(f"{'input':>9}  {'operator':<16}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
 
@@ -391,6 +408,7 @@ class MobileFormerConfig:
         side = -(-side // self.lite.stride)
         for b in self.blocks:
             name = f"block {b.kernel}x{b.kernel}" + (f" /{b.tail}" if b.stride == 2 and b.tail != 4 else "")
+            name += " static" if b.static else ""
             row(side, name, b.exp, b.out, b.stride, b.bridge, "yes" if b.former else "no")
             side = -(-side // b.stride)
         row(side, "conv 1x1", "-", self.head.conv, 1, "to_former" if self.bridges.final else "none")
@@ -446,6 +464,8 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     for row in data["blocks"]:
         if not has_tail(row["stride"]):
             del row["tail"]
+        if not row["static"]:
+            del row["static"]
     return {name: value for name, value in data.items() if value != {}}  # `former` where no layer stands
 
 
@@ -456,9 +476,9 @@ def _hidden_widths(config: MobileFormerConfig) -> list[int]:
         return [dyrelu.hidden(config.tokens.dim)]
     widths = []
     for row in config.blocks:
-        if dyrelu.position != "second":
+        if dyrelu.position != "second" and not row.static:
             widths.append(row.exp)
-        if dyrelu.position != "first":
+        if dyrelu.position != "first" and not row.static:
             widths.append(row.exp if row.stride == 1 else row.tail * row.out)
     return [dyrelu.hidden(width) for width in widths]
 

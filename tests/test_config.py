@@ -251,12 +251,13 @@ AMONG: dict[str, tuple[Any, ...]] = {
     "blocks[1].kernel": (3, 5),
     "blocks[1].bridge": ("both", "to_former", "to_mobile", "none"),
     "blocks[1].former": (True, False),
+    "blocks[1].static": (False, True),
     "former.ffn": (0, 1, 2, 4),
     "former.projections": ("tied", "full"),
     "bridges.gate": (True, False),
     "bridges.projections": ("published", "full"),
     "bridges.final": (True, False),
-    "dyrelu.source": ("first_token", "mean_token", "spatial", "pooled", "none", "hswish"),
+    "dyrelu.source": ("first_token", "mean_token", "spatial", "pooled", "none", "hswish", "static"),
     "dyrelu.position": ("both", "first", "second"),
     "dyrelu.slopes": (2, 3),
     "dyrelu.intercepts": (True, False),
@@ -359,7 +360,7 @@ def test_parts_of_another_type_are_refused_in_python_too() -> None:
         *(
             (
                 without_tokens(dyrelu={"source": source}),
-                f"dyrelu.source must be pooled, none or hswish where tokens.count is 0, got {source!r}",
+                f"dyrelu.source must be pooled, static, none or hswish where tokens.count is 0, got {source!r}",
             )
             for source in ("first_token", "mean_token", "spatial")
         ),

@@ -14,6 +14,7 @@ from mfsearch.analysis.front.confidence import (
     Confidence,
     confidence,
     marks,
+    shown_dead,
     shown_lengths,
     shown_noise,
     shown_precision,
@@ -230,7 +231,7 @@ def print_front(study: Study) -> None:
         sure = confidence(trials, objectives, images)
         marked = marks(front, training_noise(trials), images)
         console.print(front_table(front, objectives, sure, marked), soft_wrap=True)
-        told = [shown_noise(trials, images), shown_lengths(front)]
+        told = [shown_noise(trials, images), shown_lengths(front), shown_dead(front)]
         console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)

@@ -236,14 +236,15 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
         work["token_weights"] += weights
         work["token_macs"] += rows * weights
 
-    def activation(where: str, which: str, C: int, N: int) -> None:
-        dyrelu, source = config.dyrelu, config.dyrelu.at(which)
+    def activation(where: str, row: BlockConfig, which: str, C: int, N: int) -> None:
+        dyrelu = config.dyrelu.of(row)
+        source = dyrelu.at(which)
         if source == "hswish":
             account(where, "mobile")["hswish_elements"] += C * N
         if source in ("none", "hswish"):
             return
         work = account(where, "dyrelu")
-        work["dyrelus"] += 1
+        work["dyrelus"] += source != "static"
         work["dyrelu_elements"] += dyrelu.slopes * C * N
         if dyrelu.intercepts:
             work["intercept_elements"] += dyrelu.slopes * C * N
@@ -251,7 +252,7 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
             work["spatial_elements"] += dyrelu.coefficients * C * N
         elif source == "pooled":
             work["pooled_elements"] += C * N
-        if alive or source == "pooled":
+        if source != "static" and (alive or source == "pooled"):
             width = C if source == "pooled" else D
             weights = dyrelu.hidden(width) * (width + dyrelu.coefficients * C)
             linears(work, 2, weights, M if source == "spatial" else 1)
@@ -280,18 +281,18 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
         work = account(where, "mobile")
         if row.stride == 1:
             pointwise(work, inp, row.exp, N, groups)
-            activation(where, "first", row.exp, N)
+            activation(where, row, "first", row.exp, N)
             depthwise(work, row.exp, row.exp, row.kernel, N)
-            activation(where, "second", row.exp, N)
+            activation(where, row, "second", row.exp, N)
             pointwise(work, row.exp, row.out, N, groups)
             shuffled = row.exp + row.out
         else:
             wide = row.tail * row.out
             depthwise(work, inp, row.exp, row.kernel, N)
-            activation(where, "first", row.exp, N)
+            activation(where, row, "first", row.exp, N)
             pointwise(work, row.exp, row.out, N, groups)
             depthwise(work, row.out, wide, row.kernel, N)
-            activation(where, "second", wide, N)
+            activation(where, row, "second", wide, N)
             pointwise(work, wide, row.out, N, groups)
             shuffled = row.exp + wide
         if groups > 1:

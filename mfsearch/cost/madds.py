@@ -8,7 +8,7 @@ sums, softmax, DyReLU's max) is not counted, here or in fvcore.
 
 from typing import NamedTuple
 
-from mfsearch.config import BlockConfig, DyReLUConfig, MobileFormerConfig
+from mfsearch.config import LEARNED_SOURCES, BlockConfig, DyReLUConfig, MobileFormerConfig
 from mfsearch.cost.memory import peak_activation_bytes
 
 PARTS = ("mobile", "former", "to_former", "to_mobile", "dyrelu", "head")
@@ -123,8 +123,9 @@ def _count_parts(config: MobileFormerConfig) -> list[tuple[str, str, int, int, i
         if row.former:
             rows.append((where, "former", *former))
         rows.append((where, "mobile", *_mobile(row, width, N, groups)))
-        if config.dyrelu.dynamic:
-            rows.append((where, "dyrelu", *_dyrelu(config.dyrelu, row, M, D, N)))
+        dyrelu = config.dyrelu.of(row)
+        if dyrelu.source in LEARNED_SOURCES:
+            rows.append((where, "dyrelu", *_dyrelu(dyrelu, row, M, D, N)))
         if row.to_mobile:
             rows.append((where, "to_mobile", *_to_mobile(M, D, row.out, N, full)))
         width = row.out
@@ -197,6 +198,9 @@ def _dyrelu(config: DyReLUConfig, row: BlockConfig, M: int, D: int, N: int) -> _
         channels.append(row.tail * row.out if row.stride == 2 else row.exp)
     macs = other = params = 0
     for C in channels:
+        if source == "static":
+            params += coefficients * C
+            continue
         width = C if source == "pooled" else D
         hidden = config.hidden(width)
         weights = hidden * (width + coefficients * C)

@@ -15,10 +15,6 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
     M, h = config.tokens.count, config.bridges.heads
     T = M * config.tokens.dim
     full = config.bridges.projections == "full"
-    spatial = config.dyrelu.source == "spatial"
-    first, second = (
-        config.dyrelu.coefficients if config.dyrelu.at(at) == "spatial" else 0 for at in ("first", "second")
-    )
 
     side = -(-config.resolution // 2)
     live = 3 * config.resolution**2 + config.stem * side * side
@@ -35,7 +31,9 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
         x = width * N_in
         if row.to_former:
             peak = max(peak, T + x * (3 if full else 1) + h * M * N_in)
-        beside = T + (M * N if spatial else 0)
+        dyrelu = config.dyrelu.of(row)
+        first, second = (dyrelu.coefficients if dyrelu.at(at) == "spatial" else 0 for at in ("first", "second"))
+        beside = T + (M * N if dyrelu.source == "spatial" else 0)
         if row.stride == 1:
             skip = x if width == row.out else 0
             wide = row.exp * N

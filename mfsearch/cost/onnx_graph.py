@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from mfsearch.cost.onnx_writer import Array, OnnxWriter
 from mfsearch.model.bridge import ToFormer, ToMobile
-from mfsearch.model.dyrelu import INTERCEPT_SCALE, DyReLU, Static
+from mfsearch.model.dyrelu import INTERCEPT_SCALE, DyReLU, Static, StaticSlopes
 from mfsearch.model.former import Former
 from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown
 from mfsearch.model.mobile_former import Block, Head, MobileFormer
@@ -277,6 +277,14 @@ class _Writer(OnnxWriter):
         y = self.op("Mul", y, self.constant(factor)) if config.intercepts else y
         return self.op("Add", y, self.constant(np.repeat(np.eye(1, N, dtype=np.float32), x.C, 1)[0]))
 
+    def learned(self, act: StaticSlopes, x: _Map) -> str:
+        """The slopes and intercepts of a DyReLU that no image changes, as a constant [N C]."""
+        K, order = act.config.slopes, slice(None) if x.order is None else x.order
+        theta = np.clip(_array(act.coefficients)[:, order] / np.float32(3), np.float32(-1), np.float32(1))
+        theta[0] += 1
+        theta[K:] *= np.float32(INTERCEPT_SCALE)
+        return self.constant(theta.reshape(1, -1, 1, 1))
+
     def first(self, z: str, width: int) -> str:
         """The first token: [B, width]."""
         y = self.op("Slice", z, self.ints(0), self.ints(1), self.ints(-2))
@@ -286,10 +294,10 @@ class _Writer(OnnxWriter):
         if isinstance(act, Static):
             return x._replace(name=self.op("Relu" if isinstance(act.act, nn.ReLU) else "HardSwish", x.name))
         N, K = act.config.coefficients, act.config.slopes
-        y = self.coefficients(act, x)
+        y = self.learned(act, x) if isinstance(act, StaticSlopes) else self.coefficients(act, x)
         if act.config.source == "spatial":  # the shares of a position sum to 1, so the starting slopes pass through
             y = self.reshape(self.op("MatMul", self.transpose(y), mix), self.batch, N * x.C, x.H, x.W)
-        else:
+        elif y not in self.values:
             y = self.reshape(y, self.batch, N * x.C, 1, 1)
         parts = self.split(y, [x.C] * N, 1)
         lines = [self.op("Mul", x.name, slope) for slope in parts[:K]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
 
-from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
+from mfsearch.config import LEARNED_SOURCES, TOKEN_SOURCES, MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 
 GENERATOR = 1  # version of the written text; text of another version is not compared
@@ -144,7 +144,7 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
     tokens = config.tokens.count > 0
     facts = {
         "tokens": tokens,
-        "uses_torch": tokens or dyrelu.dynamic,
+        "uses_torch": tokens or dyrelu.source in LEARNED_SOURCES,
         "token_dyrelu": dyrelu.source in TOKEN_SOURCES,
         "spatial": dyrelu.source == "spatial",
         "pooled": dyrelu.source == "pooled",
@@ -167,7 +167,10 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
     facts["to_former"] |= config.bridges.final
     facts["ffn"] = facts["former"] and config.former.ffn > 0
     for k, which in enumerate(("first", "second"), 1):
-        facts[f"dynamic{k}"] = dyrelu.dynamic and dyrelu.position in ("both", which)
+        there = dyrelu.position in ("both", which)
+        facts |= {f"dynamic{k}": dyrelu.dynamic and there, f"learned{k}": dyrelu.source in LEARNED_SOURCES and there}
+    facts["mixed"] = any(row.static for row in rows)
+    facts["learned"] = facts["mixed"] or dyrelu.source == "static"
     return facts
 
 
@@ -188,13 +191,16 @@ def _words(
     token_words = ", z, mix" if facts["spatial"] else ", z" if facts["token_dyrelu"] else ""
     kinds = {"none": "nn.ReLU", "hswish": "nn.Hardswish"}
     kernel_column, tail_column = "kernel" in columns, "tail" in columns
-    given = ", kernel" if kernel_column else ""
-    plain, down = f"Mobile(inp, exp, out{given})", f"MobileDown(inp, exp, out{given}{', tail' if tail_column else ''})"
+    given, tail = ", kernel" if kernel_column else "", ", tail" if tail_column else ""
+    static = ", static" if facts["mixed"] else ""
+    plain, down = f"Mobile(inp, exp, out{given}{static})", f"MobileDown(inp, exp, out{given}{tail}{static})"
+    dyrelu_class = "LearnedSlopes" if dyrelu.source == "static" else "(LearnedSlopes if static else DyReLU)"
+    dyrelu_class = dyrelu_class if facts["learned"] else "DyReLU"
     mobile = f"{down} if stride == 2 else {plain}" if facts["both_kinds"] else down if facts["down"] else plain
     constants = [] if kernel_column else [f"KERNEL = {rows[0].kernel}  # of the depthwise convolutions"]
     if facts["down"] and not tail_column:
-        tail = next(row.tail for row in rows if row.stride == 2)
-        constants.append(f"TAIL = {tail}  # widening in the second half of a block of stride 2")
+        widening = next(row.tail for row in rows if row.stride == 2)
+        constants.append(f"TAIL = {widening}  # widening in the second half of a block of stride 2")
     table = [[str(_cell(row, name)) for name in columns] for row in rows]
     sizes = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return {
@@ -210,7 +216,7 @@ def _words(
         "init_std": float(config.tokens.init_std),
         "stem": config.stem,
         "lite": (config.lite.exp, config.lite.out, config.lite.stride),
-        "types": ", ".join({"bridge": "str", "former": "bool"}.get(name, "int") for name in columns),
+        "types": ", ".join({"bridge": "str", "former": "bool", "static": "bool"}.get(name, "int") for name in columns),
         "columns": ", ".join(columns),
         "blocks": "\n".join(
             f"    ({', '.join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))})," for cells in table
@@ -239,8 +245,9 @@ def _words(
         "kernel_type": ", kernel: int" if kernel_column else "",
         "tail": "tail" if tail_column else "TAIL",
         "tail_type": ", tail: int" if tail_column else "",
-        "act1": "DyReLU" if facts["dynamic1"] else kinds.get(dyrelu.at("first"), "nn.ReLU"),
-        "act2": "DyReLU" if facts["dynamic2"] else kinds.get(dyrelu.at("second"), "nn.ReLU"),
+        "static_type": ", static: bool" if static else "",
+        "act1": dyrelu_class if facts["learned1"] else kinds.get(dyrelu.at("first"), "nn.ReLU"),
+        "act2": dyrelu_class if facts["learned2"] else kinds.get(dyrelu.at("second"), "nn.ReLU"),
         "more": token_words,
         "more1": token_words if facts["dynamic1"] else "",
         "more2": token_words if facts["dynamic2"] else "",
@@ -259,6 +266,7 @@ def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]
         "tail": len({row.tail for row in rows if row.stride == 2}) > 1,
         "bridge": facts["some_to_former"] or facts["some_to_mobile"],
         "former": facts["some_former"],
+        "static": facts["mixed"],
     }
     return ["exp", "out", *(name for name, there in varies.items() if there)]
 

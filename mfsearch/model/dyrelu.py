@@ -77,9 +77,24 @@ class DyReLU(nn.Module):
         return F.hardtanh(self.expand(F.relu(self.squeeze(source))) / 3)  # clamp's backward is three times as slow
 
 
+class StaticSlopes(DyReLU):
+    """The same maximum with learned coefficients that no image changes: what DyReLU computes from constant tokens."""
+
+    def __init__(self, config: DyReLUConfig, channels: int) -> None:
+        nn.Module.__init__(self)
+        self.config = config
+        self.channels = channels
+        self.coefficients = nn.Parameter(torch.empty(config.coefficients, channels))
+
+    def _offsets(self, x: Tensor, z: Tensor | None, mix: Tensor | None) -> Tensor:
+        return F.hardtanh(self.coefficients / 3).view(1, -1, self.channels, 1, 1)
+
+
 def activation(config: DyReLUConfig, which: str, channels: int, token_dim: int) -> Static | DyReLU:
     """The `first` or `second` activation of a block, over `channels`."""
     source = config.at(which)
     if source in ("none", "hswish"):
         return Static(source)
+    if source == "static":
+        return StaticSlopes(config, channels)
     return DyReLU(config, channels, channels if source == "pooled" else token_dim)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mfsearch.config import BlockConfig, MobileFormerConfig
 from mfsearch.model.bridge import ToFormer, ToMobile
+from mfsearch.model.dyrelu import StaticSlopes
 from mfsearch.model.former import Former
 from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown, Stem, shuffle
 
@@ -21,11 +22,12 @@ class Block(nn.Module):
     def __init__(self, config: MobileFormerConfig, row: BlockConfig, inp: int) -> None:
         super().__init__()
         dim = config.tokens.dim
-        self.mixes = config.dyrelu.source == "spatial"
+        dyrelu = config.dyrelu.of(row)
+        self.mixes = dyrelu.source == "spatial"
         self.to_former = ToFormer(config.bridges, inp, dim, self.mixes) if row.to_former else None
         self.former = Former(config.former, dim) if row.former else None
         mobile = MobileDown if row.stride == 2 else Mobile
-        self.mobile = mobile(row, inp, config.groups, config.dyrelu, dim)
+        self.mobile = mobile(row, inp, config.groups, dyrelu, dim)
         self.to_mobile = ToMobile(config.bridges, row.out, dim) if row.to_mobile else None
 
     def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -143,5 +145,7 @@ def _init_weights(model: MobileFormer, seed: int) -> None:
             module.bias.zero_()
         elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
             module.reset_parameters()
+        elif isinstance(module, StaticSlopes):
+            module.coefficients.zero_()  # ReLU
     if model.tokens is not None:
         normal_(model.tokens, "tokens", model.config.tokens.init_std)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
 from mfsearch.model import MobileFormer
-from mfsearch.model.dyrelu import DyReLU
+from mfsearch.model.dyrelu import DyReLU, StaticSlopes
 from mfsearch.proxy.short_train import DeviceData, build_proxy
 
 IMAGES = 8
@@ -47,9 +47,12 @@ def _check_dyrelu(model: MobileFormer) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, module in model.named_modules():
         if isinstance(module, DyReLU):
-            gradient = module.expand.bias.grad
+            static = isinstance(module, StaticSlopes)
+            gradient = module.get_parameter("coefficients" if static else "expand.bias").grad
             if gradient is None or not bool(gradient.any()):
                 raise SmokeTestError(f"the DyReLU {name} is dead: its coefficients get no gradient")
+            if static:
+                continue
             probes = torch.randn(PROBES, module.squeeze.in_features, generator=generator)
             theta = module.theta(probes.to(module.squeeze.weight.device))
             if bool((theta == theta[0]).all()):

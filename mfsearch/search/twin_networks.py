@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from mfsearch.config import TOKEN_SOURCES, BlockConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_madds
+from mfsearch.living import living
 from mfsearch.search.trainings import Task
 from mfsearch.space.knobs import KNOBS, STEP, KnobSpec, Value, row_stages, shown_value
 from mfsearch.space.search_space import hint
@@ -158,6 +159,9 @@ def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Tw
     madds = count_madds(parent)
     try:
         changed = _change(parent, name, value)
+        changed = (
+            living(changed) if living(parent) is parent else changed
+        )  # parents of earlier studies may be dead in part
         if changed.dyrelu.source != parent.dyrelu.source and name != "dyrelu.source":
             twin = dataclasses.replace(twin, new=f"{twin.new}, {changed.dyrelu.source}")
         if changed.arch_id == parent.arch_id:

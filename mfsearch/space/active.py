@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mfsearch.config import Wiring, effective_source, has_say, has_tail
+from mfsearch.config import BRIDGES, SOURCES, TOKEN_SOURCES, Wiring, effective_source, has_say, has_tail
 from mfsearch.space.knobs import KNOBS, find_knob
 from mfsearch.space.search_space import Params, Row, SearchSpace
 
@@ -26,13 +26,28 @@ def active_knobs(params: Params, space: SearchSpace | None = None) -> set[str]:
     if space is None:  # stages whose rows have no knobs
         of_rows, keys = {row.stage for row in rows}, {n: n.partition(".")[2] for n in params}
         stages |= {key for name, key in keys.items() if find_knob(name).about == "stage" and key not in of_rows}
-    bridges = {get.get(f"bridges.{stage}", _DEFAULTS["bridges.STAGE"]) for stage in stages}
+    order = (
+        [stage for stage in dict.fromkeys(row.stage for row in rows) if stage in stages] if space else sorted(stages)
+    )
+    order = order or [""] * (space is None)  # params of no row: one stage, all defaults
+    bridges = [get.get(f"bridges.{stage}", _DEFAULTS["bridges.STAGE"]) for stage in order]
+    first = next((k for k, bridge in enumerate(bridges) if bridge in ("both", "to_former")), len(order))
+    living = order[first:]  # the stages whose tokens depend on the image
 
-    to_former = get["bridges.final"] is not False or bool(bridges & {"both", "to_former"})
-    has_tokens = to_former or "to_mobile" in bridges
-    has_former = has_tokens and any(get.get(f"former.{stage}", _DEFAULTS["former.STAGE"]) for stage in stages)
-    wiring = Wiring(get["tokens.count"] if has_tokens else 0, has_former, to_former, get["dyrelu.source"])
-    conditions = {name for row in rows for name, _ in row.when}
+    has_tokens = get["bridges.final"] is not False or bool(living)
+    has_former = any(get.get(f"former.{stage}", _DEFAULTS["former.STAGE"]) for stage in living)
+    source = get["dyrelu.source"] if living or get["dyrelu.source"] not in TOKEN_SOURCES else "static"
+    mixed = has_former or bool({"both", "to_mobile"} & set(bridges[first:])) or source in ("mean_token", "spatial")
+    count = get["tokens.count"] if mixed else 1  # tokens beyond the first that nothing reads are dropped
+    wiring = Wiring(count if has_tokens else 0, has_former, has_tokens, source)
+    choices = {knob.name: knob.choices for knob in (space.knobs if space else ())}
+    conditions = {
+        name
+        for row in rows
+        for name, _ in row.when
+        if get.get(f"blocks.{row.name}.repeat", 1)
+        and all(get.get(other) == value for other, value in row.when if other != name)
+    }
     active = set()
     for name in params:
         section, _, rest = name.partition(".")
@@ -41,15 +56,24 @@ def active_knobs(params: Params, space: SearchSpace | None = None) -> set[str]:
             says = allowed[row] if field == "repeat" else row in standing
             if field == "tail":
                 says = says and has_tail(get.get(f"blocks.{row}.stride", 2))
-        elif find_knob(name).about == "stage":
-            says = rest in stages and (section == "bridges" or has_tokens)
-        elif name == "tokens.count":  # without bridges there are no tokens
-            says = has_tokens
+        elif section == "former" and find_knob(name).about == "stage":
+            says = rest in living
+        elif find_knob(name).about == "stage":  # before the first Mobile->Former, to_mobile is as good as none
+            says = rest in living or (rest in stages and not set(choices.get(name, BRIDGES)) <= {"none", "to_mobile"})
+        elif name == "tokens.count":
+            says = has_tokens and (mixed or 0 in choices.get(name, ()))
         elif name == "dyrelu.source":
-            choices = [str(c) for k in (space.knobs if space else ()) if k.name == name for c in k.choices]
-            says = wiring.tokens > 1 or {effective_source(choice, 1) for choice in choices} != {"first_token"}
+            sources = {_built(str(each), get["tokens.count"], bool(living)) for each in choices.get(name, SOURCES)}
+            says = len(sources) > 1
         else:
             says = has_say(name, wiring)
         if says or name in conditions:
             active.add(name)
     return active
+
+
+def _built(source: str, tokens: int, living: bool) -> str:
+    """The activations that a source of DyReLU gives: learned slopes where no token ever depends on the image."""
+    if source in ("first_token", "mean_token") and not living:
+        return "static"
+    return effective_source(source, tokens)

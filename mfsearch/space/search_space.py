@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mfsearch.config import (
+    TOKEN_SOURCES,
     BlockConfig,
     BridgeConfig,
     DyReLUConfig,
@@ -25,6 +26,7 @@ from mfsearch.config import (
     MobileFormerConfig,
     TokenConfig,
 )
+from mfsearch.living import living
 from mfsearch.space.knobs import SECTIONS, STEP, Value, find_knob, network_values, section_defaults
 
 Params = Mapping[str, Value]
@@ -108,8 +110,8 @@ class SearchSpace:
     def resolve(self, params: Params, width: float = 1.0) -> MobileFormerConfig:
         """The network of `params`, with all widths except the head's hidden one scaled by `width` to multiples of 4.
 
-        With all bridges off there are no tokens, whatever the token knobs say. Raises ValueError for an unknown knob or
-        value and for combinations that cannot be built.
+        Dead parts are dropped (`mfsearch.living`): without any Mobile->Former bridge there are no tokens, for example.
+        Raises ValueError for an unknown knob or value and for combinations that cannot be built.
         """
         self._check(params)
         get: dict[str, Any] = {**dict(self.constants), **params}
@@ -131,7 +133,7 @@ class SearchSpace:
             for _ in range(get[f"blocks.{row.name}.repeat"]):
                 blocks.append(self._block(row, get, inp, scale, has_bridge))
                 inp = blocks[-1].out
-        return MobileFormerConfig(
+        config = MobileFormerConfig(
             tokens=TokenConfig(*_fields(get, "tokens")) if has_bridge else TokenConfig(0, 0),
             stem=stem,
             lite=lite,
@@ -144,6 +146,7 @@ class SearchSpace:
             resolution=self.resolution,
             classes=self.classes,
         )
+        return living(config)
 
     def _block(self, row: Row, get: Mapping[str, Any], inp: int, scale: Any, has_bridge: bool) -> BlockConfig:
         at = f"blocks.{row.name}."
@@ -153,7 +156,7 @@ class SearchSpace:
             out=inp if out == "same" else scale(out),
             stride=get[at + "stride"],
             kernel=get[at + "kernel"],
-            bridge=get[f"bridges.{row.stage}"],
+            bridge=get[f"bridges.{row.stage}"] if has_bridge else "none",
             former=has_bridge and get[f"former.{row.stage}"],
             tail=get[at + "tail"],
         )
@@ -164,8 +167,9 @@ class SearchSpace:
                 yield row
 
     def _has_bridge(self, get: Mapping[str, Any]) -> bool:
+        """Whether the image reaches the tokens."""
         return get["bridges.final"] is not False or any(
-            get[f"bridges.{row.stage}"] != "none" for row in self._present(get)
+            get[f"bridges.{row.stage}"] in ("both", "to_former") for row in self._present(get)
         )
 
     def shows(self, name: str, params: Params) -> bool:
@@ -230,9 +234,14 @@ class SearchSpace:
             if knob.name == "head.conv":
                 matching = [c for c in knob.choices if _head_width(c, inp, int) == value]
             else:
-                matching = [c for c in knob.choices if c == value]
+                dropped = _DROPPED.get(value, ()) if isinstance(value, str) else ()
+                matching = [c for c in knob.choices if c == value] or [c for c in knob.choices if c in dropped]
             params[knob.name] = matching[0] if matching else knob.choices[0]
         return params
+
+
+# values that `living` drops, by what it puts in their place
+_DROPPED: dict[str, tuple[str, ...]] = {"none": ("to_mobile",), "static": TOKEN_SOURCES}
 
 
 def _fields(get: Mapping[str, Any], section: str) -> list[Any]:

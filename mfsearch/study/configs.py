@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.living import check_living
 from mfsearch.presets import PRESETS, preset
 from mfsearch.study.files import MANIFEST, find_study
 from mfsearch.study.study import Study
@@ -10,12 +11,12 @@ from mfsearch.study.trial import Trial
 
 
 def find_config(name: str, results: Path) -> MobileFormerConfig:
-    """The network called `name`; ValueError lists the known names."""
+    """The network called `name`; ValueError lists the known names, or the dead parts of a file's network."""
     if name in PRESETS:
         return PRESETS[name]
     path = Path(name)
     if path.suffix in (".yaml", ".yml", ".json"):
-        return load_config(path)
+        return check_living(load_config(path), path)
     study, colon, trial = name.rpartition(":")
     if colon:
         return find_trial(study, trial, results)[1].config

@@ -9,6 +9,7 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
+from mfsearch.living import dead_parts
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.space import Value
 
@@ -260,6 +261,14 @@ class Trial:
         if not isinstance(self.config_data, Mapping):
             raise ValueError(f"trial {self.number} keeps no config")
         return MobileFormerConfig.from_dict(self.config_data)
+
+    @property
+    def dead(self) -> bool:
+        """Whether its network has dead parts, which earlier searches did not drop; False without a readable config."""
+        try:
+            return bool(dead_parts(self.config))
+        except ValueError:
+            return False
 
     @property
     def trainings(self) -> tuple[Training, ...]:

@@ -169,7 +169,7 @@ def test_the_estimate_says_what_it_was_made_from() -> None:
     trained = trial(0, config=configs[0].to_dict(), images_per_second=pace, top1=0.5)
     twice, source = estimate_seconds(configs, recipe, "cifar10", [trained, trial(1, "failed")], "s")
     assert twice == pytest.approx(2 * rough)
-    assert source == "the images per second of 1 trials of study s"
+    assert source == "the images per second of 1 trial of study s"
 
 
 def test_no_estimate_where_the_number_of_images_is_unknown() -> None:

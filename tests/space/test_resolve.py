@@ -228,7 +228,9 @@ def test_with_all_bridges_off_there_are_no_tokens_whatever_their_knobs_say() -> 
         assert not any(row.former for row in config.blocks)
         ids.add(config.arch_id)
     assert len(ids) == 1
-    with pytest.raises(ValueError, match=r"dyrelu\.source must be pooled, none or hswish where tokens\.count is 0"):
+    with pytest.raises(
+        ValueError, match=r"dyrelu\.source must be pooled, static, none or hswish where tokens\.count is 0"
+    ):
         FULL.resolve({**base, "dyrelu.source": "first_token"})
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mfsearch.pareto import fair_mask, fronts, pareto_mask, shared_lengths
 from mfsearch.study.study import best_trial, front_mask, minimised, top1_table
 from mfsearch.study.trial import Training, Trial
+from mfsearch.units import counted
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
 MOST_DRAWN, FEWEST_DRAWS = 5_000_000, 200  # draws times trials: half a second, and 80 MB
@@ -99,14 +100,29 @@ def _sampling_variance(top1: NDArray[np.float64], images: int | None) -> NDArray
 
 
 def marks(front: Sequence[Trial], noise: Mapping[int, Noise], images: int | None) -> dict[int, str]:
-    """By number: "best" for the best network of a front, "tied" for each that the errors do not tell to be worse."""
+    """By number: "best" for the best network of a front, "tied" for each that the errors do not tell to be worse.
+
+    Networks of earlier searches that are dead in part are marked as such too.
+    """
     best = best_trial(front)
     if best is None:
         return {}
     lead, reach = top1_errors(front, noise, images).apart(list(front).index(best))
     known = bool(noise) or images is not None
     told = {one.number: "tied" if known and near else "" for one, near in zip(front, lead <= reach, strict=True)}
-    return told | {best.number: "best"}
+    told[best.number] = "best"
+    return {one.number: ", ".join(filter(None, (told[one.number], "dead in part" * one.dead))) for one in front}
+
+
+def shown_dead(front: Sequence[Trial]) -> str | None:
+    """A sentence on the networks of a front that are dead in part; None without any."""
+    dead = [str(trial.number) for trial in front if trial.dead]
+    if not dead:
+        return None
+    return (
+        f"Dead in part: {counted(len(dead), 'network')} (trial {', '.join(dead)}). The image never reaches some of "
+        "their Formers, bridges or tokens, or nothing reads them; a search today leaves such parts out."
+    )
 
 
 def shown_training(trial: Trial) -> str:

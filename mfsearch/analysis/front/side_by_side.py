@@ -147,7 +147,7 @@ def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
     lines: dict[str, _Cells] = {"tokens": {"count": "none"}}
     if tokens.count:
         lines["tokens"] = {"count": counted(tokens.count, "token"), "dim": f"of {tokens.dim}"}
-    act = {"none": "ReLU", "hswish": "h-swish"}.get(source, f"DyReLU {source}")
+    act = {"none": "ReLU", "hswish": "h-swish", "static": "learned slopes"}.get(source, f"DyReLU {source}")
     lines["activation"] = {"source": act} | ({} if source == "none" else {"position": config.dyrelu.position})
     lines["stem"] = {"out": str(config.stem), "stride": "stride 2"}
     lines["lite"] = _widths(config.stem, lite.exp, lite.out) | {"stride": f"stride {lite.stride}"}
