@@ -77,7 +77,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
             f"{data.classes} classes"
         )
         for note in progress.notes:
-            self._say(f"          {note}")
+            self._say(f"          {note}".replace("\n", "\n          "))
         self._say(f"precision {shown_precision(data.val_images, progress.rungs.seeds if progress.rungs.last else 1)}")
         self._say(
             f"training  {counted(recipe.epochs, 'epoch')} at {recipe.resolution} px, {recipe.optimizer}, "

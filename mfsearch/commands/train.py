@@ -180,7 +180,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if settings.size != begun.bundle.config.resolution:
             size += f" (the bundle's costs are at {begun.bundle.config.resolution} px)"
         for note in images.notes:
-            self._say(f"          {note}")
+            self._say(f"          {note}".replace("\n", "\n          "))
         self._say(
             f"training  {counted(training.epochs, 'epoch')} at {size}, {settings.opt}, lr {settings.lr:g}, batch "
             f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) on "
