@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         data_dir=args.data_dir or args.data_home,
         download=args.download,
+        skip_damaged=args.skip_damaged,
     )
     targets = {"band": args.target, "across": args.target_across}
     for target in targets.values():
@@ -87,7 +88,7 @@ class _Progress:
         self.done, self.count = 0, 0
         self.epochs_left, self.epochs_done = 0.0, 0.0
 
-    def began(self, tasks: "list[Task]") -> None:
+    def began(self, tasks: "list[Task]", notes: tuple[str, ...]) -> None:
         from mfsearch.study.task_file import read_trainings
 
         kept = read_trainings(self.path)[1] if self.path.exists() else {}
@@ -102,6 +103,7 @@ class _Progress:
                 f"{counted(self.epochs_left, 'epoch')} to go{again}",
                 flush=True,
             )
+            print(*notes, sep="\n", end="\n" if notes else "", flush=True)
 
     def finished(self, task: "Task", record: "TaskRecord") -> None:
         self.done += 1

@@ -77,6 +77,8 @@ class Display(contextlib.AbstractContextManager["Display"]):
             f"data      {data.name}: {data.train_images} training and {data.val_images} validation images, "
             f"{data.classes} classes"
         )
+        for note in progress.notes:
+            self._say(f"          {note}".replace("\n", "\n          "))
         self._say(f"precision {shown_precision(data.val_images, progress.rungs.seeds if progress.rungs.last else 1)}")
         self._say(
             f"training  {counted(recipe.epochs, 'epoch')} at {recipe.resolution} px, {recipe.optimizer}, "

@@ -138,7 +138,8 @@ def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | Non
         return None
     data = args.data or (origin.study.data.name if origin.study else "digits")
     seed = origin.study.seed if origin.study else 0
-    return default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=seed)
+    data_dir = args.data_dir or args.data_home
+    return default_recipe(data).load_images(data, data_dir=data_dir, seed=seed, skip_damaged=args.skip_damaged)
 
 
 def _print(written: "BundleFiles", origin: "Origin") -> None:

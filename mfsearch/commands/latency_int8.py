@@ -95,14 +95,15 @@ def shown_agreement(found: Int8Latency) -> str:
 
 def _judged(name: str, args: argparse.Namespace) -> Int8Judge:
     study, colon, trial = name.rpartition(":")
+    reading = {"data_dir": args.data_dir or args.data_home, "skip_damaged": args.skip_damaged}
     if not colon or Path(name).suffix in (".yaml", ".yml", ".json"):
         data = args.data or "digits"
-        images = default_recipe(data).load_images(data, data_dir=args.data_dir or args.data_home, seed=0)
+        images = default_recipe(data).load_images(data, seed=0, **reading)
         return Int8Judge(images, unjudged="first weights, nothing is trained")
     found, one = find_trial(study, trial, args.results)
     recipe, facts = found.manifest.recipe, found.manifest.data
     data = args.data or facts.name
-    images = recipe.load_images(data, data_dir=args.data_dir or args.data_home, seed=found.manifest.seed)
+    images = recipe.load_images(data, seed=found.manifest.seed, **reading)
     if found.weights(one.number) is None:
         lost = next((training.weights_lost for training in one.trainings if training.weights_lost), None)
         why = lost or "only networks that may be on the front keep theirs"

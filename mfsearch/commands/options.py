@@ -69,6 +69,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = False, download: bool = True) -> None:
     parser.add_argument("--data", required=required, help=text)
     parser.add_argument("--data-dir", type=Path, help="folder that holds CIFAR (default: $MFSEARCH_DATA)")
+    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged image files out and list them")
     if download:
         parser.add_argument("--download", action="store_true", help="download CIFAR into --data-dir if it is missing")
 

@@ -102,6 +102,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         rungs=_rungs(args),
         data_dir=args.data_dir or args.data_home,
         download=args.download,
+        skip_damaged=args.skip_damaged,
         start_from=find_lesson(args.start_from, study, args.results),
         runner=options.runner_of(args),
         cache_dir=args.cache_dir,
@@ -119,12 +120,19 @@ def _rungs(args: argparse.Namespace) -> Rungs:
 
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     """Propose and count, train nothing: is the budget in reach, how fast are proposals, how long would it take?"""
+    from mfsearch.data.folder import left_out_note
+    from mfsearch.data.load import KNOWN_DATA, check_classes, find_source
     from mfsearch.search.estimate import estimate_seconds
     from mfsearch.search.proposal import Proposer, check_reachable
     from mfsearch.study.files import MANIFEST
     from mfsearch.study.study import Study
 
     check_reachable(settings.space, settings.budget)
+    if settings.data not in KNOWN_DATA:  # an image folder, which is listed and not opened
+        images = find_source(settings.data, settings.data_dir, download=False)
+        check_classes(images)
+        if not args.json and (note := left_out_note(images.left_out)):
+            print(note)
     proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
     times, proposals = [], []
     for _ in range(Limits(Limits.trials if args.trials is None else args.trials).trials or 0):

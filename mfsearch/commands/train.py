@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data_dir or args.data_home,
         download=args.download,
         samples=args.samples,
+        skip_damaged=args.skip_damaged,
         changes=_changes(args),
         weights=args.weights,
         new_classifier=args.new_classifier,
@@ -178,6 +179,8 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         size = f"{settings.size} px"
         if settings.size != begun.bundle.config.resolution:
             size += f" (the bundle's costs are at {begun.bundle.config.resolution} px)"
+        for note in images.notes:
+            self._say(f"          {note}".replace("\n", "\n          "))
         self._say(
             f"training  {counted(training.epochs, 'epoch')} at {size}, {settings.opt}, lr {settings.lr:g}, batch "
             f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) on "

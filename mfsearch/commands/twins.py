@@ -66,8 +66,14 @@ def run(args: argparse.Namespace) -> int:
 
     recipe = options.recipe_of(args)
     images = recipe.load_images(
-        args.data, data_dir=args.data_dir or args.data_home, seed=args.seed, download=args.download
+        args.data,
+        data_dir=args.data_dir or args.data_home,
+        seed=args.seed,
+        download=args.download,
+        skip_damaged=args.skip_damaged,
     )
+    if not args.json:
+        print(*images.notes, sep="\n", end="\n" if images.notes else "")
     facts = images.facts()
     step = 1 / len(images.val_labels)
     del images  # each worker has its own

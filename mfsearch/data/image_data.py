@@ -1,7 +1,8 @@
 """Labelled images before they are read (Source) and after (ImageData)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,26 @@ Images = NDArray[np.uint8]  # [N,3,S,S], RGB
 Labels = NDArray[np.int64]  # [N], an index into the classes
 Indices = NDArray[np.int64]
 
+SHOWN = 20  # damaged files that a message names
+
 
 class DataError(ValueError):
     """Invalid data or an invalid request for data; the message names the place, the value and the allowed values."""
+
+
+class DamagedError(DataError):
+    """Images that cannot be read. files: an error for each, by its position in what was asked for."""
+
+    def __init__(self, place: str, files: Mapping[int, str]) -> None:
+        self.files = files
+        lines = "\n  ".join(first_lines(files))
+        super().__init__(f"{place}: {len(files)} damaged, which --skip-damaged leaves out:\n  {lines}")
+
+
+def first_lines(files: Mapping[int, str]) -> list[str]:
+    """The first 20 errors, one a line, and the number of others."""
+    more = [f"and {len(files) - SHOWN:,} more"] if len(files) > SHOWN else []
+    return [f"{line:.220}".replace("\n", " ") for line in list(files.values())[:SHOWN]] + more
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +48,7 @@ class ImageData:
     mean: tuple[float, float, float]  # of the training images, on the scale 0..1
     std: tuple[float, float, float]
     digest: str  # 16 hex digits of a sha256 over class names, pixels and labels of both splits, in order
+    notes: tuple[str, ...] = ()  # for the header of a run: what was left out or skipped, and images in both splits
 
     @property
     def resolution(self) -> int:
@@ -57,4 +76,6 @@ class Source:
     labels: Labels
     flip: bool
     val_fraction: float  # default size of the validation split
-    read: Callable[[Indices, int], Images]  # (indices, resolution) -> images in the order of the indices
+    read: Callable[[Indices, int], Images]  # (indices, resolution) -> images in the order of the indices; DamagedError
+    paths: tuple[Path, ...] = ()  # of a folder's images
+    left_out: Mapping[str, int] = field(default_factory=dict)  # number of a folder's other files by kind

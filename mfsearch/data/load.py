@@ -8,8 +8,8 @@ import numpy as np
 
 from mfsearch.data.cifar import CIFARS, cifar_source
 from mfsearch.data.digits import digits_source
-from mfsearch.data.folder import folder_source
-from mfsearch.data.image_data import DataError, ImageData, Source
+from mfsearch.data.folder import folder_source, left_out_note, shared_note, skipped_note
+from mfsearch.data.image_data import DamagedError, DataError, ImageData, Indices, Source, first_lines
 from mfsearch.data.pixels import channel_mean_std, digest_of
 from mfsearch.data.split import class_shares, stratified_split, stratified_subset
 
@@ -27,6 +27,7 @@ def load_data(
     val_fraction: float | None = None,
     seed: int = 0,
     download: bool = False,
+    skip_damaged: bool = False,
 ) -> ImageData:
     """The training and validation images of a search, square at `resolution` pixels, shuffled by the seed.
 
@@ -36,6 +37,7 @@ def load_data(
         others. The split depends on this and the seed alone, so any number of samples has the same validation images.
     samples: number of training images, stratified and chosen before decoding; default all.
     val_samples: number of validation images; default all, but at most `samples`.
+    skip_damaged: leave damaged files out of the chosen images, with a note; otherwise DamagedError names them all.
     Test splits are never read: CIFAR's test batch, a folder's val/ and test/, and a fixed fifth of digits.
     """
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
@@ -56,7 +58,17 @@ def load_data(
             val = _subset(source, val, val_samples, seed, "val_samples")
         _check_memory(source, len(train) + len(val), resolution)
         train, val = (np.random.default_rng(seed).permutation(part) for part in (train, val))  # independent of another
-        train_images, val_images = source.read(train, resolution), source.read(val, resolution)
+        skipped: dict[int, str] = {}
+        try:
+            images = source.read(np.concatenate([train, val]), resolution)
+        except DamagedError as error:
+            if not skip_damaged:
+                raise
+            skipped = dict(error.files)
+            train, val = without_damaged(source, train, val, skipped)
+            images = source.read(np.concatenate([train, val]), resolution)
+        train_images, val_images = images[: len(train)], images[len(train) :]
+        notes = notes_of(source, train, val, skipped)
     except OSError as error:
         raise DataError(f"cannot read {spec}: {error}") from error
     train_labels, val_labels = source.labels[train], source.labels[val]
@@ -72,7 +84,27 @@ def load_data(
         mean=mean,
         std=std,
         digest=digest_of(source.classes, (train_images, train_labels), (val_images, val_labels)),
+        notes=notes,
     )
+
+
+def without_damaged(source: Source, train: Indices, val: Indices, damaged: dict[int, str]) -> tuple[Indices, Indices]:
+    """Both splits without the images at these positions in train + val; DataError if a class loses all of a split."""
+    kept = ~np.isin(np.arange(len(train) + len(val)), [*damaged])
+    parts = train[kept[: len(train)]], val[kept[len(train) :]]
+    for part, words in zip(parts, ("training", "validation"), strict=True):
+        if lost := sorted(set(range(len(source.classes))) - set(source.labels[part].tolist())):
+            left = f"class '{source.classes[lost[0]]}' has no {words} image left without the damaged ones"
+            raise DataError("\n  ".join([f"{source.place}: {left}:", *first_lines(damaged)]))
+    return parts
+
+
+def notes_of(source: Source, train: Indices, val: Indices, skipped: dict[int, str]) -> tuple[str, ...]:
+    """The notes of ImageData for a folder's images."""
+    notes = [left_out_note(source.left_out), skipped_note(skipped)]
+    if source.paths:
+        notes.append(shared_note([source.paths[i] for i in train], [source.paths[i] for i in val]))
+    return tuple(filter(None, notes))
 
 
 def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
@@ -95,13 +127,15 @@ def _expand(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises where there is no such user)
 
 
-def check_classes(source: Source) -> None:
-    """Raise DataError if a class has fewer than two images, one for each split."""
+def check_classes(source: Source, needed: int = 2) -> None:
+    """Raise DataError if a class has fewer images than needed: two, one for each split, or one."""
     sizes = np.bincount(source.labels, minlength=len(source.classes))
     for name, size in zip(source.classes, sizes, strict=True):
-        if size < 2:
-            hint = "" if size else "; an image folder holds train/CLASS/*.jpg"
-            raise DataError(f"{source.place}: class '{name}' must have 2 images, one for validation, got {size}{hint}")
+        if size < needed:
+            left = f" ({note})" if (note := left_out_note(source.left_out)) else ""
+            rule = "2 images, one for validation" if needed == 2 else "an image"
+            way = f"add images to {source.place}/{name}, or delete that folder"
+            raise DataError(f"{source.place}: class '{name}' must have {rule}, got {size}{left}; {way}")
 
 
 def _subset(source: Source, part: np.ndarray, count: int, seed: int, what: str) -> np.ndarray:

@@ -142,7 +142,7 @@ def _images(
     if data is None and name not in KNOWN_DATA:
         return None, None
     try:
-        images = manifest.recipe.load_images(name, data_dir=data_dir, seed=manifest.seed)
+        images = manifest.recipe.load_images(name, data_dir=data_dir, seed=manifest.seed, skip_damaged=True)
     except DataError:
         return None, None
     if images.digest != manifest.data.digest:

@@ -57,7 +57,9 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
-    def load_images(self, data: str, *, data_dir: Path | None, seed: int, download: bool = False) -> "ImageData":
+    def load_images(
+        self, data: str, *, data_dir: Path | None, seed: int, download: bool = False, skip_damaged: bool = False
+    ) -> "ImageData":
         """The images for this recipe; every process of a study must load the same ones. Raises DataError."""
         from mfsearch.data import load_data
 
@@ -69,6 +71,7 @@ class Recipe:
             val_samples=self.val_samples,
             seed=seed,
             download=download,
+            skip_damaged=skip_damaged,
         )
 
 

@@ -119,7 +119,7 @@ def run_calibration(
     folder: Path,
     *,
     workers: int,
-    on_start: Callable[[list[Task]], None] | None = None,
+    on_start: Callable[[list[Task], tuple[str, ...]], None] | None = None,
     on_done: Callable[[Task, TaskRecord], None] | None = None,
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
@@ -128,8 +128,13 @@ def run_calibration(
     check_reachable(settings.space, settings.budget)
     networks = draw_networks(settings.space, settings.budget, settings.networks, settings.seed)
     images = settings.recipe.load_images(
-        settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
+        settings.data,
+        data_dir=settings.data_dir,
+        seed=settings.seed,
+        download=settings.download,
+        skip_damaged=settings.skip_damaged,
     )
+    notes = images.notes
     space = settings.space
     identity = CalibrationIdentity(
         space=NamedSpace(space.name, space.digest),
@@ -145,7 +150,7 @@ def run_calibration(
     del images  # each worker loads its own
     tasks = list_tasks(networks, settings)
     if on_start is not None:
-        on_start(tasks)
+        on_start(tasks, notes)
     records = run_tasks(
         tasks,
         data=settings.data,

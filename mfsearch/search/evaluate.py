@@ -97,7 +97,8 @@ class Evaluator:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.device = torch.device(job.device)
-        images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed)
+        # damaged files were refused, or skipped and told, before any worker began
+        images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed, skip_damaged=True)
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)

@@ -86,8 +86,13 @@ def run_search(
     check_device(settings.device)
     check_reachable(settings.space, settings.budget)
     images = settings.recipe.load_images(
-        settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
+        settings.data,
+        data_dir=settings.data_dir,
+        seed=settings.seed,
+        download=settings.download,
+        skip_damaged=settings.skip_damaged,
     )
+    notes = images.notes
     with locked(folder):
         request = StudyRequest(
             data=settings.data,
@@ -109,7 +114,7 @@ def run_search(
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
         trust = _trust(settings, folder.parent, manifest.data.digest)
-        return _Run(settings, limits, ledger, manifest, on_event, trust).run()
+        return _Run(settings, limits, ledger, manifest, on_event, trust, notes).run()
 
 
 def _manifest(
@@ -199,10 +204,11 @@ class _Run:
         manifest: Manifest,
         on_event: OnEvent,
         trust: str,
+        notes: tuple[str, ...] = (),
     ) -> None:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.on_event = manifest, on_event
-        self.progress = Progress(manifest, limits, trust)
+        self.progress = Progress(manifest, limits, trust, notes)
         self.proposer = Proposer(
             settings.space,
             settings.budget,

@@ -39,6 +39,7 @@ class Progress:
     manifest: Manifest
     limits: Limits
     trust: str  # a calibration's verdict on the ranking
+    notes: tuple[str, ...] = ()  # on the images
     started: float = field(default_factory=time.monotonic)
     trials: list[Trial] = field(default_factory=list)
     front: list[int] = field(default_factory=list)

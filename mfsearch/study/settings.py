@@ -40,6 +40,7 @@ class Settings:
     rungs: Rungs = field(default_factory=Rungs)
     data_dir: Path | None = None
     download: bool = False
+    skip_damaged: bool = False
     start_from: Path | None = None
     runner: Runner | None = None
     cache_dir: Path | None = None
@@ -110,6 +111,7 @@ class Calibration:
     device: str = "cpu"
     data_dir: Path | None = None
     download: bool = False
+    skip_damaged: bool = False
 
     def __post_init__(self) -> None:
         rules = {

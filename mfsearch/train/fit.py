@@ -9,13 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mfsearch.data.image_data import DamagedError, DataError
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
 from mfsearch.study.files import DiskError, now
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
-from mfsearch.train.images import TrainingImages, load_images
+from mfsearch.train.images import TrainingImages, damaged_in, load_images
 from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
@@ -63,7 +64,12 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
         bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
     )
     images = load_images(
-        request.data, data_dir=request.data_dir, seed=SPLIT_SEED, samples=request.samples, download=request.download
+        request.data,
+        data_dir=request.data_dir,
+        seed=SPLIT_SEED,
+        samples=request.samples,
+        download=request.download,
+        skip_damaged=request.skip_damaged,
     )
     _check_classes(bundle, images, request)
     _check_replaces(bundle, folder, images, request)
@@ -124,14 +130,19 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
 
             facts = {"arch_id": bundle.config.arch_id, "classes": list(images.classes), "size": settings.size}
             with stop.listening(), contextlib.closing(board) if board is not None else contextlib.nullcontext():
-                training.run(
-                    folder,
-                    stop,
-                    checkpoint_seconds=request.checkpoint_seconds,
-                    facts=facts,
-                    on_step=watcher.step if first else lambda _: None,
-                    on_epoch=on_epoch if first else lambda _: None,
-                )
+                try:
+                    training.run(
+                        folder,
+                        stop,
+                        checkpoint_seconds=request.checkpoint_seconds,
+                        facts=facts,
+                        on_step=watcher.step if first else lambda _: None,
+                        on_epoch=on_epoch if first else lambda _: None,
+                    )
+                except DataError:  # names one file; all of them are looked for now rather than before every training
+                    if damaged := damaged_in(images.train, images.val):
+                        raise DamagedError(images.name, damaged) from None
+                    raise
             return _finish(Session(bundle, images, settings, start, training, folder, processes), request)
 
 

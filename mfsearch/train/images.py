@@ -1,6 +1,8 @@
 """The images of a full training: opened one by one at their stored size, and cropped afresh each time."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -8,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from mfsearch.data import DataError
-from mfsearch.data.folder import HELD_OUT, image_files, open_image
-from mfsearch.data.image_data import Images, Indices, Labels
+from mfsearch.data.folder import HELD_OUT, errors_of, image_files, left_out_note, open_image, shared_note, skipped_note
+from mfsearch.data.image_data import Images, Indices, Labels, first_lines
 from mfsearch.data.load import check_classes, find_source
 from mfsearch.data.split import class_shares, stratified_split, stratified_subset
 
@@ -38,6 +40,11 @@ class FileSplit:
     def open(self, index: int) -> "Image.Image":
         """RGB, upright; DataError names a file that cannot be read."""
         return open_image(self.paths[index])
+
+    def without(self, positions: Collection[int]) -> "FileSplit":
+        """The split without the images at these positions."""
+        kept = [i for i in range(len(self.paths)) if i not in positions]
+        return FileSplit([self.paths[i] for i in kept], self.labels[kept])
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +75,23 @@ class TrainingImages:
     flip: bool
     val_from: str
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def load_images(
-    spec: str, *, data_dir: Path | None = None, seed: int, samples: int | None = None, download: bool = False
+    spec: str,
+    *,
+    data_dir: Path | None = None,
+    seed: int,
+    samples: int | None = None,
+    download: bool = False,
+    skip_damaged: bool = False,
 ) -> TrainingImages:
     """The images of digits, cifar10, cifar100, or a folder with train/CLASS/*.jpg. Raises DataError.
 
     Validation images come from the folder's val/CLASS/ if it exists, else from the stratified split that a search with
     this seed makes. Test images are never read. samples: the number of training images, stratified; None for all.
+    skip_damaged: open every file now and leave the damaged ones out, with a note.
     """
     if seed < 0:
         raise DataError(f"seed must be 0 or more, got {seed}")
@@ -84,6 +99,7 @@ def load_images(
         source = find_source(spec, data_dir, download)
         held_out = None if spec in STORED_SIDE else _val_folder(Path(source.place))
         if held_out is not None:
+            check_classes(source, 1)
             train = _some(source.labels, np.arange(len(source.labels)), samples, source.name)
             val_from = str(held_out)
         else:
@@ -92,20 +108,26 @@ def load_images(
             train = _some(source.labels, train, samples, source.name)
             val_from = f"{source.val_fraction:.0%} of the training images"
         parts: list[ArraySplit] | list[FileSplit]
+        notes: tuple[str | None, ...] = ()
         if spec in STORED_SIDE:
             side = STORED_SIDE[spec]
             arrays = [ArraySplit(source.read(part, side), source.labels[part]) for part in (train, val)]
             contents = [hashlib.sha256(np.ascontiguousarray(part.images).data).hexdigest() for part in arrays]
             parts = arrays
         else:
-            root = Path(source.place)
-            paths = [path for of_class in image_files(root).values() for path in of_class]
+            paths, left_out = source.paths, Counter(source.left_out)
             taken = FileSplit([paths[i] for i in train], source.labels[train])
             judged = (
                 FileSplit([paths[i] for i in val], source.labels[val])
                 if held_out is None
-                else _val_split(held_out, source.classes)
+                else _val_split(held_out, source.classes, left_out)
             )
+            damaged = damaged_in(taken, judged) if skip_damaged else {}
+            taken, judged = taken.without(damaged), judged.without({i - len(taken.paths): "" for i in damaged})
+            if len(set(taken.labels.tolist())) < len(source.classes) or not judged.paths:
+                left = f"{source.place}: a class or the validation has no image left without the damaged ones:"
+                raise DataError("\n  ".join([left, *first_lines(damaged)]))
+            notes = left_out_note(left_out), skipped_note(damaged), shared_note(taken.paths, judged.paths)
             contents = [_names_and_sizes(part.paths) for part in (taken, judged)]
             parts = [taken, judged]
     except OSError as error:
@@ -121,6 +143,7 @@ def load_images(
         flip=source.flip,
         val_from=val_from,
         digest=sha.hexdigest()[:16],
+        notes=tuple(filter(None, notes)),
     )
 
 
@@ -141,8 +164,17 @@ def _val_folder(root: Path) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _val_split(folder: Path, classes: tuple[str, ...]) -> FileSplit:
-    files = {name: paths for name, paths in image_files(folder).items() if paths}
+def damaged_in(train: Split, val: Split) -> dict[int, str]:
+    """The error of each image that cannot be opened, by its position in train + val; opening all may take minutes."""
+    count = len(train.labels)
+    return errors_of(lambda i: train.open(i) if i < count else val.open(i - count), count + len(val.labels))
+
+
+def _val_split(folder: Path, classes: tuple[str, ...], left_out: Counter[str]) -> FileSplit:
+    """The images of val/CLASS/; files that are left out are counted."""
+    found, others = image_files(folder)
+    left_out.update(others)
+    files = {name: paths for name, paths in found.items() if paths}
     unknown = sorted(set(files) - set(classes))
     if unknown:
         raise DataError(f"{folder / unknown[0]}: a class that train/ does not have; it has {', '.join(classes)}")

@@ -25,6 +25,7 @@ class Request:
     data_dir: Path | None = None
     download: bool = False
     samples: int | None = None
+    skip_damaged: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
     weights: Path | None = None
     new_classifier: bool = False

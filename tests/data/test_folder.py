@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 from mfsearch.data import DataError, load_data
 from mfsearch.data.folder import folder_source, read_image
+from mfsearch.data.image_data import DamagedError
 
 
 def save(path: Path, colour: tuple[int, int, int] = (10, 20, 30), size: tuple[int, int] = (20, 20)) -> Path:
@@ -240,3 +241,128 @@ def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path) -> None:
             load_data(str(tmp_path), resolution=16)
     finally:
         (tmp_path / "train" / "cats").chmod(0o700)
+
+
+def test_an_ordinary_folder_keeps_the_digest_of_earlier_versions(tmp_path: Path) -> None:
+    assert load_data(str(small_folder(tmp_path / "pets")), resolution=16).digest == "2ba37139da024c5a"
+
+
+def test_all_damaged_files_are_named_at_once(tmp_path: Path) -> None:
+    small_folder(tmp_path, per_class=30)
+    broken = [tmp_path / "train" / name / f"{i:03}.png" for name in ("cats", "dogs") for i in range(0, 30, 2)]
+    for path in broken[:3]:
+        path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(DamagedError, match=r"train: 3 damaged, which --skip-damaged leaves out") as error:
+        load_data(str(tmp_path), resolution=8)
+    assert all(f"{path}: not a readable image" in str(error.value) for path in broken[:3])
+    for path in broken:
+        path.write_bytes(b"")
+    with pytest.raises(DamagedError) as error:
+        load_data(str(tmp_path), resolution=8)
+    lines = str(error.value).splitlines()
+    assert (len(error.value.files), len(lines), lines[-1].strip()) == (30, 22, "and 10 more")
+
+
+def test_skip_damaged_goes_on_without_them_and_lists_them(tmp_path: Path) -> None:
+    whole = load_data(str(small_folder(tmp_path)), resolution=8, skip_damaged=True)
+    assert whole.notes == ()
+    (tmp_path / "train" / "cats" / "003.png").write_bytes(b"broken")
+    data = load_data(str(tmp_path), resolution=8, skip_damaged=True)
+    assert len(data.train_labels) + len(data.val_labels) == 19
+    assert data.digest != whole.digest
+    (note,) = data.notes
+    assert note.startswith("skipped: 1 damaged file\n")
+    assert f"{tmp_path}/train/cats/003.png: not a readable image" in note
+    for i in range(10):
+        (tmp_path / "train" / "cats" / f"{i:03}.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="class 'cats' has no training image left without the damaged ones"):
+        load_data(str(tmp_path), resolution=8, skip_damaged=True)
+
+
+def test_a_pipe_or_a_device_is_a_damaged_image_and_never_waits(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    os.mkfifo(tmp_path / "train" / "cats" / "pipe.jpg")
+    (tmp_path / "train" / "dogs" / "zero.png").symlink_to("/dev/zero")
+    with pytest.raises(DamagedError) as error:
+        load_data(str(tmp_path), resolution=8)
+    for name in ("cats/pipe.jpg", "dogs/zero.png"):
+        assert f"{tmp_path}/train/{name}: not a readable image: not a regular file" in str(error.value)
+    assert len(load_data(str(tmp_path), resolution=8, skip_damaged=True).notes[0].splitlines()) == 3
+
+
+def test_images_in_deeper_folders_belong_to_their_class(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    cats = tmp_path / "train" / "cats"
+    for i in range(12):
+        save(cats / "0_indoors" / f"room{i % 3}" / f"{i}.jpg")
+    (cats / "0_indoors" / "again").symlink_to(cats)  # no end without a look at links
+    (cats / "0_indoors" / "all").symlink_to(tmp_path)
+    save(cats / "test" / "0.png")
+    source = folder_source(tmp_path)
+    assert np.bincount(source.labels).tolist() == [22, 10]
+    assert [path.name for path in source.paths[:10]] == [f"{i:03}.png" for i in range(10)]  # its own come first
+    assert source.left_out == {"held-out folder inside a class": 1, "link to a folder above it": 2}
+
+
+def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    train = tmp_path / "train"
+    for i in range(3):
+        Image.new("L", (20, 20)).save(train / "cats" / f"{i}.gif")
+    Image.new("L", (20, 20)).save(train / "dogs" / "scan.TIFF")
+    save(train / "beside.png")
+    (train / "dogs" / "README").touch()
+    data = load_data(str(tmp_path), resolution=8)
+    (note,) = data.notes
+    assert note.startswith("left out: 3 GIF files, 1 image outside a class folder, 1 other file, 1 TIFF file; read are")
+
+
+def test_what_systems_and_notebooks_leave_behind_is_no_class_and_no_image(tmp_path: Path) -> None:
+    before = load_data(str(small_folder(tmp_path)), resolution=8)
+    train = tmp_path / "train"
+    for folder in (train, train / "cats"):
+        save(folder / "__MACOSX" / "cats" / "._1.jpg")
+        save(folder / ".ipynb_checkpoints" / "1-checkpoint.png")
+        (folder / ".DS_Store").touch()
+    data = load_data(str(tmp_path), resolution=8)
+    assert (data.digest, data.notes) == (before.digest, ())
+
+
+def test_an_empty_class_folder_is_named_with_what_to_do(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    for i in range(4):
+        (tmp_path / "train" / "birds").mkdir(exist_ok=True)
+        Image.new("L", (20, 20)).save(tmp_path / "train" / "birds" / f"{i}.gif")
+    with pytest.raises(DataError, match=r"'birds' .* got 0 \(left out: 4 GIF .*add images to .*birds, or delete that"):
+        load_data(str(tmp_path), resolution=8)
+
+
+def test_train_inside_train_is_an_error_only_if_it_holds_folders(tmp_path: Path) -> None:
+    small_folder(tmp_path / "vehicles")
+    for i in range(4):
+        save(tmp_path / "vehicles" / "train" / "train" / f"{i}.png")
+    assert folder_source(tmp_path / "vehicles").classes == ("cats", "dogs", "train")
+    small_folder(tmp_path / "unpacked" / "train")
+    with pytest.raises(DataError, match=r"train/train holds folders, so it is no class; say --data .*unpacked/train"):
+        load_data(str(tmp_path / "unpacked"), resolution=8)
+    assert folder_source(tmp_path / "unpacked" / "train").classes == ("cats", "dogs")
+
+
+def test_a_folder_around_the_classes_is_named(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        save(tmp_path / "pets" / name / "0.png")
+    with pytest.raises(DataError, match=r"if its folders are the classes, say --data .*pets$"):
+        load_data(str(tmp_path), resolution=8)
+
+
+def test_the_same_image_in_both_splits_is_told_with_its_number(tmp_path: Path) -> None:
+    small_folder(tmp_path)
+    for c, name in enumerate(("cats", "dogs")):
+        for i in range(10):
+            save(tmp_path / "train" / name / "copies" / f"{i}.png", (100 * c, i, 0))
+    data = load_data(str(tmp_path), resolution=8, val_fraction=0.2)
+    known = {image.tobytes() for image in data.train_images}
+    twice = sum(image.tobytes() in known for image in data.val_images)
+    assert twice
+    (note,) = data.notes
+    assert note.startswith(f"same image: {twice} of 8 validation images are also training images")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,18 @@ def test_the_command_trains_writes_and_prints(tmp_path: Path, capsys: pytest.Cap
     assert "seed: the file has 0, this run says 1" in capsys.readouterr().err
     assert main([*argv, "--target", "1.5"]) == 2
     assert "--target must be a tau from -1 to 1, got 1.5" in capsys.readouterr().err
+
+
+def test_damaged_images_stop_the_command_unless_they_are_skipped(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(image_folder, tmp_path / "data"))
+    (data / "train" / "dark" / "3.png").write_bytes(b"broken")
+    command = ["calibrate", "--budget", "0.5M", "--space", str(TINY_SPACE), "--data", str(data), "--device", "cpu"]
+    command += ["--results", str(tmp_path), "--proxy-resolution", "16", "--networks", "6", "--resolution", "32"]
+    assert main(command) == 2
+    assert "1 damaged, which --skip-damaged leaves out" in capsys.readouterr().err
+    assert main([*command, "--skip-damaged", "--workers", "0"]) == 2  # the images are read, then the workers counted
+    said = capsys.readouterr()
+    assert "skipped: 1 damaged file\n" in said.out
+    assert "--workers must be 1" in said.err

@@ -106,6 +106,32 @@ def test_a_database_holds_one_study_of_a_name(
     assert len(trials_in(tmp_path / "a")) == 2
 
 
+def test_damaged_images_stop_a_run_unless_they_are_skipped_and_a_resumed_run_must_agree(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(image_folder, tmp_path / "data"))
+    (data / "train" / "dark" / "a.gif").touch()
+    for name in ("3.png", "5.png"):
+        (data / "train" / "dark" / name).write_bytes(b"broken")
+    assert main(arguments(data, tmp_path, "--dry-run", "--trials", "1")) == 0
+    assert capsys.readouterr().out.startswith("left out: 1 GIF file;")
+    assert main(arguments(data, tmp_path, "--trials", "1")) == 2
+    said = capsys.readouterr().err
+    assert "2 damaged, which --skip-damaged leaves out" in said
+    assert "3.png" in said
+    assert "5.png" in said
+    assert not (tmp_path / "s").exists()
+    skipping = arguments(data, tmp_path, "--skip-damaged", "--trials")
+    assert main([*skipping, "1"]) == 0
+    head = capsys.readouterr().out.partition("training  ")[0]
+    assert "left out: 1 GIF file;" in head
+    assert "skipped: 2 damaged files" in head
+    assert f"{data}/train/dark/3.png: not a readable image" in head
+    (data / "train" / "dark" / "7.png").write_bytes(b"broken")
+    assert main([*skipping, "3"]) == 2
+    assert "data.digest: the study has" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_runs_of_one_worker_are_the_same_longer_trainings_included(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,20 @@ def test_trainings_come_seed_by_seed_and_one_network_is_trained_once() -> None:
         tasks[3].key: dataclasses.replace(tasks[3].record, outcome="failed", reason="x"),
     }
     assert top1_by_seed(parent, [4, 5], records) == {4: 0.5}
+
+
+def test_damaged_images_stop_the_command_unless_they_are_skipped(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(image_folder, tmp_path / "data"))
+    (data / "train" / "dark" / "3.png").write_bytes(b"broken")
+    small().save(tmp_path / "net.yaml")
+    command = ["twins", str(tmp_path / "net.yaml"), "--data", str(data), "--results", str(tmp_path), "--seeds", "2"]
+    command += ["--knobs", "tokens.count=1", "--epochs", "0.3", "--proxy-resolution", "32"]
+    assert main(command) == 2
+    assert "1 damaged, which --skip-damaged leaves out" in capsys.readouterr().err
+    assert main([*command, "--skip-damaged"]) == 0
+    assert "skipped: 1 damaged file\n" in capsys.readouterr().out
 
 
 def test_the_command_trains_compares_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,3 +67,29 @@ def test_samples_out_of_range(image_folder: Path, samples: int) -> None:
 def test_no_such_data() -> None:
     with pytest.raises(DataError, match="did you mean digits"):
         load_images("digitss", seed=0)
+
+
+def test_damaged_files_are_skipped_only_if_asked_and_a_shared_image_is_told(image_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    shutil.copytree(folder / "train", folder / "val")
+    Image.new("L", (20, 20)).save(folder / "val" / "dark" / "a.gif")
+    before = load_images(str(folder), seed=0)
+    assert before.notes[0].startswith("left out: 1 GIF file;")
+    assert before.notes[1].startswith("same image: 48 of 48 validation images")
+    for path in ("train/dark/3.png", "train/light/4.png", "val/dark/5.png"):
+        (folder / path).write_bytes(b"broken")
+    found = load_images(str(folder), seed=0, skip_damaged=True)
+    assert (len(found.train.labels), len(found.val.labels)) == (46, 47)
+    assert found.digest != before.digest
+    assert found.notes[1].startswith("skipped: 3 damaged files")
+    for split in (found.train, found.val):
+        for i in range(len(split.labels)):
+            split.open(i)
+
+
+def test_an_empty_class_beside_val_is_named(image_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(image_folder, tmp_path / "images"))
+    shutil.copytree(folder / "train", folder / "val")
+    (folder / "train" / "blank").mkdir()
+    with pytest.raises(DataError, match="class 'blank' must have an image, got 0; add images to .*blank, or delete"):
+        load_images(str(folder), seed=0)

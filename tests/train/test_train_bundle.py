@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mfsearch import cli
-from mfsearch.data import DataError
+from mfsearch.data.image_data import DamagedError
 from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import DiskError
@@ -276,9 +276,24 @@ def test_an_image_that_cannot_be_read_is_named(
     for path in (data / "train" / "dark").iterdir():
         path.write_bytes(b"this is no image")
     before = content(bundle)
-    with pytest.raises(DataError, match=r"^\S*/train/dark/\d+.png: not a readable image"):
+    with pytest.raises(DamagedError, match=r"24 damaged, .*\n  \S*/train/dark/\d+.png: not a readable image") as error:
         train_bundle(request_of(bundle, data=str(data), workers=workers))
+    assert len(error.value.files) == 24
     assert content(bundle) == before
+
+
+def test_the_command_skips_damaged_images_and_lists_them(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(image_folder, tmp_path / "data"))
+    (data / "train" / "dark" / "3.png").write_bytes(b"this is no image")
+    (data / "train" / "dark" / "scan.tif").touch()
+    command = ["train", str(bundle), "--data", str(data), "--epochs", "1", "--batch", "8", "--micro-batch", "4"]
+    assert cli.main([*command, "--skip-damaged"]) == 0
+    said = capsys.readouterr().out
+    assert "42 training images, 5 for validation" in said or "43 training images, 4 for validation" in said
+    assert "left out: 1 TIF file;" in said
+    assert "skipped: 1 damaged file\n" in said
 
 
 def test_a_full_disk_keeps_the_bundle_and_what_was_written(bundle: Path, image_folder: Path, tmp_path: Path) -> None:
