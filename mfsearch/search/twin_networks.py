@@ -159,9 +159,8 @@ def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Tw
     madds = count_madds(parent)
     try:
         changed = _change(parent, name, value)
-        changed = (
-            living(changed) if living(parent) is parent else changed
-        )  # parents of earlier studies may be dead in part
+        if living(parent) is parent:  # networks of earlier studies may be dead in part
+            changed = living(changed)
         if changed.dyrelu.source != parent.dyrelu.source and name != "dyrelu.source":
             twin = dataclasses.replace(twin, new=f"{twin.new}, {changed.dyrelu.source}")
         if changed.arch_id == parent.arch_id:
