@@ -67,8 +67,7 @@ def print_shares(name: str, count: int, budget: float) -> None:
             former += after < before
             lone += before > 0 and after == 0
     print(
-        f"{name}: {space.size:.3g} settings; {fits / drawn:.0%} of draws can be brought to 15 % below {budget / 1e6:g}M "
-        f"or less; of {fits} such "
+        f"{name}: {space.size:.3g} settings, {fits / drawn:.0%} of them fit {budget / 1e6:g}M; of {fits} that fit "
         f"{changed / max(fits, 1):.0%} hold a dead part, {former / max(fits, 1):.0%} a dead Former, "
         f"in {lone / max(fits, 1):.0%} all Formers are dead",
         flush=True,
