@@ -197,6 +197,8 @@ def _words(
     dyrelu_class = "LearnedSlopes" if dyrelu.source == "static" else "(LearnedSlopes if static else DyReLU)"
     dyrelu_class = dyrelu_class if facts["learned"] else "DyReLU"
     mobile = f"{down} if stride == 2 else {plain}" if facts["both_kinds"] else down if facts["down"] else plain
+    if len(mobile) > 120 - len("        self.mobile = "):
+        mobile = f"(\n            {mobile}\n        )"
     constants = [] if kernel_column else [f"KERNEL = {rows[0].kernel}  # of the depthwise convolutions"]
     if facts["down"] and not tail_column:
         widening = next(row.tail for row in rows if row.stride == 2)
