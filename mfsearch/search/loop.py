@@ -206,6 +206,7 @@ class _Run:
             settings.sampler,
             settings.seed,
             settings.latency_limit_ms,
+            manifest.baseline_ms,
         )
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
