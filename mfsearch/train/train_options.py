@@ -16,7 +16,8 @@ class Request:
 
     changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
     or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of
-    another full training in the bundle may be lost. workers: processes that load images. world_size, local_rank: how
+    another full training in the bundle may be lost. workers: processes that load images. threads: of each process on a
+    CPU; by default those of the checkpoint, else what `choose_threads` finds. world_size, local_rank: how
     many processes torchrun started, and which of this machine's this one is.
     """
 
@@ -32,6 +33,7 @@ class Request:
     device: str = "cpu"
     amp: bool = False
     workers: int = 0
+    threads: int | None = None
     checkpoint_seconds: float = 600.0
     tensorboard: bool = False
     to: Path | None = None
