@@ -33,7 +33,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
     def __init__(self, console: Console, *, live: bool, quiet: bool) -> None:
         self.console, self.quiet = console, quiet
         self.progress: Progress | None = None
-        self.text = ""  # what is done before the search begins
+        self.text = "starting"  # what is done before the search begins
         self.live = Live(console=console, transient=True, get_renderable=self._panel) if live else None
         if self.live is not None:
             self.live.start()
