@@ -10,8 +10,9 @@ BIN = $(VENV)/bin
 demo: $(VENV)/.base
 	$(BIN)/mfsearch run --budget 20M..150M --latency 100ms --data digits --time 5m --workers $(WORKERS) --study demo
 
+# A test file stays in one of the processes, so that its fixtures are made once.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

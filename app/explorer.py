@@ -1,6 +1,7 @@
 """The explorer's entry: which study, and which question? `mfsearch explore` starts it; it reads and never writes."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,15 @@ else:  # streamlit puts this script's folder on the path: `app/` in a checkout, 
     import load
     import state
     from views import front, knobs, milliseconds, network, search, take, trust
+
+
+# The question stands close under the choice of a page, so that the first figure is on the first screen.
+STYLE = """<style>
+  .stMainBlockContainer { padding-top: 2rem; }
+  .stMainBlockContainer h2 { font-size: 1.75rem; padding: 0 0 0.3rem; }
+  .st-key-page button { min-height: 2.5rem; }  /* as high as the choice of a study */
+  .stMainBlockContainer h3 { font-size: 1.4rem; padding: 0.25rem 0; }
+</style>"""
 
 
 class Page(NamedTuple):
@@ -71,7 +81,17 @@ def _open_link(names: list[str]) -> None:
 def main() -> None:
     st.set_page_config(page_title="mfsearch", layout="wide")
     args = options(sys.argv[1:])
-    st.html("<style>.stMainBlockContainer { padding-top: 2.5rem; }</style>")
+    st.html(STYLE)
+    try:
+        _show(args)
+    except Exception as error:  # whatever is not shown here leaves the page empty without a word
+        if not isinstance(error, ValueError):
+            logging.getLogger(__name__).exception("a page could not be shown")
+        st.text("This page cannot be shown, for this reason:")
+        st.exception(error.with_traceback(None))
+
+
+def _show(args: argparse.Namespace) -> None:
     try:
         paths = _paths(args)
         if not paths:
@@ -113,7 +133,10 @@ def main() -> None:
         st.text(f"This link is for trial {asked}, which is not in this study.")
     page = PAGES[slug or "front"]
     st.header(page.question)
-    page.show(study)
+    try:
+        page.show(study)
+    except Exception as error:  # a study of others can hold anything, and a page that stays empty says nothing
+        st.text(f"This page cannot show the study: {type(error).__name__}: {error!s:.300}")
 
 
 if __name__ == "__main__":  # serve.py imports it, to have the pages ready

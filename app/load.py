@@ -13,7 +13,6 @@ import streamlit as st
 from mfsearch.analysis.front import compare
 from mfsearch.analysis.front.compare import CheaperTrial
 from mfsearch.analysis.front.cut import measured_objectives
-from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.latency.by_part import StudyRates, fit_study
 from mfsearch.analysis.metrics import with_confidence
 from mfsearch.commands import explore
@@ -22,6 +21,7 @@ from mfsearch.study.files import find_study, list_studies
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.reader import Position, StudyReader
+from mfsearch.units import counted
 
 T = TypeVar("T")
 POLL_S = 5.0  # how often a page asks whether a search has finished more trials
@@ -149,7 +149,8 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
         trials, manifest = watched.reader.trials(at), watched.reader.manifest
     with _uncollected():
         frame = study_frame(trials)
-        frame = with_confidence(frame, measured_objectives(frame, manifest.objectives))
+        objectives = measured_objectives(frame, manifest.objectives)
+        frame = with_confidence(frame, objectives, manifest.data.val_images)
     if len(frame) > 1000:
         gc.collect()  # what is garbage by now would be frozen, too
         gc.freeze()  # in no later interaction it goes through the trials

@@ -9,7 +9,17 @@ import pandas as pd
 import streamlit as st
 
 from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
-from mfsearch.analysis.metrics import METRICS, noise_sentence, ranked_trials, shown, shown_top1, trained_longer
+from mfsearch.analysis.front.cut import best_number
+from mfsearch.analysis.front.summary import study_front
+from mfsearch.analysis.metrics import (
+    METRICS,
+    RankedTrial,
+    noise_sentence,
+    ranked_trials,
+    shown,
+    shown_top1,
+    trained_longer,
+)
 from mfsearch.study.trial import OUTCOMES, Trial
 
 if TYPE_CHECKING:
@@ -98,14 +108,29 @@ def listed_trials(frame: pd.DataFrame, first: Sequence[int]) -> list[int]:
 
 def describe_trial(trial: Trial) -> str:
     """A trial in a line: number, top1 or what became of it, costs, origin."""
-    words = [trial_top1(trial) if trial.outcome == "trained" else trial.outcome]
+    words = [shown("top1", trial.metric("top1")) if trial.outcome == "trained" else trial.outcome]
     words += [shown(name, trial.metric(name)) for name in ("madds", "latency_ms") if not np.isnan(trial.metric(name))]
     return f"{trial.number}: {', '.join(words)}, {trial.origin}"
 
 
-def trial_top1(trial: Trial) -> str:
+def best_trial(study: "load.PageStudy") -> int | None:
+    """The chosen trial; else the best on the front, else the first; None without any."""
+    numbers = study.frame["number"].tolist()
+    asked = state.trial(set(numbers))
+    if asked is not None or not numbers:
+        return asked
+    best = best_number(study_front(study.frame, study.manifest))
+    return int(numbers[0]) if best is None else best
+
+
+def ranked_trial(frame: pd.DataFrame, number: int) -> RankedTrial:
+    """The trial of a row that is there, with its place."""
+    return ranked_trials(frame[frame["number"] == number])[0]
+
+
+def trial_top1(one: RankedTrial) -> str:
     """ "61.3 ± 0.4 %"."""
-    return shown_top1(trial.metric("top1"), trial.metric("top1_std"))
+    return shown_top1(one.trial.metric("top1"), one.top1_error)
 
 
 def trial_of(frame: pd.DataFrame, number: int) -> Trial:
@@ -123,9 +148,13 @@ def pin_and_note(number: int, numbers: Sequence[int]) -> None:
         st.button("Unpin" if pinned else "Pin", key="pin", on_click=partial(state.set_pins, changed))
         key = f"note-{number}"
         st.text_input(
-            "Note", value=state.note(number), key=key, max_chars=500, on_change=partial(_keep_note, number, numbers)
+            "Note",
+            value=state.note(number),
+            key=key,
+            max_chars=500,
+            on_change=partial(_keep_note, number, numbers),
+            help="Pins and notes are part of this page's link. Adding a note pins the trial.",
         )
-    st.caption("Pins and notes are part of this page's link. Adding a note pins the trial.")
 
 
 def _keep_note(number: int, numbers: Sequence[int]) -> None:
@@ -138,12 +167,12 @@ def _keep_note(number: int, numbers: Sequence[int]) -> None:
 
 def trial_card(study: "load.PageStudy", number: int) -> None:
     """The metrics of a trial with their intervals, how sure they are, and what is missing of it and why."""
-    ranked = ranked_trials(study.frame[study.frame["number"] == number])[0]
+    ranked = ranked_trial(study.frame, number)
     trial, latency = ranked.trial, ranked.trial.latency
     with st.container(horizontal=True):
         if not np.isnan(trial.metric("top1")):
             title = "Top-1 half way" if trial.outcome == "stopped" else "Top-1"
-            st.metric(title, trial_top1(trial), width="content")
+            st.metric(title, trial_top1(ranked), width="content")
         if trial.outcome == "trained" and trained_longer(study.frame):
             st.metric("Trained", shown_training(trial), width="content")
         if not np.isnan(ranked.front_probability):
@@ -158,6 +187,9 @@ def trial_card(study: "load.PageStudy", number: int) -> None:
                 interval = f"{latency.low_ms:.2f} to {latency.high_ms:.2f}"
             title = METRICS[name].title
             st.metric(title, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
+        seconds = [each.train_seconds for each in trial.longest if trial.rung and each.train_seconds is not None]
+        if seconds:
+            st.metric("Longest training", shown("train_seconds", sum(seconds) / len(seconds)), width="content")
     for sentence in _remarks(study, trial):
         st.text(sentence)
 
@@ -175,7 +207,7 @@ def _remarks(study: "load.PageStudy", trial: Trial) -> list[str]:
     elif np.isnan(trial.metric("top1")):
         found.append("No top-1 was recorded for this trial.")
     if trial.outcome == "trained":
-        noise = noise_sentence(study.frame)
+        noise = noise_sentence(study.frame, study.manifest.data.val_images)
         found += [] if noise is None else [noise]
     if trial.latency is not None and trial.latency.disturbed is True:
         found.append("Other work disturbed its latency measurement, which may be off by a few percent.")

@@ -36,7 +36,7 @@ def prepare(arguments: list[str]) -> None:
     # A cache that is filled before the first visitor warns that there is none.
     logging.getLogger("streamlit.runtime.scriptrunner_utils.script_run_context").setLevel(logging.ERROR)
     options = explorer.options(arguments)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(Exception):
         paths = load.study_paths(options.results, options.study)
         for path in list(paths.values())[:1]:
             load.prepare(path)

@@ -58,7 +58,7 @@ def search(
     """Search a space inside a budget of multiply-adds; the same call again resumes the study where it stopped.
 
     budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
-    "8ms" or milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
+    "8ms" or a number of milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
     train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
     seconds; recipe, rungs and trials are then chosen to fit it where they are not given. Without `trials` and `time`,
     30 networks are trained. workers: processes, one thread each. study: its name under `results`, by default made from
@@ -83,7 +83,7 @@ def search(
     settings = Settings(
         study=name,
         budget=parse_budget(budget),
-        latency_limit_ms=None if latency is None else parse_ms(str(latency)),
+        latency_limit_ms=parse_ms(latency) if isinstance(latency, str) else latency,
         space=whole if classes is None else whole.deployed(whole.resolution, classes),
         data=str(data),
         recipe=recipe or default_recipe(str(data)),
@@ -131,7 +131,7 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
     if cost not in COSTS or not comparable(frame, cost).any():
         raise ValueError(f"cost must be one of {', '.join(COSTS)} that the study's trials have, got {cost!r}")
     objectives = measured_objectives(frame, study.objectives)
-    frame = with_confidence(frame, objectives)
+    frame = with_confidence(frame, objectives, study.manifest.data.val_images)
     return draw_tradeoff(tradeoff_points(frame, cost, objectives, study.manifest.limits))
 
 

@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from mfsearch.plain_files import read_json, read_yaml
+
 SCHEMA = 1  # version of the YAML and JSON form
+MAX_BLOCKS = 128  # the published networks have up to 11
 
 BRIDGES = ("both", "to_former", "to_mobile", "none")
 TOKEN_SOURCES = ("first_token", "mean_token", "spatial")
@@ -65,7 +68,7 @@ def effective_source(source: str, tokens: int) -> str:
 
 def _check(ok: bool, where: str, name: str, value: object, allowed: str) -> None:
     if not ok:
-        raise ValueError(f"{where}.{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{where}.{name} must be {allowed}, got {value!r:.200}")
 
 
 def _check_int(where: str, name: str, value: object, low: int, high: int) -> None:
@@ -262,6 +265,9 @@ class MobileFormerConfig:
             value = getattr(self, name)
             _check(isinstance(value, part), "config", name, value, f"a {part.__name__}")
         rows = isinstance(self.blocks, tuple) and all(isinstance(row, BlockConfig) for row in self.blocks)
+        _check(
+            not rows or len(self.blocks) <= MAX_BLOCKS, "config", "blocks", self.blocks, f"at most {MAX_BLOCKS} rows"
+        )
         _check(rows and len(self.blocks) > 0, "config", "blocks", self.blocks, "a tuple of at least one BlockConfig")
         self._check_mobile()
         self._check_tokens()
@@ -328,14 +334,14 @@ class MobileFormerConfig:
         values = dict(data)
         schema = values.pop("schema", SCHEMA)
         if type(schema) is not int or schema != SCHEMA:
-            raise ValueError(f"schema must be {SCHEMA}, got {schema!r}: written by another version of mfsearch")
+            raise ValueError(f"schema must be {SCHEMA}, got {schema!r:.200}: written by another version of mfsearch")
         for name, part in _PARTS.items():
             if name in values:
                 values[name] = _read(part, name, values[name])
         if isinstance(values.get("blocks"), list | tuple):
             values["blocks"] = tuple(_read(BlockConfig, f"blocks[{i}]", row) for i, row in enumerate(values["blocks"]))
         elif "blocks" in values:
-            raise ValueError(f"blocks must be a list of rows, got {values['blocks']!r}")
+            raise ValueError(f"blocks must be a list of rows, got {values['blocks']!r:.200}")
         config: MobileFormerConfig = _read(cls, "config", values)
         return config
 
@@ -408,15 +414,15 @@ def _read(kind: type, where: str, values: Any) -> Any:
     if isinstance(values, kind):
         return values
     if not isinstance(values, Mapping):
-        raise ValueError(f"{where} must be a mapping, got {values!r}")
+        raise ValueError(f"{where} must be a mapping, got {values!r:.200}")
     fields = dataclasses.fields(kind)
     known = [f.name for f in fields]
     for key in values:
         if key not in known:
-            raise ValueError(f"unknown key {key!r} in {where}: known are {', '.join(known)}")
+            raise ValueError(f"unknown key {key!r:.200} in {where}: known are {', '.join(known)}")
     for f in fields:
         if f.name not in values and f.default is dataclasses.MISSING:
-            raise ValueError(f"{where} lacks {f.name!r}: needed are {', '.join(known)}")
+            raise ValueError(f"{where} lacks {f.name!r:.200}: needed are {', '.join(known)}")
     try:
         return kind(**values)
     except ValueError as error:
@@ -467,15 +473,8 @@ def load_config(path: Path) -> MobileFormerConfig:
 
     ValueError names the file and what is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string
-        data = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        kind = "JSON" if path.suffix == ".json" else "YAML"
-        raise ValueError(f"{path} is not {kind}: {error}") from None
+    # JSON has its own parser because YAML 1.1 reads JSON's 1e-05 as a string
+    data = read_json(path) if path.suffix == ".json" else read_yaml(path)[0]
     try:
         return MobileFormerConfig.from_dict(data)
     except ValueError as error:

@@ -37,6 +37,62 @@ def pareto_mask(values: Array) -> Mask:
     return on_front
 
 
+def fair_mask(costs: Array, losses: Array) -> Mask:
+    """True for the rows that no other beats: nowhere worse and somewhere better after the longest training both had.
+
+    costs: [N, K]. losses: [N, R], a column for each length of training, the shortest first; NaN where a row was not
+    trained so long. A row with a NaN cost or no loss at all is never on the front and beats nothing; two rows that
+    share no length leave each other alone.
+
+    Pairs need not agree: a row can be beaten by one that is itself off the front, and three networks of exactly the
+    same costs could beat one another in a circle. Of equal costs a row is therefore never beaten by one that was
+    trained shorter, so that there is always a front.
+    """
+    known = ~np.isnan(losses)
+    whole = np.flatnonzero(known.any(axis=1) & ~np.isnan(costs).any(axis=1))
+    on_front = np.zeros(len(costs), dtype=np.bool_)
+    if not len(whole):
+        return on_front
+    if (known[whole] == known[whole[0]]).all():
+        last = np.flatnonzero(known[whole[0]])[-1]
+        on_front[whole] = pareto_mask(np.column_stack([costs[whole], losses[whole, last]]))
+        return on_front
+    if len(whole) > BLOCK:  # what others of the same trainings beat decides nothing
+        telling = np.zeros(len(costs), dtype=np.bool_)
+        for rows, at in shared_lengths(losses[whole]):
+            some = whole[rows]
+            telling[some] |= pareto_mask(np.column_stack([costs[some], losses[some, at]]))
+        whole = np.flatnonzero(telling)
+    costs, losses = costs[whole], losses[whole]
+    longest = known.shape[1] - known[whole, ::-1].argmax(axis=1)
+    for start in range(0, len(whole), BLOCK):
+        block = slice(start, start + BLOCK)
+        lead = np.full((len(whole), len(whole[block])), np.nan)  # below 0 where the rival, a row here, is better
+        for at in range(losses.shape[1]):
+            gap = losses[:, at, None] - losses[block, at]
+            lead = np.where(np.isnan(gap), lead, gap)
+        able, cheaper = lead <= 0, np.zeros_like(lead, dtype=np.bool_)
+        for k in range(costs.shape[1]):
+            able &= costs[:, k, None] <= costs[block, k]
+            cheaper |= costs[:, k, None] < costs[block, k]
+        beaten = able & (cheaper | ((lead < 0) & (longest[:, None] >= longest[block])))
+        on_front[whole[block]] = ~beaten.any(axis=0)
+    return on_front
+
+
+def shared_lengths(losses: Array) -> list[tuple[NDArray[np.intp], int]]:
+    """The rows with the same trainings, once for each length at which they are compared: with one another, or with
+    others that were trained shorter. Among such rows, at one length, what beats a row beats all that the row beats."""
+    known = ~np.isnan(losses)
+    patterns, place = np.unique(known, axis=0, return_inverse=True)
+    lengths = [np.flatnonzero(own) for own in patterns]
+    found = []
+    for group, own in enumerate(lengths):
+        shared = {int(np.intersect1d(own, other).max(initial=-1)) for other in lengths}
+        found += [(np.flatnonzero(np.ravel(place) == group), at) for at in sorted(shared) if at >= 0]
+    return found
+
+
 def _undominated(rows: Array) -> Mask:
     """pareto_mask for distinct rows in lexicographic order."""
     kept = np.zeros(len(rows), dtype=np.bool_)

@@ -31,7 +31,7 @@ def parse_madds(text: str) -> int:
     if not count:
         raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r:.200}")
     if count < SMALLEST and match and not match[2]:
-        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r}: is {text.strip()}M meant?")
+        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r:.200}: is {text.strip():.50}M meant?")
     return count
 
 
@@ -46,16 +46,20 @@ def parse_budget(text: str) -> Budget:
     except ValueError as error:
         raise ValueError(f"budget {text!r:.200}: {error}") from None
     if budget.low >= budget.high:
-        raise ValueError(f"budget {text!r}: the lower end must come first, as in 120M..150M")
+        raise ValueError(f"budget {text!r:.200}: the lower end must come first, as in 120M..150M")
     return budget
 
 
 def parse_ms(text: str) -> float:
-    """Milliseconds from `8ms`, `0.5s` or a plain number of milliseconds."""
-    match = re.fullmatch(_NUMBER + r"\s*(ms|s|)", text.strip(), re.IGNORECASE)
+    """Milliseconds from `8ms`, `800us` or `0.5s`."""
+    match = re.fullmatch(_NUMBER + r"\s*(us|ms|s|)", text.strip(), re.IGNORECASE)
     if not match or float(match[1]) == 0:
-        raise ValueError(f"a latency must read like 8ms, got {text!r:.200}")
-    return float(match[1]) * (1000 if match[2].lower() == "s" else 1)
+        raise ValueError(f"a latency must read like 8ms, 800us or 0.5s, got {text!r:.200}")
+    number, unit = float(match[1]), match[2].lower()
+    if not unit:
+        meant = f"{match[1]}{'ms' if number >= 1 else 's'}"
+        raise ValueError(f"a latency must read like 8ms, 800us or 0.5s, got {text!r:.200}: is {meant} meant?")
+    return number / 1000 if unit == "us" else number * {"ms": 1, "s": 1000}[unit]
 
 
 def parse_seconds(text: str) -> float:
@@ -64,6 +68,11 @@ def parse_seconds(text: str) -> float:
     if not match or float(match[1]) == 0:
         raise ValueError(f"a time must read like 90s, 30m or 2h, got {text!r:.200}")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2].lower()]
+
+
+def counted(count: float, noun: str) -> str:
+    """ "1 trial", "1,200 trials", "0.1 epochs"."""
+    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"
 
 
 def format_madds(madds: float) -> str:
@@ -83,3 +92,9 @@ def format_seconds(seconds: float) -> str:
     if whole < 3 * 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def epochs_in_words(epochs: float) -> str:
+    """ "1 epoch", "0.1 epochs"."""
+    number = f"{epochs:.3g}"
+    return f"{number} epoch{'' if number == '1' else 's'}"

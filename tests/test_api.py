@@ -78,6 +78,9 @@ def study(results: Path, events: list[SearchEvent]) -> mf.Study:
 def test_events_tell_what_happens(study: mf.Study, events: list[SearchEvent]) -> None:
     kinds = [event.kind for event in events]
     assert kinds[0] == "began"
+    assert (
+        repr(events[-1].progress) == f"Progress(s: 2 trials, 2 trained, {len(study.front())} on the front, 0 running)"
+    )
     assert set(kinds) == {"began", "trial", "tick"}
     assert [event.trial for event in events if event.kind == "trial"] == list(study.trials)
 
@@ -144,7 +147,7 @@ def test_numbers_and_a_space_file_are_taken_and_the_file_is_remembered(tmp_path:
     space.write_text((spaces_folder() / "mobile_former_small.yaml").read_text())
     recipe = Recipe(resolution=32, epochs=1, samples=64, batch=32)
     options: dict[str, Any] = {"data": "digits", "recipe": recipe, "rungs": Rungs((1,)), "results": tmp_path}
-    with pytest.raises(ValueError, match="a latency must read like 8ms, got '-1.0'"):
+    with pytest.raises(ValueError, match="a latency limit must be above 0 ms, got -1.0"):
         mf.search(space, budget=30e6, latency=-1.0, trials=1, **options)
     study = mf.search(space, budget=30e6, trials=1, **options)
     assert study.name == "digits-30M"

@@ -36,7 +36,9 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     [
         ([], "the following arguments are required: COMMAND; see `mfsearch --help`"),
         (["run"], "the following arguments are required: --budget; see `mfsearch run --help`"),
-        (["show", "--every"], "unrecognized arguments: --every; see `mfsearch --help`"),
+        (["show", "--every"], "unknown option --every; see `mfsearch show --help`"),
+        (["run", "--budgte", "150M"], "unknown option --budgte: did you mean --budget?; see `mfsearch run --help`"),
+        (["calibrate", "--netwroks=8"], "unknown option --netwroks: did you mean --networks?; see"),
         (
             ["latency", "mf-26m", "--batch", "1.5"],
             "must be a whole number, 0 or more, got '1.5'; see `mfsearch latency",
@@ -63,7 +65,8 @@ def run_arguments(results: Path, **changed: str) -> list[str]:
         ({"budget": "90G"}, "that large; the largest network found has"),
         ({"budget": "lots"}, "multiply-adds must read like 150M or 1.2G, got 'lots'"),
         ({"budget": "150M..120M"}, "the lower end must come first"),
-        ({"latency": "fast"}, "a latency must read like 8ms, got 'fast'"),
+        ({"latency": "fast"}, "--latency: a latency must read like 8ms, 800us or 0.5s, got 'fast'"),
+        ({"latency": "25"}, "got '25': is 25ms meant?"),
         ({"latency-cmd": "true"}, "--latency-cmd needs a latency limit too, like --latency 8ms"),
         (
             {"latency": "8ms", "latency-cmd": "no-such-program"},
@@ -103,6 +106,43 @@ def test_bad_options_of_run(
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "allowed"),
+    [
+        ("--latency", "-3ms", "8ms"),
+        ("--budget", "-5M", "150M"),
+        ("--time", "-.5h", "30m"),
+        ("--epochs", "-1", "above 0"),
+    ],
+)
+def test_a_negative_value_is_answered_by_what_is_allowed(
+    option: str, value: str, allowed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, *run_arguments(tmp_path / "results"), option, value)
+    assert option.strip("-") in said
+    assert f"got {value}" in said.replace("'", "")
+    assert allowed in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["run", "--budget", "5M", option] for option in ("--latency", "--lr", "--study", "--rungs", "--epochs")),
+        *(["run", "--budget", "5M", option] for option in ("--sampler", "--data", "--results", "--device")),
+        *(["describe"], ["show"], ["explore"], ["verify"], ["latency", "mf-26m", "--resolutions"], ["export", "--to"]),
+        *(["run", "--budget"], ["train", "nowhere", "--data", "digits", "--set"], ["space"], ["latency", "--every"]),
+    ],
+)
+@pytest.mark.parametrize("given", ["ab" * 2500, "a b'" * 1250, "9" * 5000])
+def test_a_message_repeats_at_most_200_characters_of_what_was_given(
+    argv: list[str], given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*argv, given]) in (1, 2)
+    assert len(capsys.readouterr().err) < 700
+
+
 def test_data_that_cannot_be_searched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from PIL import Image
 
@@ -136,9 +176,37 @@ def test_a_typo_in_a_space_file_names_line_and_known_keys(tmp_path: Path, capsys
     assert f"{file}:4: unknown key 'fromer' in a search space: did you mean former?" in said
 
 
+@pytest.mark.parametrize(
+    "word", ["x" * 5000, "9" * 5000, "9" * 4000, "x" * 5000 + ":1", "x" * 5000 + ".yaml", "é" * 5000]
+)
+def test_a_message_repeats_at_most_200_letters_of_what_was_given(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (
+        ["describe", word],
+        ["space", word],
+        ["show", word],
+        ["verify", word],
+        ["export", "mf-26m", "--to", str(tmp_path / "to"), "--trial", word],
+        ["run", "--budget", word],
+        ["run", "--budget", "1M", "--seed", word],
+        ["run", "--budget", "1M", "--space", word],
+        ["train", str(tmp_path), "--data", word, "--lr", word],
+    ):
+        said = refused(
+            capsys, *line, *([] if line[0] in ("space", "verify", "train") else ["--results", str(tmp_path)])
+        )
+        assert max(len(part) for part in said.split()) <= 210
+        assert len(said) < 2000
+
+
 def test_unknown_networks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = "known are mf-26m, mf-52m, mf-96m, mf-151m, mf-214m, mf-294m, mf-508m"
     assert known in refused(capsys, "describe", "mf-150m")
+    reference = ["--results", str(ROOT / "results" / "reference")]
+    assert "fast151 is a study: name a trial of it, such as fast151:" in refused(
+        capsys, "describe", "fast151", *reference
+    )
     results = ["--results", str(tmp_path)]
     assert "no study 'nothing'" in refused(capsys, "describe", "nothing:3", *results)
     assert "there is no study under" in refused(capsys, "show", *results)

@@ -175,12 +175,20 @@ def test_another_schema_is_refused(schema: Any) -> None:
     refuse(edited(schema=schema), f"schema must be 1, got {schema!r}", "another version")
 
 
+def test_a_network_of_very_many_rows_is_refused_in_a_short_sentence() -> None:
+    data = SMALL.to_dict()
+    data["blocks"] = [data["blocks"][0]] * 129
+    with pytest.raises(ValueError, match="config.blocks must be at most 128 rows, got") as error:
+        MobileFormerConfig.from_dict(data)
+    assert len(str(error.value)) < 300
+
+
 def test_a_bad_file_is_named_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     for text, words in (
         ("", "must be a mapping, got NoneType"),
-        ("a: [", "is not YAML"),
-        ("stem: 2020-13-45", "is not YAML"),
+        ("a: [", "net.yaml:1: not YAML"),
+        ("stem: 2020-13-45", "net.yaml:1: not YAML: '2020-13-45' is not a valid timestamp"),
         (SMALL.to_yaml().replace("exp: 24", "exp: 25"), "blocks[1].exp must be a multiple of the input width 8"),
     ):
         path.write_text(text)
@@ -188,7 +196,7 @@ def test_a_bad_file_is_named_in_the_error(tmp_path: Path) -> None:
             load_config(path)
         assert words in str(error.value)
     path.write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(ValueError, match=r"net\.yaml is not YAML"):
+    with pytest.raises(ValueError, match=r"net\.yaml: not YAML"):
         load_config(path)
     (tmp_path / "net.json").write_text("{")
     with pytest.raises(ValueError, match=r"net\.json is not JSON"):

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a file imports its own layer and those before it, inside functions too. `space` stands after
 # `cost`, because the width is solved with the closed-form count.
 LAYERS = [
-    *("units", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto", "study"),
-    *("search", "analysis", "export", "train", "api", "commands", "cli", "__main__"),
+    *("units", "plain_files", "config", "presets", "references", "model", "cost", "space", "data", "proxy", "pareto"),
+    *("study", "search", "analysis", "export", "train", "api", "commands", "cli", "__main__"),
 ]
 HOME = {
     "optuna": ("mfsearch/study/ledger.py", "mfsearch/search/samplers"),

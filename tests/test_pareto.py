@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mfsearch.pareto import fronts, hypervolume, hypervolume_history, nondominated_ranks, pareto_mask
+from mfsearch.pareto import fair_mask, fronts, hypervolume, hypervolume_history, nondominated_ranks, pareto_mask
 
 NAN = np.nan
 
@@ -193,3 +193,76 @@ def test_fronts_peel_off_rank_by_rank_and_leave_out_what_has_a_nan(objectives: i
     values[::7] = NAN
     assert sorted(np.concatenate(list(fronts(values))).tolist()) == [k for k in range(60) if k % 7]
     assert list(fronts(values[:0])) == list(fronts(values[:1])) == []
+
+
+def fair(*rows: tuple[float, ...]) -> list[int]:
+    """The front of rows of a cost and top1 after 1x, 3x, ...: NaN where not trained so long."""
+    width = max(map(len, rows))
+    table = np.array([[*each, *[NAN] * (width - len(each))] for each in rows])
+    return np.flatnonzero(fair_mask(table[:, :1], -table[:, 1:])).tolist()
+
+
+def test_a_longer_training_alone_pushes_nothing_off_the_front() -> None:
+    # After 1x the dearer one was better, so 0.70 after 3x does not beat it; the third was worse after 1x, too.
+    assert fair((100, 0.50, 0.70), (110, 0.52), (120, 0.49)) == [0, 1]
+    # Trained 3x itself it is compared there, and beaten.
+    assert fair((100, 0.50, 0.70), (110, 0.52, 0.69), (120, 0.49)) == [0]
+    assert fair((100, 0.50), (110, 0.40, 0.70)) == [0]  # a longer training does not save what was beaten before
+
+
+def test_what_is_beaten_off_the_front_still_beats_and_a_length_that_was_left_out_does_not_count() -> None:
+    # 0 beats 1 after 3x, 1 beats 2 after 1x, but 0 does not beat 2 after 1x: 2 is beaten by what is off the front.
+    assert fair((100, 0.50, 0.70), (110, 0.60, 0.65), (120, 0.55)) == [0]
+    # 9x without a record of 3x is compared with 3x after 1x; two that share no length leave each other alone.
+    assert fair((100, 0.50, NAN, 0.90), (110, 0.52, 0.60)) == [0, 1]
+    assert fair((100, 0.90, NAN), (110, NAN, 0.10)) == [0, 1]
+
+
+def test_networks_of_one_cost_do_not_beat_one_another_in_a_circle() -> None:
+    # 0 beats 1 after 3x, 1 beats 2 after 1x, 2 would beat 0 after 1x: the shorter one does not beat its equal in cost.
+    assert fair((100, 0.50, 0.70), (100, 0.60, 0.65), (100, 0.55)) == [0]
+    assert fair((100, 0.50, 0.70), (100, 0.50, 0.70)) == [0, 1]
+
+
+def test_fair_rows_with_a_nan_cost_or_no_training_count_for_nothing() -> None:
+    assert fair((NAN, 0.9, 0.9), (100, 0.5), (90, NAN)) == [1]
+    assert not fair_mask(np.empty((0, 1)), np.empty((0, 2))).any()
+    losses = -np.array([[0.5, 0.7], [0.6, NAN], [0.4, 0.8]])
+    assert fair_mask(np.empty((3, 0)), losses).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("count", [1, 30, 300])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_fair_front_is_that_of_all_pairs(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    costs = rng.integers(0, 8 if count < 100 else 400, (count, 2)).astype(np.float64)
+    losses = np.round(costs.sum(axis=1, keepdims=True) / -50 + rng.random((count, 3)) * (0.5, 0.4, 0.3), 1)
+    losses[rng.random((count, 3)) < 0.4] = NAN
+    costs[rng.random(count) < 0.05, 0] = NAN
+
+    def beats(a: int, b: int) -> bool:
+        both = np.flatnonzero(~np.isnan(losses[a] + losses[b]))
+        if not len(both) or not (costs[a] <= costs[b]).all():
+            return False
+        lead = losses[b, both[-1]] - losses[a, both[-1]]
+        longest = [np.flatnonzero(~np.isnan(losses[row])).max() for row in (a, b)]
+        cheaper = (costs[a] < costs[b]).any()
+        return bool(lead >= 0 and (cheaper or (lead > 0 and longest[0] >= longest[1])))
+
+    able = np.flatnonzero(~np.isnan(costs).any(axis=1) & ~np.isnan(losses).all(axis=1)).tolist()
+    wanted = [b for b in able if not any(beats(a, b) for a in able)]
+    assert np.flatnonzero(fair_mask(costs, losses)).tolist() == wanted
+    assert wanted or not able
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(10_000, 0.5), (100_000, 3.0)])
+def test_the_fair_front_of_many_trials_is_quick(count: int, seconds: float) -> None:
+    """0.03 and 0.3 s on an idle core; the bounds are for a busy one."""
+    rng = np.random.default_rng(0)
+    losses = rng.random((count, 3))
+    losses[count // 3 :, 1:] = NAN
+    losses[count // 9 :, 2] = NAN
+    costs = rng.random((count, 2))
+    start = time.process_time()
+    assert fair_mask(costs, losses).any()
+    assert time.process_time() - start < seconds

@@ -4,6 +4,7 @@ import pytest
 
 from mfsearch.units import (
     Budget,
+    counted,
     format_madds,
     format_seconds,
     parse_budget,
@@ -66,14 +67,14 @@ def test_a_budget_without_two_ends_in_order_is_refused(text: str) -> None:
         parse_budget(text)
 
 
-@pytest.mark.parametrize(("text", "ms"), [("8ms", 8.0), ("8", 8.0), ("8.5 MS", 8.5), ("0.5s", 500.0)])
+@pytest.mark.parametrize(("text", "ms"), [("8ms", 8.0), ("800us", 0.8), ("8.5 MS", 8.5), ("0.5s", 500.0)])
 def test_latencies_read_as_typed(text: str, ms: float) -> None:
     assert parse_ms(text) == ms
 
 
-@pytest.mark.parametrize("text", [*NO_NUMBER, "0ms", "8us", "8m", "8M"])
+@pytest.mark.parametrize("text", [*NO_NUMBER, "0ms", "8", "8m", "8M"])
 def test_what_is_not_a_latency_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="a latency must read like 8ms, got "):
+    with pytest.raises(ValueError, match="a latency must read like 8ms, 800us or 0.5s, got "):
         parse_ms(text)
 
 
@@ -124,3 +125,16 @@ def test_times_are_shown_in_their_two_largest_units(seconds: float, text: str) -
 def test_a_budget_that_lacks_its_m_is_asked_about() -> None:
     with pytest.raises(ValueError, match="got '150': is 150M meant"):
         parse_budget("150")
+
+
+@pytest.mark.parametrize(("text", "meant"), [("25", "25ms"), ("0.025", "0.025s")])
+def test_a_latency_that_lacks_its_unit_is_asked_about(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"got '{text}': is {meant} meant"):
+        parse_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "1 epoch"), (1.0, "1 epoch"), (0, "0 epochs"), (0.1, "0.1 epochs"), (1200, "1,200 epochs")]
+)
+def test_one_is_singular(count: float, text: str) -> None:
+    assert counted(count, "epoch") == text

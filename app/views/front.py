@@ -11,9 +11,16 @@ import pandas as pd
 import streamlit as st
 
 from mfsearch.analysis.figures.style import CONFIG, is_published
-from mfsearch.analysis.figures.tradeoff import Brush, TradeoffPoints, draw_space, draw_tradeoff, tradeoff_points
-from mfsearch.analysis.front.confidence import shown_ties
-from mfsearch.analysis.front.cut import knee, measured_objectives, pareto_front, within
+from mfsearch.analysis.figures.tradeoff import (
+    Brush,
+    TradeoffPoints,
+    draw_published,
+    draw_space,
+    draw_tradeoff,
+    tradeoff_points,
+)
+from mfsearch.analysis.front.confidence import Noise, marks, shown_lengths, shown_ties, training_noise
+from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.front.summary import (
     compared,
@@ -23,7 +30,7 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
-from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, shown, telling_knobs
+from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, ranked_trials, shown, telling_knobs
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
 
@@ -38,7 +45,7 @@ SHOWN = {
     "dominated": "dominated",
     "beyond": "over a limit",
     "untrained": "rejected and stopped",
-    "elsewhere": "published systems",
+    "elsewhere": "published systems (ImageNet)",
     "space": "3D",
 }
 BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a region
@@ -53,6 +60,7 @@ class FrontBasis(NamedTuple):
     objectives: list[str]
     summary: str
     why_no_figure: str | None
+    noise: Mapping[int, Noise]
 
 
 def show(study: load.PageStudy) -> None:
@@ -60,11 +68,12 @@ def show(study: load.PageStudy) -> None:
     fixed = load.once(study, ("what no limit changes",), lambda: _fixed(study))
     frame, trained, objectives = fixed.frame, fixed.trained, fixed.objectives
     study, manifest = study._replace(frame=frame), study.manifest
-    st.text(fixed.summary)
     if trained.empty:
+        st.text(fixed.summary)
         st.container(border=True).text(why_no_front(frame))
         return
 
+    answer = st.container()
     given = manifest.limits
     limits: dict[str, float] = {}
     for column, name in zip(st.columns(len(state.LIMITED)), state.LIMITED, strict=True):
@@ -75,18 +84,19 @@ def show(study: load.PageStudy) -> None:
     inside = within(trained, limits)
     front = pareto_front(inside, objectives)
     if front.empty:
-        st.container(border=True).text(why_no_front(frame))
+        answer.container(border=True).text(why_no_front(frame))
     else:
-        st.markdown(_answer(front, inside))
-        for caveat in _caveats(front, limits, manifest):
-            st.caption(caveat)
+        answer.markdown(_answer(front, inside))
     number = _chosen(trained, front)
     if fixed.why_no_figure is not None:
         st.container(border=True).text(fixed.why_no_figure)
     else:
         _show_figures(study, limits, objectives, front, number)
+    st.text(fixed.summary)
+    for caveat in _caveats(front, limits, manifest) if len(front) else ():
+        st.caption(caveat)
     if len(front):
-        _show_table(front, study, objectives)
+        _show_table(front, study, fixed.noise)
     _show_chosen(study, trained, number, in_limits=number in inside["number"].tolist())
 
 
@@ -97,7 +107,8 @@ def _fixed(study: load.PageStudy) -> FrontBasis:
     frame = study.frame.drop(columns=dropped).astype({"outcome": "category"})
     trained = compared(frame, "madds").sort_values(["top1", "number"], ascending=[False, True])
     objectives = measured_objectives(frame, study.manifest.objectives)
-    return FrontBasis(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame))
+    noise = training_noise(frame["trial"].tolist())
+    return FrontBasis(frame, trained, objectives, summary(frame, study.manifest), why_no_figure(frame), noise)
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
@@ -123,15 +134,16 @@ def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> fl
 
 
 def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
-    best = front.sort_values("top1").iloc[-1]
+    best = front[front["number"] == best_number(front)].iloc[0]
     costs = [f"{shown('madds', best['madds'])} multiply-adds"]
     costs += [] if np.isnan(best["latency_ms"]) else [shown("latency_ms", best["latency_ms"])]
-    answer = f"**{parts.trial_top1(best['trial'])} top-1** at {' and '.join(costs)}"
+    answer = f"**{parts.trial_top1(parts.ranked_trial(front, best['number']))} top-1** at {' and '.join(costs)}"
     found = f"{answer}: trial {best['number']}, {_plain(best['origin'])}."
     published = inside[is_published(inside)]
     if len(published) and best["number"] != published["number"].iloc[0]:
         rival = published.iloc[0]
-        found += f" The best published network, {_plain(rival['origin'])}, reaches {parts.trial_top1(rival['trial'])}."
+        reached = parts.trial_top1(parts.ranked_trial(published, rival["number"]))
+        found += f" The best published network, {_plain(rival['origin'])}, reaches {reached}."
     if best["tied_with"]:
         found += f" These cost no more and have the same top-1 within the noise: {shown_ties(best['tied_with'])}."
     return found
@@ -145,6 +157,7 @@ def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifes
         found.append(f"The search built no network below {shown('madds', least)}; only published ones are this small.")
     if front["front_probability"].isna().all():
         found.append("Each network was trained with one seed, so the variation of top-1 between seeds is unknown.")
+    found += filter(None, [shown_lengths(front["trial"].tolist())])
     return found
 
 
@@ -152,8 +165,8 @@ def _chosen(trained: pd.DataFrame, front: pd.DataFrame) -> int:
     """The number of the trial to show: the one in the address if there is one, else the best within the limits."""
     numbers = trained["number"].tolist()
     asked = state.trial(set(numbers))
-    best = front.sort_values("top1")["number"].tolist()
-    return asked if asked is not None else int(best[-1] if best else numbers[0])
+    best = best_number(front)
+    return asked if asked is not None else int(numbers[0]) if best is None else best
 
 
 def _show_figures(
@@ -162,7 +175,8 @@ def _show_figures(
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
     costs = ("madds", second_cost(frame))
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    figures = st.container()  # above what chooses them, to be seen without scrolling
+    left, right = st.columns([3, 1])
     options = [name for name in SHOWN if name != "space" or costs[1] == "latency_ms"]
     on = left.pills(
         "Show",
@@ -183,16 +197,22 @@ def _show_figures(
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
         points.append(tradeoff_points(frame, cost, objectives, limits, front=front, colour=of, pins=pins, knobs=knobs))
     if "space" in on:
-        st.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
+        figures.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
     brush = parse_brush(st.query_params.get("brush", ""))
-    switches = {name: name in on for name in ("dominated", "beyond", "untrained", "elsewhere")}
-    for column, drawn in zip(st.columns(2), points, strict=True):
+    switches = {name: name in on for name in ("dominated", "beyond", "untrained")}
+    for column, drawn in zip(figures.columns(2), points, strict=True):
         figure = draw_tradeoff(drawn, number, brush=brush, **switches)
         key = f"figure-{drawn.cost}"
         choose = partial(_choose_in_figure, key, drawn.cost)
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
+    if "elsewhere" in on:
+        st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
+        st.caption(
+            "What others published: ImageNet, after a full training. None of it compares with the top-1 of this "
+            "study's short trainings, so it stands in a figure of its own. Hover over a mark for its name and source."
+        )
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
         return
@@ -236,18 +256,18 @@ def _knobs(study: load.PageStudy) -> list[str]:
     return load.once(study, ("telling knobs",), lambda: telling_knobs(study.frame, 8))
 
 
-def _show_table(front: pd.DataFrame, study: load.PageStudy, objectives: list[str]) -> None:
+def _show_table(front: pd.DataFrame, study: load.PageStudy, noise: Mapping[int, Noise]) -> None:
     st.subheader("The front")
-    if noise := noise_sentence(study.frame):
-        st.text(noise)
+    images = study.manifest.data.val_images
+    if told := noise_sentence(study.frame, images):
+        st.text(told)
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
-    balanced = knee(front, objectives) if len(front) > 2 else None
-    table = table.assign(mark=["knee" if number == balanced else "" for number in front["number"]])
+    marked = marks(front["trial"].tolist(), noise, images)
+    table = table.assign(mark=[marked[number] for number in front["number"]])
     table = table.assign(**{label("top1"): front["top1"] * METRICS["top1"].scale})
-    if front["top1_std"].notna().any():
-        spread = front["top1_std"] * METRICS["top1"].scale
-        table = table.assign(**{"± over seeds": ["" if np.isnan(each) else f"{each:.1f}" for each in spread]})
+    errors = [one.top1_error * METRICS["top1"].scale for one in ranked_trials(front)]
+    table = table.assign(**{"±": ["" if np.isnan(each) else f"{each:.1f}" for each in errors]})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
     table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
@@ -271,12 +291,13 @@ def _choose_row(numbers: list[int]) -> None:
 
 def _show_chosen(study: load.PageStudy, trained: pd.DataFrame, number: int, in_limits: bool) -> None:
     """The chosen trial in a line, and the way to its page."""
-    trial = parts.trial_of(trained, number)
+    one = parts.ranked_trial(trained, number)
+    trial = one.trial
     st.subheader(f"Trial {number}")
     if not in_limits:
         st.text("This trial is over the limits set above.")
     with st.container(horizontal=True):
-        st.metric("Top-1", parts.trial_top1(trial), width="content")
+        st.metric("Top-1", parts.trial_top1(one), width="content")
         for name in ("madds", "latency_ms", "num_params", "activation_bytes"):
             st.metric(METRICS[name].title, shown(name, trial.metric(name)), width="content")
     pins = state.pins(set(study.frame["number"].tolist()))

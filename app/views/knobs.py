@@ -24,8 +24,9 @@ from mfsearch.analysis.figures.effects import (
 )
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.cut import measured_objectives
-from mfsearch.analysis.front.summary import compared, counted, why_no_front
+from mfsearch.analysis.front.summary import compared, study_front, why_no_front
 from mfsearch.analysis.knobs.importance import (
+    FEWEST,
     REACH,
     Coding,
     KnobShare,
@@ -41,7 +42,9 @@ from mfsearch.analysis.knobs.importance import (
 from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
 from mfsearch.analysis.metrics import label
+from mfsearch.analysis.ranking.trust import twins_command
 from mfsearch.study.twins_file import TwinReport, read_twins
+from mfsearch.units import counted
 
 NAMES = {
     "top1": "top-1 after the short training",
@@ -80,7 +83,8 @@ def show(study: load.PageStudy) -> None:
     telling = _shares(study, frame, coded, "top1", objectives, initial)
     names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
     _show_slices(frame, coded, names)
-    _show_lines(frame, coded, objectives, study.manifest.limits, names)
+    front = study_front(study.frame, study.manifest)["number"].tolist()
+    _show_lines(frame, coded, objectives, front, names)
     _show_twins(study)
 
 
@@ -104,7 +108,7 @@ def _show_shares(
     measure = st.segmented_control(
         "What varies with the knob?",
         known,
-        format_func=lambda name: NAMES[name],
+        format_func=lambda name: NAMES[name].capitalize(),
         default=known[0],
         key="measure",
         bind="query-params",
@@ -113,8 +117,15 @@ def _show_shares(
     )
     chosen = measure or known[0]
     shares = _shares(study, frame, coded, chosen, objectives, initial)
-    st.text(shares_note(shares, NAMES[chosen]))
-    if shares:
+    trials = max((each.share.n for each in shares), default=0)
+    if shares and trials < FEWEST:
+        st.text(
+            f"{counted(trials, 'trial')} so far: too few to say what goes with {NAMES[chosen]}, as of fewer than "
+            f"{FEWEST} chance alone makes knobs look important."
+        )
+    else:
+        st.text(shares_note(shares, NAMES[chosen]))
+    if trials >= FEWEST:
         figure = draw_shares(share_dots(shares), NAMES[chosen])
         st.plotly_chart(figure, config=CONFIG, key="shares", selection_mode="points", on_select=_choose_knob)
         st.caption(
@@ -145,7 +156,7 @@ def _show_slices(frame: pd.DataFrame, coded: Coding, names: list[str]) -> None:
 
 @st.fragment
 def _show_lines(
-    frame: pd.DataFrame, coded: Coding, objectives: list[str], limits: dict[str, float], names: list[str]
+    frame: pd.DataFrame, coded: Coding, objectives: list[str], on_front: list[int], names: list[str]
 ) -> None:
     st.subheader("All knobs at once")
     metrics = ["top1", *(name for name in COSTS if name in objectives)]
@@ -158,13 +169,17 @@ def _show_lines(
     tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
     with right:
         tint = parts.ask_one("Colour", tints, tints[0], "tint", told=label)
-    points = parallel_lines(frame, coded, knobs, metrics, tint, objectives, limits=limits)
+    points = parallel_lines(frame, coded, knobs, metrics, tint, objectives, front=on_front)
     st.plotly_chart(draw_parallel(points), config=CONFIG, key="lines")
     front = sum(line.on_front for line in points.lines)
     drawn = f"All {points.of:,} trained trials"
     if len(points.lines) < points.of:
         drawn = f"{len(points.lines):,} of {points.of:,} trained trials, sampled at random, with the whole front"
-    st.caption(f"{drawn}; {front:,} on the front (thick lines with marks). Top-1 is from the longest training.")
+    hidden = len(on_front) - front
+    left_out = f", {hidden:,} more of it not drawn here" if hidden else ""
+    st.caption(
+        f"{drawn}; {front:,} on the front (thick lines with marks){left_out}. Top-1 is from the longest training."
+    )
 
 
 @st.fragment
@@ -175,7 +190,9 @@ def _show_twins(study: load.PageStudy) -> None:
         st.text(message)
     if not reports:
         st.text("No twins were trained here. This command compares a network with twins that differ in one knob:")
-        st.code("mfsearch twins mf-151m --data DIR --seeds 3 --latency", language="bash", wrap_lines=True)
+        network = parts.best_trial(study)
+        command = twins_command(study.manifest, "mf-151m" if network is None else f"{study.command}:{network}")
+        st.code(command, language="bash", wrap_lines=True)
         return
 
     def apart(report: TwinReport) -> list[str]:
@@ -204,13 +221,13 @@ def _show_twins(study: load.PageStudy) -> None:
     if timed:
         st.text(_device_of(chosen, study))
     rows = [
-        {"change": twin.change, "top-1": twin.verdict, "p (Holm)": twin.p_holm}
-        | ({"latency (ms)": None if twin.latency is None else twin.latency.difference_ms} if timed else {})
+        {"Change": twin.change, "Top-1": twin.verdict, "p (Holm)": twin.p_holm}
+        | ({label("latency_ms"): None if twin.latency is None else twin.latency.difference_ms} if timed else {})
         for twin in chosen.twins
     ]
     formats = {
         "p (Holm)": st.column_config.NumberColumn(format="%.2g"),
-        "latency (ms)": st.column_config.NumberColumn(format="%+.2f"),
+        label("latency_ms"): st.column_config.NumberColumn(format="%+.2f"),
     }
     st.dataframe(pd.DataFrame(rows), key="twin-rows", hide_index=True, height="content", column_config=formats)
 

@@ -17,7 +17,7 @@ from mfsearch.analysis.figures.latency_bars import (
     resolution_lines,
 )
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.front.summary import counted, study_front, why_no_front
+from mfsearch.analysis.front.summary import why_no_front
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
     BY_SIZE,
@@ -42,6 +42,7 @@ from mfsearch.analysis.latency.milliseconds import (
     turned_down,
     twice_in_words,
 )
+from mfsearch.units import counted
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -66,21 +67,17 @@ def show(study: load.PageStudy) -> None:
     if unread := by_part.unread + by_size.unread:
         st.text(f"{counted(unread, 'line')} of saved measurements could not be read.")
     _show_parts(study, by_part.rows, chosen)
-    _show_sizes(study, by_size.rows)
+    _show_sizes(study, by_size.rows, chosen)
     _show_trials(study, trials, chosen)
 
 
 def _ask_trial(study: load.PageStudy) -> int | None:
     """The trial whose milliseconds are asked for: the chosen one, else the best of the front; None without any."""
-    frame = study.frame
-    numbers = frame["number"].tolist()
-    if not numbers:
-        st.container(border=True).text(why_no_front(frame))
-        return None
-    front = study_front(frame, study.manifest).sort_values("top1")["number"].tolist()
-    asked = state.trial(set(numbers))
-    start = asked if asked is not None else int(front[-1] if front else numbers[0])
-    parts.ask_trial(frame, start)
+    start = parts.best_trial(study)
+    if start is None:
+        st.container(border=True).text(why_no_front(study.frame))
+    else:
+        parts.ask_trial(study.frame, start)
     return start
 
 
@@ -109,13 +106,13 @@ def _show_parts(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | No
         st.code(_latency_command(study, chosen, "--breakdown"), language="bash", wrap_lines=True)
 
 
-def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow]) -> None:
+def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | None) -> None:
     st.subheader("By image size")
     own = _ask_device(study, rows, "sizes")
     batches = sorted({row.batch for row in own})
     if not batches:
         st.text("No network was measured at several sizes yet. This command compares one with MobileNetV3-Large:")
-        st.code("mfsearch latency mf-151m --resolutions 160..768", language="bash", wrap_lines=True)
+        st.code(_latency_command(study, chosen, "--resolutions 160..768"), language="bash", wrap_lines=True)
         return
     batch = batches[0] if len(batches) == 1 else parts.ask_one("Images per batch", batches, batches[0], "batch")
     shown = [row for row in latest(_by_name(own)) if row.batch == batch]
@@ -186,9 +183,10 @@ def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
     return name if row.resolution == 224 else f"{name}, {row.resolution} px"
 
 
-def _latency_command(study: load.PageStudy, number: int, option: str) -> str:
+def _latency_command(study: load.PageStudy, number: int | None, option: str) -> str:
+    """The command for a trial of the study, or for a published network where it has none."""
     results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
-    return f"mfsearch latency {quote(f'{study.command}:{number}')} {option}{results}"
+    return f"mfsearch latency {'mf-151m' if number is None else quote(f'{study.command}:{number}')} {option}{results}"
 
 
 def _passport(study: load.PageStudy) -> Passport | None:

@@ -15,12 +15,13 @@ from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
 from mfsearch.analysis.front.side_by_side import (
     block_table,
+    compared_lengths,
     knob_table,
     metric_table,
     published_network,
     shown_prediction,
 )
-from mfsearch.analysis.front.summary import counted, study_front, why_no_front
+from mfsearch.analysis.front.summary import why_no_front
 from mfsearch.analysis.latency.by_part import StudyRates, part_costs, predicted_parts, rates_line
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
@@ -37,6 +38,7 @@ from mfsearch.analysis.metrics import METRICS, RankedTrial, label, ranked_trials
 from mfsearch.config import MobileFormerConfig
 from mfsearch.presets import PRESETS
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -53,14 +55,17 @@ BAR_NAMES = {"madds": label("madds"), "num_params": label("num_params"), PREDICT
 def show(study: load.PageStudy) -> None:
     """The page."""
     frame = study.frame
-    if frame.empty:
+    number = parts.best_trial(study)
+    if number is None:
         st.container(border=True).text(why_no_front(frame))
         return
-    number = _chosen(study)
     rates = load.latency_rates(study)
 
-    parts.ask_trial(frame, number)
-    parts.pin_and_note(number, frame["number"].tolist())
+    left, right = st.columns(2)
+    with left:
+        parts.ask_trial(frame, number)
+    with right:
+        parts.pin_and_note(number, frame["number"].tolist())
     trial = parts.trial_of(frame, number)
     parts.trial_card(study, number)
     config: MobileFormerConfig | None = None
@@ -86,16 +91,6 @@ def show(study: load.PageStudy) -> None:
     _show_comparison(study, rates)
 
 
-def _chosen(study: load.PageStudy) -> int:
-    """The number of the trial to show: that of the address, else the best on the front, else the first."""
-    frame = study.frame
-    asked = state.trial(set(frame["number"].tolist()))
-    if asked is not None:
-        return asked
-    best = study_front(frame, study.manifest).sort_values("top1")
-    return int(best["number"].iloc[-1] if len(best) else frame["number"].iloc[0])
-
-
 def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
     """Bars by part and by block, of one cost at a time."""
     st.subheader("Where the cost lies")
@@ -118,7 +113,11 @@ def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
         names = [name for name in (*BAR_METRICS, "macs") if name in options or name == "macs"]
         units = {name: METRICS[name].scale if name in METRICS else 1.0 for name in names}
         heads = {name: BAR_NAMES.get(name, label("macs")) for name in names}
-        shown_costs = costs[["place", "part"]].assign(**{heads[name]: costs[name] * units[name] for name in names})
+        shown_costs = (
+            costs[["place", "part"]]
+            .rename(columns=str.capitalize)
+            .assign(**{heads[name]: costs[name] * units[name] for name in names})
+        )
         formats = {head: st.column_config.NumberColumn(format="%.3f") for head in heads.values()}
         st.dataframe(shown_costs, hide_index=True, column_config=formats, key="costs")
 
@@ -133,7 +132,7 @@ def _show_measured(study: load.PageStudy, config: MobileFormerConfig) -> None:
         parts_ms = parts_of(row)
         told = [[PARTS.get(part, part), ms] for part, ms in parts_ms.items() if ms > 0]
         formats = {label("latency_ms"): st.column_config.NumberColumn(format="%.2f", help="latency_ms")}
-        st.dataframe(pd.DataFrame(told, columns=["part", label("latency_ms")]), hide_index=True, column_config=formats)
+        st.dataframe(pd.DataFrame(told, columns=["Part", label("latency_ms")]), hide_index=True, column_config=formats)
 
 
 def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerConfig) -> None:
@@ -172,7 +171,7 @@ def _cheaper_in_words(found: CheaperTrial, other: Trial) -> str:
         top1 = shown("top1", other.metric("top1"))
         return f"{told}. It has {top1} top-1; this trial has none to compare with."
     points = f"{100 * found.top1_change:+.1f}".replace("-", "\N{MINUS SIGN}")
-    after = " after the short training" if found.after_short else ""
+    after = f" after {found.after}, the longest training that both had" if found.after else ""
     return f"{told}, {points} points of top-1{after}."
 
 
@@ -205,6 +204,8 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     if len(asked) < 2:
         st.text("Choose at least two networks; pinned trials are preselected.")
         return
+    if told := compared_lengths({f"trial {name}": ranked[name] for name in asked if name in ranked}):
+        st.text(told)
     networks, unread = _networks({name: ranked.get(name) for name in asked})
     if unread:
         st.text(f"Only metrics are compared for networks that cannot be read: {', '.join(unread)}.")

@@ -28,7 +28,7 @@ from mfsearch.analysis.front.outcomes import (
     spent_on_training,
     time_in_words,
 )
-from mfsearch.analysis.front.summary import counted, study_front, why_no_front
+from mfsearch.analysis.front.summary import study_front, why_no_front
 from mfsearch.analysis.front.trajectory import (
     CONTROL,
     TRAINED,
@@ -44,7 +44,7 @@ from mfsearch.analysis.latency.milliseconds import prediction_accuracy, screen_i
 from mfsearch.analysis.metrics import METRICS
 from mfsearch.study.files import list_studies
 from mfsearch.study.manifest import Manifest
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 if TYPE_CHECKING:
     from app import load, state
@@ -122,7 +122,7 @@ def _show_history(study: load.PageStudy) -> None:
             on_change=keep,
             placeholder="another study",
         )
-    axis = right.selectbox("Axis", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
+    axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]

@@ -11,10 +11,11 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from mfsearch.analysis.front.summary import compared, counted, study_front, why_no_front
+from mfsearch.analysis.front.cut import best_number
+from mfsearch.analysis.front.summary import compared, study_front, why_no_front
 from mfsearch.analysis.front.table import trials_csv
-from mfsearch.analysis.metrics import shown
-from mfsearch.study.trial import Trial
+from mfsearch.analysis.metrics import RankedTrial, shown
+from mfsearch.units import counted
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -34,13 +35,13 @@ def show(study: load.PageStudy) -> None:
     front = study_front(frame, study.manifest)
     known = set(trained["number"].tolist())
     pins, asked = state.pins(known), state.trial(known)
-    best = (front if len(front) else trained).sort_values("top1")["number"].tolist()[-1]
-    numbers = pins or [asked if asked is not None else int(best)]
+    best = best_number(front if len(front) else trained)
+    numbers = pins or [number for number in (best if asked is None else asked,) if number is not None]
 
     which = "pinned" if pins else "chosen" if asked is not None else "best on the front; pin others on page Network"
     st.text(f"{counted(len(numbers), 'network')}, {which}.")
     for number in numbers:
-        _show_network(study, parts.trial_of(trained, number))
+        _show_network(study, parts.ranked_trial(trained, number))
 
     st.subheader("Tables")
     notes = {number: note for number in numbers if (note := state.note(number))}
@@ -65,11 +66,11 @@ def show(study: load.PageStudy) -> None:
     st.text("It opens this page with its pins and notes in any explorer that has this study.")
 
 
-def _show_network(study: load.PageStudy, trial: Trial) -> None:
-    number = trial.number
+def _show_network(study: load.PageStudy, one: RankedTrial) -> None:
+    trial, number = one.trial, one.trial.number
     with st.container(border=True):
         costs = [shown(name, value) for name in ("madds", "latency_ms") if not math.isnan(value := trial.metric(name))]
-        st.text(f"Trial {number}: {parts.trial_top1(trial)}, {', '.join(costs)}, {trial.origin}")
+        st.text(f"Trial {number}: {parts.trial_top1(one)}, {', '.join(costs)}, {trial.origin}")
         if note := state.note(number):
             st.text(f"Note: {note}")
         try:

@@ -1,6 +1,7 @@
 """Can I trust the ranking?"""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from mfsearch.analysis.ranking.trust import (
     calibrate_command,
     differences,
     fitting_calibration,
+    is_own,
     noise_note,
     read_calibrations,
     readings,
@@ -27,6 +29,7 @@ from mfsearch.analysis.ranking.trust import (
     verdict,
 )
 from mfsearch.study.calibration_file import PLACES, CalibrationFile, ProxyFigures, Reading, TauGain
+from mfsearch.units import counted
 
 
 def show(study: load.PageStudy) -> None:
@@ -49,11 +52,12 @@ def show(study: load.PageStudy) -> None:
         return Path(name).name + (", fits this study" if by_name[name] == fits else ", other settings")
 
     names = list(by_name)
-    figures = by_name[
-        parts.ask_one(
-            "Calibration", names, names[0], "calibration", told=described, linked=lambda name: Path(name).name
-        )
-    ]
+    left, right = st.columns(2)
+    with left:
+        ask = partial(parts.ask_one, told=described, linked=lambda name: Path(name).name)
+        figures = by_name[ask("Calibration", names, names[0], "calibration")]
+    with right:
+        reading = _ask_reading(figures, study)
     apart = differences(figures, study.manifest)
     if figures == fits:
         st.text(
@@ -64,14 +68,11 @@ def show(study: load.PageStudy) -> None:
         st.text(f"Made with settings that differ from this study's: {'; '.join(apart)}. To match them:")
         st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
 
-    reading = _ask_reading(figures, study)
-    for group in PLACES:
-        st.text(verdict(figures, group, reading))
-    st.text(noise_note(figures))
-    _show_noise(study)
     for column, group in zip(st.columns(2), PLACES, strict=True):
         with column:
             _show_group(figures, group, reading)
+    st.text(noise_note(figures))
+    _show_noise(study)
     for group, place in PLACES.items():
         st.text(f"All readings, {place}:")
         _show_table(figures.groups[group].proxies, group)
@@ -79,13 +80,16 @@ def show(study: load.PageStudy) -> None:
 
 def _ask_reading(figures: CalibrationFile, study: load.PageStudy) -> Reading:
     every = list(dict.fromkeys(each for group in PLACES for each in readings(figures, group)))
-    own = study_reading(figures, study.manifest)
+    nearest, manifest = study_reading(figures, study.manifest), study.manifest
+    as_here = ", as this study does"
+    if not is_own(nearest, manifest):
+        as_here = f", the nearest to this study's {Reading(manifest.rungs.rank_by, manifest.recipe.epochs).words}"
     return parts.ask_one(
         "Ranked by",
         every,
-        own,
+        nearest,
         "reading",
-        told=lambda each: each.words + (", as this study does" if each == own else ""),
+        told=lambda each: each.words + (as_here if each == nearest else ""),
         linked=lambda each: each.name if each.epochs is None else f"{each.name} {each.epochs:g}",
     )
 
@@ -95,7 +99,9 @@ def _show_group(figures: CalibrationFile, group: str, reading: Reading) -> None:
     found = figures.groups[group]
     low, high = (count / 1e6 for count in found.madds)
     st.subheader(PLACES[group].capitalize())
-    st.text(f"{found.n} networks of {low:.1f} to {high:.1f} M multiply-adds.")
+    st.text(
+        f"{counted(found.n, 'network')} of {low:.1f} to {high:.1f} M multiply-adds. {verdict(figures, group, reading)}"
+    )
     st.plotly_chart(draw_forest(forest(found, reading)), config=CONFIG, key=f"forest-{group}")
     points = short_long(found, reading, figures.long_noise)
     st.plotly_chart(draw_short_long(points, reading.epochs), config=CONFIG, key=f"short-long-{group}")
@@ -104,18 +110,18 @@ def _show_group(figures: CalibrationFile, group: str, reading: Reading) -> None:
 def _show_table(rows: Sequence[ProxyFigures], group: str) -> None:
     table = pd.DataFrame(
         {
-            "ranked by": [row.reading.words for row in rows],
-            "tau": [row.tau for row in rows],
-            "95 %": ["" if row.low is None else f"{row.low:.2f} to {row.high:.2f}" for row in rows],
-            "top-5 recall": [row.top5_recall for row in rows],
-            "core-seconds": [row.core_seconds for row in rows],
-            "over MAdds": [_gain(row.over_madds) for row in rows],
-            "over params": [_gain(row.over_params) for row in rows],
-            "ceiling": [row.ceiling for row in rows],
+            "Ranked by": [row.reading.words for row in rows],
+            "Kendall's tau": [row.tau for row in rows],
+            "95 % interval": ["" if row.low is None else f"{row.low:.2f} to {row.high:.2f}" for row in rows],
+            "Top-5 recall": [row.top5_recall for row in rows],
+            "Core-seconds": [row.core_seconds for row in rows],
+            "Tau over multiply-adds": [_gain(row.over_madds) for row in rows],
+            "Tau over parameters": [_gain(row.over_params) for row in rows],
+            "Ceiling by seed noise": [row.ceiling for row in rows],
         }
     )
     two, one = st.column_config.NumberColumn(format="%.2f"), st.column_config.NumberColumn(format="%.1f")
-    formats = {"tau": two, "ceiling": two, "top-5 recall": two, "core-seconds": one}
+    formats = {"Kendall's tau": two, "Ceiling by seed noise": two, "Top-5 recall": two, "Core-seconds": one}
     st.dataframe(table, key=f"table-{group}", hide_index=True, height="content", column_config=formats)
 
 
@@ -127,7 +133,7 @@ def _gain(found: TauGain) -> str:
 
 
 def _show_noise(study: load.PageStudy) -> None:
-    """What the study's own repeated trainings say, where there are any."""
+    """The seed noise of the study's own repeated trainings."""
     if noise := noise_sentence(study.frame):
         st.text(f"In this study: {noise}")
     else:

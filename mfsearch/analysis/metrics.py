@@ -15,11 +15,15 @@ from mfsearch.study.trial import Trial
 
 @dataclass(frozen=True)
 class RankedTrial:
-    """A trial with its place: the probability of being on the front, NaN where unknown, and its ties, "" for none."""
+    """A trial with its place: the probability of being on the front, NaN where unknown, and its ties, "" for none.
+
+    top1_error: the standard error of its top1, a fraction; NaN where unknown.
+    """
 
     trial: Trial
     front_probability: float
     tied_with: str
+    top1_error: float = np.nan
 
 
 class Metric(NamedTuple):
@@ -38,31 +42,36 @@ METRICS = {
     "latency_ms": Metric("Latency", "ms", 1.0, 2),
     "num_params": Metric("Parameters", "M", 1e-6, 2),
     "activation_bytes": Metric("Peak memory", "MB", 1e-6, 2),
-    "train_seconds": Metric("Training time", "s", 1.0, 0),
+    "train_seconds": Metric("Short training", "s", 1.0, 0),
 }
 
 
-def with_confidence(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in.
+def with_confidence(frame: pd.DataFrame, objectives: Sequence[str], images: int | None = None) -> pd.DataFrame:
+    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in, and a column
+    more: `top1_error`, the standard error of top1, a fraction. images: to validate with.
 
-    Both stay missing where no network was trained with two seeds; tied_with is for members of the front.
+    The probability stays missing where no network was trained with two seeds, and all three where `images` is not known
+    either; tied_with is for members of the front.
     """
-    found = confidence(frame["trial"].tolist(), objectives)
+    found = confidence(frame["trial"].tolist(), objectives, images)
     if not found:
         return frame
     known = [found.get(int(number)) for number in frame["number"]]
-    shares = [np.nan if one is None else one.front_probability for one in known]
+    shares = [np.nan if one is None or one.front_probability is None else one.front_probability for one in known]
+    errors = [np.nan if one is None else one.top1_error for one in known]
     tied = [None if one is None else ", ".join(map(str, one.tied_with)) for one in known]
     return frame.assign(
         front_probability=pd.Series(shares, index=frame.index, dtype="float64"),
         tied_with=pd.Series(tied, index=frame.index, dtype="object"),
+        top1_error=pd.Series(errors, index=frame.index, dtype="float64"),
     )
 
 
 def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
     """The trials of some rows with their places, as `with_confidence` left them."""
-    columns = (frame[name].tolist() for name in ("trial", "front_probability", "tied_with"))
-    return [RankedTrial(trial, share, tied or "") for trial, share, tied in zip(*columns, strict=True)]
+    error = "top1_error" if "top1_error" in frame else "top1_std"
+    columns = (frame[name].tolist() for name in ("trial", "front_probability", "tied_with", error))
+    return [RankedTrial(trial, share, tied or "", each) for trial, share, tied, each in zip(*columns, strict=True)]
 
 
 def training_lengths(frame: pd.DataFrame) -> list[str]:
@@ -73,10 +82,11 @@ def training_lengths(frame: pd.DataFrame) -> list[str]:
     return [names[length] for length in lengths]
 
 
-def noise_sentence(frame: pd.DataFrame) -> str | None:
-    """A sentence on what a training of the study varies by between seeds, as `shown_noise`; None if all were short."""
+def noise_sentence(frame: pd.DataFrame, images: int | None = None) -> str | None:
+    """Sentences on what top1 can tell apart, as `shown_noise`."""
     telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]  # of each rung one will do, and all with seeds
-    return shown_noise(telling["trial"].tolist())
+    best = frame[(frame["outcome"] == "trained") & (frame["top1"] == frame["top1"].max())]
+    return shown_noise(pd.concat([telling, best.drop(telling.index, errors="ignore")])["trial"].tolist(), images)
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":
@@ -120,9 +130,9 @@ def shown(name: str, value: float) -> str:
     return "not measured" if np.isnan(value) else f"{value * metric.scale:,.{metric.digits}f} {metric.unit}"
 
 
-def shown_top1(top1: float, top1_std: float) -> str:
-    """Top1 with its standard deviation over seeds, NaN if there was one seed: "61.3 ± 0.4 %", "61.3 %"."""
-    return shown("top1", top1) if np.isnan(top1_std) else f"{100 * top1:.1f} ± {100 * top1_std:.1f} %"
+def shown_top1(top1: float, error: float) -> str:
+    """Top1 with its standard error, NaN if that is not known: "61.3 ± 0.4 %", "61.3 %"."""
+    return shown("top1", top1) if np.isnan(error) else f"{100 * top1:.1f} ± {100 * error:.1f} %"
 
 
 def shown_limit(name: str, value: float) -> str:

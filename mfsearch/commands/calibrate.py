@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mfsearch.analysis.ranking.readings import TARGETS
 from mfsearch.commands import options
 from mfsearch.study.settings import Calibration
-from mfsearch.units import format_madds, format_seconds, parse_budget
+from mfsearch.units import counted, format_madds, format_seconds, parse_budget
 
 if TYPE_CHECKING:
     from mfsearch.search.trainings import Task
@@ -122,8 +122,9 @@ class _Progress:
             again = f"; {self.done} are done" if self.done else ""
             options.note("")
             print(
-                f"costs for {settings.space.classes} classes; {short} short trainings and {len(tasks) - short} long "
-                f"ones, {epochs:g} epochs to go, about {format_seconds(seconds)}{again}",
+                f"costs for {settings.space.classes} classes; {counted(short, 'short training')} and "
+                f"{counted(len(tasks) - short, 'long one')}, {counted(epochs, 'epoch')} to go, "
+                f"about {format_seconds(seconds)}{again}",
                 flush=True,
             )
 
@@ -153,11 +154,12 @@ def report_lines(figures: "CalibrationFile") -> list[str]:
     from mfsearch.study.calibration_file import PLACES
 
     data, noise = figures.identity.data, figures.long_noise
+    length = counted(figures.long_epochs, "epoch")
     spread = "unknown, fewer than two seeds of one network were trained"
     if noise is not None:
         spread = f"{100 * noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
     lines = [
-        f"judged by top1 on {data.val_images} images of {data.name} after {figures.long_epochs:g} epochs, other seed",
+        f"judged by top1 on {data.val_images} images of {data.name} after {length}, other seed",
         f"seed noise of that: {spread}",
     ]
     lines += [f"left out: {words}" for words in figures.left_out]

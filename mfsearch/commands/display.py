@@ -10,13 +10,23 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mfsearch.analysis.front.confidence import Confidence, confidence, shown_noise, shown_probability, shown_training
+from mfsearch.analysis.front.confidence import (
+    Confidence,
+    confidence,
+    marks,
+    shown_lengths,
+    shown_noise,
+    shown_precision,
+    shown_probability,
+    shown_training,
+    training_noise,
+)
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.search.screen import screen_line
-from mfsearch.study.study import Study
+from mfsearch.study.study import Study, best_trial
 from mfsearch.study.trial import Trial
-from mfsearch.units import format_madds, format_seconds
+from mfsearch.units import counted, format_madds, format_seconds
 
 LINES_LIVE = 8  # rows of the front in the live panel
 
@@ -55,7 +65,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         progress, manifest = event.progress, event.progress.manifest
         budget, data, recipe = manifest.budget, manifest.data, manifest.recipe
         low, high = format_madds(budget.low), format_madds(budget.high)
-        resumed = f", resumed after {progress.before} trials" if progress.before else ""
+        resumed = f", resumed after {counted(progress.before, 'trial')}" if progress.before else ""
         limit = "" if manifest.latency_limit_ms is None else f", at most {manifest.latency_limit_ms:g} ms"
         band = f"{low} to {high}" if budget.stated else f"at most {high}"
         solved = "" if budget.stated else f", widths solved from {low} up"
@@ -63,14 +73,17 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(
             f"budget    {band} multiply-adds at {manifest.resolution} px for {manifest.classes} classes{solved}{limit}"
         )
-        self._say(f"space     {manifest.space.name}, {len(manifest.space.knobs)} knobs, sampler {manifest.sampler}")
+        self._say(
+            f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
+        )
         self._say(
             f"data      {data.name}: {data.train_images} training and {data.val_images} validation images, "
             f"{data.classes} classes"
         )
+        self._say(f"precision {shown_precision(data.val_images, progress.rungs.seeds if progress.rungs.last else 1)}")
         self._say(
-            f"training  {recipe.epochs:g} epochs at {recipe.resolution} px, {recipe.optimizer}, batch {recipe.batch}; "
-            f"{progress.limits.workers} worker(s) on {manifest.device}"
+            f"training  {counted(recipe.epochs, 'epoch')} at {recipe.resolution} px, {recipe.optimizer}, "
+            f"batch {recipe.batch}; {counted(progress.limits.workers, 'worker')} on {manifest.device}"
         )
         if progress.rungs.last:
             self._say(f"longer    {_longer(progress.rungs)}")
@@ -139,7 +152,8 @@ def _longer(rungs: Rungs) -> str:
     """A sentence on the networks that are trained longer."""
     middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
     words = f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
-    return f"{words}{rungs.finalists} finalists to {rungs.factors[-1]:g}x with {rungs.seeds} seeds each"
+    seeds = counted(rungs.seeds, "seed")
+    return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
 
 
 def panel(progress: Progress) -> Group:
@@ -150,9 +164,8 @@ def panel(progress: Progress) -> Group:
     facts = [
         f"{progress.trained}{of} trained, {longer} longer, {outcomes['rejected']} rejected, {outcomes['failed']} failed"
     ]
-    if outcomes["trained"]:
-        best = max(trial.metric("top1") for trial in progress.trials if trial.outcome == "trained")
-        facts.append(f"best top1 {best:.2%}")
+    if best := best_trial([progress.trials[number] for number in progress.front]):
+        facts.append(f"best top1 {best.metric('top1'):.2%}")
     facts.append(f"{format_seconds(time.monotonic() - progress.started)} gone")
     left = progress.seconds_left()
     if left is not None:
@@ -171,24 +184,32 @@ def panel(progress: Progress) -> Group:
 
 
 def front_table(
-    trials: Sequence[Trial], objectives: Sequence[str], sure: Mapping[int, Confidence] | None = None
+    trials: Sequence[Trial],
+    objectives: Sequence[str],
+    sure: Mapping[int, Confidence] | None = None,
+    marked: Mapping[int, str] | None = None,
 ) -> Table:
-    """The given trials as a table, in their order. sure: by trial number, if the noise of a training is known.
+    """The given trials as a table, in their order. sure, marked: by trial number, see `confidence` and `marks`.
 
     Without tokens and DyReLU if trainings differ in length, so that the table fits into 100 columns.
     """
     longer = any(trial.rung for trial in trials)
-    heads = ["trial", "top1 %"] + (["trained"] if longer else []) + (["on front", "tied with"] if sure else [])
+    sure, drawn = sure or {}, any(one.front_probability is not None for one in (sure or {}).values())
+    heads = ["trial", "top1 %"] + (["best"] if marked else []) + (["trained"] if longer else [])
+    heads += ["on front", "tied with"] if drawn else []
     heads += ["madds M", "params M"] + (["ms"] if "latency_ms" in objectives else [])
-    heads += ["origin"] if longer or sure else ["tokens", "DyReLU", "origin"]
+    heads += ["origin"] if longer or drawn else ["tokens", "DyReLU", "origin"]
     table = Table(title="front", title_justify="left", box=None, pad_edge=False)
     for name in heads:
-        table.add_column(name, justify="left" if name in ("trained", "tied with", "DyReLU", "origin") else "right")
+        table.add_column(
+            name, justify="left" if name in ("best", "trained", "tied with", "DyReLU", "origin") else "right"
+        )
     for trial in trials:
         tokens = trial.config.tokens
         cells = {
             "trial": str(trial.number),
-            "top1 %": top1_percent(trial),
+            "top1 %": top1_percent(trial, sure[trial.number].top1_error if trial.number in sure else None),
+            "best": (marked or {}).get(trial.number, ""),
             "trained": shown_training(trial),
             "madds M": f"{trial.metric('madds') / 1e6:.1f}",
             "params M": f"{trial.metric('num_params') / 1e6:.2f}",
@@ -197,25 +218,23 @@ def front_table(
             "DyReLU": trial.config.dyrelu.source,
             "origin": trial.origin,
         }
-        if sure:
-            cells["on front"] = shown_probability(sure[trial.number].front_probability)
+        if drawn:
+            cells["on front"] = shown_probability(sure[trial.number].front_probability or 0.0)
             cells["tied with"] = _tied_with(sure[trial.number].tied_with)
         table.add_row(*(cells[name] for name in heads))
     return table
 
 
-def top1_percent(trial: Trial) -> str:
-    """The percentage as text, "61.34", or with its standard deviation over seeds, "61.34 ±0.42"; "" without a top1."""
+def top1_percent(trial: Trial, error: float | None = None) -> str:
+    """The percentage as text, "61.34", or with its standard error, "61.34 ±0.42"; "" without a top1."""
     if trial.top1 is None:
         return ""
-    spread = trial.top1_std
-    return f"{100 * trial.top1:.2f}" + (f" ±{100 * spread:.2f}" if spread is not None else "")
+    return f"{100 * trial.top1:.2f}" + (f" ±{100 * error:.2f}" if error is not None else "")
 
 
 def _tied_with(numbers: list[int]) -> str:
-    """The nearest two trials and the number of others, as text."""
-    more = f" +{len(numbers) - 2}" if len(numbers) > 2 else ""
-    return ", ".join(map(str, numbers[:2])) + more
+    """The nearest trial and the number of others, as text."""
+    return " +".join(map(str, [*numbers[:1], *([len(numbers) - 1] if len(numbers) > 1 else [])]))
 
 
 def print_front(study: Study) -> None:
@@ -224,9 +243,12 @@ def print_front(study: Study) -> None:
     objectives, trials, front = study.objectives, study.trials, study.front()
     longer = sum(trial.rung > 0 for trial in trials)
     if front:
-        console.print(front_table(front, objectives, confidence(trials, objectives)), soft_wrap=True)
-        if noise := shown_noise(trials):
-            console.print(f"\n{noise}", soft_wrap=True)
+        images = study.manifest.data.val_images
+        sure = confidence(trials, objectives, images)
+        marked = marks(front, training_noise(trials), images)
+        console.print(front_table(front, objectives, sure, marked), soft_wrap=True)
+        told = [shown_noise(trials, images), shown_lengths(front)]
+        console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)
     console.print(
@@ -255,7 +277,7 @@ def _latency_origin(study: Study, front: Sequence[Trial]) -> str:
     """A line on the device of the latencies, the second measurement of the front, and the trials that left it."""
     device = study.manifest.device_name or "a device without a name"
     passport = study.manifest.passport or {}
-    threads = f", {passport['threads']} thread(s)" if "threads" in passport else ""
+    threads = f", {counted(passport['threads'], 'thread')}" if "threads" in passport else ""
     windows = {None if trial.final is None else trial.final.window for trial in front}
     again = "" if None in windows or len(windows) != 1 else "; the front's were measured again in one go at the end"
     over = [f"{trial.number} ({trial.latency_ms:.2f} ms)" for trial in study.trials if trial.over_limit]

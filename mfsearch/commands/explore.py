@@ -18,7 +18,7 @@ CONFIG = {  # Streamlit's server
     "server.fileWatcherType": "none",
     "server.showEmailPrompt": False,
     "browser.gatherUsageStats": False,
-    "client.showErrorDetails": "none",
+    "client.showErrorDetails": "type",
     "client.toolbarMode": "minimal",
     "global.disableWidgetStateDuplicationWarning": True,  # the widget of a limit has a default that may change
     "theme.light.primaryColor": "#0072B2",  # the figures' blues

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
     which = parser.add_argument_group("which network of a study")
-    which.add_argument("--trial", type=options.whole, help="the trial of this number")
-    which.add_argument("--knee", action="store_true", help="the most balanced trial of the front")
+    which.add_argument("--trial", type=options.whole, help="number of the trial to export")
+    told = "the best trial of the front: the highest top1 (--knee: its earlier name)"
+    which.add_argument("--best", "--knee", dest="best", action="store_true", help=told)
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
     parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
     parser.add_argument("--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: 1)")
@@ -56,8 +57,11 @@ def run(args: argparse.Namespace) -> int:
             cache_dir=args.cache_dir,
         )
         int8 = str(CHOSEN) if INT8 in written.files else None
+        size, trained_size = origin.config.resolution, origin.preprocessing.trained_size
         row = {
             "name": origin.name,
+            "size": size,
+            "trained_size": trained_size,
             "int8": int8,
             "folder": str(written.folder),
             "files": written.files,
@@ -66,6 +70,12 @@ def run(args: argparse.Namespace) -> int:
         rows.append(row | {"arch_id": origin.config.arch_id, "onnx_difference": written.onnx_difference})
         if not args.json:
             _print(written, origin)
+        if written.warm and not written.fresh and trained_size not in (None, size):
+            print(
+                f"{folder}: the weights were trained at {trained_size} px and model.onnx is for {size} px: expect a "
+                f"lower top1; --resolution {trained_size} writes it for the size of the training",
+                file=sys.stderr,
+            )
     if args.json:
         print(json.dumps({"networks": rows} if args.front else rows[0], indent=1))
     return 0
@@ -79,7 +89,7 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     from mfsearch.study.configs import find_config
     from mfsearch.study.files import find_study, list_studies
 
-    ways = [name for name in ("trial", "knee", "front") if getattr(args, name) not in (None, False)]
+    ways = [name for name in ("trial", "best", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
         raise ValueError(f"--{ways[0]} goes without --{ways[1]}: say which network in one way")
     if not ways and (Path(args.network) / MANIFEST).is_file() and (Path(args.network) / ARCH).is_file():
@@ -88,11 +98,11 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     if not ways and ":" in study and Path(study).suffix not in (".yaml", ".yml", ".json"):
         study, _, number = study.rpartition(":")
         if not number.isdecimal():
-            raise ValueError(f"a trial is a whole number, as in {study}:3, got {number!r}")
+            raise ValueError(f"a trial is a whole number, as in {study}:3, got {number!r:.200}")
         trial = int(number)
     if trial is None and not ways:
         if study in list_studies(args.results):
-            raise ValueError(f"{study} is a study: say which network with --trial, --knee or --front")
+            raise ValueError(f"{study} is a study: say which network with --trial, --best or --front")
         config = options.deployed(find_config(study, args.results), args)
         name = Path(study).name if Path(study).suffix in (".yaml", ".yml", ".json") else study
         return {".": of_config(name, config)}
@@ -112,20 +122,14 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
 
 
 def _chosen(folder: Path, *, front: bool) -> list[int]:
-    """The numbers of the front, or its most balanced one alone."""
-    from mfsearch.analysis.front.cut import knee, measured_objectives
+    """The numbers of the front, or its best one alone."""
     from mfsearch.study.study import Study
 
     study = Study.open(folder)
-    numbers = [trial.number for trial in study.front()]
-    if not numbers:
+    best = study.best()
+    if best is None:
         raise ValueError(f"the study in {folder} has no front: nothing is trained")
-    if front:
-        return numbers
-    frame = study.frame()
-    balanced = knee(frame[frame["number"].isin(numbers)], measured_objectives(frame, study.objectives))
-    assert balanced is not None
-    return [balanced]
+    return [trial.number for trial in study.front()] if front else [best.number]
 
 
 def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | None":

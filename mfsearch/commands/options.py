@@ -6,13 +6,14 @@ import dataclasses
 import random
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
 from mfsearch.study.settings import Limits, Settings
-from mfsearch.units import format_seconds, parse_seconds
+from mfsearch.units import format_seconds, parse_budget, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -27,6 +28,19 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r:.200}")
     return int(text)
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """The text of an option, once `parse` accepts it; otherwise argparse names the option beside what is allowed."""
+
+    def read(text: str) -> str:
+        try:
+            parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+        return text
+
+    return read
 
 
 def add_default(parser: argparse._ActionsContainer, option: str, default: float | str, text: str) -> None:
@@ -73,7 +87,8 @@ def add_results(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
 
 
 def add_budget(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--budget", required=True, help="multiply-adds at deployment: 150M, 1.2G or 120M..150M")
+    text = "multiply-adds at deployment: 150M, 1.2G or 120M..150M"
+    parser.add_argument("--budget", type=checked(parse_budget), required=True, help=text)
     add_default(parser, "--space", "mobile_former", "name or YAML file of the search space")
 
 
@@ -122,7 +137,7 @@ def add_runner(parser: argparse.ArgumentParser) -> None:
         'CMD prints JSON like {"latency_ms": 7.9}',
     )
     text = f"time limit for each answer of CMD (default: {Runner.timeout_s:g}s)"
-    parser.add_argument("--latency-timeout", metavar="TIME", help=text)
+    parser.add_argument("--latency-timeout", type=checked(parse_seconds), metavar="TIME", help=text)
 
 
 def runner_of(args: argparse.Namespace) -> Runner | None:

@@ -22,14 +22,12 @@ def run(args: argparse.Namespace) -> int:
 
     built = {it.preset: count_costs(PRESETS[it.preset]) for it in PUBLISHED if it.preset is not None}
     if args.json:
-        rows = []
-        for reference in PUBLISHED:
-            exact = None
-            if reference.preset is not None:
-                costs = built[reference.preset]
-                exact = {"preset": reference.preset, "num_params": costs.num_params, "madds": costs.madds}
-                exact |= {"macs": costs.macs}
-            rows.append({**reference._asdict(), "built": exact})
+        names = ("num_params", "madds", "macs")
+        exact = {
+            preset: {"preset": preset} | {name: getattr(costs, name) for name in names}
+            for preset, costs in built.items()
+        }
+        rows = [it._asdict() | {"built": None if it.preset is None else exact[it.preset]} for it in PUBLISHED]
         print(json.dumps(rows, indent=1))
         return 0
     width = max(len(reference.name) for reference in PUBLISHED)

@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
     options.add_data(parser, f"{options.DATA} (default: digits)")
-    parser.add_argument("--latency", help="limit on latency at batch 1, one thread: 8ms (default: not measured)")
+    text = "limit on latency at batch 1, one thread: 8ms, 800us (default: not measured)"
+    parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
     options.add_runner(parser)
     text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time what fits)"
     parser.add_argument("--trials", type=options.whole, help=text)
     text = "end after 90s, 30m or 2h, with sizes, lengths and numbers of trainings that fit (default: no limit)"
-    parser.add_argument("--time", help=text)
+    parser.add_argument("--time", type=options.checked(parse_seconds), help=text)
     parser.add_argument("--study", help="name of the study (default: made from data and budget)")
     parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
@@ -123,7 +124,7 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     try:
         factors = None if args.rungs is None else tuple(float(text) for text in args.rungs.split(","))
     except ValueError:
-        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r}") from None
+        raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r:.200}") from None
     given = {"factors": factors, "finalists": args.finalists, "seeds": args.final_seeds, "rank_by": args.rank_by}
     return Rungs(**{name: value for name, value in given.items() if value is not None})
 
@@ -234,13 +235,13 @@ def _print_ending(
     if report is not None:
         from mfsearch.study.files import MANIFEST
 
-        front = study.front()
+        best = study.best()
         in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
         print(f"\nreport    {report}\nmanifest  {study.folder / MANIFEST}\n\nWhat to do next:")
         print(f"  mfsearch explore {settings.study}{in_results}")
-        if not front:
+        if best is None:
             return
-        print(f"  mfsearch describe {settings.study}:{front[-1].number}{in_results}")
+        print(f"  mfsearch describe {settings.study}:{best.number}{in_results}")
         ours, theirs = study.manifest.data.classes, study.manifest.classes
         classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
-        print(f"  mfsearch export {settings.study} --trial {front[-1].number}{classes} --to exported{in_results}")
+        print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to exported{in_results}")

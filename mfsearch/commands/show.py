@@ -2,12 +2,14 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mfsearch.commands import options
 
 if TYPE_CHECKING:
+    from mfsearch.analysis.front.confidence import Confidence
     from mfsearch.study.study import Study
     from mfsearch.study.trial import Trial
 
@@ -32,43 +34,53 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"there is no study under {args.results}; `mfsearch run` makes one")
         name = known[0]
     study = Study.open(find_study(name, args.results))
+    sure = confidence(study.trials, study.objectives, study.manifest.data.val_images) if args.all else {}
+    for sentence in study.unreadable:
+        print(f"mfsearch: {sentence:.500}; it is left out", file=sys.stderr)
     if args.json:
-        sure = {number: one._asdict() for number, one in confidence(study.trials, study.objectives).items()}
-        rows = [trial.to_row() | sure.get(trial.number, {}) for trial in study.trials]
+        rows = [
+            trial.to_row() | (sure[trial.number].to_dict() if trial.number in sure else {}) for trial in study.trials
+        ]
         print(json.dumps(summary_of(study) | ({"trials": rows} if args.all else {}), indent=1))
         return 0
     if args.all:
-        _print_trials(study.trials)
+        _print_trials(study.trials, sure)
         print()
     print_front(study)
     return 0
 
 
-def _print_trials(trials: "Sequence[Trial]") -> None:
+def _print_trials(trials: "Sequence[Trial]", sure: "Mapping[int, Confidence]") -> None:
     from mfsearch.analysis.front.confidence import shown_training
     from mfsearch.commands.display import top1_percent
 
     longer = any(trial.rung for trial in trials)
-    width, trained = (13, f"{'trained':<14}") if longer else (8, "")
+    width, trained = 13, f"{'trained':<14}" if longer else ""
     print(f"{'trial':>5} {'outcome':<9}{'top1 %':>{width}}{'madds M':>9}{'ms':>8}  {trained}origin / reason")
     for trial in trials:
         ms = f"{trial.latency_ms:.2f}" if trial.latency_ms is not None else ""
         if longer:
             trained = f"{shown_training(trial) if trial.outcome == 'trained' else '':<14}"
+        error = sure[trial.number].top1_error if trial.number in sure else None
         words = trial.origin + (f": {trial.reason}" if trial.reason else "")
-        facts = f"{trial.number:>5} {trial.outcome:<9}{top1_percent(trial):>{width}}"
+        facts = f"{trial.number:>5} {trial.outcome:<9}{top1_percent(trial, error):>{width}}"
         print(f"{facts}{trial.metric('madds') / 1e6:>9.1f}{ms:>8}  {trained}{words}")
 
 
 def summary_of(study: "Study") -> dict[str, Any]:
     """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
-    from mfsearch.analysis.front.confidence import confidence, training_noise
+    from mfsearch.analysis.front.confidence import confidence, marks, training_noise
     from mfsearch.study.files import without_password
 
     trials, manifest = study.trials, study.manifest
-    sure = {number: one._asdict() for number, one in confidence(trials, study.objectives).items()}
-    noise = {rung: each._asdict() for rung, each in training_noise(trials).items()}
+    front, images, noise = study.front(), manifest.data.val_images, training_noise(trials)
+    sure = {number: one.to_dict() for number, one in confidence(trials, study.objectives, images).items()}
+    marked = {number: {"mark": mark} for number, mark in marks(front, noise, images).items() if mark}
     trained = [trial for trial in trials if trial.outcome == "trained"]
+    rows = [trial.to_row() | sure.get(trial.number, {}) | marked.get(trial.number, {}) for trial in front]
+    for row in rows:
+        for training in (row, *row.get("stages", ())):
+            training.pop("curve", None)
     return {
         "study": study.name,
         "folder": str(study.folder),
@@ -77,14 +89,7 @@ def summary_of(study: "Study") -> dict[str, Any]:
         "trained_longer": sum(trial.rung > 0 for trial in trials),
         "duplicates": len(trials) - len({trial.arch_id for trial in trials}),
         "trained_outside_budget": sum(not manifest.budget.holds(trial.madds or 0) for trial in trained),
-        "top1_noise": noise or None,
-        "front": [_without_curves(trial) | sure.get(trial.number, {}) for trial in study.front()],
+        "top1_noise": {rung: each._asdict() for rung, each in noise.items()} or None,
+        "front": rows,
         "manifest": manifest.to_dict() | {"storage": without_password(manifest.storage or "") or None},
     }
-
-
-def _without_curves(trial: "Trial") -> dict[str, Any]:
-    row = {name: value for name, value in trial.to_row().items() if name != "curve"}
-    for longer in row.get("stages", ()):
-        del longer["curve"]
-    return row

@@ -7,14 +7,15 @@ import statistics
 from typing import Any
 
 from mfsearch.commands import options
-from mfsearch.units import format_madds, parse_budget
+from mfsearch.units import counted, format_madds, parse_budget
 
 DRAWS = 1000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("space", metavar="SPACE", help="name or YAML file")
-    parser.add_argument("--budget", help="also print the share of random draws that fit: 150M or 120M..150M")
+    text = "also print the share of random draws that fit: 150M or 120M..150M"
+    parser.add_argument("--budget", type=options.checked(parse_budget), help=text)
     options.add_json(parser)
     options.add_deployment(parser, "space")
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     for name, choices in report["knobs"].items():
         words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
         print(f"  {name:<{width}}  {', '.join(words)}")
-    print(f"\n{len(found.knobs)} knobs, {found.size:.3g} settings, width {report['width']}")
+    print(f"\n{counted(len(found.knobs), 'knob')}, {found.size:.3g} settings, width {report['width']}")
     print(f"{'':<12}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends of madds by descent)")
     madds, params = report["madds"], report["num_params"]
     print(f"{'madds':<12}" + "".join(f"{format_madds(madds[key]):>10}" for key in madds))

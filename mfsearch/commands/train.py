@@ -5,13 +5,14 @@ import contextlib
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfsearch.commands import options
 from mfsearch.train.train_options import TEACHING, Request
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.train.fit import Session
@@ -82,8 +83,14 @@ def run(args: argparse.Namespace) -> int:
         local_rank=int(os.environ.get("LOCAL_RANK", "0")),
     )
     others = [name for name in (INT8, PTE) if (args.bundle / name).is_file()]
-    with _Display(quiet=args.json) as display:
-        result = train_bundle(request, Callbacks(display.began, display.step, display.epoch))
+    try:
+        with _Display(quiet=args.json) as display:
+            result = train_bundle(request, Callbacks(display.began, display.step, display.epoch))
+    except KeyboardInterrupt:
+        if display.session is None:  # before the first step, or not the first process
+            raise
+        print(_interrupted(display.session, args), file=sys.stderr)
+        return 130
     if int(os.environ.get("RANK", "0")):
         return 0
     if args.json:
@@ -92,6 +99,12 @@ def run(args: argparse.Namespace) -> int:
     print(
         f"{args.bundle} holds the weights of epoch {result['epoch']} of {result['epochs']}: top1 {result['top1']:.2%}"
     )
+    if (deployed := result.get("deployed")) is not None:
+        size = result["size"]
+        print(
+            f"model.onnx is for {deployed['size']} px, and top1 is {deployed['top1']:.2%} there; "
+            f"`mfsearch export {args.bundle} --resolution {size} --to DIR` writes it for {size} px"
+        )
     if gone := [name for name in others if not (args.bundle / name).is_file()]:
         print(
             f"deleted, as made from the old weights: {', '.join(gone)}; `mfsearch export {args.bundle}` makes new ones"
@@ -99,19 +112,34 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _interrupted(session: "Session", args: argparse.Namespace) -> str:
+    """What is kept of a training that Ctrl-C ended, and the command that resumes it."""
+    from mfsearch.train.training_folder import CHECKPOINT
+
+    training, folder = session.training, session.folder
+    if not (folder / CHECKPOINT).is_file():
+        return f"interrupted before the first checkpoint: nothing is kept, {args.bundle} is unchanged"
+    kept = f"step {training.step} of {training.steps}"
+    if training.rows:
+        best = training.rows[training.best - 1]
+        kept += f" and the best weights so far (epoch {best.epoch}, top1 {best.top1:.2%})"
+    again = args.command_line if session.processes.size == 1 else "the same torchrun command"
+    return f"interrupted; {folder} keeps {kept}, {args.bundle} is unchanged. To resume:\n  {again}"
+
+
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
     """What the options change of train.yaml; a named option overrules --set."""
-    import yaml
+    from mfsearch.plain_files import parse_yaml
 
     changes: dict[str, Any] = {}
     for text in args.set:
         key, found, value = text.partition("=")
         if not found:
-            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r}")
+            raise ValueError(f"--set must be KEY=VALUE like mixup=0.2, got {text!r:.200}")
         try:
-            changes[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ValueError(f"--set {key}: {value!r} is not a value of YAML") from None
+            changes[key.strip()] = parse_yaml(value, key)[0]
+        except ValueError:
+            raise ValueError(f"--set {key:.200}: {value!r:.200} is not a value of YAML") from None
     for key in ("batch_size", "grad_accum_steps", "input_size", "img_size"):
         if key in changes:
             raise ValueError(f"--set {key}: say --batch, --micro-batch or --size")
@@ -127,6 +155,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self.console, self.quiet, self.loss = Console(stderr=quiet, highlight=False), quiet, ""
+        self.session: Session | None = None
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -142,6 +171,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self.bar.stop()
 
     def began(self, begun: "Session") -> None:
+        self.session = begun
         training, settings, images = begun.training, begun.settings, begun.images
         before, threads = begun.threads_before, training.threads
         if before not in (None, threads):
@@ -161,13 +191,14 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if settings.size != begun.bundle.config.resolution:
             size += f" (the bundle's costs are at {begun.bundle.config.resolution} px)"
         self._say(
-            f"training  {training.epochs} epochs at {size}, {settings.opt}, lr {settings.lr:g}, batch {settings.batch} "
-            f"in parts of {settings.micro_batch}, {begun.processes.size} process(es) of {threads} thread(s) on "
+            f"training  {counted(training.epochs, 'epoch')} at {size}, {settings.opt}, lr {settings.lr:g}, batch "
+            f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) of "
+            f"{counted(threads or 1, 'thread')} on "
             f"{begun.processes.device.type}"
         )
         how = "step" if settings.sched_on_updates else "epoch"
         self._say(
-            f"schedule  {settings.sched} by {how}, warm-up {settings.warmup_epochs:g} epochs, cooldown "
+            f"schedule  {settings.sched} by {how}, warm-up {counted(settings.warmup_epochs, 'epoch')}, cooldown "
             f"{settings.cooldown_epochs}"
         )
         if training.teacher is not None:

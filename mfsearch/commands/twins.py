@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
-from mfsearch.units import format_madds, format_seconds
+from mfsearch.units import counted, format_madds, format_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -290,7 +290,8 @@ class _Lines:
         self.names = {twin.config.arch_id: twin.change for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
         self.count, self.done_now, self.left = count, 0, left
-        print(f"{count} trainings of {len(self.names)} networks, about {format_seconds(left.seconds)}", flush=True)
+        what = f"{counted(count, 'training')} of {counted(len(self.names), 'network')}"
+        print(f"{what}, about {format_seconds(left.seconds)}", flush=True)
 
     def done(self, task: "Task", record: "TaskRecord") -> None:
         self.done_now += 1

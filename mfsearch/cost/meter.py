@@ -22,9 +22,9 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,14 +59,6 @@ class Latency:
     def as_dict(self) -> dict[str, Any]:
         """The fields by name, ready for JSON."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Latency:
-        """The latency that as_dict() wrote; raises ValueError on a missing or unknown field."""
-        names = [one.name for one in fields(cls)]
-        if set(values) != set(names):
-            raise ValueError(f"a latency must have the fields {names}, got {list(values)}")
-        return cls(**{**values, "passport": DevicePassport.from_dict(values["passport"])})
 
 
 class Round(NamedTuple):

@@ -60,7 +60,9 @@ class _SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        squeezed = _round_to_8(channels / 4)
+        quarter = channels / 4
+        squeezed = max(8, int(quarter + 4) // 8 * 8)  # the nearest multiple of 8, but at least nine tenths
+        squeezed += 8 if squeezed < 0.9 * quarter else 0
         self.reduce = nn.Conv2d(channels, squeezed, 1)
         self.expand = nn.Conv2d(squeezed, channels, 1)
 
@@ -91,9 +93,3 @@ class _Block(nn.Module):
     def forward(self, x_BCHW: Tensor) -> Tensor:
         out_BCHW: Tensor = self.layers(x_BCHW)
         return x_BCHW + out_BCHW if self.shortcut else out_BCHW
-
-
-def _round_to_8(width: float) -> int:
-    """The multiple of 8 nearest to a width, but at least nine tenths of it."""
-    rounded = max(8, int(width + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * width else rounded

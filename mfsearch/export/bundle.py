@@ -1,17 +1,17 @@
-"""A bundle: one network as a folder that says what it is and can be checked, rebuilt and trained without the search.
+"""A bundle: one network in a folder, to be verified, rebuilt and trained without the search.
 
 arch.yaml           every number of the network
 model.py            the network in torch alone
-weights.safetensors its weights: of a training, or the first ones
-model.onnx          for ONNX Runtime; model.int8.onnx beside it where that was asked for
-model.pte           for ExecuTorch, where that was asked for
+preprocess.json     how an image becomes the network's input, and the classes; also in model.py and model.onnx
+weights.safetensors its weights, trained or initial
+model.onnx          for ONNX Runtime; with --int8 also model.int8.onnx
+model.pte           for ExecuTorch, if requested
 train.yaml          the paper's training for this size, as keys of timm's train.py
-metrics.json        costs, latency, accuracy, each with what made it
+metrics.json        costs, latency, accuracy, each with how it was obtained
 README.md           the model card
-manifest.json       SHA-256 of all others, versions, seeds, where it comes from; the last one written
+manifest.json       SHA-256 of all other files, versions, seeds, origin; written last
 """
 
-import datetime
 import importlib.metadata
 import io
 import json
@@ -35,6 +35,7 @@ from mfsearch.export.bundle_manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PREPROCESS,
     PTE,
     TRAINING,
     WEIGHTS,
@@ -45,10 +46,10 @@ from mfsearch.export.bundle_manifest import (
     write_json,
     write_manifest,
 )
-from mfsearch.export.bundle_metrics import BundleMetrics, OnnxFile, WeightsOrigin
+from mfsearch.export.bundle_metrics import BundleMetrics, OnnxFile, WeightsOrigin, read_preprocessing
 from mfsearch.export.card import write_card
 from mfsearch.export.executorch import check_installed, write_pte
-from mfsearch.export.origin import Origin, of_trial
+from mfsearch.export.origin import Origin, of_metrics, of_trial
 from mfsearch.export.replacing import finish_replacing, new_files
 from mfsearch.export.source import (
     check_fit,
@@ -60,15 +61,16 @@ from mfsearch.export.source import (
     write_int8,
     write_network,
 )
-from mfsearch.export.standalone import GENERATOR
+from mfsearch.export.standalone import GENERATOR, Preprocessing
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")
 
 
 class Bundle(NamedTuple):
-    """What a bundle says, read and checked; weights: its file, None where it holds none."""
+    """The content of a bundle, read and checked. weights: their file, None if there is none."""
 
     folder: Path
     config: MobileFormerConfig
@@ -76,11 +78,12 @@ class Bundle(NamedTuple):
     metrics: BundleMetrics
     training: dict[str, Any]
     weights: Path | None
+    preprocessing: Preprocessing
 
 
 class BundleFiles(NamedTuple):
-    """What was written. warm: tensors that come from a training; fresh: those drawn anew (the classifier); note: on the
-    weights, in a sentence; onnx_difference: of the largest logit."""
+    """The written files. warm: number of trained tensors; fresh: re-initialised ones (the classifier); note: a sentence
+    on the weights; onnx_difference: from torch, as a fraction of the largest logit."""
 
     folder: Path
     files: list[str]
@@ -101,13 +104,12 @@ def write_bundle(
     measure: bool = False,
     cache_dir: Path | None = None,
 ) -> BundleFiles:
-    """Write a network into a new or empty folder: a new one appears whole, in an empty one the manifest comes last.
+    """Write a network into a new or empty folder. A new folder appears whole; in an empty one the manifest comes last.
 
-    Where the short training had other classes than config.classes, the classifier is drawn anew: good to start a full
-    training from, not to deploy. int8: images that model.int8.onnx is calibrated and judged by. executorch: write
-    model.pte too. measure: time it here, if its study has not. Raises ValueError if the folder holds anything or
-    executorch is missing, ExportError if ONNX Runtime or ExecuTorch disagrees with torch, OSError if the files cannot
-    be written.
+    If the short training had another number of classes than config.classes, the classifier is re-initialised: a start
+    for a full training, not a network to deploy. int8: images to calibrate and judge model.int8.onnx. executorch: also
+    write model.pte. measure: measure the latency here if the study did not. Raises ValueError if the folder is not
+    empty or executorch is missing, ExportError if ONNX Runtime or ExecuTorch disagrees with torch, and OSError.
     """
     check_new(folder)
     if executorch:
@@ -123,8 +125,11 @@ def write_bundle(
         note = "weights of a full training"
     if fresh:
         note += f", {len(fresh)} drawn anew for {config.classes} classes ({', '.join(fresh)})"
+    preprocessing = origin.preprocessing
+    if fresh or not warm:
+        preprocessing = replace(preprocessing, class_names=None)
     with _whole(folder) as part:
-        difference = write_network(model, part, origin.normalisation, None if dynamic_batch else 1)
+        difference = write_network(model, part, preprocessing, None if dynamic_batch else 1)
         config.save(part / ARCH)
         header = f"The paper's training for this network ({config.arch_id}), as keys of timm's train.py."
         save_training(recommended_training(config), part / TRAINING, header=header)
@@ -137,31 +142,31 @@ def write_bundle(
             onnx=OnnxFile("any" if dynamic_batch else 1, difference),
             executorch=write_pte(model, part / PTE) if executorch else None,
             full_training=full,
-            class_names=None if fresh or not warm else origin.class_names,
+            class_names=preprocessing.class_names,
         )
         if int8 is not None:
-            judged = write_int8(model, part, origin.normalisation, int8, judge=warm > 0 and not fresh)
+            judged = write_int8(model, part, preprocessing, int8, judge=warm > 0 and not fresh)
             metrics = replace(metrics, int8=judged)
         manifest = BundleManifest(
             bundle=origin.name,
             arch_id=config.arch_id,
-            created=_now(),
+            created=now(),
             command=command or None,
             seed=origin.seed,
-            normalisation=origin.normalisation,
+            normalisation=preprocessing.normalisation,
             study=origin.study,
             generator=GENERATOR,
             versions=_versions(),
         )
-        _write_facts(part, config, manifest, metrics)
+        _write_facts(part, config, manifest, metrics, preprocessing)
     files = [name for name in (*FILES, MANIFEST) if (folder / name).exists()]
     return BundleFiles(folder, files, warm, fresh, note, difference)
 
 
 def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | None = None) -> Origin:
-    """A bundle's network with its weights, to be written anew: at another size, for any number of images, in int8.
+    """The network and weights of a bundle, to export again with other options, such as another size or int8.
 
-    Its train.yaml is the recommended one again. Raises ValueError as `read_bundle`.
+    The new train.yaml is the recommended one. Raises the ValueErrors of `read_bundle`.
     """
     bundle = read_bundle(folder)
     manifest, metrics = bundle.manifest, bundle.metrics
@@ -176,20 +181,19 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
         weights=bundle.weights if metrics.weights.trained_tensors else None,
         note=metrics.weights.note,
         seed=manifest.seed,
-        normalisation=manifest.normalisation,
+        preprocessing=replace(bundle.preprocessing, size=config.resolution),
         study=manifest.study,
         latency=metrics.latency if config == bundle.config else None,
         proxy=metrics.proxy,
-        class_names=metrics.class_names,
         full_training=metrics.full_training,
     )
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder, with the hashes of all that is read checked; ValueError names the file."""
+    """Read the bundle in a folder and check the hash of every file that is read; ValueError names the file."""
     finish_replacing(folder)
     manifest = read_manifest(folder)
-    for name in (ARCH, METRICS, TRAINING, WEIGHTS):
+    for name in (ARCH, METRICS, TRAINING, WEIGHTS, PREPROCESS):
         if name in manifest.files and (wrong := changed(folder, name, manifest.files[name])):
             raise ValueError(f"{folder / name}: {wrong}")
     config = load_config(folder / ARCH)
@@ -199,12 +203,20 @@ def read_bundle(folder: Path) -> Bundle:
     if metrics.class_names is not None and len(metrics.class_names) != config.classes:
         told = len(metrics.class_names)
         raise ValueError(f"{folder / METRICS}: class_names must be {config.classes}, as in {ARCH}, got {told}")
+    if not 0 <= manifest.seed < 1 << 63:
+        raise ValueError(f"{folder / MANIFEST}: seed must be 0 to 2^63 - 1, got {manifest.seed}")
+    preprocessing = read_preprocessing(folder) if PREPROCESS in manifest.files else None
+    try:  # a training writes the card at its end, so plain data from elsewhere is checked here
+        preprocessing = preprocessing or of_metrics(config, manifest, metrics)
+        write_card(config, manifest, metrics, preprocessing)
+    except Exception as error:
+        raise ValueError(f"{folder / METRICS}: a value in it is of the wrong kind ({error!s:.200})") from None
     weights = folder / WEIGHTS if WEIGHTS in manifest.files else None
-    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights)
+    return Bundle(folder, config, manifest, metrics, load_training(folder / TRAINING), weights, preprocessing)
 
 
 def load_network(folder: Path) -> MobileFormer:
-    """The network of a bundle, with its weights, in eval mode; ValueError names the file that is wrong."""
+    """The network of a bundle with its weights, in eval mode; ValueError names the faulty file."""
     bundle = read_bundle(folder)
     model = MobileFormer(bundle.config, seed=bundle.manifest.seed)
     if bundle.weights is not None:
@@ -216,11 +228,11 @@ def load_network(folder: Path) -> MobileFormer:
 def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -> list[str]:
     """Put the weights of a full training into a bundle and return the names of the files that changed.
 
-    result: plain data of the training, kept as full_training in metrics.json and told in the card. Three keys are read:
-    mean and std (what its pixels were normalised by, on the scale 0 to 1) and class_names, in the order of the logits.
-    ONNX file, model.py, card and manifest follow the weights; model.int8.onnx and model.pte go, made of the old ones.
-    What is cut short leaves the old bundle or, once all files are written, one that the next reader completes. Raises
-    ValueError where the weights are of another network or hold a number that is not finite, or the result is no JSON.
+    result: plain data of the training, kept as full_training in metrics.json and shown in the card. Three of its keys
+    are used: mean and std (normalisation of pixels on the scale 0 to 1) and class_names (in the order of the logits).
+    ONNX file, model.py, card and manifest are written again; model.int8.onnx and model.pte, made from the old weights,
+    are deleted. An interrupted replacement leaves the old bundle or, once all files are written, one that the next
+    reader completes. Raises ValueError if the weights are of another network or not finite, or the result is not JSON.
     """
     bundle = read_bundle(folder)
     config, metrics = bundle.config, bundle.metrics
@@ -238,35 +250,42 @@ def replace_weights(folder: Path, weights: Path, *, result: Mapping[str, Any]) -
     names = trained.pop("class_names", None)
     if names is not None and (len(names) != config.classes or not all(isinstance(name, str) for name in names)):
         raise ValueError(f"class_names must be {config.classes} names, as the network has classes, got {len(names)}")
+    metrics = replace(
+        metrics,
+        weights=WeightsOrigin(len(tensors), (), "weights of a full training"),
+        int8=None,
+        executorch=None,
+        full_training=trained,
+        class_names=metrics.class_names if names is None else tuple(names),
+    )
+    manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=now())
+    preprocessing = of_metrics(config, manifest, metrics)
     with new_files(folder) as part:
-        difference = write_network(model, part, normalisation, None if metrics.onnx.batch == "any" else 1)
-        metrics = replace(
-            metrics,
-            weights=WeightsOrigin(len(tensors), (), "weights of a full training"),
-            onnx=replace(metrics.onnx, largest_deviation=difference),
-            int8=None,
-            executorch=None,
-            full_training=trained,
-            class_names=metrics.class_names if names is None else tuple(names),
-        )
-        manifest = replace(bundle.manifest, normalisation=normalisation, versions=_versions(), changed=_now())
+        difference = write_network(model, part, preprocessing, None if metrics.onnx.batch == "any" else 1)
+        metrics = replace(metrics, onnx=replace(metrics.onnx, largest_deviation=difference))
         for name in (ARCH, TRAINING):
             shutil.copyfile(folder / name, part / name)
-        _write_facts(part, config, manifest, metrics)
-    return [WEIGHTS, ONNX, MODEL, METRICS, CARD, MANIFEST]
+        _write_facts(part, config, manifest, metrics, preprocessing)
+    return [WEIGHTS, ONNX, MODEL, PREPROCESS, METRICS, CARD, MANIFEST]
 
 
-def _write_facts(part: Path, config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> None:
-    """The files that tell of all others, the manifest last."""
+def _write_facts(
+    part: Path,
+    config: MobileFormerConfig,
+    manifest: BundleManifest,
+    metrics: BundleMetrics,
+    preprocessing: Preprocessing,
+) -> None:
+    """Write the files that describe the others, the manifest last."""
     write_json(part / METRICS, metrics.to_dict())
-    (part / CARD).write_text(write_card(config, manifest, metrics), encoding="utf-8")
+    (part / CARD).write_text(write_card(config, manifest, metrics, preprocessing), encoding="utf-8")
     write_manifest(part, manifest)
 
 
 def write_zip(folder: Path, file: IO[bytes], *, root: str = "bundle") -> None:
-    """The files of a bundle as a zip archive, under one folder; the same bundle gives the same bytes."""
+    """Write a bundle as a zip archive with one folder; the same bundle always gives the same bytes."""
     names = [*read_manifest(folder).files, MANIFEST]
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not get smaller
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # weights do not compress
         for name in names:
             with (folder / name).open("rb") as source, archive.open(zipfile.ZipInfo(f"{root}/{name}"), "w") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
@@ -290,12 +309,14 @@ def trial_onnx(study: Path, number: int, data_dir: Path | None = None) -> bytes:
         take_weights(model, read_tensors(origin.weights))
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
-        export_onnx(model, origin.config.resolution, path, metadata=onnx_metadata(origin.config, origin.normalisation))
+        told = origin.preprocessing
+        metadata = onnx_metadata(origin.config, told.normalisation, told)
+        export_onnx(model, origin.config.resolution, path, metadata=metadata)
         return path.read_bytes()
 
 
 def check_new(folder: Path) -> None:
-    """ValueError if there is anything in the folder."""
+    """Raise ValueError unless the folder is new or empty."""
     if folder.is_symlink() and not folder.exists():
         raise ValueError(f"{folder} must be a new or an empty folder, it is a link to nothing")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -304,7 +325,7 @@ def check_new(folder: Path) -> None:
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write into, which takes its place at the end: at once where it is new."""
+    """Yield a temporary folder beside `folder` that takes its place at the end, in one step if `folder` is new."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         part = Path(place) / "bundle"
@@ -316,10 +337,6 @@ def _whole(folder: Path) -> Iterator[Path]:
                     (part / name).replace(folder / name)
         else:
             part.rename(folder)
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""manifest.json of a bundle: where the network comes from, and the SHA-256 of every file, its own included."""
+"""manifest.json of a bundle: the network's origin, and the SHA-256 of every file, including its own."""
 
 import dataclasses
 import hashlib
@@ -7,20 +7,22 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
 
+from mfsearch import plain_files
 from mfsearch.export.standalone import Normalisation
+from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts, NamedSpace
 
-SCHEMA = 1
+SCHEMA = 2  # 1: without preprocess.json
 MANIFEST = "manifest.json"
 ARCH, MODEL, WEIGHTS, ONNX, INT8 = "arch.yaml", "model.py", "weights.safetensors", "model.onnx", "model.int8.onnx"
 PTE = "model.pte"
 TRAINING, METRICS, CARD = "train.yaml", "metrics.json", "README.md"
+PREPROCESS = "preprocess.json"
 NEEDED = (ARCH, MODEL, ONNX, TRAINING, METRICS, CARD)
-FILES = (*NEEDED, WEIGHTS, INT8, PTE)
-MAX_JSON_BYTES = 4 << 20  # a training curve is a hundredth of it
+FILES = (*NEEDED, PREPROCESS, WEIGHTS, INT8, PTE)
+MAX_FILE_BYTES = 1 << 30  # the largest published network has 56 MB
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,9 @@ class StudyOrigin:
 
 @dataclass(frozen=True)
 class BundleManifest:
-    """What a bundle says of its origin. bundle: its name. seed: of the initial weights. changed: when weights of a full
-    training came in. normalisation: of the images that the weights were trained on, None where it is not known.
-    generator: of model.py. files: all others by name."""
+    """The origin of a bundle. bundle: its name. seed: of the initial weights. changed: when a full training replaced
+    the weights. normalisation: of the training images, None if unknown. generator: version of model.py's generator.
+    files: all other files by name."""
 
     bundle: str
     arch_id: str
@@ -87,7 +89,7 @@ def write_manifest(folder: Path, manifest: BundleManifest) -> None:
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle, unchanged since it was written; ValueError says what is wrong with it."""
+    """The manifest of a bundle; ValueError if it is invalid or was changed after it was written."""
     path = folder / MANIFEST
     if not path.is_file():
         raise ValueError(f"{path}: missing: this is no bundle")
@@ -103,51 +105,21 @@ def read_manifest(folder: Path) -> BundleManifest:
     if told != _digest(content) or _text({**content, "sha256": told}).encode() != path.read_bytes():
         raise ValueError(f"{path}: changed since it was written: its own SHA-256 is another one")
     files = content.get("files")
+    needed = NEEDED if schema == 1 else (*NEEDED, PREPROCESS)
     if (
         not isinstance(files, dict)
-        or not set(NEEDED) <= set(files) <= set(FILES)
+        or not set(needed) <= set(files) <= set(FILES)
         or not all(isinstance(told, dict) for told in files.values())
     ):
-        raise ValueError(f"{path}: must list {', '.join(NEEDED)} and may list {WEIGHTS}, {INT8} and {PTE}")
+        raise ValueError(f"{path}: must list {', '.join(needed)} and may list {WEIGHTS}, {INT8} and {PTE}")
     try:
         return BundleManifest.from_dict(content)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-# JSON's own values: the types that pass, and the word for them
-PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    str: ((str,), "text"),
-    bool: ((bool,), "true or false"),
-    NoneType: ((NoneType,), "null"),
-}
-
-
-def parsed(kind: Any, value: Any, place: str = "") -> Any:
-    """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
-
-    ValueError names the place and what is allowed there. Keys that a dataclass does not know are left out.
-    """
-    arms = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    for arm in arms:
-        if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
-            return value
-        if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
-            hints, fields = get_type_hints(arm), dataclasses.fields(arm)
-            there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
-            return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
-        if get_origin(arm) is tuple and isinstance(value, list | tuple):
-            return tuple(parsed(get_args(arm)[0], one, f"{place}[{k}]") for k, one in enumerate(value))
-        if get_origin(arm) is dict and isinstance(value, Mapping):
-            return {name: parsed(get_args(arm)[1], one, f"{place}.{name}") for name, one in value.items()}
-    words = [PLAIN[a][1] if a in PLAIN else "a list" if get_origin(a) is tuple else "a mapping" for a in arms]
-    raise ValueError(f"{place} must be {' or '.join(words)}, got {value!r:.80}")
-
-
 def told_normalisation(told: Any) -> Normalisation | None:
-    """The normalisation that a manifest tells, None where it is not known; ValueError if it is none."""
+    """The normalisation in a manifest, None if unknown; ValueError if it is invalid."""
     if told is None:
         return None
     parts = []
@@ -161,13 +133,15 @@ def told_normalisation(told: Any) -> Normalisation | None:
 
 
 def changed(folder: Path, name: str, told: FileFacts) -> str | None:
-    """What is wrong with a file that the manifest lists, None for nothing."""
+    """The fault of a file that the manifest lists; None if it has none."""
     path = folder / name
     if path.is_symlink() or (path.exists() and not path.is_file()):
         return "must be a plain file"
     if not path.exists():
         return "missing"
     size = path.stat().st_size
+    if size > MAX_FILE_BYTES:
+        return f"larger than {MAX_FILE_BYTES >> 20} MB"
     if size != told.bytes:
         return f"changed since it was written: {size} bytes, {MANIFEST} says {told.bytes}"
     if sha256_of(path) != told.sha256:
@@ -196,14 +170,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file; ValueError names the file and what is wrong."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"larger than {MAX_JSON_BYTES >> 20} MB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
+    content = plain_files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping, got {type(content).__name__}")
     return content

@@ -1,25 +1,21 @@
-"""metrics.json of a bundle: costs, latency and accuracy of the network, each with what made it."""
+"""metrics.json of a bundle: costs, latency and accuracy of the network, each with how it was obtained."""
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mfsearch.export.bundle_manifest import METRICS, SCHEMA, parsed, read_json
+from mfsearch.export.bundle_manifest import METRICS, PREPROCESS, SCHEMA, read_json, told_normalisation
+from mfsearch.export.standalone import Preprocessing
+from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts
 
-ALWAYS = (
-    "top1",
-    "seeds",
-    "recipe",
-    "data",
-    "rungs",
-)  # what a training in a search tells of; the rest where it is known
+ALWAYS = ("top1", "seeds", "recipe", "data", "rungs")  # of a search's training; the rest is written if it is known
 
 
 @dataclass(frozen=True)
 class BundleCosts:
-    """At the deployment size; activation_bytes: at their peak, fp32, one image. fvcore: the version that counted."""
+    """Costs at the deployment size. activation_bytes: the peak for one image in fp32. fvcore: its version."""
 
     madds: int
     macs: int
@@ -34,8 +30,8 @@ class BundleCosts:
 
 @dataclass(frozen=True)
 class BundleLatency:
-    """Milliseconds of one image in fp32 with their 95 % interval. passport: of the device, as whoever measured tells
-    it; by_program: that was a program of the user's. baseline_ms: the reference network's time there."""
+    """Milliseconds for one image in fp32 with their 95 % interval. passport: describes the device. by_program: measured
+    by a user's program. baseline_ms: the reference network's time on the device."""
 
     latency_ms: float
     latency_low_ms: float | None = None
@@ -63,8 +59,8 @@ class BundleLatency:
 
 @dataclass(frozen=True)
 class SearchTraining:
-    """What the search's training of a network came to. seeds: of its longest training. recipe, rungs: as the study's
-    manifest has them."""
+    """The result of the search's own training. seeds: of the longest training. recipe, rungs: from the study's
+    manifest."""
 
     top1: float
     seeds: tuple[int | None, ...]
@@ -83,7 +79,7 @@ class SearchTraining:
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """trained_tensors: how many come from a training; fresh_tensors: those drawn anew; note: the same in a sentence."""
+    """trained_tensors: the number that a training set; fresh_tensors: re-initialised ones; note: both in a sentence."""
 
     trained_tensors: int
     fresh_tensors: tuple[str, ...]
@@ -92,7 +88,7 @@ class WeightsOrigin:
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """batch: 1 or "any". largest_deviation: of a logit from torch's, as a share of the largest."""
+    """batch: 1 or "any". largest_deviation: of a logit from torch's, as a fraction of the largest logit."""
 
     batch: int | str
     largest_deviation: float
@@ -100,7 +96,7 @@ class OnnxFile:
 
 @dataclass(frozen=True)
 class Int8File:
-    """same_top1, largest_deviation: against fp32 on so many validation images; None where why_not_judged says why."""
+    """same_top1, largest_deviation: against fp32 on `images` validation images; None if not judged (why_not_judged)."""
 
     images: int
     same_top1: float | None
@@ -108,12 +104,12 @@ class Int8File:
     why_not_judged: str | None
     calibration_images: int
     data: DataFacts
-    scheme: str | None = None  # of weights and activations; None in bundles from before it was told
+    scheme: str | None = None  # number formats of weights and activations; older bundles have none
 
 
 @dataclass(frozen=True)
 class PteFile:
-    """model.pte, compared with torch on so many images of noise."""
+    """model.pte, compared with torch on `images` images of noise."""
 
     version: str
     backend: str
@@ -124,8 +120,8 @@ class PteFile:
 
 @dataclass(frozen=True)
 class BundleMetrics:
-    """proxy: of the search. full_training: plain data of a training in full, as whoever trained tells it; None before.
-    class_names: in the order of the logits, where known."""
+    """proxy: the search's training. full_training: plain data, None before a full training. class_names: in the order
+    of the logits, None if unknown."""
 
     arch_id: str
     costs: BundleCosts
@@ -154,3 +150,15 @@ class BundleMetrics:
             always = (*ALWAYS, "top1_std") if self.proxy.rung else ALWAYS
             told["proxy"] = {name: one for name, one in told["proxy"].items() if one is not None or name in always}
         return told
+
+
+def read_preprocessing(folder: Path) -> Preprocessing:
+    """The preprocessing of the bundle in a folder; ValueError names the value that is wrong."""
+    content = read_json(folder / PREPROCESS)
+    try:
+        found: Preprocessing = parsed(Preprocessing, content)
+        if found.mean is not None or found.std is not None:
+            told_normalisation(content)
+    except ValueError as error:
+        raise ValueError(f"{folder / PREPROCESS}: {error}") from None
+    return found

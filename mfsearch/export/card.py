@@ -1,13 +1,15 @@
-"""README.md of a bundle: what the network is, its figures and what they mean, how to load it, what is not known."""
+"""README.md of a bundle: the network, its figures and their meaning, how to load it, and what is not known."""
 
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.export.bundle_manifest import BundleManifest
 from mfsearch.export.bundle_metrics import BundleMetrics
+from mfsearch.export.standalone import SHORTER_SIDE, Preprocessing
 
 MAX_CLASSES = 200  # names that the card prints; metrics.json has them all
 LICENCE = (
@@ -16,8 +18,10 @@ LICENCE = (
 )
 
 
-def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
-    """The model card in Markdown. Names and commands come from studies and folders: they are printed as plain text."""
+def write_card(
+    config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics, preprocessing: Preprocessing
+) -> str:
+    """The model card in Markdown. Names and commands from studies and folders are escaped to plain text."""
     costs = metrics.costs
     latency = "" if metrics.latency is None else f", {metrics.latency.latency_ms:.2f} ms"
     parts = [
@@ -34,7 +38,7 @@ def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
         "## Load it",
         _load(config, manifest, metrics),
         "## Pixels",
-        _pixels(config, manifest, metrics),
+        _pixels(config, manifest, metrics, preprocessing),
         "## Classes",
         _classes(config, metrics),
         "## What is not known",
@@ -48,7 +52,7 @@ def write_card(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
 
 
 def plain(text: object) -> str:
-    """A text so that Markdown and HTML print it and do nothing else with it; in one line."""
+    """A text in one line, escaped so that Markdown and HTML only print it."""
     line = " ".join(str(text).split())
     line = "".join(letter for letter in line if letter.isprintable())
     # what begins markup inside a line; ":/" and "www." begin links where a renderer makes them of bare addresses
@@ -56,7 +60,7 @@ def plain(text: object) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """A text as a block of code, whatever it holds."""
+    """Any text as a block of code."""
     text = "".join(letter for letter in text if letter.isprintable() or letter == "\n")
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
@@ -131,7 +135,7 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
 
 
 def _length(full: Mapping[str, Any]) -> str:
-    """How long a training was and on what, as far as it says."""
+    """Length and data of a training, as far as they are recorded."""
     words = [(" for {} epochs", "epochs"), (" at {} px", "size"), (" on {} images", "train_images"), (" of {}", "data")]
     return "".join(text.format(plain(full[name])) for text, name in words if full.get(name) is not None)
 
@@ -144,6 +148,8 @@ def _training_figures(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     for name, form in (("top1", ".2%"), ("top5", ".2%"), ("val_loss", ".3f")):
         if isinstance(value := full.get(name), int | float):
             rows.append((name, format(value, form), judged))
+    if isinstance(there := full.get("deployed"), Mapping) and isinstance(value := there.get("top1"), int | float):
+        rows.append((plain(f"top1 at {there.get('size', '?')} px"), f"{value:.2%}", judged))
     known = ("start", "teacher", "seconds", "processes", "device", "amp", "timm", "finished")
     facts = [f"{name} {full[name]}" for name in known if full.get(name) is not None]
     rows.append(("training", plain(_length(full).strip() or "not said"), plain("; ".join(facts) or "not said")))
@@ -169,8 +175,8 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
             ),
             "In timm, with mfsearch installed (also `train.py -c train.yaml --data-dir DIR` of timm):",
             fenced(
-                "import timm\n"
-                "import mfsearch.export.timm_plugin  # registers mobile_former\n\n"
+                "import mfsearch.export.timm_plugin  # first: registers mobile_former, and timm loads on CPU builds\n"
+                "import timm\n\n"
                 'network = timm.create_model("mobile_former", bundle=".", checkpoint_path="weights.safetensors")',
                 "python",
             ),
@@ -188,8 +194,11 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
     )
 
 
-def _pixels(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> str:
-    side, judged = config.resolution, _judged_at(metrics)
+def _pixels(
+    config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics, preprocessing: Preprocessing
+) -> str:
+    side, judged = config.resolution, preprocessing.trained_size
+    told = "`preprocess.json` and the metadata of `model.onnx` tell programs the same, and the classes."
     if judged is None:
         size = f"RGB, {side} x {side}; other sizes work, none was judged."
     elif judged == side:
@@ -197,28 +206,25 @@ def _pixels(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bundl
     else:
         size = (
             f"RGB. It was trained and judged at {judged} x {judged}. Costs, latency and `model.onnx` are for {side} x "
-            f"{side}, where it was not judged."
+            f"{side}, where {_deployed(metrics, side) or 'it was not judged'}."
         )
     if manifest.normalisation is None:
         return (
             f"{size} The short training normalised by mean and deviation of its own training images, which the study "
-            "does not tell and which were not at hand when this was written."
+            f"does not tell and which were not at hand when this was written. {told}"
         )
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in manifest.normalisation)
-    settings = (metrics.full_training or {}).get("settings") or {}
-    if {"size", "crop_pct", "interpolation"} <= set(settings):
-        short = round(settings["size"] / settings["crop_pct"])
-        size += f" Its short side was brought to {short} px ({plain(settings['interpolation'])}) and the middle taken."
-    return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B."
+    if judged is not None and preprocessing.resize == SHORTER_SIDE:
+        short, how = replace(preprocessing, size=judged).resize_to, plain(preprocessing.interpolation)
+        size += f" Its short side was brought to {short} px ({how}) and the middle taken."
+    return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B. {told}"
 
 
-def _judged_at(metrics: BundleMetrics) -> int | None:
-    """The side in pixels that the weights were trained and judged at; None for first weights, or if it is not told."""
-    full, proxy = metrics.full_training, metrics.proxy
-    size = full.get("size") if full is not None else None
-    if full is None and proxy and metrics.weights.trained_tensors:
-        size = proxy.recipe.get("resolution")
-    return size if isinstance(size, int) else None
+def _deployed(metrics: BundleMetrics, side: int) -> str | None:
+    """The top-1 that the training measured at this size, if it is not the training's own size."""
+    found = (metrics.full_training or {}).get("deployed")
+    top1 = found.get("top1") if isinstance(found, Mapping) and found.get("size") == side else None
+    return f"top1 is {top1:.2%}" if isinstance(top1, int | float) else None
 
 
 def _classes(config: MobileFormerConfig, metrics: BundleMetrics) -> str:

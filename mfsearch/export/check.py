@@ -1,13 +1,15 @@
-"""Whether a bundle is what it says: files, network, costs, three ways to run it, training, latency.
+"""Verifies a bundle: files, network, costs, three ways to run it, training, latency.
 
-Nothing of a bundle is run before its hash and its text are known to be those that mfsearch writes: weights are
-safetensors, YAML is read safely, and there is no pickle.
+No code of a bundle runs unless its hash and its text are exactly what mfsearch writes. Weights are safetensors, YAML is
+read safely, and there is no pickle.
 """
 
 import dataclasses
+import io
 import json
 import math
-import tempfile
+import subprocess
+import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -25,7 +26,7 @@ from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.judge import judge_madds
 from mfsearch.cost.madds import count_costs
 from mfsearch.cost.meter import Latency, LatencyMeter
-from mfsearch.cost.onnx_export import TOLERANCE, export_onnx
+from mfsearch.cost.onnx_export import TOLERANCE
 from mfsearch.cost.passport import DevicePassport, read_passport
 from mfsearch.export.bundle_manifest import (
     ARCH,
@@ -34,27 +35,31 @@ from mfsearch.export.bundle_manifest import (
     METRICS,
     MODEL,
     ONNX,
+    PREPROCESS,
     PTE,
     TRAINING,
     WEIGHTS,
     BundleManifest,
     changed,
+    read_json,
     read_manifest,
 )
-from mfsearch.export.bundle_metrics import BundleMetrics
+from mfsearch.export.bundle_metrics import BundleMetrics, read_preprocessing
 from mfsearch.export.executorch import check_installed, run_pte
+from mfsearch.export.origin import of_metrics
 from mfsearch.export.replacing import finish_replacing
-from mfsearch.export.source import check_fit, onnx_metadata, read_tensors
+from mfsearch.export.source import check_fit, measured, onnx_metadata, read_tensors
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
 
 OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
-IMAGES = 2  # that the three ways are compared on
+RUN_SECONDS = 30.0  # for an ONNX file to answer
+IMAGES = 2  # to compare the three ways on
 
 
 class Check(NamedTuple):
-    """One thing that was looked at; outcome: ok, failed, skipped or warning; said: what was found, in a line."""
+    """One check. outcome: ok, failed, skipped or warning; said: the finding, in one line."""
 
     name: str
     outcome: str
@@ -85,11 +90,10 @@ class _Warning(Exception):  # noqa: N818
 
 
 def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None = None) -> Report:
-    """Check all of a bundle. Where a file is missing, altered or too many, nothing else is looked at.
+    """Check a whole bundle; if a file is missing, altered or unknown, nothing else is checked.
 
-    latency: also measure it, half a minute at most, if it was measured on a device with the passport of this one.
-    cache_dir: as LatencyMeter.open() takes it.
-    Raises ValueError if there is no such folder.
+    latency: also measure it, for up to half a minute, if the bundle's figure comes from a device like this one.
+    cache_dir: as in LatencyMeter.open(). Raises ValueError if there is no such folder.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder} must be the folder of a bundle: there is none")
@@ -112,6 +116,8 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
         ("model.onnx", looked.onnx),
         ("train.yaml", looked.training),
     ]
+    if PREPROCESS in manifest.files:
+        steps.append((PREPROCESS, looked.pixels))
     if INT8 in manifest.files:
         steps.append((INT8, looked.int8))
     if PTE in manifest.files:
@@ -120,7 +126,9 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
     for name, step in steps:
         checks.append(_done(name, step))
         if name == "network" and checks[-1].outcome == FAILED:
-            break  # all others are about that network
+            break  # the other checks need the network
+        if name == ONNX and checks[-1].outcome == FAILED:
+            steps[-1] = ("latency", _not_asked)  # a graph that is not ours may never end
     return Report(folder, checks)
 
 
@@ -150,25 +158,26 @@ def _done(name: str, step: Callable[[], str]) -> Check:
         return Check(name, WARNING, str(reason))
     except (_Mismatch, ValueError) as error:
         return Check(name, FAILED, str(error))
-    except Exception as error:  # a bundle that was made up can fail in any way
+    except Exception as error:  # a forged bundle can fail in any way
         return Check(name, FAILED, f"{type(error).__name__}: {error}")
 
 
 class _Inspection:
-    """A bundle whose files are those of its manifest. The checks build on each other in their order."""
+    """The checks of a bundle whose files match its manifest; each may use the results of those before it."""
 
     def __init__(self, folder: Path, manifest: BundleManifest, cache_dir: Path | None) -> None:
         self.cache_dir = cache_dir
         self.folder = folder
         self.manifest = manifest
         self.metrics = BundleMetrics.read(folder)
+        self.preprocessing = read_preprocessing(folder) if PREPROCESS in manifest.files else None
         self.config: MobileFormerConfig
         self.model: MobileFormer
         self.images: Tensor
         self.expected: Tensor
 
     def network(self) -> str:
-        """arch.yaml -> network -> arch.yaml, and weights that are its own."""
+        """The network of arch.yaml can be built and saved again unchanged, and the weights fit it."""
         config = self.config = load_config(self.folder / ARCH)
         for name, said in ((MANIFEST, self.manifest), (METRICS, self.metrics)):
             _same("the network", {ARCH: config.arch_id, name: said.arch_id})
@@ -194,7 +203,7 @@ class _Inspection:
         return f"{config.arch_id}, {len(self.model.state_dict())} tensors"
 
     def costs(self) -> str:
-        """By closed form, by fvcore and by the built network, against metrics.json."""
+        """Costs by closed form, by fvcore and of the built network equal those in metrics.json."""
         told, costs = self.metrics.costs, count_costs(self.config)
         built = sum(value.numel() for value in self.model.parameters())
         judged = judge_madds(self.model, self.config.resolution).madds
@@ -207,12 +216,12 @@ class _Inspection:
         return f"{built} parameters, {judged} multiply-adds; closed form, fvcore and the built network agree"
 
     def standalone(self) -> str:
-        """model.py is what mfsearch writes; then it is run, and computes what the package does."""
+        """model.py is exactly what mfsearch writes, and computes the same logits as the package."""
         generator = self.manifest.generator
         if generator != GENERATOR:
             raise _Skip(f"not run: written by another generator ({generator!r:.20}, this one is {GENERATOR})")
         text = (self.folder / MODEL).read_text(encoding="utf-8")
-        if text != write_standalone(self.config, self.manifest.normalisation):
+        if text != write_standalone(self.config, self.manifest.normalisation, self.preprocessing):
             raise _Mismatch(f"{MODEL} is not what mfsearch writes for this network; it was not run")
         module: Any = types.ModuleType("model")
         module.__file__ = str(self.folder / MODEL)
@@ -227,20 +236,19 @@ class _Inspection:
         return f"{_agreeing(logits, self.expected, MODEL)} from mfsearch's own network"
 
     def onnx(self) -> str:
-        """ONNX Runtime computes what torch does, one image at a time or all at once."""
+        """ONNX Runtime and torch compute the same logits, one image at a time or in one batch."""
         path = self.folder / ONNX
         self._metadata(path)
-        session = _session(path)
         any_batch = self.metrics.onnx.batch == "any"
         batches = [self.images] if any_batch else [image_CHW[None] for image_CHW in self.images]
-        parts = [session.run(["logits"], {"image": images.numpy()})[0] for images in batches]
+        parts = _run_apart(path, batches)
         return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
 
     def int8(self) -> str:
-        """The int8 file is of this network and runs; what it is worth needs the images it was judged by."""
+        """The int8 file is of this network and runs; its accuracy is not judged, which needs the images."""
         path = self.folder / INT8
         self._metadata(path)
-        (logits,) = _session(path).run(None, {"image": self.images[:1].numpy()})
+        (logits,) = _run_apart(path, [self.images[:1]])
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         scheme = self.metrics.int8 and self.metrics.int8.scheme
@@ -249,7 +257,7 @@ class _Inspection:
         return f"runs ({scheme:.200}); its agreement with fp32 needs the images and is not judged again"
 
     def executorch(self) -> str:
-        """ExecuTorch computes what torch does, where it is installed."""
+        """ExecuTorch and torch compute the same logits; skipped if ExecuTorch is not installed."""
         try:
             check_installed()
         except ValueError as error:
@@ -258,12 +266,32 @@ class _Inspection:
         return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
 
     def _metadata(self, path: Path) -> None:
-        told = {one.key: one.value for one in onnx.load(str(path), load_external_data=False).metadata_props}
-        for name, value in onnx_metadata(self.config, self.manifest.normalisation).items():
-            _same(f"{name} in {path.name}", {path.name: told.get(name), MANIFEST: value})
+        model = onnx.load(str(path), load_external_data=False)
+        strange = sorted({node.op_type for node in model.graph.node} & {"Loop", "Scan", "If"})
+        if strange or model.functions:
+            raise _Mismatch(f"{path.name} holds {', '.join(strange) or 'functions'}, which mfsearch never writes")
+        told = {one.key: one.value for one in model.metadata_props}
+        for name, value in onnx_metadata(self.config, self.manifest.normalisation, self.preprocessing).items():
+            place = MANIFEST if name in ("arch_id", "normalisation") else PREPROCESS
+            _same(f"{name} in {path.name}", {path.name: told.get(name), place: value})
+
+    def pixels(self) -> str:
+        """preprocess.json tells of the same pixels and classes as the other files."""
+        told = self.preprocessing
+        assert told is not None  # else there is no such check
+        expected, metrics = of_metrics(self.config, self.manifest, self.metrics), self.metrics
+        weights, full = metrics.weights, metrics.full_training
+        if weights.trained_tensors and full is None and (weights.fresh_tensors or metrics.proxy is None):
+            # trained in a way that no other file tells
+            kept = {name: getattr(expected, name) for name in ("size", "mean", "std", "class_names")}
+            expected = dataclasses.replace(told, **kept)
+        content = read_json(self.folder / PREPROCESS)
+        for name, value in expected.to_dict().items():
+            _same(name, {PREPROCESS: content.get(name), f"{METRICS}, {MANIFEST} and {ARCH}": value})
+        return f"{told.size} px, {len(told.class_names or ()) or 'no'} class names, as the other files say"
 
     def training(self) -> str:
-        """train.yaml holds keys that timm's script knows, and trains this network."""
+        """train.yaml has only keys of timm's script, and trains this network."""
         settings = load_training(self.folder / TRAINING)
         arch = (settings.get("model_kwargs") or {}).get("arch")
         if arch is None or MobileFormerConfig.from_dict(arch) != self.config:
@@ -271,7 +299,7 @@ class _Inspection:
         return f"{len(settings)} keys of timm's train.py, for this network"
 
     def latency(self) -> str:
-        """Measured here if the passport is this device's; a second time before it is called wrong."""
+        """The latency measured here agrees, if the passport is this device's; measured twice before it fails."""
         told = self.metrics.latency
         if told is None:
             raise _Skip("metrics.json has none")
@@ -307,16 +335,12 @@ class _Inspection:
 
     def _measure(self, threads: int) -> Latency:
         meter = LatencyMeter.open(threads, self.cache_dir)
-        if self.metrics.onnx.batch != "any":
-            return meter.measure(self.folder / ONNX)
-        with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
-            path = Path(place) / ONNX
-            export_onnx(self.model, self.config.resolution, path, check=False)
-            return meter.measure(path)
+        any_batch = self.metrics.onnx.batch == "any"
+        return measured(self.model, meter) if any_batch else meter.measure(self.folder / ONNX)
 
 
 def _inside(found: Latency, low: float, high: float) -> bool:
-    """Whether what was measured can be what is stated: both are medians with an interval, so the intervals meet."""
+    """Whether the measured and the stated interval overlap."""
     return found.latency_low_ms <= high and found.latency_high_ms >= low
 
 
@@ -325,15 +349,39 @@ def _stored_numbers(path: Path) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
 
 
-def _session(path: Path) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+def _run_apart(path: Path, batches: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
+    """The first output for each batch, from a process of its own: a graph of others may never end, or break ONNX
+    Runtime. _Mismatch if it does not answer in time."""
+    given, taken = io.BytesIO(), io.BytesIO()
+    np.savez(given, *(images.numpy() for images in batches))
+    command = [sys.executable, "-c", _RUNNER, str(path)]
+    try:
+        ran = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=RUN_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise _Mismatch(f"{path.name} must answer in {RUN_SECONDS:g} s, and did not") from None
+    if ran.returncode:
+        said = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise _Mismatch(f"{path.name} does not run in ONNX Runtime: {said or f'code {ran.returncode}'!s:.200}")
+    taken.write(ran.stdout)
+    taken.seek(0)
+    with np.load(taken) as answers:
+        return [answers[name] for name in answers.files]
+
+
+_RUNNER = """
+import io, sys
+import numpy as np, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads, options.log_severity_level = 1, 3  # errors
+session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+given, taken = np.load(io.BytesIO(sys.stdin.buffer.read())), io.BytesIO()
+np.savez(taken, *(session.run(None, {"image": given[name]})[0] for name in given.files))
+sys.stdout.buffer.write(taken.getvalue())
+"""
 
 
 def _same(what: str, values: dict[str, object]) -> None:
-    """_Mismatch if the values differ, saying which place says what."""
+    """Raise _Mismatch with every value and its place if the values differ."""
     if len({json.dumps(value) for value in values.values()}) > 1:
         raise _Mismatch(f"{what} differ: {', '.join(f'{place} {value!r:.200}' for place, value in values.items())}")
 
@@ -348,7 +396,7 @@ def _agreeing(logits: Tensor, expected: Tensor, name: str) -> str:
 
 
 def verify_all(folders: Sequence[Path], *, latency: bool = True, cache_dir: Path | None = None) -> list[Report]:
-    """Check several bundles; ValueError before anything is checked if one of the folders is not there."""
+    """Check several bundles; ValueError before the first check if a folder is missing."""
     for folder in folders:
         if not folder.is_dir():
             raise ValueError(f"{folder} must be the folder of a bundle: there is none")

@@ -1,6 +1,6 @@
-"""A network as a program of ExecuTorch for XNNPACK, the runtime of PyTorch for phones, run and compared here.
+"""Exports a network for ExecuTorch (PyTorch's runtime for phones) with XNNPACK, and compares it with torch.
 
-Only this file imports executorch, and only inside its functions: it takes seconds, and is an extra.
+Only this file imports executorch, inside its functions, because the import takes seconds and the package is optional.
 """
 
 import copy
@@ -16,19 +16,18 @@ from mfsearch.cost.onnx_export import TOLERANCE, ExportError
 from mfsearch.export.bundle_metrics import PteFile
 from mfsearch.model import MobileFormer
 
-IMAGES = 2  # that a program is compared on
+IMAGES = 2  # to compare a program on
 
 
 def check_installed() -> None:
-    """ValueError with the way to install executorch where it is missing."""
+    """Raise ValueError with the install command if executorch is missing."""
     if importlib.util.find_spec("executorch") is None:
         raise ValueError("model.pte needs executorch: pip install 'mfsearch[executorch]'")
 
 
 def write_pte(model: MobileFormer, path: Path) -> PteFile:
-    """Write a network as an ExecuTorch file for batch 1, run it there and return how far it is from torch.
+    """Write a network as an ExecuTorch file for batch 1 and compare it with torch; takes minutes.
 
-    largest_deviation: the largest difference between two logits, as a share of the largest logit. Takes minutes.
     Raises ValueError if executorch is not installed, ExportError if the deviation is above TOLERANCE.
     """
     check_installed()
@@ -36,7 +35,7 @@ def write_pte(model: MobileFormer, path: Path) -> PteFile:
     side = model.config.resolution
     images = torch.randn(IMAGES, 3, side, side, generator=torch.Generator().manual_seed(0))
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # torch's own, of what executorch calls
+        warnings.simplefilter("ignore")  # torch's warnings about executorch's calls
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
@@ -52,7 +51,7 @@ def write_pte(model: MobileFormer, path: Path) -> PteFile:
 
 
 def run_pte(path: Path, images_BCHW: Tensor) -> Tensor:
-    """The logits [B, K] that ExecuTorch computes, one image after the other; ValueError where it is missing."""
+    """The logits [B, K] by ExecuTorch, one image at a time; ValueError if it is not installed."""
     check_installed()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

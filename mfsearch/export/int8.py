@@ -1,4 +1,4 @@
-"""A network in int8 beside its fp32 file, and how far its answers agree."""
+"""Writes a network in int8 and judges how far its predictions agree with fp32."""
 
 import dataclasses
 import math
@@ -23,10 +23,10 @@ JUDGING_IMAGES = 256
 def quantised(
     fp32: Path, int8: Path, images: ImageData, side: int, normalisation: Normalisation | None, *, judge: bool
 ) -> Int8File:
-    """Write a network in int8, calibrated on training images at `side` pixels, and return what its answers are worth.
+    """Write a network in int8, calibrated on training images at `side` pixels, and return its agreement with fp32.
 
-    normalisation: of the network's pixels, None for that of the images. judge: compare the answers on validation
-    images; without trained weights they would agree with anything, and the figures are None. fp32: for batch 1.
+    normalisation: of the network, None for that of the images. judge: compare predictions on validation images; the
+    figures are None without it, because untrained weights agree with anything. fp32: an ONNX file for batch 1.
     """
     known = normalisation or Normalisation(images.mean, images.std)
     images = dataclasses.replace(images, mean=known.mean, std=known.std)
@@ -47,7 +47,7 @@ def quantised(
 
 
 def prepared(data: ImageData, images_NCHW: Images, side: int) -> Array:
-    """The images as a network takes them, at `side` pixels."""
+    """The images resized to `side` pixels and normalised, as the network takes them."""
     pixels = torch.from_numpy(np.ascontiguousarray(images_NCHW))
     if pixels.shape[-1] != side:
         larger = F.interpolate(pixels.float(), size=(side, side), mode="bilinear", antialias=True)

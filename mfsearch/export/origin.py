@@ -1,4 +1,4 @@
-"""Where a network that is bundled comes from, and all that is known of it: a trial of a study, or a config alone."""
+"""The origin of a network to bundle, with all that is known about it: a trial of a study, or a config alone."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.data import KNOWN_DATA, DataError
-from mfsearch.export.bundle_manifest import StudyOrigin
-from mfsearch.export.bundle_metrics import BundleLatency, SearchTraining
-from mfsearch.export.standalone import Normalisation
+from mfsearch.export.bundle_manifest import BundleManifest, StudyOrigin
+from mfsearch.export.bundle_metrics import BundleLatency, BundleMetrics, SearchTraining
+from mfsearch.export.standalone import CENTRE_SQUARE, SHORTER_SIDE, Normalisation, Preprocessing
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.study.files import without_password
 from mfsearch.study.manifest import Manifest, NamedSpace
@@ -23,32 +23,63 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Origin:
-    """A network before it is a bundle. weights: of its short training; None where there are none, and note says why.
-    seed: of the first weights. normalisation, class_names: of the images that the weights were trained on, None where
-    that is not known. full_training: what is told of it, where the weights are its own."""
+    """A network to bundle. weights: of its training, None without one (note says why). seed: of the initial weights.
+    preprocessing: of the training images, at the network's own size. full_training: its plain data, if the weights
+    come from one."""
 
     name: str
     config: MobileFormerConfig
     weights: Path | None
     note: str
     seed: int
-    normalisation: Normalisation | None
+    preprocessing: Preprocessing
     study: StudyOrigin | None = None
     latency: BundleLatency | None = None
     proxy: SearchTraining | None = None
-    class_names: tuple[str, ...] | None = None
     full_training: dict[str, Any] | None = None
 
 
 def of_config(name: str, config: MobileFormerConfig) -> Origin:
-    """A preset or a config of one's own: nothing is trained, nothing measured."""
+    """A preset or another config, neither trained nor measured."""
     return Origin(name, config, None, "first weights, nothing trained", 0, of_training(config))
 
 
-def of_training(config: MobileFormerConfig) -> Normalisation:
-    """The normalisation that the recommended training uses."""
-    settings = recommended_training(config)
-    return Normalisation(tuple(settings["mean"]), tuple(settings["std"]))
+def of_training(config: MobileFormerConfig) -> Preprocessing:
+    """That of the recommended training."""
+    told = recommended_training(config)
+    return Preprocessing(
+        size=config.resolution,
+        resize=SHORTER_SIDE,
+        crop_pct=told["crop_pct"],
+        interpolation=told["interpolation"],
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
+    )
+
+
+def of_metrics(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> Preprocessing:
+    """That of a bundle, by what its other files tell of the training that its weights come from."""
+    mean, std = manifest.normalisation or (None, None)
+    if (full := metrics.full_training) is not None:
+        settings = full.get("settings")
+        settings = settings if isinstance(settings, dict) else {}
+        size, crop_pct, interpolation = full.get("size"), settings.get("crop_pct"), settings.get("interpolation")
+        found = Preprocessing(config.resolution, size if type(size) is int else None)
+        if isinstance(crop_pct, int | float) and isinstance(interpolation, str):
+            found = replace(found, resize=SHORTER_SIDE, crop_pct=crop_pct, interpolation=interpolation)
+    elif not metrics.weights.trained_tensors:
+        found = of_training(config)
+    elif metrics.proxy is not None:
+        size = metrics.proxy.recipe.get("resolution")
+        found = _of_search(config.resolution, size if type(size) is int else None)
+    else:
+        found = Preprocessing(config.resolution)
+    return replace(found, mean=mean, std=std, class_names=metrics.class_names)
+
+
+def _of_search(size: int, trained_size: int | None) -> Preprocessing:
+    """What `mfsearch.data.load_data` does to an image file."""
+    return Preprocessing(size, trained_size, CENTRE_SQUARE, 1.0, "bilinear", jpeg_draft=True)
 
 
 def of_trial(
@@ -60,10 +91,10 @@ def of_trial(
     data: str | None = None,
     data_dir: Path | None = None,
 ) -> Origin:
-    """A trial of the study in a folder, deployed as it says or at another resolution or number of classes.
+    """A trial of the study in a folder, at its own or another resolution and number of classes.
 
-    data, data_dir: where the study's images are, for the normalisation that studies of before do not tell; an image
-    folder is looked into only where `data` names it. Raises ValueError if there is no such trial.
+    data, data_dir: the study's images, needed for the normalisation of older studies; an image folder is read only if
+    `data` names it. Raises ValueError if there is no such trial.
     """
     study = Study.open(folder)
     trial, manifest = study.trial(number), study.manifest
@@ -73,23 +104,27 @@ def of_trial(
         classes=trial.config.classes if classes is None else classes,
     )
     weights = study.weights(number)
-    normalisation, class_names = _images(manifest, data, data_dir) if weights else (of_training(config), None)
+    preprocessing = of_training(config)
+    if weights:
+        normalisation, class_names = _images(manifest, data, data_dir)
+        mean, std = normalisation or (None, None)
+        searched = _of_search(config.resolution, manifest.recipe.resolution)
+        preprocessing = replace(searched, mean=mean, std=std, class_names=class_names)
     return Origin(
         name=f"{study.name}:{number}",
         config=config,
         weights=weights,
         note="" if weights else _why_none(study, trial),
         seed=manifest.seed,
-        normalisation=normalisation,
+        preprocessing=preprocessing,
         study=_study(manifest, trial),
         latency=_latency(manifest, trial) if config == trial.config else None,
         proxy=_proxy(manifest, trial),
-        class_names=class_names,
     )
 
 
 def _why_none(study: Study, trial: Trial) -> str:
-    """Why there are no trained weights, in a sentence."""
+    """A sentence on why there are no trained weights."""
     if trial.outcome != "trained":
         return f"first weights: trial {trial.number} was {trial.outcome}"
     if trial in study.front():
@@ -100,7 +135,7 @@ def _why_none(study: Study, trial: Trial) -> str:
 def _images(
     manifest: Manifest, data: str | None, data_dir: Path | None
 ) -> tuple[Normalisation | None, tuple[str, ...] | None]:
-    """Normalisation and class names of the images that the study trained on: as its manifest tells, else from them."""
+    """Normalisation and class names of the study's images: from the manifest, else from the images themselves."""
     if manifest.mean is not None and manifest.std is not None:
         return Normalisation(manifest.mean, manifest.std), manifest.class_names
     name = data or manifest.data.name
@@ -147,7 +182,7 @@ def _latency(manifest: Manifest, trial: Trial) -> BundleLatency | None:
 def _proxy(manifest: Manifest, trial: Trial) -> SearchTraining | None:
     if trial.outcome != "trained" or trial.short is None or trial.top1 is None:
         return None
-    kept = manifest.to_dict()  # in the file's own words: an old study's recipe says nothing of what came later
+    kept = manifest.to_dict()  # as in the file: an older study's recipe lacks later fields
     return SearchTraining(
         top1=trial.top1,
         top1_std=trial.top1_std,

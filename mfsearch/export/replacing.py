@@ -1,7 +1,7 @@
-"""New files for a bundle that take the place of the old ones all together, also if they are stopped half way.
+"""Replaces the files of a bundle all together, even if the process is killed half way.
 
-They are written into a folder inside the bundle, so on its disk. Renaming that folder is the moment that counts: before
-it the bundle is the old one, after it whoever reads the bundle next moves what has not been moved.
+New files are written into a folder inside the bundle, hence on the same disk. Renaming that folder is the turning
+point: before it the bundle is the old one; after it the next reader moves the files that are not yet in place.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ UNFINISHED, WHOLE = ".new-files.part", ".new-files"
 
 @contextlib.contextmanager
 def new_files(folder: Path) -> Iterator[Path]:
-    """A folder to write all files of a new state of the bundle into; at the end they replace the old ones."""
+    """Yield a folder for all files of the new bundle; at the end they replace the old ones."""
     part = folder / UNFINISHED
     finish_replacing(folder)
     part.mkdir()
@@ -29,13 +29,13 @@ def new_files(folder: Path) -> Iterator[Path]:
 
 
 def finish_replacing(folder: Path) -> None:
-    """Complete a replacement that was stopped, or undo one whose files were not all written. OSError if it cannot."""
+    """Complete an interrupted replacement, or undo it if not all files were written. Raises OSError."""
     if (folder / UNFINISHED).is_dir():
         shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
     whole = folder / WHOLE
     if whole.is_symlink() or not whole.is_dir():
         return
-    for name in (INT8, PTE):  # made of the old weights
+    for name in (INT8, PTE):  # made from the old weights
         (folder / name).unlink(missing_ok=True)
     for name in (*FILES, MANIFEST):
         with contextlib.suppress(FileNotFoundError):  # moved already

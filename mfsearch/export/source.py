@@ -1,6 +1,5 @@
-"""The network of a bundle as files, all of them the same network, and its figures."""
+"""Writes a bundle's network in all its formats, and collects its figures."""
 
-import datetime
 import importlib.metadata
 import json
 import tempfile
@@ -16,55 +15,62 @@ from torch import Tensor
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.judge import judge_madds
 from mfsearch.cost.madds import count_costs
-from mfsearch.cost.meter import LatencyMeter
+from mfsearch.cost.meter import Latency, LatencyMeter
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data import ImageData
-from mfsearch.export.bundle_manifest import INT8, MODEL, ONNX, WEIGHTS
+from mfsearch.export.bundle_manifest import INT8, MODEL, ONNX, PREPROCESS, WEIGHTS, write_json
 from mfsearch.export.bundle_metrics import BundleCosts, BundleLatency, Int8File
 from mfsearch.export.int8 import quantised
 from mfsearch.export.origin import PROTOCOL
-from mfsearch.export.standalone import Normalisation, write_standalone
+from mfsearch.export.standalone import Normalisation, Preprocessing, write_standalone
 from mfsearch.model import MobileFormer
+from mfsearch.study.files import now
 
 
-def onnx_metadata(config: MobileFormerConfig, normalisation: Normalisation | None) -> dict[str, str]:
-    """What the ONNX files of a bundle say of themselves."""
+def onnx_metadata(
+    config: MobileFormerConfig, normalisation: Normalisation | None, preprocessing: Preprocessing | None
+) -> dict[str, str]:
+    """The metadata of a bundle's ONNX files. preprocessing: None for bundles older than preprocess.json."""
     told = json.dumps(normalisation._asdict()) if normalisation else "not known"
-    return {"arch_id": config.arch_id, "normalisation": told}
+    facts = {} if preprocessing is None else preprocessing.facts()
+    return {"arch_id": config.arch_id, "normalisation": told} | {name: json.dumps(one) for name, one in facts.items()}
 
 
-def write_network(model: MobileFormer, folder: Path, normalisation: Normalisation | None, batch: int | None) -> float:
-    """Weights, ONNX file and model.py, all three the same network; the deviation of ONNX Runtime from torch."""
+def write_network(model: MobileFormer, folder: Path, preprocessing: Preprocessing, batch: int | None) -> float:
+    """Write weights, ONNX file, model.py and preprocess.json; returns the deviation of ONNX Runtime from torch."""
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     try:
         save_file(tensors, folder / WEIGHTS)
     except SafetensorError as error:
         raise OSError(f"cannot write the weights: {error}") from None
     (folder / WEIGHTS).chmod(0o644)  # safetensors keeps them from others
-    (folder / MODEL).write_text(write_standalone(model.config, normalisation), encoding="utf-8")
-    metadata = onnx_metadata(model.config, normalisation)
+    normalisation = preprocessing.normalisation
+    (folder / MODEL).write_text(write_standalone(model.config, normalisation, preprocessing), encoding="utf-8")
+    write_json(folder / PREPROCESS, preprocessing.to_dict())
+    metadata = onnx_metadata(model.config, normalisation, preprocessing)
     difference = export_onnx(model, model.config.resolution, folder / ONNX, batch=batch, metadata=metadata)
     (folder / ONNX).chmod(0o644)
     return difference
 
 
 def write_int8(
-    model: MobileFormer, folder: Path, normalisation: Normalisation | None, images: ImageData, *, judge: bool
+    model: MobileFormer, folder: Path, preprocessing: Preprocessing, images: ImageData, *, judge: bool
 ) -> Int8File:
-    """model.int8.onnx beside the others, and what its answers are worth."""
+    """Write model.int8.onnx; returns how far its predictions agree with fp32."""
     side = model.config.resolution
     with tempfile.TemporaryDirectory(dir=folder) as place:
         fp32, int8 = Path(place) / ONNX, Path(place) / INT8
         export_onnx(model, side, fp32, check=False)
+        normalisation = preprocessing.normalisation
         found = quantised(fp32, int8, images, side, normalisation, judge=judge)
         written = onnx.load(str(int8))
-        onnx.helper.set_model_props(written, onnx_metadata(model.config, normalisation))
+        onnx.helper.set_model_props(written, onnx_metadata(model.config, normalisation, preprocessing))
         (folder / INT8).write_bytes(written.SerializeToString())
     return found
 
 
 def costs_of(model: MobileFormer) -> BundleCosts:
-    """By closed form, with fvcore's count of the built network beside it."""
+    """The costs by closed form, with fvcore's count of the built network."""
     config = model.config
     costs, judged = count_costs(config), judge_madds(model, config.resolution)
     versions = {name: importlib.metadata.version(name) for name in ("mfsearch", "fvcore")}
@@ -82,12 +88,9 @@ def costs_of(model: MobileFormer) -> BundleCosts:
 
 
 def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
-    """The network's latency on this device, as metrics.json has it."""
+    """The network's latency on this device, in the form of metrics.json."""
     meter = LatencyMeter.open(cache_dir=cache_dir)
-    with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
-        path = Path(place) / ONNX
-        export_onnx(model, model.config.resolution, path, check=False)
-        found = meter.measure(path)
+    found = measured(model, meter)
     return BundleLatency(
         latency_ms=found.latency_ms,
         latency_low_ms=found.latency_low_ms,
@@ -97,12 +100,20 @@ def measured_here(model: MobileFormer, cache_dir: Path | None) -> BundleLatency:
         passport=found.passport.as_dict(),
         protocol=PROTOCOL,
         baseline_ms=meter.baseline_ms,
-        measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        measured=now(),
     )
 
 
+def measured(model: MobileFormer, meter: LatencyMeter) -> Latency:
+    """The latency of one image, by an ONNX file that is made for it."""
+    with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
+        path = Path(place) / ONNX
+        export_onnx(model, model.config.resolution, path, check=False)
+        return meter.measure(path)
+
+
 def take_weights(model: MobileFormer, trained: Mapping[str, Tensor]) -> tuple[int, list[str]]:
-    """Load the tensors that fit; how many did, and the names of the others."""
+    """Load the tensors that fit; returns their number and the names of the others."""
     state = dict(model.state_dict())
     fits = {name: value for name, value in trained.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict({**state, **fits})
@@ -118,7 +129,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def check_fit(model: MobileFormer, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """ValueError if the tensors are not those of the network, name by name, or not finite."""
+    """Raise ValueError if a tensor's name or shape is not the network's, or a value is not finite."""
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     classes = tensors.get("head.classifier.bias")

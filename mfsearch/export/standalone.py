@@ -1,41 +1,118 @@
 """A network as one Python file that needs torch alone: model.py of a bundle.
 
-standalone.txt is that file for all networks at once; what is written keeps the lines that this one network uses. A line
-that ends in `#: a and not b` stays where that holds, as do those between `#: if a`, `#: else` and `#: end`; $words are
-numbers or names. One test holds the result to `mfsearch.model` over the whole space, in outputs and gradients.
+standalone.txt is a template for all networks; the written file keeps only the lines that its network uses. A line that
+ends in `#: a and not b` is kept if the condition holds, and so are lines between `#: if a`, `#: else` and `#: end`.
+$words are numbers or names. A test compares outputs and gradients with `mfsearch.model` over the whole space.
 """
 
+import dataclasses
+import math
+import pprint
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mfsearch.config import TOKEN_SOURCES, MobileFormerConfig
 from mfsearch.cost.madds import count_costs
 
-GENERATOR = 1  # of what is written for a config: a bundle of another one is not compared
+GENERATOR = 1  # version of the written text; text of another version is not compared
 TEMPLATE = Path(__file__).with_name("standalone.txt")
 
 
 class Normalisation(NamedTuple):
-    """What pixels on the scale 0 to 1 are brought to: (pixels - mean) / std, for R, G and B."""
+    """(pixels - mean) / std for R, G and B, with pixels on the scale 0 to 1."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
 
-def write_standalone(config: MobileFormerConfig, normalisation: Normalisation | None) -> str:
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a bundle's network, and what its logits stand for.
+
+    size: side of the input in pixels. trained_size: that of the training, None where there was none or it is not told.
+    resize: SHORTER_SIDE to floor(size / crop_pct) and then the middle, as `mfsearch train` and timm judge; or
+    CENTRE_SQUARE to size, as a search does (crop_pct 1), or None where that is not known, as are crop_pct and
+    interpolation then. Shrinking averages over all pixels (antialiasing). jpeg_draft: a JPEG may be decoded smaller, as
+    Pillow's draft does. mean, std: on the scale 0 to 1. class_names: in the order of the logits.
+    """
+
+    size: int
+    trained_size: int | None = None
+    resize: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    jpeg_draft: bool = False
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.resize not in (SHORTER_SIDE, CENTRE_SQUARE, None):
+            raise ValueError(f"resize must be {SHORTER_SIDE!r}, {CENTRE_SQUARE!r} or null, got {self.resize!r:.80}")
+        if self.crop_pct is not None and not 0 < self.crop_pct < math.inf:
+            raise ValueError(f"crop_pct must be above 0 and finite, got {self.crop_pct!r:.80}")
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        return None if self.mean is None or self.std is None else Normalisation(self.mean, self.std)  # type: ignore[arg-type]
+
+    @property
+    def resize_to(self) -> int | None:
+        """Pixels that the shorter side, or the central square, is brought to."""
+        return None if self.crop_pct is None else math.floor(self.size / self.crop_pct)
+
+    def facts(self) -> dict[str, Any]:
+        """All values by name, with what follows from them."""
+        values = dataclasses.asdict(self)
+        names = values.pop("class_names")
+        return values | {"resize_to": self.resize_to, "crop": self.size, "class_names": names}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of preprocess.json."""
+        return self.facts() | {"steps": self._steps()}
+
+    def _steps(self) -> list[str]:
+        """The same in words, in the order in which it is done."""
+        size, how = self.size, f"{self.interpolation} with antialiasing"
+        said = ["decode to 8-bit RGB, upright by EXIF, without transparency"]
+        if self.jpeg_draft:
+            said.append(f"a JPEG may be decoded at 1/2, 1/4 or 1/8, no side below {size} px (Pillow's draft)")
+        if self.resize == SHORTER_SIDE:
+            said.append(f"shorter side to {self.resize_to} px, the longer in proportion, rounded down; {how}")
+            said.append(f"the central {size} x {size} px, offsets rounded half to even")
+        elif self.resize == CENTRE_SQUARE:
+            said.append(f"central square, edges at fractions of a pixel, to {size} x {size} px; {how}")
+        else:
+            said.append(f"to {size} x {size} px; how is not known")
+        if self.mean is not None and self.std is not None:
+            said.append(f"(pixel / 255 - mean) / std, mean {list(self.mean)}, std {list(self.std)} for R, G, B")
+        else:
+            said.append("pixel / 255, normalised as in the training, which is not known")
+        return [*said, f"float32 [N, 3, {size}, {size}]"]
+
+
+SHORTER_SIDE, CENTRE_SQUARE = "shorter side", "centre square"
+
+
+def write_standalone(
+    config: MobileFormerConfig, normalisation: Normalisation | None, preprocessing: Preprocessing | None = None
+) -> str:
     """The text of model.py: MobileFormer, build() and load(), with the parameter names of `mfsearch.model`.
 
-    normalisation: of the images that the weights were trained on, None where it is not known.
+    normalisation: of the training images, None if unknown. preprocessing: None for bundles older than preprocess.json.
     """
-    facts = _facts(config) | {"normalised": normalisation is not None}
-    text = select(TEMPLATE.read_text(encoding="utf-8"), facts)
-    return Template(text).substitute(_words(config, normalisation, facts))
+    facts = _facts(config) | {"normalised": normalisation is not None, "told": preprocessing is not None}
+    words = _words(config, normalisation, facts)
+    if preprocessing is not None:
+        told = {name: repr(value) for name, value in preprocessing.facts().items() if "_names" not in name}
+        words |= told | {"class_names": pprint.pformat(preprocessing.class_names, width=78, compact=True)}
+    return Template(select(TEMPLATE.read_text(encoding="utf-8"), facts)).substitute(words)
 
 
 def select(text: str, facts: Mapping[str, bool]) -> str:
-    """The lines of a template that hold under the facts, without their conditions."""
+    """The lines of a template whose conditions hold, without the conditions."""
     kept: list[str] = []
     open_ifs: list[bool] = []
     for line in text.splitlines():
@@ -59,7 +136,7 @@ def _holds(condition: str, facts: Mapping[str, bool]) -> bool:
 
 
 def _facts(config: MobileFormerConfig) -> dict[str, bool]:
-    """What the network has, by the names in the template's conditions."""
+    """The network's features, by the names in the template's conditions."""
     rows, dyrelu = config.blocks, config.dyrelu
     widths = [config.lite.out, *(row.out for row in rows)]
     skips = [inp == row.out for inp, row in zip(widths, rows, strict=False) if row.stride == 1]
@@ -97,7 +174,7 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
 def _words(
     config: MobileFormerConfig, normalisation: Normalisation | None, facts: Mapping[str, bool]
 ) -> dict[str, object]:
-    """What stands for the $words of the template."""
+    """The values of the template's $words."""
     costs, dyrelu, rows = count_costs(config), config.dyrelu, config.blocks
     columns = _columns(config, facts)
     K = dyrelu.slopes
@@ -174,7 +251,7 @@ def _words(
 
 
 def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]:
-    """The columns of the table of blocks: what is the same in all rows is a constant or plain code instead."""
+    """The columns of the table of blocks; a value that all rows share becomes a constant or plain code instead."""
     rows = config.blocks
     varies = {
         "stride": facts["both_kinds"],

@@ -1,18 +1,19 @@
-"""The keys that timm's train.py takes from `-c train.yaml`, each with the values that make sense there.
+"""The keys that timm's train.py takes from `-c train.yaml`, with the allowed values of each.
 
-That script warns of a key that it does not know and trains on without it (older ones say nothing), so a misspelt `lr`
-would cost a training. The keys are the `dest` names of its arguments. The script is in no wheel: they were read from
-the repository's copy between 1.0.30 and 1.0.31 (commit 3034f27b), and what came after it from the tests in the source
-distribution of 1.0.31. The test beside this table compares it with the train.py that TIMM_TRAIN_PY names, and without
-one with what timm's own factories read.
+The script only warns of an unknown key (older versions ignore it), so a misspelt `lr` would waste a training. The keys
+are the `dest` names of its arguments. No wheel contains the script: the keys come from the repository between 1.0.30
+and 1.0.31 (commit 3034f27b), and later ones from the tests in the source distribution of 1.0.31. A test compares this
+table with the train.py that TIMM_TRAIN_PY names, or else with the arguments of timm's own factories.
 """
 
 import difflib
+import importlib
 import math
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-TIMM = "1.0.31"  # the version that the table is of
+TIMM = "1.0.31"  # the table's version
 
 
 class Rule(NamedTuple):
@@ -23,7 +24,7 @@ class Rule(NamedTuple):
 
 
 def _number(low: float = -math.inf, high: float = math.inf, *, above: bool = False) -> Rule:
-    """A finite int or float, no bool; `above` leaves `low` itself out."""
+    """A finite int or float, no bool; `above` excludes `low` itself."""
     if math.isinf(low):
         allowed = "a number"
     elif math.isinf(high):
@@ -288,10 +289,30 @@ KEYS: dict[str, Rule] = {
 
 
 def check_key(name: str, value: Any) -> None:
-    """ValueError for a key that timm's script does not know, with the nearest known one, or a value that it rejects."""
+    """Raise ValueError for a key that timm's script does not know, with the nearest known key, or an invalid value."""
     if name not in KEYS:
         near = difflib.get_close_matches(name.replace("-", "_"), KEYS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"unknown key {name!r}: the nearest of the {len(KEYS)} that timm {TIMM} takes is {near}")
+        raise ValueError(f"unknown key {name!r:.200}: the nearest of the {len(KEYS)} that timm {TIMM} takes is {near}")
     rule = KEYS[name]
     if not rule.accepts(value):
-        raise ValueError(f"{name} must be {rule.allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {rule.allowed}, got {value!r:.200}")
+
+
+def import_torchvision() -> None:
+    """Import torchvision, also where its build and torch's do not belong together; timm imports it.
+
+    Beside a CPU build of torch, its build for CUDA cannot load its own operators and then fails as it describes them.
+    No training calls them, so declaring them is enough.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "operator torchvision::" not in str(error):
+            raise
+        import torch
+
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        for operator in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float limit) -> Tensor")
+        importlib.import_module("torchvision")

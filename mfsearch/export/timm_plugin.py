@@ -11,14 +11,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
-from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig, load_config
+from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
+
+import_torchvision()  # before timm, which cannot import it where its build is not torch's
+
+import timm  # noqa: E402
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402
+from timm.models._features import feature_take_indices  # noqa: E402
 
 Features = tuple[Tensor, Tensor | None]  # the last map [B, C, H, W], and the tokens [B, M, D] where there are any
 
@@ -28,9 +32,8 @@ NAMES = {name.replace("mf-", "mobile_former_"): name for name in PRESETS}
 class TimmMobileFormer(MobileFormer):
     """A Mobile-Former with the methods that timm asks of its networks.
 
-    `forward_features` gives the last map and the tokens: the head reads both. num_classes 0 leaves out the classifier,
-    None keeps the config's. in_chans can only be 3 and global_pool only avg (the first token joins what is pooled);
-    ValueError for others.
+    `forward_features` returns the last map and the tokens, which the head reads. num_classes: 0 leaves the classifier
+    out, None keeps the config's number. Raises ValueError unless in_chans is 3 and global_pool is avg.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class TimmMobileFormer(MobileFormer):
 
     @property
     def _model_args(self) -> dict[str, Any]:
-        """What timm keeps to build the network anew elsewhere, where a bundle's folder need not be."""
+        """The arguments with which timm can rebuild the network elsewhere, without the bundle's folder."""
         return self._kept_args
 
     @_model_args.setter
@@ -84,7 +87,7 @@ class TimmMobileFormer(MobileFormer):
         return self.head.classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new classifier with first weights, drawn from torch's generator; none with num_classes 0."""
+        """Replace the classifier by a new one, initialised from torch's generator; by none if num_classes is 0."""
         if num_classes < 0:
             raise ValueError(f"num_classes must be 0 or more, got {num_classes}")
         if global_pool is not None:
@@ -109,9 +112,9 @@ class TimmMobileFormer(MobileFormer):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Any:
-        """The maps of `feature_info` at these indices (an int: the last so many), before them the final features.
+        """The final features and the maps of `feature_info` at these indices (an int n: the last n).
 
-        norm: nothing to do, maps are normalised. stop_early: no block behind the last map that is asked for.
+        norm is ignored: maps are normalised already. stop_early: skip the blocks after the last requested map.
         """
         if output_fmt != "NCHW":
             raise ValueError(f"output_fmt must be NCHW, got {output_fmt!r}")
@@ -144,7 +147,7 @@ class TimmMobileFormer(MobileFormer):
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the blocks behind the last map of these indices, and the head with the final bridge."""
+        """Drop the blocks after the last map at these indices, and the head with the final bridge."""
         take, last = feature_take_indices(len(self.feature_info), indices)
         module = self.feature_info[last]["module"]
         self.blocks = self.blocks[: int(module.removeprefix("blocks.")) + 1 if module.startswith("blocks.") else 0]
@@ -159,8 +162,8 @@ class TimmMobileFormer(MobileFormer):
         if enable:
             raise ValueError("gradient checkpointing is not supported: leave out grad_checkpointing")
 
-    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
-        """Which parameters lie how deep, for learning rates by layer."""
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Patterns that group parameters by depth, for layer-wise learning rates."""
         return {"stem": r"^(?:stem|lite|tokens)", "blocks": [(r"^blocks\.(\d+)", None), (r"^(?:final|head)", (99999,))]}
 
 
@@ -170,7 +173,7 @@ def _check_pool(name: str) -> None:
 
 
 def feature_info(config: MobileFormerConfig) -> list[dict[str, Any]]:
-    """The last map of each size: channels, how many input pixels to a side of one position, and the module."""
+    """The last map of each size: channels, stride in input pixels, and the module."""
     places = [("stem", config.stem, 2), ("lite", config.lite.out, config.lite.stride)]
     places += [(f"blocks.{k}", row.out, row.stride) for k, row in enumerate(config.blocks)]
     last: dict[int, dict[str, Any]] = {}
@@ -182,7 +185,7 @@ def feature_info(config: MobileFormerConfig) -> list[dict[str, Any]]:
 
 
 def _cfg(config: MobileFormerConfig) -> PretrainedCfg:
-    """What timm has to know of the data and of the ends of a network."""
+    """timm's description of the data, the first convolution and the classifier."""
     return PretrainedCfg(
         input_size=(3, config.resolution, config.resolution),
         num_classes=config.classes,
@@ -196,13 +199,13 @@ def _cfg(config: MobileFormerConfig) -> PretrainedCfg:
     )
 
 
-_ANY = PRESETS["mf-151m"]  # its resolution and classes stand for those of a network that is not yet known
+_ANY = PRESETS["mf-151m"]  # for the resolution and classes of a network that is not known yet
 default_cfgs = generate_default_cfgs(
     {"mobile_former": _cfg(_ANY), **{name: _cfg(PRESETS[preset]) for name, preset in NAMES.items()}}
 )
 
 
-def _build(name: str, config: MobileFormerConfig, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+def _build(name: str, config: MobileFormerConfig, pretrained: bool, kwargs: Mapping[str, Any]) -> nn.Module:
     feature_cfg = {"feature_cls": "getter", "out_indices": tuple(range(len(feature_info(config))))}
     model: nn.Module = build_model_with_cfg(
         lambda **options: TimmMobileFormer(config, **options), name, pretrained, feature_cfg=feature_cfg, **kwargs
@@ -218,10 +221,10 @@ def mobile_former(
     bundle: str | Path | None = None,
     **kwargs: Any,
 ) -> nn.Module:
-    """Any Mobile-Former: of `arch`, a config as arch.yaml has it, or of the folder `bundle` with an arch.yaml.
+    """Any Mobile-Former: from `arch`, the content of an arch.yaml, or from the folder `bundle` with an arch.yaml.
 
-    pretrained takes the weights.safetensors of a bundle; with other classes than theirs the classifier starts anew.
-    Raises ValueError unless one of the two is given, for a config that cannot be built, and where weights are missing.
+    pretrained: load the bundle's weights.safetensors; if the class count differs, the classifier is re-initialised.
+    Raises ValueError unless exactly one of the two is given, for an invalid config, and if the weights are missing.
     """
     if (arch is None) == (bundle is None):
         given = "both" if arch is not None else "neither"

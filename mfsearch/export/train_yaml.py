@@ -1,8 +1,8 @@
 """train.yaml: the paper's training of a network, as keys of timm's train.py.
 
-Per-size values are exact at the seven published sizes. Between them numbers are interpolated linearly in the logarithm
-of the multiply-adds, beyond the ends they are held, and what is no number comes from the nearer size. Size means the
-multiply-adds at 224 px and 1000 classes: what the values were chosen for, whatever the network is trained on.
+Values that depend on size are the paper's at the seven published sizes. Between two sizes, numbers are interpolated
+linearly in the logarithm of the multiply-adds, and other values come from the nearer size; beyond the ends they stay
+constant. Size means multiply-adds at 224 px and 1000 classes, whatever the network is trained on.
 """
 
 import bisect
@@ -27,13 +27,13 @@ _OURS = "not in the paper"
 
 
 class _Setting(NamedTuple):
-    """A value, and where it comes from: a comment of the YAML file."""
+    """A value and its source, which becomes a comment in the YAML file."""
 
     value: Any
     source: str
 
 
-# The recipe that belongs to arXiv:2108.05895, per published size.
+# The recipe of arXiv:2108.05895 by published size.
 _BY_SIZE: dict[str, dict[str, Any]] = {
     "mf-26m": {"lr": 8e-4, "weight_decay": 0.08, "drop": 0.1, "mixup": 0.2, "aa": "rand-m9-mstd0.5", "reprob": 0.0},
     "mf-52m": {"lr": 8e-4, "weight_decay": 0.10, "drop": 0.2, "mixup": 0.2, "aa": None, "reprob": 0.0},
@@ -46,8 +46,8 @@ _BY_SIZE: dict[str, dict[str, Any]] = {
 
 
 def _recipe(config: MobileFormerConfig) -> dict[str, _Setting]:
-    """Every key of the file, in its order. Defaults are those of timm 0.3.4, the version that the published training
-    names: today's script warms up longer from a smaller rate, ends at 0 and does not cool down."""
+    """Every key of the file, in its order. Defaults are those of timm 0.3.4, which the published training used: today's
+    script has a longer warm-up from a smaller rate, ends at 0 and has no cool-down."""
     sized = _of_size(config)
     side = config.resolution
     image = _PAPER if side == 224 else "of this network; the paper's is 224 px"
@@ -114,7 +114,7 @@ def _recipe(config: MobileFormerConfig) -> dict[str, _Setting]:
 
 
 def _of_size(config: MobileFormerConfig) -> dict[str, _Setting]:
-    """The values that the paper chose by size, for a network of any size."""
+    """The settings that the paper chose by size: its own at a published size, else interpolated."""
     madds = count_madds(dataclasses.replace(config, resolution=224, classes=1000))
     sizes = {name: count_madds(PRESETS[name]) for name in _BY_SIZE}
     for name, size in sizes.items():
@@ -144,22 +144,19 @@ def _of_size(config: MobileFormerConfig) -> dict[str, _Setting]:
 
 
 def recommended_training(config: MobileFormerConfig) -> dict[str, Any]:
-    """The paper's training of this network, as the keys and values that timm's train.py takes from `-c`."""
+    """The paper's training of this network, as keys and values of timm's train.py."""
     return {key: setting.value for key, setting in _recipe(config).items()}
 
 
 def save_training(settings: Mapping[str, Any], path: Path, *, header: str) -> None:
-    """Write the settings as YAML, `header` as its first comment; where a value is the recommended one, a comment says
-    whether it is the paper's or between which sizes it was interpolated. Raises ValueError for what `load_training`
-    would refuse."""
+    """Write the settings as YAML, with `header` as the first comment and its source beside each recommended value.
+    Raises ValueError for settings that `load_training` would refuse."""
     _check(settings, str(path), {})
     arch = settings.get("model_kwargs", {}).get("arch")
     recipe = _recipe(MobileFormerConfig.from_dict(arch)) if arch is not None else {}
     lines = [f"# {line}".rstrip() for line in header.splitlines()]
     for key, value in settings.items():
-        flow = (
-            None if isinstance(value, list | dict) else False
-        )  # None: what holds no other list or mapping, in one line
+        flow = None if isinstance(value, list | dict) else False  # None: one line for a flat list or mapping
         text = yaml.safe_dump({key: value}, default_flow_style=flow, sort_keys=False, width=1000).rstrip("\n")
         if key in recipe and recipe[key].value == value:
             first, *rest = text.split("\n")
@@ -169,15 +166,9 @@ def save_training(settings: Mapping[str, Any], path: Path, *, header: str) -> No
 
 
 def load_training(path: Path) -> dict[str, Any]:
-    """The settings in a train.yaml. ValueError, with file and line, for a key that timm's train.py does not know (the
-    nearest known one is named), a value of a wrong type or range, and what is not YAML or cannot be read."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not YAML: not UTF-8 text") from None
-    settings, lines = load_with_lines(text, str(path))
+    """The settings in a train.yaml. ValueError, with file and line, for a key that timm's train.py does not know (with
+    the nearest known key), a value of a wrong type or range, and a file that is not YAML or cannot be read."""
+    settings, lines = load_with_lines(path, str(path))
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: must be a mapping of keys of timm's train.py ({TIMM}), got {settings!r:.80}")
     _check(settings, str(path), lines)
@@ -196,7 +187,7 @@ def _check(settings: Mapping[str, Any], name: str, lines: Mapping[tuple[str, ...
 
 
 def _text_hint(value: Any) -> str:
-    """YAML 1.1 takes 1e-3 for text; how it has to be written."""
+    """How to write a number that YAML 1.1 reads as text, such as 1e-3; "" for any other value."""
     if not isinstance(value, str):
         return ""
     try:

@@ -225,7 +225,9 @@ class _Training:
     def result(self, finished: bool) -> ShortTraining:
         state = self.averaged().state_dict()
         weights = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-        _check_weights(weights)
+        for name, value in weights.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise TrainingError(f"training diverged: weights {name} are not finite")
         return ShortTraining(
             top1=self.curve[-1].top1,
             curve=self.curve,
@@ -329,9 +331,3 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _check_finite(loss: float, step: int, steps: int) -> None:
     if not math.isfinite(loss):
         raise TrainingError(f"training diverged: loss is {loss} at step {step} of {steps}")
-
-
-def _check_weights(weights: dict[str, Tensor]) -> None:
-    for name, value in weights.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise TrainingError(f"training diverged: weights {name} are not finite")

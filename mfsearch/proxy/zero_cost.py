@@ -110,10 +110,10 @@ def gaussian_complexity(model: nn.Module, features: nn.Module, x_BCHW: Tensor, n
     model, features = copy.deepcopy((model, features))  # together, so that features stays a part of model
     model.train()
     seen: list[Tensor] = []
-    scale: list[float] = []
+    scale: list[Tensor] = []
     features.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     hooks = [
-        module.register_forward_pre_hook(lambda _module, inputs: scale.append(_log_deviation(inputs[0])))
+        module.register_forward_pre_hook(lambda _module, inputs: scale.append(inputs[0].var((0, 2, 3), correction=0)))
         for module in model.modules()
         if isinstance(module, nn.BatchNorm2d)
     ]
@@ -122,11 +122,7 @@ def gaussian_complexity(model: nn.Module, features: nn.Module, x_BCHW: Tensor, n
         hook.remove()
     model(x_BCHW + PERTURBATION * noise_BCHW)
     moved_B = (seen[0] - seen[1]).flatten(1).norm(dim=1)
-    return math.log(float(moved_B.mean())) + sum(scale)
-
-
-def _log_deviation(x_BCHW: Tensor) -> float:
-    return 0.5 * math.log(float(x_BCHW.var((0, 2, 3), correction=0).mean()))
+    return math.log(float(moved_B.mean())) + sum(0.5 * math.log(float(variance_C.mean())) for variance_C in scale)
 
 
 ZERO_COST: dict[str, Score] = {"synflow": synflow, "naswot": naswot, "zen": zen}

@@ -9,7 +9,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
-from mfsearch.units import format_seconds
+from mfsearch.study.study import best_trial
+from mfsearch.units import counted, format_seconds
 
 SECONDS = 0.25  # between two updates
 
@@ -37,9 +38,9 @@ def progress_bar() -> Iterator[tuple[OnEvent, Callable[[str], None]]]:
 
 
 def _words(progress: Progress) -> str:
-    words = f"{progress.manifest.study}: {progress.stage}, {progress.trained} networks trained"
-    best = max((trial.top1 or 0.0 for trial in progress.trials if trial.outcome == "trained"), default=None)
+    words = f"{progress.manifest.study}: {progress.stage}, {counted(progress.trained, 'network')} trained"
+    best = best_trial([progress.trials[number] for number in progress.front])
     if best is not None:
-        words += f", best top1 {best:.1%}, {len(progress.front)} on the front"
+        words += f", best top1 {best.metric('top1'):.1%}, {len(progress.front)} on the front"
     left = progress.seconds_left()
     return words if left is None else f"{words}, about {format_seconds(left)} left"

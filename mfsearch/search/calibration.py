@@ -23,6 +23,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.calibration_file import CALIBRATIONS, GROUPS, CalibrationIdentity
 from mfsearch.study.files import check_name
+from mfsearch.study.manifest import DataFacts, NamedSpace
 from mfsearch.study.settings import Calibration, check_device
 from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
@@ -101,7 +102,7 @@ def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> lis
     network of the band trains long with `seeds` seeds from s + 1 on."""
     seed, every = settings.seed, [network for group in GROUPS for network in networks[group]]
     tasks = [Task(short_key(network, seed), network.config, seed, settings.points) for network in every]
-    longs = [(networks["band"][0], seed + 1 + k) for k in range(settings.seeds)]
+    longs = [(networks["band"][0], each) for each in settings.long_seeds]
     longs += [(network, seed + 1) for network in every]
     tasks += [Task(long_key(network, s), network.config, s, settings.long_points) for network, s in longs]
     return list({task.key: task for task in tasks}.values())  # a network may be in both groups
@@ -130,7 +131,18 @@ def run_calibration(
     images = settings.recipe.load_images(
         settings.data, data_dir=settings.data_dir, seed=settings.seed, download=settings.download
     )
-    identity = settings.identity(images)
+    space = settings.space
+    identity = CalibrationIdentity(
+        space=NamedSpace(space.name, space.digest),
+        resolution=space.resolution,
+        classes=space.classes,
+        data=DataFacts(**images.facts()),
+        recipe=settings.recipe,
+        budget=settings.budget,
+        long=settings.long,
+        seed=settings.seed,
+        device=settings.device.split(":")[0],
+    )
     del images  # each worker loads its own
     tasks = list_tasks(networks, settings)
     if on_start is not None:
@@ -144,12 +156,12 @@ def run_calibration(
         device=settings.device,
         workers=workers,
         path=folder / TRAININGS,
-        identity=identity,
+        identity=identity.to_dict(),
         on_done=on_done,
         on_tick=on_tick,
         make_trainer=make_trainer or calibration_trainer,
     )
-    return NetworkRecords(networks, records, CalibrationIdentity.from_dict(identity))
+    return NetworkRecords(networks, records, identity)
 
 
 def calibration_trainer(proxy: Proxy) -> Trainer:

@@ -18,7 +18,13 @@ def check_found(stopped: str, study: Study, settings: Settings) -> None:
     if study.count("trained"):
         return
     if stopped == "latency":
-        raise ValueError(_nothing_fast_enough(study, settings))
+        measured = [trial for trial in study.trials if trial.latency_ms is not None]
+        fastest = min(measured, key=lambda trial: trial.metric("latency_ms"))
+        raise ValueError(
+            f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
+            f"the fastest takes {fastest.latency_ms:.2f} ms, {fastest.metric('madds') / 1e6:.1f}M multiply-adds "
+            f"({fastest.origin})"
+        )
     if stopped == "exhausted":
         raise ValueError(
             f"budget {settings.budget}: none of {2 * ATTEMPTS} networks drawn from space {settings.space.name} "
@@ -29,13 +35,3 @@ def check_found(stopped: str, study: Study, settings: Settings) -> None:
         raise RuntimeError(
             f"none of {len(study.trials)} networks could be trained; most often: {reasons.most_common(1)[0][0]}"
         )
-
-
-def _nothing_fast_enough(study: Study, settings: Settings) -> str:
-    measured = [trial for trial in study.trials if trial.latency_ms is not None]
-    fastest = min(measured, key=lambda trial: trial.metric("latency_ms"))
-    return (
-        f"latency limit {settings.latency_limit_ms:g} ms: none of {len(measured)} networks measured keeps it; "
-        f"the fastest takes {fastest.latency_ms:.2f} ms, {fastest.metric('madds') / 1e6:.1f}M multiply-adds "
-        f"({fastest.origin})"
-    )

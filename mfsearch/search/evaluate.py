@@ -23,6 +23,7 @@ from mfsearch.cost.meter import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
 from mfsearch.model import MobileFormer
+from mfsearch.plain_files import read_json
 from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
@@ -30,7 +31,7 @@ from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
 from mfsearch.search.pool import DeviceLostError, Report
 from mfsearch.search.promotion import Stop
-from mfsearch.study.files import DiskError, read_json, write_json
+from mfsearch.study.files import DiskError, write_json
 from mfsearch.study.trial import Training, TrialLatency
 
 # A trial's latency is measured to within 2 %, or for eight seconds

@@ -3,22 +3,21 @@
 import contextlib
 import dataclasses
 import itertools
-import json
 import math
 import operator
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
+from mfsearch.plain_files import read_json
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.estimate import settle
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
@@ -100,7 +99,12 @@ def run_search(
             settings, limits, folder, storage, command, fixed=fixed, on_stage=on_stage, started=started, lock=lock
         )
         manifest = progress.manifest
-        ledger = Ledger(folder, manifest, storage)
+        if (folder / MANIFEST).exists():
+            Study.open(folder).check_whole()
+        try:
+            ledger = Ledger(folder, manifest, storage)
+        except (TypeError, LookupError, AttributeError, AssertionError) as error:
+            raise ValueError(f"the ledger of {folder} cannot be read whole: {error!r:.200}") from None
         if not (folder / MANIFEST).exists():
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
@@ -185,7 +189,7 @@ def _manifest(
     return manifest
 
 
-def _latency_device(settings: Settings) -> tuple[dict[str, Any] | None, float | None]:
+def _latency_device(settings: Settings) -> tuple[Mapping[str, object] | None, float | None]:
     """The passport of the device that latencies are measured on, and the reference network's milliseconds there. A
     user's runner that does not work ends the run here, before any training."""
     if settings.latency_limit_ms is None:
@@ -260,7 +264,7 @@ class _Run:
         self.interrupted: Callable[[], bool] = lambda: False
         outcomes = [trial.outcome in TRAINED for trial in self.progress.trials]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
-        self.killed: set[Promotion] = set()  # longer trainings that lost their worker once
+        self.killed: set[Promotion | int] = set()  # longer trainings, and proposals, that lost their worker once
 
     def run(self) -> RunResult:
         progress = self.progress
@@ -296,7 +300,7 @@ class _Run:
         """The proposals of a killed run, so that none is lost and each resumes from its checkpoint."""
         done = {trial.proposal for trial in self.progress.trials}
         try:
-            kept = json.loads((self.ledger.folder / RUNNING).read_text(encoding="utf-8"))
+            kept = read_json(self.ledger.folder / RUNNING)
             return [
                 (
                     self.proposer.again(
@@ -313,7 +317,7 @@ class _Run:
                 for item in kept
                 if item["proposal"] not in done
             ]
-        except (OSError, ValueError, KeyError):  # missing or truncated: they will be proposed again
+        except (ValueError, KeyError, TypeError, AttributeError):  # missing or damaged: they will be proposed again
             return []
 
     def _note_running(self) -> None:
@@ -484,13 +488,17 @@ class _Run:
         if event.kind == "progress":
             running.stage, running.share = event.stage, event.share
             return
-        result = event.result or TrialResult("failed", f"its worker process {event.how}")
+        result = event.result or TrialResult("failed", f"its worker process {event.how}, twice")
         if result.disk_full:
             raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.dry = False
         if running.proposal is not None:
-            self._take_trial(running.proposal, result)
+            if event.kind == "lost" and running.proposal.index not in self.killed:
+                self.killed.add(running.proposal.index)
+                self.again.insert(0, (running.proposal, running.stop))  # resumes from its checkpoint
+            else:
+                self._take_trial(running.proposal, result)
         else:
             assert running.promotion is not None
             if event.kind == "lost" and running.promotion not in self.killed:

@@ -14,6 +14,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Training, Trial
+from mfsearch.units import counted
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 LATEST = 3  # trainings that tell the pace now, as the machine may be busier than before
@@ -34,7 +35,7 @@ class Running:
     share: float = 0.0
 
 
-@dataclass
+@dataclass(repr=False)
 class Progress:
     """The state of a run; the run updates it."""
 
@@ -52,6 +53,12 @@ class Progress:
     running: dict[int, Running] = field(default_factory=dict)  # by worker
     screened: int = 0
     before: int = 0  # trials from earlier runs
+
+    def __repr__(self) -> str:
+        return (
+            f"Progress({self.manifest.study}: {counted(len(self.trials), 'trial')}, {self.trained} trained, "
+            f"{len(self.front)} on the front, {len(self.running)} running)"
+        )
 
     @property
     def objectives(self) -> tuple[str, ...]:

@@ -70,8 +70,7 @@ def measure_front(
                 on_event(SearchEvent("problem", progress, trial, text=text))
                 continue
             lowest = latency.ms if latency.low_ms is None else latency.low_ms
-            finished = now()
-            final = FinalLatency(latency, window, finished, over_limit=lowest > limit_ms)
+            final = FinalLatency(latency, window, now(), over_limit=lowest > limit_ms)
             ledger.add_latency(trial.number, final)
             progress.trials[place] = dataclasses.replace(trial, final=final)
             on_event(SearchEvent("latency", progress, progress.trials[place], left=len(left) - k))

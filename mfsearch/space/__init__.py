@@ -28,5 +28,5 @@ def find_space(name: str) -> SearchSpace:
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown space {name!r}{hint}: known are {', '.join(known)}, or give a .yaml file")
+        raise ValueError(f"unknown space {name!r:.200}{hint}: known are {', '.join(known)}, or give a .yaml file")
     return load_space(known[name], f"search_spaces/{name}.yaml")

@@ -115,7 +115,8 @@ class SearchSpace:
         get: dict[str, Any] = {**dict(self.constants), **params}
         width = width * float(get.get("width", 1.0))
 
-        step = math.lcm(STEP, int(get["groups"]), int(get["bridges.heads"]))  # scaled widths divide by them
+        divisors = [value for value in (get["groups"], get["bridges.heads"]) if type(value) is int]
+        step = math.lcm(STEP, *divisors)  # scaled widths divide by them; the config refuses others
 
         def scale(channels: Any) -> int:
             return int(channels) if width == 1 else max(step, step * int(channels * width / step + 0.5))
@@ -184,9 +185,9 @@ class SearchSpace:
         known = {knob.name: knob for knob in self.knobs}
         for name, value in params.items():
             if name not in known:
-                raise ValueError(f"unknown knob {name!r} in space {self.name}: {hint(name, list(known))}")
+                raise ValueError(f"unknown knob {name!r:.200} in space {self.name}: {hint(name, list(known))}")
             if value not in known[name].choices:
-                raise ValueError(f"{name} must be one of {list(known[name].choices)}, got {value!r}")
+                raise ValueError(f"{name} must be one of {list(known[name].choices)}, got {value!r:.200}")
         missing = [name for name in known if name not in params]
         raise ValueError(f"params lack {', '.join(missing)} of space {self.name}")
 

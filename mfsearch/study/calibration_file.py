@@ -14,7 +14,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.study.files import read_as
 from mfsearch.study.manifest import DataFacts, NamedSpace
 from mfsearch.study.task_file import ZeroCostScore
-from mfsearch.units import Budget
+from mfsearch.units import Budget, epochs_in_words
 
 SCHEMA = 1
 CALIBRATIONS, CALIBRATION = "calibrations", "calibration.json"
@@ -27,26 +27,26 @@ NAMES = {
     "loss": "training loss",
     "mean_loss": "mean training loss",
     "mean_rank": "mean rank",
-    "madds": "MAdds",
-    "params": "params",
+    "madds": "multiply-adds",
+    "params": "parameters",
 }
 
 
 class Reading(NamedTuple):
-    """A way to rank networks: the name of a figure and after how many epochs, None where no training is needed."""
+    """A way to rank networks: the name of a figure and after how many epochs, None if it needs no training."""
 
     name: str
     epochs: float | None
 
     @property
     def words(self) -> str:
-        after = "" if self.epochs is None else f" after {self.epochs:.3g} epochs"
+        after = "" if self.epochs is None else f" after {epochs_in_words(self.epochs)}"
         return NAMES.get(self.name, self.name) + after
 
 
 @dataclass(frozen=True)
 class TauGain:
-    """By how much one tau exceeds another, with its 95 % interval; None where it is not defined."""
+    """The difference of two taus with its 95 % interval; None if undefined."""
 
     gain: float | None
     low: float | None
@@ -55,10 +55,10 @@ class TauGain:
 
 @dataclass(frozen=True)
 class ProxyFigures:
-    """How well one reading ranks n networks: Kendall's tau with its 95 % interval; None where it is not defined.
+    """How well one reading ranks n networks: Kendall's tau with its 95 % interval; None if undefined.
 
-    core_seconds: a network. noise: over seeds, in the reading's unit. ceiling: the tau that seed noise allows. shown:
-    False for a zero-cost score that is not surely better than MAdds and params.
+    core_seconds: per network. noise: over seeds, in the reading's unit. ceiling: the highest tau that seed noise
+    allows. shown: False for a zero-cost score that is not clearly better than multiply-adds and parameters.
     """
 
     name: str
@@ -90,7 +90,7 @@ class ProxyFigures:
 
 @dataclass(frozen=True)
 class RankedNetwork:
-    """A network of a calibration with what was read of it: the curves of its short and its long training."""
+    """A network of a calibration with the curves of its short and its long training."""
 
     arch_id: str
     madds: int

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.presets import PRESETS, preset
-from mfsearch.study.files import find_study
+from mfsearch.study.files import MANIFEST, find_study
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Trial
 
@@ -19,10 +19,19 @@ def find_config(name: str, results: Path) -> MobileFormerConfig:
     study, colon, trial = name.rpartition(":")
     if colon:
         return find_trial(study, trial, results)[1].config
+    if any((folder / MANIFEST).is_file() for folder in (results / name, path)):
+        raise ValueError(_name_a_trial(name, results))
     try:
         return preset(name)
     except ValueError as error:
         raise ValueError(f"{error}; a network may also be a .yaml file or STUDY:TRIAL") from None
+
+
+def _name_a_trial(name: str, results: Path) -> str:
+    opened = Study.open(find_study(name, results))
+    trial = next(iter([*reversed(opened.front()), *opened.trials]), None)
+    example = "it has none yet" if trial is None else f"such as {name}:{trial.number}"
+    return f"{name:.200} is a study: name a trial of it, {example}"
 
 
 def find_trial(study: str, trial: str, results: Path) -> tuple[Study, Trial]:

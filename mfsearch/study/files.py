@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import filelock
 
+from mfsearch.plain_files import MAX_JSON_BYTES, parse_json, read_bytes
+
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
@@ -77,21 +79,11 @@ def is_being_written(folder: Path) -> bool | None:
     return False
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; ValueError if it cannot be read or is not JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from None
-
-
 def read_as(path: Path, parse: Callable[[Any], Parsed], command: str) -> Parsed:
     """What `parse` makes of a JSON file; ValueError names the file, the reason and the command that writes it."""
     try:
-        return parse(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        return parse(parse_json(read_bytes(path, MAX_JSON_BYTES)))
+    except (OSError, ValueError, OverflowError) as error:
         reason = str(error)
     except KeyError as error:
         reason = f"it has no {error}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from operator import attrgetter
 
 import pandas as pd
 
@@ -10,34 +11,21 @@ from mfsearch.study.trial import Trial
 KNOB = "knob:"  # prefix, so that a knob cannot have a metric's name
 
 # Counts are float64, because a trial that failed early may lack them; exact up to 2**53.
+_TYPES = {"number": "int64"} | dict.fromkeys(("outcome", "reason", "origin", "arch_id", "tied_with"), "object")
+_READ: dict[str, Callable[[Trial], object]] = {  # all other columns are fields and properties of a trial
+    "top1_short": lambda trial: trial.top1_short if trial.rung else None,
+    "rung": lambda trial: trial.rung if trial.outcome == "trained" else None,
+    "seeds": lambda trial: max(1, len(trial.longest)) if trial.outcome == "trained" else None,
+    "epochs_trained": lambda trial: trial.longest[0].epochs if trial.outcome == "trained" and trial.longest else None,
+    **dict.fromkeys(("front_probability", "tied_with"), lambda trial: None),
+}
 COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
-    "number": ("int64", lambda trial: trial.number),
-    "outcome": ("object", lambda trial: trial.outcome),
-    "reason": ("object", lambda trial: trial.reason),
-    "origin": ("object", lambda trial: trial.origin),
-    "arch_id": ("object", lambda trial: trial.arch_id),
-    "madds": ("float64", lambda trial: trial.madds),
-    "macs": ("float64", lambda trial: trial.macs),
-    "num_params": ("float64", lambda trial: trial.num_params),
-    "activation_bytes": ("float64", lambda trial: trial.activation_bytes),
-    "latency_ms": ("float64", lambda trial: trial.latency_ms),
-    "latency_low_ms": ("float64", lambda trial: trial.latency_low_ms),
-    "latency_high_ms": ("float64", lambda trial: trial.latency_high_ms),
-    "top1": ("float64", lambda trial: trial.top1),
-    "top1_std": ("float64", lambda trial: trial.top1_std),
-    "top1_short": ("float64", lambda trial: trial.top1_short if trial.rung else None),
-    "rung": ("float64", lambda trial: trial.rung if trial.outcome == "trained" else None),
-    "seeds": ("float64", lambda trial: max(1, len(trial.longest)) if trial.outcome == "trained" else None),
-    "epochs": ("float64", lambda trial: trial.epochs),
-    "epochs_trained": (
-        "float64",
-        lambda trial: trial.longest[0].epochs if trial.outcome == "trained" and trial.longest else None,
-    ),
-    "front_probability": ("float64", lambda trial: None),
-    "tied_with": ("object", lambda trial: None),
-    "train_seconds": ("float64", lambda trial: trial.train_seconds),
-    "seed": ("float64", lambda trial: trial.seed),
-    "resolution": ("float64", lambda trial: trial.resolution),
+    name: (_TYPES.get(name, "float64"), _READ.get(name, attrgetter(name)))
+    for name in (
+        *("number", "outcome", "reason", "origin", "arch_id", "madds", "macs", "num_params", "activation_bytes"),
+        *("latency_ms", "latency_low_ms", "latency_high_ms", "top1", "top1_std", "top1_short", "rung", "seeds"),
+        *("epochs", "epochs_trained", "front_probability", "tied_with", "train_seconds", "seed", "resolution"),
+    )
 }
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mfsearch.plain_files import check_letters, open_regular
 from mfsearch.study.trial import FinalLatency, Training, Trial
 
 STAGE = "stage"  # prefix of the study attributes with longer trainings
@@ -23,6 +24,7 @@ BEGIN_STUDY, SET_STUDY_ATTRIBUTE, ADD_TRIAL = 0, 2, 4
 FINISHED = (1, 2, 3)  # complete, pruned, failed
 
 HEAD, PARAMS = b',"distributions":', b'},"params":{'  # before and after the text that trials share
+MAX_BYTES, MAX_LINE_BYTES = 1 << 30, 1 << 22  # a trial has 4 kB
 MARK = 256  # bytes at both ends of the part read so far; they identify the file
 
 Line = dict[str, Any]
@@ -48,7 +50,8 @@ class JournalReader:
         self._restart()
 
     def _restart(self) -> None:
-        self.size = 0
+        self.size = self._line = 0
+        self.unreadable: list[str] = []  # a sentence for each longer training or latency that cannot be read
         self._first = self._last = b""  # bytes at both ends of the part read so far
         self._trials: list[Trial] = []
         self._later: dict[tuple[int, str], Training | FinalLatency] = {}
@@ -75,8 +78,10 @@ class JournalReader:
         A new file (the study was deleted and created again) is read from its start. Raises OSError if it cannot be
         opened, ForeignJournalError and DamagedJournalError.
         """
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             whole = os.fstat(file.fileno()).st_size if end is None else end
+            if whole > MAX_BYTES:
+                raise DamagedJournalError(f"{self.path} must be at most {MAX_BYTES >> 20} MB")
             again = self._is_another(file, whole)
             if again:
                 self._restart()
@@ -98,17 +103,21 @@ class JournalReader:
         return first != self._first or file.read(len(self._last)) != self._last
 
     def _take_in(self, file: BinaryIO, whole: int) -> None:
-        broken: ValueError | None = None
-        for line in file:
+        broken: Exception | None = None
+        for line in iter(lambda: file.readline(MAX_LINE_BYTES), b""):
+            if len(line) == MAX_LINE_BYTES:
+                raise DamagedJournalError(f"{self.path}:{self._line + 1} is longer than {MAX_LINE_BYTES >> 20} MB")
             if self.size + len(line) > whole or not line.endswith(b"\n"):
                 break
             if broken is not None:  # not the last line, so it will never be completed
                 raise DamagedJournalError(f"{self.path} is damaged after byte {self.size}: {broken}")
             try:
                 log, choices = self._parse(line)
-            except (json.JSONDecodeError, UnicodeDecodeError) as error:
+                check_letters(line, log)
+            except (json.JSONDecodeError, UnicodeError, RecursionError) as error:
                 broken = error
                 continue
+            self._line += 1
             self._apply(log, choices)
             self._first = self._first or line[:MARK]
             self._last = line[-MARK:]
@@ -140,7 +149,10 @@ class JournalReader:
         if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # every writer repeats it
             self._begun = log["study_name"]
         elif code == SET_STUDY_ATTRIBUTE and log["study_id"] == 0 and self._begun and len(log["user_attr"]) == 1:
-            self._later.update(parse_later(log["user_attr"]))
+            try:
+                self._later.update(parse_later(log["user_attr"]))
+            except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
+                self.unreadable.append(f"{self.path.name}:{self._line} cannot be read: {error!s:.300}")
         elif (
             code == ADD_TRIAL
             and choices is not None
@@ -149,6 +161,7 @@ class JournalReader:
             and log["state"] in FINISHED
             and "outcome" in log["user_attrs"]
         ):
+            place = f"{self.path.name}:{self._line}"
             # use the keys of `choices`, so that all trials share the strings
             places = log["params"]
             if list(places) == list(choices):
@@ -157,7 +170,7 @@ class JournalReader:
                 }
             else:
                 params = {name: choices[name][place] for name, place in places.items()}
-            self._trials.append(Trial.from_dict(len(self._trials), params, log["user_attrs"]))
+            self._trials.append(Trial.read(len(self._trials), params, log["user_attrs"], place))
         else:
             raise ForeignJournalError(f"{self.path} has an unknown operation {code!r:.200} after byte {self.size}")
 
@@ -197,4 +210,6 @@ def _choices(distributions: Mapping[str, str]) -> dict[str, list[Any]]:
         if said.get("name") != "CategoricalDistribution" or set(said["attributes"]) != {"choices"}:
             raise ForeignJournalError(f"knob {name!r} must have categorical choices, got {text:.200}")
         choices[name] = said["attributes"]["choices"]
+        if not all(isinstance(choice, bool | int | float | str) for choice in choices[name]):
+            raise DamagedJournalError(f"choices of knob {name!r:.200} must be numbers and words, got {text:.200}")
     return choices

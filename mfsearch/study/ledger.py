@@ -53,7 +53,12 @@ class _Journal(JournalFileBackend):
     """Appends complete lines only: a line cut by a kill or a full disk is removed."""
 
     def __init__(self, path: Path) -> None:
-        self._cut_partial_line(path)
+        if path.exists():
+            with path.open("rb+") as file:
+                content = file.read()
+                whole = content.rfind(b"\n") + 1
+                if whole < len(content):
+                    file.truncate(whole)
         super().__init__(str(path), lock_obj=_HeldLock())
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -72,16 +77,6 @@ class _Journal(JournalFileBackend):
             except OSError:
                 os.truncate(path, size)
                 raise
-
-    @staticmethod
-    def _cut_partial_line(path: Path) -> None:
-        if not path.exists():
-            return
-        with path.open("rb+") as file:
-            content = file.read()
-            whole = content.rfind(b"\n") + 1
-            if whole < len(content):
-                file.truncate(whole)
 
 
 class Ledger:
@@ -130,23 +125,20 @@ class Ledger:
 
         The trial's own number, longer trainings and final latency are ignored. choices: allowed values of its params.
         """
+        constraints = None
+        if self.limit_ms is not None and trial.measured is not None:  # above 0 breaks the limit
+            constraints = {"latency_ms": trial.measured.ms - self.limit_ms}
         template = optuna.trial.create_trial(
             state=STATES[trial.outcome],
             values=[_value(trial, name) for name in self.objectives] if trial.outcome == "trained" else None,
             params=dict(trial.params),
             distributions={name: CategoricalDistribution(choices[name]) for name in trial.params},
             user_attrs=trial.to_dict(),
-            constraints=self._constraints(trial),
+            constraints=constraints,
         )
         with storage_errors(f"cannot write the study in {self.folder}"):
             made = self.storage.create_new_trial(self.study_id, template_trial=template)
             return self.storage.get_trial_number_from_id(made)
-
-    def _constraints(self, trial: Trial) -> dict[str, float] | None:
-        """As Optuna reads them: what is above 0 breaks the limit."""
-        if self.limit_ms is None or trial.measured is None:
-            return None
-        return {"latency_ms": trial.measured.ms - self.limit_ms}
 
 
 def _value(trial: Trial, name: str) -> float:
@@ -224,11 +216,11 @@ def open_journal(path: Path) -> JournalStorage:
     """Open a journal through Optuna; ValueError if Optuna cannot read it either."""
     try:
         return JournalStorage(JournalFileBackend(str(path), lock_obj=_HeldLock()))
-    except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from None
+    except Exception as error:  # a journal of others can fail in any way
+        raise ValueError(f"{path} is damaged: {error!r:.200}") from None
 
 
 def plain_trials(study: optuna.Study) -> list[Trial]:
     """The trials as they were first written, without longer trainings and final latencies."""
     trials = study.get_trials(deepcopy=False)
-    return [Trial.from_dict(trial.number, dict(trial.params), trial.user_attrs) for trial in trials]
+    return [Trial.read(one.number, dict(one.params), one.user_attrs, f"trial {one.number}") for one in trials]

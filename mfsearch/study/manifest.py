@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mfsearch.data import ImageData
+from mfsearch.plain_files import parsed, read_json
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace
-from mfsearch.study.files import MANIFEST, differences, git_revision, now, read_json, versions, without_password
+from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget
@@ -38,20 +39,18 @@ class DataFacts:
 
 
 @dataclass(frozen=True)
-class SpaceFacts:
-    """The search space of a study: its name, a digest of its YAML, and the choices of each knob."""
-
-    name: str
-    digest: str
-    knobs: Mapping[str, tuple[Any, ...]]
-
-
-@dataclass(frozen=True)
 class NamedSpace:
     """A search space by its name and a digest of its YAML."""
 
     name: str
     digest: str
+
+
+@dataclass(frozen=True)
+class SpaceFacts(NamedSpace):
+    """The search space of a study, with the choices of each knob."""
+
+    knobs: dict[str, tuple[bool | int | float | str, ...]]
 
 
 @dataclass(frozen=True)
@@ -139,46 +138,48 @@ class Manifest:
         values = read_json(path)
         try:
             return cls.from_dict(values)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not the manifest of a study: {error!r}") from None
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"{path} is not the manifest of a study: {error!r:.400}") from None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Manifest":
         """The manifest that `to_dict` wrote, in this version or an earlier one; ValueError if it cannot be read."""
         if not isinstance(values, Mapping) or not isinstance(values.get("study"), str):
             raise ValueError(f"a study's manifest must hold its name under 'study', got {str(values)[:200]}")
-        space, deployment, told = values["space"], values["deployment"], values.get("normalisation")
+        deployment, told = values["deployment"], values.get("normalisation")
         objectives = tuple(values["objectives"])
         if unknown := [name for name in objectives if name not in ("top1", "madds", "latency_ms")]:
             raise ValueError(f"objectives must be top1, madds and latency_ms, got {str(unknown[0])[:200]!r}")
+        if len(set(objectives)) < len(objectives) or "top1" not in objectives:
+            raise ValueError(f"objectives must be top1 and others, each once, got {objectives!r:.200}")
         names, lesson, request = values.get("class_names"), values.get("from"), values.get("request")
         return cls(
             study=values["study"],
-            budget=Budget(**values["budget"]),
+            budget=_as(Budget, values, "budget"),
             objectives=objectives,
-            space=SpaceFacts(space["name"], space["digest"], {k: tuple(v) for k, v in space["knobs"].items()}),
-            data=DataFacts(**values["data"]),
-            recipe=Recipe(**values["recipe"]),
+            space=_as(SpaceFacts, values, "space"),
+            data=_as(DataFacts, values, "data"),
+            recipe=_as(Recipe, values, "recipe"),
             rungs=Rungs.from_dict(values["rungs"]) if values.get("rungs") else Rungs(factors=(1.0,)),
-            resolution=deployment["resolution"],
-            classes=deployment["classes"],
-            sampler=values["sampler"],
-            seed=int(values["seed"]),
-            device=str(values["device"]),
-            latency_limit_ms=values.get("latency_limit_ms"),
-            latency_cmd=values.get("latency_cmd"),
-            passport=values.get("passport"),
-            baseline_ms=values.get("baseline_ms"),
+            resolution=parsed(int, deployment["resolution"], "deployment.resolution"),
+            classes=parsed(int, deployment["classes"], "deployment.classes"),
+            sampler=parsed(str, values["sampler"], "sampler"),
+            seed=parsed(int, values["seed"], "seed"),
+            device=parsed(str, values["device"], "device"),
+            latency_limit_ms=parsed(float | None, values.get("latency_limit_ms"), "latency_limit_ms"),
+            latency_cmd=parsed(str | None, values.get("latency_cmd"), "latency_cmd"),
+            passport=parsed(dict[str, Any] | None, values.get("passport"), "passport"),
+            baseline_ms=parsed(float | None, values.get("baseline_ms"), "baseline_ms"),
             mean=None if told is None else _three(told["mean"]),
             std=None if told is None else _three(told["std"]),
-            class_names=None if names is None else tuple(names),
+            class_names=parsed(tuple[str, ...] | None, names, "class_names"),
             lesson=None if lesson is None else Lesson.from_dict(lesson),
-            request=None if request is None else StudyRequest(**request),
-            storage=values.get("storage"),
-            created=values.get("created"),
-            command=values.get("command"),
-            git_revision=values.get("git_revision"),
-            versions=values.get("versions") or {},
+            request=None if request is None else _as(StudyRequest, values, "request"),
+            storage=parsed(str | None, values.get("storage"), "storage"),
+            created=parsed(str | None, values.get("created"), "created"),
+            command=parsed(str | None, values.get("command"), "command"),
+            git_revision=parsed(str | None, values.get("git_revision"), "git_revision"),
+            versions=parsed(dict[str, str], values.get("versions") or {}, "versions"),
             kept=values,
         )
 
@@ -302,6 +303,14 @@ def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, A
             f"study {study!r} was started with other settings:\n  {lines}\n"
             "repeat its settings, or give another name with --study"
         )
+
+
+def _as(kind: Any, values: Mapping[str, Any], name: str) -> Any:
+    """The section of a manifest as a dataclass; ValueError also for a key that it does not have."""
+    section = values[name]
+    if isinstance(section, Mapping) and (unknown := set(section) - {one.name for one in dataclasses.fields(kind)}):
+        raise ValueError(f"unknown key {min(unknown)!r:.200} in {name}")
+    return parsed(kind, section, name)
 
 
 def _three(values: Any) -> tuple[float, float, float]:

@@ -44,6 +44,11 @@ class StudyReader:
         assert self._manifest is not None
         return self._manifest
 
+    @property
+    def unreadable(self) -> list[str]:
+        """A sentence for each longer training and latency of the journal that cannot be read."""
+        return self._journal.unreadable
+
     def look(self) -> Position:
         """The study's position now."""
         stamp = _stamp(self.folder / MANIFEST)
@@ -113,6 +118,8 @@ class StudyReader:
                 return ledger.read_by_optuna(self.manifest, storage)
         except DiskError as error:
             raise ValueError(str(error)) from None
+        except (TypeError, LookupError, AttributeError, AssertionError, OverflowError) as error:
+            raise ValueError(f"the ledger of the study in {self.folder} is damaged: {error!r:.200}") from None
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

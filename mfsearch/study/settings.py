@@ -1,10 +1,9 @@
 """The settings of a study, the limits of a run, and the settings of a calibration. Light to import."""
 
-import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
@@ -12,7 +11,6 @@ from mfsearch.proxy.rungs import Rungs
 from mfsearch.units import Budget
 
 if TYPE_CHECKING:
-    from mfsearch.data import ImageData
     from mfsearch.space import SearchSpace
 
 SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration evaluates a training
@@ -48,6 +46,8 @@ class Settings:
     space_given: str | None = None
 
     def __post_init__(self) -> None:
+        if self.latency_limit_ms is not None and not 0 < self.latency_limit_ms < math.inf:
+            raise ValueError(f"a latency limit must be above 0 ms, got {self.latency_limit_ms}")
         if self.runner is not None and self.latency_limit_ms is None:
             raise ValueError("--latency-cmd needs a latency limit too, like --latency 8ms")
         if self.sampler not in SAMPLERS:
@@ -133,15 +133,7 @@ class Calibration:
         end = self.long * self.recipe.epochs
         return (*(point for point in (*self.points, 3 * self.recipe.epochs) if point < end), end)
 
-    def identity(self, images: "ImageData") -> dict[str, Any]:
-        """The settings that all trainings of a calibration share; networks and seeds may be added later."""
-        return {
-            "space": {"name": self.space.name, "digest": self.space.digest},
-            "deployment": {"resolution": self.space.resolution, "classes": self.space.classes},
-            "data": images.facts(),
-            "recipe": self.recipe.as_dict(),
-            "budget": dataclasses.asdict(self.budget),
-            "long": self.long,
-            "seed": self.seed,
-            "device": self.device.split(":")[0],
-        }
+    @property
+    def long_seeds(self) -> list[int]:
+        """Seeds of the long trainings whose spread is the noise; the first is that of every long training."""
+        return [self.seed + 1 + k for k in range(self.seeds)]

@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mfsearch.pareto import pareto_mask
+from mfsearch.pareto import Array, Mask, fair_mask, pareto_mask
 from mfsearch.study.files import WEIGHTS
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.reader import StudyReader
-from mfsearch.study.trial import Trial
+from mfsearch.study.trial import UNREADABLE, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,17 +26,39 @@ class Study:
     """A study at one moment; later writes by a search do not change it.
 
     folder: of manifest, ledger and weights. trials: all of them by number, with any outcome.
+    unreadable: a sentence for each row of the ledger that cannot be read, with its line.
     """
 
     folder: Path
     manifest: Manifest
     trials: tuple[Trial, ...]
+    unreadable: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, folder: Path) -> "Study":
         """Read the study in a folder; ValueError if it cannot be read or is damaged."""
         reader = StudyReader(folder)
-        return cls(folder, reader.manifest, tuple(reader.trials(reader.look())))
+        trials = tuple(reader.trials(reader.look()))
+        rows = [trial.reason or "" for trial in trials if trial.origin == UNREADABLE]
+        return cls(folder, reader.manifest, trials, (*rows, *reader.unreadable))
+
+    def check_whole(self) -> None:
+        """Raise ValueError if anything in the ledger cannot be read, as a search that goes on must know all of it."""
+        strange = list(self.unreadable)
+        for trial in self.trials:
+            try:
+                if trial.config_data is not None:
+                    _ = trial.config
+            except ValueError as error:
+                strange.append(f"trial {trial.number} cannot be read: {error}")
+            if any(training.rung > self.manifest.rungs.last for training in trial.longer):
+                strange.append(
+                    f"trial {trial.number} cannot be read: a rung beyond the last, {self.manifest.rungs.last}"
+                )
+        if strange:
+            raise ValueError(
+                f"study {self.name!r:.100} cannot be read whole, so nothing is written into it: {strange[0]}"
+            )
 
     @property
     def name(self) -> str:
@@ -60,9 +83,14 @@ class Study:
     def front(self) -> list[Trial]:
         """The Pareto front of the trained trials, by rising multiply-adds.
 
-        Trials that exceeded the latency limit when measured again are left out.
+        Two networks are compared after the longest training that both had, so a longer training alone pushes nothing
+        off the front. Trials that exceeded the latency limit when measured again are left out.
         """
         return front_trials(self.trials, self.objectives)
+
+    def best(self) -> Trial | None:
+        """The best network of the front, see `best_trial`; None while there is no front."""
+        return best_trial(self.front())
 
     def frame(self) -> "pd.DataFrame":
         """A pandas table with a row per trial: metrics in base units, knobs as "knob:NAME", and the trial itself."""
@@ -74,7 +102,8 @@ class Study:
         """The file with the trained weights of a trial; None if they were not kept."""
         arch_id = self.trial(number).arch_id
         path = self.folder / WEIGHTS / f"{arch_id}.safetensors"
-        return path if _is_arch_id(arch_id) and path.is_file() else None  # checked, because it becomes a path
+        is_arch_id = len(arch_id) == 12 and not set(arch_id) - set("0123456789abcdef")
+        return path if is_arch_id and path.is_file() else None  # checked, because it becomes a path
 
     def without_weights(self) -> list[int]:
         """Trials on the front without weights; empty if the study was copied without its weights."""
@@ -114,9 +143,44 @@ def front_trials(trials: Sequence[Trial], objectives: Sequence[str]) -> list[Tri
     trained = [trial for trial in trials if trial.outcome == "trained" and not trial.over_limit]
     if not trained:
         return []
-    on_front = pareto_mask(minimised(trained, objectives))
+    on_front = front_mask(trained, objectives, minimised(trained, objectives))
     kept = [trial for trial, on in zip(trained, on_front, strict=True) if on]
     return sorted(kept, key=lambda trial: (trial.metric("madds"), trial.number))
+
+
+def front_mask(trials: Sequence[Trial], objectives: Sequence[str], values: Array) -> Mask:
+    """Which trials no other beats, each pair compared after the longest training both had; see `fair_mask`.
+
+    values: the objectives [N, K], minimised, with the top1 of the longest training; a row with a NaN is left out.
+    """
+    if "top1" not in objectives:
+        return pareto_mask(values)
+    at = list(objectives).index("top1")
+    return fair_mask(np.delete(values, at, axis=1), -top1_table(trials, -values[:, at])[1])
+
+
+def top1_table(trials: Sequence[Trial], top1: Array) -> tuple[list[int], Array]:
+    """The rungs, and the mean top1 at each [N, rungs]: NaN where a trial was not trained so long, or top1 [N] is NaN.
+
+    top1: after the longest training, which is all that is read of trials with the short one alone.
+    """
+    longer = [at for at, trial in enumerate(trials) if trial.longer]
+    rungs = sorted({0}.union(*(trials[at].top1_by_rung for at in longer)))
+    table = np.full((len(trials), len(rungs)), np.nan)
+    table[:, 0] = top1
+    for at in longer:
+        if top1[at] == top1[at]:
+            table[at] = [fmean(trials[at].top1_by_rung.get(rung, (np.nan,))) for rung in rungs]
+    return rungs, table
+
+
+def best_trial(trials: Sequence[Trial]) -> Trial | None:
+    """The best network of a front, wherever one is named: that of the highest top1, however long it was trained.
+
+    Of equals the one with the fewest multiply-adds, then the first; None where no trial has a top1.
+    """
+    known = [trial for trial in trials if not np.isnan(trial.metric("top1"))]
+    return min(known, key=lambda trial: (-trial.metric("top1"), trial.metric("madds"), trial.number), default=None)
 
 
 def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.float64]:
@@ -125,7 +189,3 @@ def minimised(trials: Sequence[Trial], objectives: Sequence[str]) -> NDArray[np.
     values = [[trial.metric(name) for name in objectives] for trial in trials]
     table: NDArray[np.float64] = signs * np.array(values, dtype=np.float64).reshape(len(trials), len(signs))
     return table
-
-
-def _is_arch_id(text: str) -> bool:
-    return len(text) == 12 and not set(text) - set("0123456789abcdef")

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mfsearch.plain_files import parse_json, read_bytes
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.study.files import DiskError, differences, now, versions
 
 TRAININGS = "trainings.jsonl"  # file name in the folder of a calibration or of twins
 SCHEMA = 1
+MAX_BYTES = 1 << 28  # a line has 1 kB
 FACTS = ("key", "arch_id", "seed", "points")  # fields known before the training
 
 
@@ -135,7 +137,7 @@ def read_trainings(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord]]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord], int]:
     """Identity, records by key (the last line of a key counts), and the number of bytes in complete lines."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES)
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror}") from None
     whole = content.rfind(b"\n") + 1
@@ -143,7 +145,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, TaskRecord], int]:
     records = {}
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise ValueError(f"{path}:{number} is not JSON: {error}") from None
         try:

@@ -12,7 +12,10 @@ from mfsearch.cost.latency_model import Prediction
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.space import Value
 
+UNREADABLE = "unreadable"  # origin of a row of the ledger that cannot be read: a failed trial without figures
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
+_LATER = ("train_seconds", "weights_lost", "score", "rung", "seed", "finished")  # of a longer training
+_COSTS = ("madds", "macs", "num_params", "activation_bytes", "resolution")
 
 
 @dataclass(frozen=True)
@@ -114,25 +117,16 @@ class Training:
             curve=tuple(map(EpochLog.from_dict, curve)),
             train_seconds=_maybe(values, "train_seconds"),
             images_per_second=_maybe(values, "images_per_second"),
-            reason=values.get("reason"),
-            weights_lost=values.get("weights_lost"),
-            finished=values.get("finished"),
+            reason=_text(values, "reason"),
+            weights_lost=_text(values, "weights_lost"),
+            finished=_text(values, "finished"),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """A longer training in the form of the ledger."""
-        return {
-            "top1": self.top1,
-            "reason": self.reason,
-            "epochs": self.epochs,
-            "curve": [log.to_dict() for log in self.curve] or None,
-            "train_seconds": self.train_seconds,
-            "weights_lost": self.weights_lost,
-            "score": self.score,
-            "rung": self.rung,
-            "seed": self.seed,
-            "finished": self.finished,
-        }
+        told: dict[str, Any] = {name: getattr(self, name) for name in ("top1", "reason", "epochs")}
+        told |= {"curve": [log.to_dict() for log in self.curve] or None}
+        return told | {name: getattr(self, name) for name in _LATER}
 
 
 @dataclass(frozen=True)
@@ -171,6 +165,14 @@ class Trial:
     finished: str | None = None
 
     @classmethod
+    def read(cls, number: int, params: dict[str, Any], values: Mapping[str, Any], place: str) -> "Trial":
+        """The trial from the ledger; an unreadable row keeps its number, and its reason says where it is."""
+        try:
+            return cls.from_dict(number, params, values)
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            return cls(number, "failed", UNREADABLE, reason=f"{place} cannot be read: {error!s:.300}")
+
+    @classmethod
     def from_dict(cls, number: int, params: dict[str, Any], values: Mapping[str, Any]) -> "Trial":
         """A finished trial from the ledger; ValueError names the first value that cannot be read."""
         outcome = values.get("outcome")
@@ -189,10 +191,10 @@ class Trial:
                 outcome=outcome,
                 origin=str(values.get("origin") or "unknown"),
                 params=params,
-                reason=values.get("reason"),
+                reason=_text(values, "reason"),
                 proposal=_count(values, "proposal"),
                 width=_maybe(values, "width"),
-                arch_id=str(values.get("arch_id") or ""),
+                arch_id=_text(values, "arch_id") or "",
                 config_data=values.get("config"),
                 madds=_count(values, "madds"),
                 macs=_count(values, "macs"),
@@ -202,11 +204,11 @@ class Trial:
                 predicted=predicted,
                 turned_down=_count(values, "turned_down"),
                 seed=_count(values, "seed"),
-                device=values.get("device"),
+                device=_text(values, "device"),
                 measured=TrialLatency.from_dict(values),
                 violation_ms=_maybe(values, "violation_ms"),
                 short=Training.from_dict(values) if trained else None,
-                finished=values.get("finished"),
+                finished=_text(values, "finished"),
             )
         except ValueError as error:
             raise ValueError(f"trial {number}: {error}") from None
@@ -214,18 +216,9 @@ class Trial:
     def to_dict(self) -> dict[str, Any]:
         """The trial in the form of the ledger, without number, params, longer trainings and final latency."""
         short = self.short
-        told: dict[str, Any] = {
-            "proposal": self.proposal,
-            "origin": self.origin,
-            "width": self.width,
-            "config": self.config_data,
-            "arch_id": self.arch_id or None,
-            "madds": self.madds,
-            "macs": self.macs,
-            "num_params": self.num_params,
-            "activation_bytes": self.activation_bytes,
-            "resolution": self.resolution,
-        }
+        told: dict[str, Any] = {name: getattr(self, name) for name in ("proposal", "origin", "width")}
+        told |= {"config": self.config_data, "arch_id": self.arch_id or None}
+        told |= {name: getattr(self, name) for name in _COSTS}
         if self.predicted is not None:
             told |= {f"predicted_{name}": value for name, value in self.predicted._asdict().items()}
             told["turned_down"] = self.turned_down
@@ -235,14 +228,8 @@ class Trial:
         if self.measured is not None:
             later |= {**self.measured.to_dict(), "violation_ms": self.violation_ms}
         if short is not None:
-            later |= {
-                "top1": short.top1,
-                "epochs": short.epochs,
-                "curve": [log.to_dict() for log in short.curve],
-                "train_seconds": short.train_seconds,
-                "images_per_second": short.images_per_second,
-                "weights_lost": short.weights_lost,
-            }
+            later |= {"top1": short.top1, "epochs": short.epochs, "curve": [log.to_dict() for log in short.curve]}
+            later |= {name: getattr(short, name) for name in ("train_seconds", "images_per_second", "weights_lost")}
         always = self.measured.to_dict() if self.measured is not None else {}
         told |= {name: value for name, value in later.items() if value is not None or name in always}
         if self.finished is not None:  # studies without this have no scores either
@@ -287,6 +274,15 @@ class Trial:
             rung = max(training.rung for training in done)
             return tuple(training for training in done if training.rung == rung)
         return () if self.short is None else (self.short,)
+
+    @cached_property
+    def top1_by_rung(self) -> dict[int, tuple[float, ...]]:
+        """Top1 of all trainings by rung, one a seed; networks are compared at the highest rung that both have."""
+        found: dict[int, tuple[float, ...]] = {}
+        for training in self.trainings:
+            if training.top1 is not None:
+                found[training.rung] = (*found.get(training.rung, ()), training.top1)
+        return found
 
     @property
     def rung(self) -> int:
@@ -384,6 +380,13 @@ def _maybe(values: Mapping[str, Any], name: str) -> float | None:
 
 def _count(values: Mapping[str, Any], name: str) -> int | None:
     value = values.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63):
         raise ValueError(f"{name} must be a whole number, got {str(value)[:200]!r}")
+    return value
+
+
+def _text(values: Mapping[str, Any], name: str) -> str | None:
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} must be text, got {str(value)[:200]!r}")
     return value

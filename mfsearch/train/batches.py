@@ -1,8 +1,8 @@
-"""Which images make up which batch, and the loaders that open and transform them."""
+"""The batches of a training, and the loaders that open and transform their images."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ Key = tuple[int, int]  # epoch, index of the image
 
 
 class _TrainSplit(Dataset[tuple[Tensor, int]]):
-    """Training images, transformed by draws that belong to (seed, epoch, index)."""
+    """Training images; random transforms depend on (seed, epoch, index) alone."""
 
     def __init__(self, split: Split, transform: Transform, seed: int) -> None:
         self.split, self.transform, self.seed = split, transform, seed
@@ -41,10 +41,10 @@ class _Plain(Dataset[tuple[Tensor, int]]):
 
 
 class Order(Sampler[list[Key]]):
-    """The batches of one process, from step `first` of an epoch on; set epoch and first before iterating.
+    """The batches of one process from step `first` of an epoch; set epoch and first before iterating.
 
-    A step's images are cut into parts of micro_batch. Part k x size + rank is the k-th of process `rank`, so the parts
-    are the same however many processes share them. What is left of an epoch after its last whole step is left out.
+    The images of a step are split into parts of micro_batch. Part k x size + rank is the k-th of process `rank`, so the
+    parts do not depend on the number of processes. An incomplete last step of an epoch is dropped.
     """
 
     def __init__(self, count: int, *, batch: int, micro_batch: int, rank: int, size: int, seed: int) -> None:
@@ -78,19 +78,18 @@ def train_loader(
 def eval_loader(
     split: Split, transform: Transform, *, rank: int, size: int, workers: int, pinned: bool
 ) -> DataLoader[tuple[Tensor, int]]:
-    """Every size-th image from `rank` on."""
+    """Every size-th image, starting at `rank`."""
     mine = range(rank, len(split.labels), size)
     batches = [list(mine[k : k + EVAL_BATCH]) for k in range(0, len(mine), EVAL_BATCH)]
     return DataLoader(_Plain(split, transform), batch_sampler=batches, **_loading(workers, pinned))
 
 
-def _loading(workers: int, pinned: bool) -> dict[str, Any]:
+def _loading(workers: int, pinned: bool) -> Mapping[str, Any]:
     return {"num_workers": workers, "pin_memory": pinned, "worker_init_fn": _begin_worker}
 
 
 def _begin_worker(_: int) -> None:
-    """What ends every process of a terminal or a group is not for the loaders: the training ends them itself, after its
-    checkpoint."""
+    """Shield a loader from signals to the terminal or group: the training itself ends it after its checkpoint."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

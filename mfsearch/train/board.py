@@ -1,4 +1,4 @@
-"""TensorBoard's files, where they are asked for."""
+"""Writes TensorBoard files."""
 
 import dataclasses
 import importlib.util
@@ -9,16 +9,16 @@ from mfsearch.train.training_folder import BOARD, EpochRow
 
 
 def check_tensorboard() -> None:
-    """ValueError where tensorboard is not installed."""
+    """Raise ValueError if tensorboard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ValueError("--tensorboard needs its package: pip install tensorboard")
 
 
 class Board:
-    """Writes one point an epoch into folder/tensorboard."""
+    """Writes one point per epoch into folder/tensorboard."""
 
     def __init__(self, folder: Path, rows: list[EpochRow]) -> None:
-        """rows: of the epochs that the training has already; later points of an earlier piece are dropped."""
+        """rows: of the finished epochs; later points from an interrupted run are dropped."""
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=len(rows) + 1)

@@ -1,4 +1,4 @@
-"""One training in several processes: after every step all of them hold the same state."""
+"""A training in several processes, which all hold the same state after every step."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,20 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-TIMEOUT = timedelta(minutes=30)  # a process that waits so long for another gives up
+TIMEOUT = timedelta(minutes=30)  # the longest wait for another process
 
 
 class Processes(NamedTuple):
-    """This process among those that train together. rank: 0 to size - 1; rank 0 alone writes."""
+    """This process in its group. rank: 0 to size - 1; only rank 0 writes."""
 
     rank: int
     size: int
     device: torch.device
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
-        """Every tensor becomes its mean over the processes, by one exchange of all of them.
+        """Replace every tensor by its mean over the processes, in one exchange.
 
-        The sums are formed alike in every run with this many processes, whatever happened before.
+        The order of summation is the same in every run with this number of processes.
         """
         if self.size == 1 or not tensors:
             return
@@ -34,7 +34,7 @@ class Processes(NamedTuple):
             tensor.detach().copy_(mean.view_as(tensor))
 
     def summed(self, values: Sequence[float]) -> list[float]:
-        """Each number's sum over the processes."""
+        """The sum of each number over the processes."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64, device=self.device)
@@ -42,15 +42,15 @@ class Processes(NamedTuple):
         return total.tolist()
 
     def wait(self) -> None:
-        """Until all processes are here."""
+        """Wait until all processes call this."""
         if self.size > 1:
             dist.barrier()
 
 
 @contextlib.contextmanager
 def open_processes(device: str, size: int = 1, local_rank: int = 0) -> Iterator[Processes]:
-    """The `size` processes that torchrun started, or this one alone. device: cpu or cuda, there the GPU of number
-    `local_rank`. ValueError where there is none."""
+    """Join the `size` processes that torchrun started; with size 1, this one alone. device: cpu or cuda, which uses
+    GPU number `local_rank`; ValueError if it does not exist."""
     if device not in ("cpu", "cuda"):
         raise ValueError(f"device must be cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():

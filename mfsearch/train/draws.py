@@ -1,7 +1,7 @@
-"""Where every draw of a training comes from: its seed and its place, never what was drawn before.
+"""Random draws of a training, each seeded by the training's seed and its place, never by earlier draws.
 
-An image's crop belongs to (seed, epoch, image) and a batch's Mixup and dropout to (seed, step, part), so neither loader
-processes nor a kill nor the number of training processes changes what is drawn, and no generator has to be kept.
+An image's crop depends on (seed, epoch, image), a batch's Mixup and dropout on (seed, step, part). So loader processes,
+a kill and the number of training processes change no draw, and no generator's state has to be saved.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """The global generators are afterwards as they were."""
+    """Restore the global generators afterwards."""
     python, numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
         yield

@@ -1,12 +1,11 @@
-"""`mfsearch train`: a bundle and images in, a trained bundle out."""
+"""`mfsearch train`: trains the network of a bundle on images and puts the weights into the bundle."""
 
 import contextlib
 import dataclasses
-import datetime
 import json
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import torch
 
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
-from mfsearch.study.files import DiskError
+from mfsearch.study.files import DiskError, now
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
@@ -26,11 +25,11 @@ from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_
 from mfsearch.train.training import FullTraining, StopSwitch, choose_threads
 from mfsearch.train.training_folder import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 
-SPLIT_SEED = 0  # validation images are the same whatever the seed of the training, and those of a search with seed 0
+SPLIT_SEED = 0  # every training has the validation images of a search with seed 0
 
 
 class Session(NamedTuple):
-    """A training that is about to take its first or next step."""
+    """A training that is ready for its first or next step."""
 
     bundle: Bundle
     images: TrainingImages
@@ -43,7 +42,7 @@ class Session(NamedTuple):
 
 
 class Callbacks(NamedTuple):
-    """What is told while a training runs; only the first process tells."""
+    """Called by the first process while a training runs."""
 
     began: Callable[[Session], None] = lambda _: None
     step: Callable[[FullTraining], None] = lambda _: None
@@ -53,9 +52,9 @@ class Callbacks(NamedTuple):
 def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str, Any]:
     """Train the network of a bundle in full, put the best weights into it and return the result.
 
-    The same request goes on where it was cut. Raises ValueError for a bundle, settings, weights, data (DataError) or a
-    checkpoint that are wrong or do not belong together, DivergenceError, DiskError, and KeyboardInterrupt after Ctrl-C,
-    with a checkpoint written. Until the last step the bundle is as it was.
+    The same request resumes an interrupted training. The bundle changes only at the end. Raises ValueError if the
+    bundle, settings, weights, data (DataError) or checkpoint are invalid or do not belong together, DivergenceError,
+    DiskError, and KeyboardInterrupt after Ctrl-C, with a checkpoint written.
     """
     watcher = watcher or Callbacks()
     if request.tensorboard:
@@ -79,7 +78,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
         if own and ended is not None and ended == bundle.metrics.full_training:
             asked = json.loads(json.dumps(settings.as_dict()))
             if (ended["settings"], ended["data_digest"]) == (asked, images.digest):
-                return ended  # it has replaced the weights that it began from
+                return ended  # it has replaced its own starting weights
         start = given_weights(
             file,
             bundle.config,
@@ -148,13 +147,13 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
 
 
 def _beside(bundle: Path) -> Path:
-    """BUNDLE-training, whatever the bundle is called by: "." too."""
+    """BUNDLE-training beside the bundle, also for a bundle given as "."."""
     whole = bundle.resolve()
     return whole.with_name(f"{whole.name}-training")
 
 
 def _read_whole(folder: Path) -> Bundle:
-    """The bundle, all of its files as they were written."""
+    """The bundle; ValueError if any of its files was changed."""
     bundle = _bundle_to_train(folder)
     for name, told in bundle.manifest.files.items():
         if wrong := changed(folder, name, told):
@@ -173,7 +172,7 @@ def _check_apart(folder: Path, bundle: Path) -> None:
             raise ValueError(f"--to must be a new folder or that of a training; {folder} holds {others[0]}")
 
 
-def _changes(request: Request) -> dict[str, Any]:
+def _changes(request: Request) -> Mapping[str, Any]:
     if request.teacher is None:
         for name in ("distill", "temperature"):
             if name in request.changes:
@@ -197,7 +196,7 @@ def _check_classes(bundle: Bundle, images: TrainingImages, request: Request) -> 
 
 
 def _bundle_to_train(folder: Path) -> Bundle:
-    """The bundle; ValueError where it was altered or its weights could not be replaced at the end."""
+    """The bundle; ValueError if it was changed or its weights could not be replaced at the end."""
     try:
         bundle = read_bundle(folder)
     except ValueError as error:
@@ -209,13 +208,13 @@ def _bundle_to_train(folder: Path) -> Bundle:
 
 
 def _export_for(bundle: Bundle, classes: int) -> str:
-    """The command that writes the bundle's network anew, for other classes."""
+    """The command that exports the bundle's network again for another number of classes."""
     batch = " --dynamic-batch" if bundle.metrics.onnx.batch == "any" else ""
     return f"mfsearch export {shlex.quote(str(bundle.folder))}{batch} --classes {classes} --to DIR"
 
 
 def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, request: Request) -> None:
-    """ValueError where another training's weights would be lost."""
+    """Raise ValueError if the weights of another training would be lost."""
     full = bundle.metrics.full_training
     if full is None or request.replace or full == _kept_result(folder):
         return
@@ -231,7 +230,7 @@ def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, reques
 
 
 def _weights_of(path: Path) -> tuple[Path, Sequence[str] | None]:
-    """The file of --weights, and the classes that its bundle has recorded where it lies in one."""
+    """The file of --weights, and the class names if it belongs to a bundle that records them."""
     folder = path if path.is_dir() else path.parent
     if path.is_dir() or (path.name == WEIGHTS and (folder / MANIFEST).is_file()):
         bundle = read_bundle(folder)
@@ -242,7 +241,7 @@ def _weights_of(path: Path) -> tuple[Path, Sequence[str] | None]:
 
 
 def _kept_result(folder: Path) -> dict[str, Any] | None:
-    """What a training that ended in this folder has put into its bundle."""
+    """The result that a finished training in this folder put into its bundle; None without one."""
     try:
         kept = read_json(folder / RESULT)
     except ValueError:
@@ -251,12 +250,18 @@ def _kept_result(folder: Path) -> dict[str, Any] | None:
 
 
 def _finish(begun: Session, request: Request) -> dict[str, Any]:
-    """The result of a training that is at its end; the first process puts it and the best weights into the bundle."""
+    """The result of a finished training; the first process puts it and the best weights into the bundle."""
     kept = _kept_result(begun.folder)
     if kept is not None and kept == begun.bundle.metrics.full_training:
         return kept  # ended before
     training, images = begun.training, begun.images
     best = training.rows[training.best - 1]
+    if not (begun.folder / BEST).is_file():
+        raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
+    deployed, side = None, begun.bundle.config.resolution
+    if side != begun.settings.size:
+        top1, top5, val_loss = training.evaluate_at(side, begun.folder / BEST)
+        deployed = {"size": side, "top1": top1, "top5": top5, "val_loss": val_loss}
     result = {
         "top1": best.top1,
         "top5": best.top5,
@@ -264,6 +269,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "epoch": best.epoch,
         "epochs": training.epochs,
         "size": begun.settings.size,
+        "deployed": deployed,
         "data": images.name,
         "data_digest": images.digest,
         "train_images": len(images.train.labels),
@@ -276,7 +282,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "device": begun.processes.device.type,
         "amp": training.amp_enabled,
         "timm": timm_version(),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "finished": now(),
         "mean": list(begun.settings.mean),
         "std": list(begun.settings.std),
         "settings": begun.settings.as_dict(),
@@ -284,8 +290,6 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "class_names": list(images.classes),
     }
     if begun.processes.rank == 0:
-        if not (begun.folder / BEST).is_file():
-            raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
         write_json(begun.folder / RESULT, result)  # first: the bundle's own copy is known by it
         try:
             replace_weights(begun.bundle.folder, begun.folder / BEST, result=result)

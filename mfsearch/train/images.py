@@ -1,4 +1,4 @@
-"""The images of a full training: opened one by one as they are stored, and cropped anew each time."""
+"""The images of a full training: opened one by one at their stored size, and cropped afresh each time."""
 
 import hashlib
 from dataclasses import dataclass
@@ -55,9 +55,9 @@ class ArraySplit:
 
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """What a full training learns from and is judged by.
+    """The training and validation images of a full training.
 
-    flip: whether a mirrored image keeps its label. val_from: where the validation images are from, in words.
+    flip: whether a mirrored image keeps its label. val_from: the source of the validation images, in words.
     digest: 16 hex digits over class names, both splits' labels, and the pixels or the files' names and sizes.
     """
 
@@ -73,10 +73,10 @@ class TrainingImages:
 def load_images(
     spec: str, *, data_dir: Path | None = None, seed: int, samples: int | None = None, download: bool = False
 ) -> TrainingImages:
-    """The images that `spec` names: digits, cifar10, cifar100, or a folder of train/CLASS/*.jpg. Raises DataError.
+    """The images of digits, cifar10, cifar100, or a folder with train/CLASS/*.jpg. Raises DataError.
 
-    Validation is a folder's val/CLASS/ where there is one, else the stratified split of the training images that a
-    search with this seed makes. Test parts are never read. samples: only so many training images, stratified.
+    Validation images come from the folder's val/CLASS/ if it exists, else from the stratified split that a search with
+    this seed makes. Test images are never read. samples: the number of training images, stratified; None for all.
     """
     if seed < 0:
         raise DataError(f"seed must be 0 or more, got {seed}")
@@ -153,7 +153,7 @@ def _val_split(folder: Path, classes: tuple[str, ...]) -> FileSplit:
 
 
 def _names_and_sizes(paths: list[Path]) -> str:
-    """Stands for the files' content, which would take minutes to read: class folder, name and bytes of each."""
+    """A hash of class folder, name and size of each file, because hashing the contents would take minutes."""
     sha = hashlib.sha256()
     for path in paths:
         sha.update(repr((path.parent.name, path.name, path.stat().st_size)).encode())

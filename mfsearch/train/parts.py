@@ -1,16 +1,16 @@
-"""The parts of a training that timm has: transforms, Mixup, losses, optimizer, schedule, averaged weights, teachers.
+"""The parts of a training that come from timm: transforms, Mixup, losses, optimizer, schedule, weight averaging.
 
-Only this file of the folder imports timm.
+No other file in this folder imports timm.
 """
 
 import importlib
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.train.train_options import TrainSettings
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Transform = Callable[["Image.Image"], Tensor]
 
 
 def import_timm(module: str = "timm") -> Any:
-    """A module of timm; ValueError with the way to install it where it is missing."""
+    """A module of timm; ValueError with the install command if it is missing."""
     try:
         import_torchvision()
         return importlib.import_module(module)
@@ -32,19 +32,19 @@ def import_timm(module: str = "timm") -> Any:
 
 
 def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:
-    """`create`, whose errors of any kind become a ValueError that says what was asked for."""
+    """`create`, with errors of any kind turned into a ValueError that names the request."""
 
     def made(*args: Any, **options: Any) -> Any:
         try:
             return create(*args, **options)
-        except Exception as error:  # timm asserts, and lets through what its parsers raise
+        except Exception as error:  # timm asserts, and its parsers can raise anything
             raise ValueError(f"{what}, which timm {timm_version()} cannot make: {error}") from None
 
     return made
 
 
 def train_transform(settings: TrainSettings, *, flip: bool) -> Transform:
-    """Crop, flip, colour and erasing of an image, to a normalised tensor [3, S, S]; draws from global generators."""
+    """Random crop, flip, colour and erasing, to a normalised tensor [3, S, S]; uses the global generators."""
     create = import_timm("timm.data").create_transform
     return _asked(f"aa is {settings.aa!r}", create)(  # type: ignore[no-any-return]
         input_size=settings.size,
@@ -64,10 +64,10 @@ def train_transform(settings: TrainSettings, *, flip: bool) -> Transform:
     )
 
 
-def eval_transform(settings: TrainSettings) -> Transform:
-    """The shorter side to size / crop_pct, then the centre, to a normalised tensor [3, S, S]."""
+def eval_transform(settings: TrainSettings, size: int) -> Transform:
+    """Resize the shorter side to size / crop_pct and crop the centre, to a normalised tensor [3, size, size]."""
     return import_timm("timm.data").create_transform(  # type: ignore[no-any-return]
-        input_size=settings.size,
+        input_size=size,
         is_training=False,
         interpolation=settings.interpolation,
         mean=settings.mean,
@@ -77,7 +77,7 @@ def eval_transform(settings: TrainSettings) -> Transform:
 
 
 def make_mixup(settings: TrainSettings, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Mixup and CutMix of a batch [B, 3, S, S] in place, and its labels as shares [B, K]; None where both are off."""
+    """Mixup and CutMix of a batch [B, 3, S, S] in place, with labels as fractions [B, K]; None if both are off."""
     if not settings.mixes:
         return None
     return import_timm("timm.data").Mixup(  # type: ignore[no-any-return]
@@ -92,13 +92,13 @@ def make_mixup(settings: TrainSettings, classes: int) -> Callable[[Tensor, Tenso
 
 
 def make_losses(settings: TrainSettings) -> tuple[nn.Module, nn.Module]:
-    """The loss of labels [B], smoothed, and that of shares [B, K]."""
+    """The losses for labels [B], with smoothing, and for labels as fractions [B, K]."""
     losses = import_timm("timm.loss")
     return losses.LabelSmoothingCrossEntropy(settings.smoothing), losses.SoftTargetCrossEntropy()
 
 
 def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Optimizer:
-    """No weight decay on biases and norms, as timm does."""
+    """timm's optimizer, without weight decay on biases and norms."""
     given = {"eps": settings.opt_eps, "betas": settings.opt_betas}
     create = import_timm("timm.optim").create_optimizer_v2
     what = f"opt is {settings.opt!r}, opt_betas {settings.opt_betas}"
@@ -113,7 +113,7 @@ def make_optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.Opt
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainSettings, per_epoch: int) -> tuple[Any, int]:
-    """The scheduler, and how many epochs it lasts with its cooldown."""
+    """The scheduler, and its number of epochs with the cool-down."""
     schedule, epochs = import_timm("timm.scheduler").create_scheduler_v2(
         optimizer,
         sched=settings.sched,
@@ -130,7 +130,7 @@ def make_schedule(optimizer: torch.optim.Optimizer, settings: TrainSettings, per
 
 
 def make_average(model: nn.Module, settings: TrainSettings) -> Any:
-    """timm's running average of parameters and buffers, or None where the settings have none."""
+    """timm's running average of parameters and buffers; None if it is off."""
     if not settings.model_ema:
         return None
     return import_timm("timm.utils").ModelEmaV3(
@@ -147,28 +147,3 @@ def clip_gradients(model: nn.Module, settings: TrainSettings) -> None:
 
 def timm_version() -> str:
     return str(import_timm().__version__)
-
-
-def import_torchvision() -> None:
-    """Import torchvision, also where its build and torch's do not belong together.
-
-    Beside a CPU build of torch, its build for CUDA cannot load its own operators and then fails as it describes them.
-    No training calls them, so declaring them is enough.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for schema in (
-            "nms(Tensor dets, Tensor scores, float iou_threshold)",
-            "qnms(Tensor dets, Tensor scores, float iou_threshold)",
-        ):
-            _DECLARED.define(f"{schema} -> Tensor")  # type: ignore[no-untyped-call]
-        importlib.import_module("torchvision")
-
-
-# declarations last as long as this does
-_DECLARED = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]

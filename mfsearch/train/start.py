@@ -1,4 +1,4 @@
-"""The weights that a training begins with: first ones, or given ones with a classifier that fits the data."""
+"""The initial weights of a training: random, or from a file with a classifier that fits the data."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 
 
 class Start(NamedTuple):
-    """tensors: None for first weights. name: stands for them in checkpoints. note: a sentence for a person."""
+    """tensors: None for random weights. name: identifies them in checkpoints. note: a sentence for people."""
 
     tensors: dict[str, Tensor] | None
     name: str
@@ -36,12 +36,10 @@ def given_weights(
     seed: int,
     new_classifier: bool = False,
 ) -> Start:
-    """The weights in `path` to fine-tune; the classifier is drawn anew where it is for another number of classes.
+    """The weights in `path` to fine-tune; if the class count differs, the classifier is re-initialised.
 
-    recorded: the classes that the weights were trained on, where the file's own header does not say.
-
-    ValueError if they are of another network; if the file was trained on as many other classes, which may be a mistake,
-    unless `new_classifier` asks for it.
+    recorded: the class names of the weights, used if the file's header has none. Raises ValueError if the weights are
+    of another network, or of as many other classes unless `new_classifier` is set, because that may be a mistake.
     """
     found = read_weights(path)
     state = MobileFormer(config, seed=seed).state_dict()
@@ -64,8 +62,8 @@ def given_weights(
     if fits and not new_classifier and recorded is not None and list(recorded) != list(classes):
         own, theirs = next((a, b) for a, b in zip(classes, recorded, strict=True) if a != b)
         raise ValueError(
-            f"weights {path}: trained on other classes, {theirs!r} where the data has {own!r}; --new-classifier draws "
-            "the classifier anew for those of the data"
+            f"weights {path}: trained on other classes, {theirs!r:.200} where the data has {own!r:.200}; "
+            "--new-classifier draws the classifier anew for those of the data"
         )
     anew = new_classifier or not fits
     state.update({name: value for name, value in found.items() if not (anew and name in CLASSIFIER)})

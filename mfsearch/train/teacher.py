@@ -1,4 +1,4 @@
-"""Knowledge distillation (arXiv:1503.02531) from any network that timm knows."""
+"""Knowledge distillation (arXiv:1503.02531) from any network of timm."""
 
 import difflib
 from pathlib import Path
@@ -11,10 +11,10 @@ from mfsearch.train.parts import import_timm
 
 
 class Teacher:
-    """A network in eval mode that sees the student's images, brought to its own normalisation and size."""
+    """A network in eval mode that gets the student's images, converted to its own normalisation and size."""
 
     def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
-        """mean, std: those that the student's images are normalised with."""
+        """mean, std: of the student's images."""
         config = getattr(model, "pretrained_cfg", None) or {}
         self.model = model.to(device).eval().requires_grad_(False)
         self.side = config["input_size"][-1] if config.get("fixed_input_size") else None
@@ -34,10 +34,10 @@ class Teacher:
 def load_teacher(
     spec: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, *, download: bool
 ) -> Teacher:
-    """The teacher that NAME or NAME:FILE asks for; ValueError if it is unknown, has other classes, or must be fetched.
+    """The teacher NAME or NAME:FILE; ValueError if it is unknown, has other classes, or needs a download.
 
-    FILE holds its weights, as safetensors or by torch.save (read with weights_only). NAME alone takes timm's pretrained
-    ones, which needs `download`. The teacher must know the classes of the data, in their order.
+    FILE: its weights, as safetensors or from torch.save (read with weights_only). NAME alone uses timm's pretrained
+    weights and needs `download`. The teacher must have the classes of the data, in the same order.
     """
     timm = import_timm()
     name, _, file = spec.partition(":")
@@ -70,7 +70,7 @@ def load_teacher(
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from safetensors or torch.save, without pickle's code; ValueError names the file."""
+    """Tensors by name from safetensors or torch.save, without running pickled code; ValueError names the file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -82,7 +82,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, EOFError) as error:
         raise ValueError(f"weights {path}: cannot be read: {error}") from None
-    except Exception as error:  # torch's reader raises whatever its parsers do
+    except Exception as error:  # torch's reader can raise anything
         raise ValueError(f"weights {path}: not a file of weights alone: {type(error).__name__}") from None
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]  # as timm's train.py writes it

@@ -1,7 +1,7 @@
 """The options of a full training: train.yaml, which uses timm's keys, and the command line's changes to it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 class Request:
     """The options of one full training.
 
-    changes: of train.yaml, as `make_settings` takes them. weights: a file or a bundle to fine-tune from. teacher: NAME
-    or NAME:FILE of timm. to: the training's own folder, by default beside the bundle. replace: whether the weights of
-    another full training in the bundle may be lost. workers: processes that load images. threads: of each process on a
-    CPU; by default those of the checkpoint, else what `choose_threads` finds. world_size, local_rank: how
-    many processes torchrun started, and which of this machine's this one is.
+    changes: to train.yaml, as in `make_settings`. weights: a file or a bundle to fine-tune. teacher: NAME or NAME:FILE
+    of timm. to: the training's folder, by default beside the bundle. replace: allows to overwrite the weights of
+    another full training in the bundle. workers: processes that load images. threads: of each process on a CPU, by
+    default the checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that
+    torchrun started, and this one's number on its machine.
     """
 
     bundle: Path
@@ -42,62 +42,62 @@ class Request:
     local_rank: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """The final numbers of a training. Names and meanings are those of timm's train.py, but for these:
+    """The final numbers of a training. Names, meanings and defaults are those of timm's train.py (1.0.31), except:
 
-    size: input side in pixels. batch: images a step, over all processes. micro_batch: images that go through the
-    network together in one process; gradients are summed over batch / micro_batch of them, and each has BatchNorm
-    statistics and a Mixup of its own. temperature and distill: of the teacher, where there is one: the share `distill`
-    of the loss is temperature^2 KL(teacher / temperature, student / temperature).
+    size: input side in pixels. batch: images per step, over all processes. micro_batch: images per forward pass in one
+    process; gradients are summed over batch / micro_batch passes, each with its own BatchNorm statistics and Mixup.
+    distill, temperature: with a teacher, temperature^2 KL(teacher / temperature, student / temperature) makes up the
+    fraction `distill` of the loss.
     """
 
     size: int
-    crop_pct: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    interpolation: str
+    crop_pct: float = 0.875
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    interpolation: str = "bilinear"
     batch: int
     micro_batch: int
-    epochs: int
-    opt: str
+    epochs: int = 300
+    opt: str = "sgd"
     lr: float
-    weight_decay: float
-    opt_eps: float | None
-    opt_betas: tuple[float, ...] | None
-    momentum: float
-    clip_grad: float | None
-    clip_mode: str
-    sched: str
-    sched_on_updates: bool
-    warmup_epochs: float
-    warmup_lr: float
-    warmup_prefix: bool
-    min_lr: float
-    cooldown_epochs: int
-    drop: float
-    drop_path: float
-    smoothing: float
-    mixup: float
-    cutmix: float
-    mixup_prob: float
-    mixup_switch_prob: float
-    mixup_mode: str
-    mixup_off_epoch: int
-    aa: str | None
-    color_jitter: float
-    reprob: float
-    remode: str
-    recount: int
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-    hflip: float
-    vflip: float
-    train_interpolation: str
-    model_ema: bool
-    model_ema_decay: float
-    model_ema_warmup: bool
-    seed: int
+    weight_decay: float = 2e-5
+    opt_eps: float | None = None
+    opt_betas: tuple[float, ...] | None = None
+    momentum: float = 0.9
+    clip_grad: float | None = None
+    clip_mode: str = "norm"
+    sched: str = "cosine"
+    sched_on_updates: bool = False
+    warmup_epochs: float = 5
+    warmup_lr: float = 1e-5
+    warmup_prefix: bool = False
+    min_lr: float = 0.0
+    cooldown_epochs: int = 0
+    drop: float = 0.0
+    drop_path: float = 0.0
+    smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    mixup_prob: float = 1.0
+    mixup_switch_prob: float = 0.5
+    mixup_mode: str = "batch"
+    mixup_off_epoch: int = 0
+    aa: str | None = None
+    color_jitter: float = 0.4
+    reprob: float = 0.0
+    remode: str = "pixel"
+    recount: int = 1
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    hflip: float = 0.5
+    vflip: float = 0.0
+    train_interpolation: str = "random"
+    model_ema: bool = False
+    model_ema_decay: float = 0.9998
+    model_ema_warmup: bool = False
+    seed: int = 42
     distill: float = 0.0
     temperature: float = 1.0
 
@@ -111,7 +111,7 @@ class TrainSettings:
         if self.mixes and self.micro_batch % 2:
             raise ValueError(f"micro_batch must be even, as Mixup pairs its images, got {self.micro_batch}")
         if self.sched not in SCHEDULES:
-            raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r}")
+            raise ValueError(f"sched must be {' or '.join(SCHEDULES)}, got {self.sched!r:.200}")
         if self.warmup_epochs > self.epochs:
             raise ValueError(f"warmup_epochs must be at most epochs, {self.epochs}, got {self.warmup_epochs}")
         for name in ("warmup_lr", "min_lr"):
@@ -134,9 +134,9 @@ class TrainSettings:
 
 
 SCHEDULES = ("cosine", "constant")
-TEACHING = {"distill": 0.5, "temperature": 2.0}  # with a teacher, where nothing else is said
+TEACHING = {"distill": 0.5, "temperature": 2.0}  # defaults with a teacher
 
-# What train.yaml has no key for, and the key whose values it takes.
+# Settings without a key in train.yaml, each with the key whose rule its values follow.
 _OWN = {
     "size": "batch_size",
     "batch": "batch_size",
@@ -145,54 +145,11 @@ _OWN = {
     "temperature": "kd_temperature",
 }
 
-# What timm's train.py takes where a file says nothing (timm 1.0.31).
-_DEFAULTS: dict[str, Any] = {
-    "crop_pct": 0.875,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-    "interpolation": "bilinear",
-    "batch_size": 128,
-    "grad_accum_steps": 1,
-    "epochs": 300,
-    "opt": "sgd",
-    "weight_decay": 2e-5,
-    "opt_eps": None,
-    "opt_betas": None,
-    "momentum": 0.9,
-    "clip_grad": None,
-    "clip_mode": "norm",
-    "sched": "cosine",
-    "sched_on_updates": False,
-    "warmup_epochs": 5,
-    "warmup_lr": 1e-5,
-    "warmup_prefix": False,
-    "min_lr": 0.0,
-    "cooldown_epochs": 0,
-    "drop": 0.0,
-    "drop_path": 0.0,
-    "smoothing": 0.1,
-    "mixup": 0.0,
-    "cutmix": 0.0,
-    "mixup_prob": 1.0,
-    "mixup_switch_prob": 0.5,
-    "mixup_mode": "batch",
-    "mixup_off_epoch": 0,
-    "aa": None,
-    "color_jitter": 0.4,
-    "reprob": 0.0,
-    "remode": "pixel",
-    "recount": 1,
-    "scale": [0.08, 1.0],
-    "ratio": [3 / 4, 4 / 3],
-    "hflip": 0.5,
-    "vflip": 0.0,
-    "train_interpolation": "random",
-    "model_ema": False,
-    "model_ema_decay": 0.9998,
-    "model_ema_warmup": False,
-    "seed": 42,
+# The defaults of timm's train.py (timm 1.0.31).
+_DEFAULTS: dict[str, Any] = {"batch_size": 128, "grad_accum_steps": 1} | {
+    one.name: one.default for one in fields(TrainSettings) if one.name not in (*_OWN, "lr")
 }
-# What names the network or steers timm's script without changing what is learned.
+# Keys that name the network or control timm's script, and do not change what is learned.
 _ELSEWHERE = (
     *("model", "model_kwargs", "num_classes", "device_modules", "img_size", "input_size", "lr", "channels_last"),
     *("data", "data_dir", "dataset", "train_split", "val_split", "device", "amp", "amp_dtype", "dist_bn", "workers"),
@@ -200,7 +157,7 @@ _ELSEWHERE = (
     *("pin_mem", "no_prefetcher", "output", "experiment", "eval_metric", "validation_batch_size", "log_wandb"),
     *("use_multi_epochs_loader", "model_ema_force_cpu", "synchronize_step", "no_ddp_bb", "local_rank"),
 )
-# Other keys may stand where they say what happens here anyway.
+# Other keys are allowed with the values that hold here anyway.
 _AS_HERE: dict[str, tuple[Any, ...]] = {
     "lr_cycle_limit": (1,),
     "lr_k_decay": (1, 1.0),
@@ -215,17 +172,17 @@ _OFF: tuple[Any, ...] = (None, False, 0, 0.0, "", [], {})
 def make_settings(
     training: Mapping[str, Any], resolution: int, changes: Mapping[str, Any], *, place: str = "train.yaml"
 ) -> TrainSettings:
-    """The training that train.yaml and changes to it ask for; a ValueError names the key, the value and the way out.
+    """The settings of train.yaml with some changes; ValueError names the key, the value and the way out.
 
-    training: as `load_training` gives it. resolution: the network's, where no size is said. changes: timm's keys, and
-    size, batch, micro_batch, distill and temperature. With other `epochs` than the file's the schedule is fitted: it
-    moves with every step, warms up for at most a tenth of the epochs and does not cool down, unless the changes say so.
+    training: from `load_training`. resolution: of the network, the default size. changes: timm's keys, and size, batch,
+    micro_batch, distill and temperature. If `epochs` differ from the file's, the schedule is adapted unless the changes
+    set it: it moves with every step, warms up for at most a tenth of the epochs and has no cool-down.
     """
     for key, value in changes.items():
         if key not in _OWN:
             check_key(key, value)
         elif not KEYS[_OWN[key]].accepts(value):
-            raise ValueError(f"{key} must be {KEYS[_OWN[key]].allowed}, got {value!r}")
+            raise ValueError(f"{key} must be {KEYS[_OWN[key]].allowed}, got {value!r:.200}")
     _check_known(training, place)
     _check_known({key: value for key, value in changes.items() if key not in _OWN}, "--set")
     values = _DEFAULTS | {key: value for key, value in training.items() if key in _DEFAULTS}
@@ -247,7 +204,7 @@ def make_settings(
         values[key] = values[key] or tuple(_DEFAULTS[key])
         values[key] *= 3 // len(values[key])  # one value is for R, G and B
     for key, default in (("drop_path", 0.0), ("smoothing", 0.0), ("color_jitter", 0.0), ("crop_pct", 0.875)):
-        values[key] = values[key] or default  # null in timm's words
+        values[key] = values[key] or default  # timm's null
     values["interpolation"] = values["interpolation"] or "bilinear"
     del values["batch_size"], values["grad_accum_steps"]
     named = {key: changes[key] for key in ("distill", "temperature") if key in changes}
@@ -259,6 +216,6 @@ def _check_known(settings: Mapping[str, Any], place: str) -> None:
         if key in _DEFAULTS or key in _ELSEWHERE or value in _OFF or value in _AS_HERE.get(key, ()):
             continue
         raise ValueError(
-            f"{place}: {key} is {value!r}, which timm's train.py can do and mfsearch train cannot; leave it out, or "
-            "train with that script"
+            f"{place}: {key} is {value!r:.200}, which timm's train.py can do and mfsearch train cannot; leave it out, "
+            "or train with that script"
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
@@ -42,23 +43,23 @@ from mfsearch.train.training_folder import (
     write_weights,
 )
 
-BUSY = 0.5  # load average per core from which other work is at it
-LOOK_EVERY = 8  # steps on a GPU, where asking for the loss makes it wait
+BUSY = 0.5  # load average per core from which the machine counts as busy
+LOOK_EVERY = 8  # steps between two looks at the loss on a GPU, which has to wait for it
 
 
 class DivergenceError(RuntimeError):
-    """The training cannot go on; the message says where it stopped and what to try."""
+    """The training cannot continue; the message says where it stopped and what to try."""
 
 
 class StopSwitch:
-    """Whether Ctrl-C or a polite kill has been seen; the second one interrupts at once."""
+    """Notes Ctrl-C and SIGTERM, so that a training can stop between two steps; a second one interrupts at once."""
 
     def __init__(self) -> None:
         self.wanted = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+        if threading.current_thread() is not threading.main_thread():  # Python catches signals only there
             yield
             return
         before = {number: signal.signal(number, self._caught) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -75,7 +76,7 @@ class StopSwitch:
 
 
 class FullTraining:
-    """A training between two steps. Every process of it holds the same state then."""
+    """A training between two steps, when all of its processes hold the same state."""
 
     def __init__(
         self,
@@ -91,10 +92,10 @@ class FullTraining:
         workers: int = 0,
         amp: bool = False,
     ) -> None:
-        """start: weights to begin with, first ones drawn by the seed where None; names stand for them in checkpoints.
+        """start: initial weights, drawn by the seed if None; start_name and teacher_name identify them in checkpoints.
 
-        workers: loader processes of each training process, 0 to load in it. amp: mixed precision, on a GPU.
-        Raises ValueError for settings that do not fit the images or the number of processes.
+        workers: loader processes per training process, 0 to load in the process itself. amp: mixed precision on a GPU.
+        Raises ValueError if the settings do not fit the images or the number of processes.
         """
         count, share = len(images.train.labels), settings.micro_batch * processes.size
         if settings.batch % share:
@@ -141,14 +142,9 @@ class FullTraining:
             workers=workers,
             pinned=on_gpu,
         )
-        self.val_batches = eval_loader(
-            images.val,
-            parts.eval_transform(settings),
-            rank=processes.rank,
-            size=processes.size,
-            workers=workers,
-            pinned=on_gpu,
-        )
+        self.eval_loading: dict[str, Any] = {"rank": processes.rank, "size": processes.size}
+        self.eval_loading |= {"workers": workers, "pinned": on_gpu}
+        self.val_batches = eval_loader(images.val, parts.eval_transform(settings, settings.size), **self.eval_loading)
         self.step = 0
         self.loss_sum = torch.zeros((), device=processes.device)  # of the epoch's steps so far
         self.seconds = 0.0  # of the epoch so far, over all pieces of the training
@@ -158,12 +154,12 @@ class FullTraining:
 
     @property
     def steps(self) -> int:
-        """Of the whole training."""
+        """The number of steps in the whole training."""
         return self.epochs * self.per_epoch
 
     @property
     def network(self) -> nn.Module:
-        """The network that is judged and written: the averaged one where there is an average."""
+        """The network that is evaluated and written: the averaged one if the training averages weights."""
         return self.model if self.average is None else self.average.module  # type: ignore[no-any-return]
 
     def run(
@@ -176,13 +172,13 @@ class FullTraining:
         on_step: Callable[["FullTraining"], None] = lambda _: None,
         on_epoch: Callable[[EpochRow], None] = lambda _: None,
     ) -> None:
-        """Train to the end, from where it is: call `load` first to go on from a checkpoint in `folder`.
+        """Train from the present step to the end; call `load` first to resume from a checkpoint in `folder`.
 
-        After every epoch the folder has checkpoint, last and best weights (with `facts` in their headers) and summary;
-        within an epoch a checkpoint is written each `checkpoint_seconds`. Raises KeyboardInterrupt after a checkpoint
-        where `stop` is wanted, DivergenceError for a loss that is not finite, DiskError and DataError.
+        Each epoch ends with a checkpoint, the last and the best weights (with `facts` in their headers) and a summary;
+        within an epoch a checkpoint is written every `checkpoint_seconds`. Raises KeyboardInterrupt (after a
+        checkpoint) if `stop` is set, DivergenceError for a loss that is not finite, DiskError and DataError.
         """
-        self.processes.wait()  # nobody writes before all have read
+        self.processes.wait()  # all processes read before one writes
         while self.step < self.steps:
             epoch, done = divmod(self.step, self.per_epoch)
             saved = begin = time.perf_counter()
@@ -213,7 +209,7 @@ class FullTraining:
                 raise KeyboardInterrupt
 
     def train_step(self, batches: Iterator[Any], stop: StopSwitch) -> bool:
-        """One step of the optimizer; whether all processes should stop after it."""
+        """Take one step of the optimizer; returns whether all processes should stop after it."""
         settings, processes = self.settings, self.processes
         epoch = self.step // self.per_epoch
         if settings.sched_on_updates:
@@ -258,11 +254,11 @@ class FullTraining:
         return False
 
     def _statistics(self) -> list[Tensor]:
-        """Running means and variances: they are averaged like gradients, so that all processes have the same."""
+        """Running means and variances, which are averaged over processes like gradients."""
         return [b for name, b in self.model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
     def end_epoch(self, before: float, begin: float) -> EpochRow:
-        """Evaluate, and begin the next epoch's sums. before, begin: seconds of the epoch until `begin`."""
+        """Evaluate and reset the sums. before: the epoch's seconds up to the time `begin`."""
         train_loss = self.loss_sum.item() / self.per_epoch
         self._check_finite(train_loss)
         top1, top5, val_loss = self.evaluate()
@@ -299,6 +295,12 @@ class FullTraining:
             raise DivergenceError(self._advice(f"the loss on the validation images is {loss}"))
         return right1 / count, right5 / count, loss / count
 
+    def evaluate_at(self, size: int, weights: Path) -> tuple[float, float, float]:
+        """What `evaluate` gives for a file of weights at another size; the training is at its end and loses its own."""
+        self.network.load_state_dict(load_file(weights))
+        self.val_batches = eval_loader(self.images.val, parts.eval_transform(self.settings, size), **self.eval_loading)
+        return self.evaluate()
+
     def _check_finite(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise DivergenceError(self._advice(f"the loss is {loss}"))
@@ -312,7 +314,7 @@ class FullTraining:
         )
 
     def save(self, path: Path) -> None:
-        """Write the state, by the first process; DiskError."""
+        """Write the state in the first process; raises DiskError."""
         if self.processes.rank:
             return
         state = {
@@ -332,7 +334,7 @@ class FullTraining:
         write_checkpoint(path, state)
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint, if there is one; ValueError for one of another training."""
+        """Resume from a checkpoint, if there is one; ValueError if it is of another training."""
         state = read_checkpoint(path, self.identity)
         if state is None:
             return
@@ -373,7 +375,7 @@ def choose_threads(training: FullTraining) -> int:
 
 
 def _next(batches: Iterator[Any]) -> tuple[Tensor, Tensor]:
-    """The next batch; an image that a loader process could not read is the error that it is."""
+    """The next batch; the DataError of a loader process is raised without the wrapper's text."""
     try:
         return next(batches)  # type: ignore[no-any-return]
     except DataError as error:

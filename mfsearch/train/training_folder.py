@@ -1,4 +1,4 @@
-"""The folder of a training: everything in it is written whole or not at all."""
+"""The folder of a training; every file in it is written completely or not at all."""
 
 import contextlib
 import csv
@@ -20,16 +20,15 @@ from mfsearch.study.files import LOCK, DiskError, held
 CHECKPOINT, BEST, LAST = "checkpoint.pt", "best.safetensors", "last.safetensors"
 SUMMARY, RESULT, BOARD = "summary.csv", "result.json", "tensorboard"
 FILES = {CHECKPOINT, BEST, LAST, SUMMARY, RESULT, LOCK, BOARD}
-PART = ".part"  # ends the name of a file that is being written
+PART = ".part"  # suffix of a file that is being written
 
 
 @dataclasses.dataclass(frozen=True)
 class EpochRow:
     """One line of summary.csv.
 
-    epoch: from 1. train_loss: mean over its steps. val_loss: mean cross-entropy; top1, top5: fractions right, on
-    the validation images, by the weights that are written. lr: of the epoch's last step. seconds: of the epoch, its
-    evaluation included.
+    epoch: from 1. train_loss: mean over its steps. val_loss, top1, top5: mean cross-entropy and fractions correct on
+    the validation images, with the weights that are written. lr: of the last step. seconds: including the evaluation.
     """
 
     epoch: int
@@ -42,12 +41,12 @@ class EpochRow:
 
 
 def locked(folder: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the folder for writing; RuntimeError at once if another process does."""
+    """Lock the folder for writing; RuntimeError at once if another process has the lock."""
     return held(folder, RuntimeError(f"{folder} is being written by another training; wait for it or stop it"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write whole or not at all, to the disk and not only to its cache; DiskError."""
+    """Write a file completely or not at all, and flush it to disk; raises DiskError."""
     part = path.with_name(path.name + PART)
     try:
         with part.open("wb") as file:
@@ -66,18 +65,18 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """Tensors as safetensors; facts go into its header as JSON, each under its name."""
+    """Write tensors as safetensors; each fact is JSON in the header under its name."""
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     write_bytes(path, save(tensors, {name: json.dumps(value) for name, value in facts.items()}))
 
 
 def weights_facts(path: Path) -> dict[str, Any]:
-    """What `write_weights` put into the header; {} for other files."""
+    """The facts that `write_weights` put into the header; {} for other files."""
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
         return {name: json.loads(text) for name, text in header.items()}
-    except Exception:  # not safetensors, or a header of somebody else's
+    except Exception:  # not safetensors, or a foreign header
         return {}
 
 
@@ -97,7 +96,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The checkpoint of this very training, None where there is none; ValueError names what another one has else."""
+    """The checkpoint of this training, None without one; ValueError names a setting in which another one differs."""
     if not path.exists():
         return None
     try:
@@ -110,7 +109,8 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
     for name in (*identity, *kept):
         if kept.get(name) != identity.get(name):
             raise ValueError(
-                f"{path} belongs to another training: its {name} is {kept.get(name)!r}, here {identity.get(name)!r}; "
+                f"{path} belongs to another training: its {name} is {kept.get(name)!r:.200}, here "
+                f"{identity.get(name)!r:.200}; "
                 "go on with its settings, or say --to another folder"
             )
     return state  # type: ignore[no-any-return]

@@ -7,7 +7,15 @@ import pytest
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.figures.latency_bars import SizePoint, draw_resolutions, resolution_lines
 from mfsearch.analysis.figures.style import GREY, figure_html, finish, hover_html
-from mfsearch.analysis.figures.tradeoff import CELLS, COSTS, Brush, draw_space, draw_tradeoff, tradeoff_points
+from mfsearch.analysis.figures.tradeoff import (
+    CELLS,
+    COSTS,
+    Brush,
+    draw_published,
+    draw_space,
+    draw_tradeoff,
+    tradeoff_points,
+)
 from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.analysis.metrics import label, ranked_trials, with_confidence
 from mfsearch.study.frame import study_frame
@@ -23,7 +31,7 @@ def test_nothing_trained_gives_no_points_and_still_draws(rows: list[Trial], cost
     points = tradeoff_points(study_frame(rows), cost, ["top1", "madds"], {"madds": 1e8})
     assert len(points.dominated.numbers) == 0
     assert not points.front
-    assert not points.step
+    assert not points.steps
     draw_tradeoff(points)
     assert progress_points(study_frame(rows)).best == []
     draw_progress(progress_points(study_frame(rows)))
@@ -62,7 +70,7 @@ def test_trials_fall_into_front_dominated_beyond_and_rejected() -> None:
     assert points.beyond.numbers.tolist() == [2, 4]
     assert [point.number for point in points.front] == [0, 3, 1]
     assert [(number, cost) for number, cost, _ in points.rejected] == [(5, 130.0)]
-    assert np.allclose(points.step, [(100, 50), (110, 52), (120, 55)])
+    assert np.allclose(points.steps[""], [(100, 50), (110, 52), (120, 55)])
     assert points.limit == 150.0
 
 
@@ -106,7 +114,7 @@ def test_with_three_objectives_a_fast_trial_is_on_the_front_below_the_staircase(
     rows = [row(0, 0.6, 100, latency_ms=9.0), row(1, 0.5, 100, latency_ms=2.0), row(2, 0.4, 100, latency_ms=9.0)]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds", "latency_ms"])
     assert [point.number for point in points.front] == [0, 1]
-    assert len(points.step) == 1
+    assert len(points.steps[""]) == 1
 
 
 def test_a_limit_on_the_other_cost_cuts_the_front_too_but_draws_no_line() -> None:
@@ -239,7 +247,7 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     assert [number for number, _, _ in points.stopped] == [6]
     assert "Top-1 half way 20.0 %" in points.stopped[0][2]
     last = points.front[-1]
-    assert last.top1_std == pytest.approx(100 * 0.01 / math.sqrt(2))
+    assert last.top1_error == pytest.approx(100 * 0.01 / math.sqrt(2))
     for part in (
         "Top-1 72.0 ± 0.7 % (9x, 2 seeds; 45.0 % after the short training)",
         "Probability of being on the front",
@@ -250,24 +258,26 @@ def test_longer_trainings_have_bars_lengths_ties_and_their_short_top1_on_hover()
     traces = {trace.name: trace for trace in draw_tradeoff(points).data}
     assert [name for name in traces if name.startswith("front")] == ["front, 1x", "front, 3x", "front, 9x"]
     assert len({traces[f"front, {length}"].marker.symbol for length in ("1x", "3x", "9x")}) == 3
-    assert traces["front, 9x"].error_y.array[-1] == last.top1_std
-    assert traces["front, 1x"].error_y.array is None
+    assert traces["front, 9x"].error_y.array[-1] == last.top1_error
+    assert traces["front, 1x"].error_y.array[0] == pytest.approx(1.0)  # one seed
+    assert [name for name in traces if name.startswith("best top-1")] == [f"best top-1, {n}x" for n in (1, 3, 9)]
+    assert len({traces[f"best top-1, {n}x"].line.dash for n in (1, 3, 9)}) == 3
     joined = list(zip(traces["tied"].x[::3], traces["tied"].x[1::3], strict=True))
     assert (150.0, 140.0) in joined
     assert traces["stopped half way"].visible == "legendonly"
 
 
-def test_the_front_is_coloured_by_a_metric_and_the_knee_is_named() -> None:
+def test_the_front_is_coloured_by_a_metric_and_the_best_is_named() -> None:
     rows = [row(k, top1, 100 + k, latency_ms=9.0 - k) for k, top1 in enumerate((0.4, 0.55, 0.56, 0.57))]
     points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"], colour="latency_ms", pins=[2])
     assert [point.colour for point in points.front] == [9.0, 8.0, 7.0, 6.0]
-    assert points.knee == 1
+    assert points.best == 3
     figure = draw_tradeoff(points, chosen=1)
     traces = {trace.name: trace for trace in figure.data}
     assert (traces["front"].marker.cmin, traces["front"].marker.cmax) == (6.0, 9.0)
     assert traces["front"].marker.colorbar.title.text == "Latency (ms)"
     assert list(traces["pinned"].customdata) == [2]
-    assert "knee" in [note.text for note in figure.layout.annotations]
+    assert "best" in [note.text for note in figure.layout.annotations]
 
 
 def test_what_is_not_asked_for_is_not_drawn() -> None:
@@ -289,19 +299,27 @@ def test_a_dominated_trial_can_be_chosen_and_a_brush_is_drawn_on_its_own_cost_al
     assert not draw_tradeoff(points, brush=Brush("latency_ms", 1, 2, 40, 50)).layout.shapes
 
 
-def test_published_systems_stand_on_their_own_axis_and_say_what_is_unverified() -> None:
-    rows = [row(0, 0.3, 20_000_000), row(1, 0.4, 230_000_000)]
-    points = tradeoff_points(study_frame(rows), "madds", ["top1", "madds"])
-    own = [mark for mark in points.elsewhere if mark.own]
+def test_published_systems_stand_in_a_figure_of_their_own_and_say_what_is_unverified() -> None:
+    """A study of other images has no axis that ImageNet's top1 could stand on."""
+    points = tradeoff_points(study_frame([row(0, 0.3, 20_000_000), row(1)]), "madds", ["top1", "madds"])
+    marks = points.elsewhere
+    own = [mark for mark in marks if mark.own]
     assert [(mark.cost, mark.top1) for mark in own][:2] == [(26.0, 64.0), (52.0, 68.7)]
-    figure = draw_tradeoff(points, elsewhere=True)
-    marks = [trace for trace in figure.data if trace.yaxis == "y2"]
-    assert [trace.name for trace in marks] == ["Mobile-Formers as published", "other systems as published"]
-    assert "DeiT Tiny" not in marks[1].text  # at 1,200 M far beyond the axis
-    (deit,) = [mark for mark in points.elsewhere if mark.name == "DeiT Tiny"]
+    figure = draw_published(marks)
+    assert [trace.name for trace in figure.data] == ["Mobile-Formers as published", "other systems as published"]
+    (deit,) = [mark for mark in marks if mark.name == "DeiT Tiny"]
     assert "Not verified" in deit.hover
-    assert "ImageNet" in figure.layout.yaxis2.title.text
-    assert not tradeoff_points(study_frame(rows), "num_params", ["top1", "madds"]).elsewhere
+    assert figure.layout.yaxis.title.text == "ImageNet top-1 as published (%)"
+    drawn = draw_tradeoff(points)
+    assert not [trace for trace in drawn.data if "as published" in (trace.name or "")]
+    assert "yaxis2" not in drawn.to_dict()["layout"]
+
+
+def test_the_names_of_published_systems_run_inwards_from_both_edges() -> None:
+    for trace in draw_published(tradeoff_points(study_frame([]), "madds", ["top1", "madds"]).elsewhere).data:
+        sides = dict(zip(trace.x, trace.textposition, strict=True))
+        assert sides[min(sides)] == "middle right"
+        assert sides[max(sides)] == "middle left"
 
 
 def test_the_reference_of_the_measurements_is_a_line_in_milliseconds() -> None:

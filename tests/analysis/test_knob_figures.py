@@ -126,6 +126,21 @@ def test_an_idle_knob_has_a_place_of_its_own_on_its_axis() -> None:
     assert draw_parallel(points).layout.annotations[0].text == "3"
 
 
+def test_values_of_a_knob_stay_apart_and_no_line_runs_over_their_texts() -> None:
+    frame = frame_of()
+    points = parallel_lines(frame, code_knobs(frame, THREE), ["blocks.s2.kernel"], ["top1"], "top1", OBJECTIVES)
+    axis = points.axes[0]
+    apart = axis.places[1] - axis.places[0]
+    for line in points.lines:
+        assert min(abs(line.places[0] - place) for place in axis.places) < apart / 8
+    figure = draw_parallel(points)
+    for note, place in zip(figure.layout.annotations, axis.places, strict=True):
+        assert note.x >= max([place, *(x for x in (line.places[0] for line in points.lines) if x < place + apart / 2)])
+        assert note.xanchor == "left"
+    assert figure.layout.yaxis.ticktext[0] == "<b>s2.kernel</b>"
+    assert figure.layout.yaxis.ticktext[1].startswith("<b>Top-1</b><br>")
+
+
 @pytest.mark.parametrize("rows", [[], [row(0)], [row(0, None), row(1, float("nan"))]], ids=["empty", "one", "NaN"])
 def test_figures_of_hardly_any_trials_can_be_drawn(rows: list[Trial]) -> None:
     frame = study_frame(rows)
@@ -209,7 +224,7 @@ def test_the_committed_calibration_fits_the_committed_study_but_for_its_budget()
         "space: mobile_former, here paper",
         "data: another version of cifar10",
         "lr of the short training: 0.0025, here 0.1",
-        "its short training was read after 0.05, 0.1, 0.2 epochs, here it takes 3",
+        "short training: read after 0.05, 0.1, 0.2 epochs, here it takes 3",
     ]
     assert study_reading(figures, own) == Reading("val_loss", 0.1)
 
@@ -219,9 +234,9 @@ def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None
     figures = read_calibrations([RESULTS])[0][0].figures
     words = verdict(figures, "band", Reading("val_loss", 0.1))
     assert "Inside the band validation loss after 0.1 epochs ranks 16 networks" in words
-    assert "tau 0.57 [0.10, 0.87]; MAdds -0.25, params -0.27. It is better than chance" in words
+    assert "tau 0.57 [0.10, 0.87]; multiply-adds -0.25, parameters -0.27. It is better than chance" in words
     assert "may be no better than chance" in verdict(figures, "band", Reading("top1", 0.05))
-    assert "MAdds 0.47" in verdict(figures, "across", Reading("val_loss", 0.1))
+    assert "multiply-adds 0.47" in verdict(figures, "across", Reading("val_loss", 0.1))
     assert "not surely better than what costs nothing" in verdict(figures, "across", Reading("val_loss", 0.1))
     assert "ranks nothing" in verdict(figures, "band", Reading("unheard", 1.0))
 

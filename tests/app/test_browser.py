@@ -238,6 +238,34 @@ def test_names_that_are_markup_stay_text_on_every_page(tmp_path: Path) -> None:
     assert seen == []
 
 
+def test_the_first_figure_is_on_the_first_screen_and_nothing_is_wider_than_a_phone(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    for name in ("reference/fast151", "calibrations"):
+        shutil.copytree(REFERENCE.parent / name, tmp_path / "results" / Path(name).name)
+    tops, bottoms = [], []
+    span = "(e) => [e.getBoundingClientRect().top, e.getBoundingClientRect().bottom]"
+    with serving(tmp_path / "results") as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto(address)
+        for name in ("Budget", "Network", "Trust"):
+            page.wait_for_selector(".js-plotly-plot", timeout=60_000)
+            choose_page(page, name)
+            top, bottom = page.locator(".js-plotly-plot").first.evaluate(span)
+            tops.append(top)
+            bottoms.append(bottom)
+        labels = [page.locator(f".st-key-{key} label").first.evaluate(span)[0] for key in ("study", "page")]
+        page.set_viewport_size({"width": 420, "height": 850})
+        settle(page)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        browser.close()
+    assert bottoms[0] <= 900
+    assert max(tops) <= 500
+    assert abs(labels[0] - labels[1]) <= 1
+    assert wide <= 420
+
+
 def test_nobody_else_gets_in(growing: tuple[Path, list[bytes]]) -> None:
     def upgraded(host: str, origin: str) -> bool:
         """Whether the server opens the channel over which all data goes."""

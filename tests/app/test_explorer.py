@@ -1,3 +1,5 @@
+import dataclasses
+import json
 import re
 import shutil
 import sys
@@ -70,9 +72,9 @@ def test_the_page_answers_with_the_best_within_the_limits(explorer: Explorer) ->
     app = explorer.open()
     assert app.header[0].value == "What can I get for my budget?"
     assert front(app) == [0, 3, 6, 9]
-    assert "**49.0 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
+    assert "**49.0 ± 2.6 % top-1** at 123.0 M multiply-adds and 6.25 ms: trial 9" in texts(app)
     assert chosen(app) == 9
-    assert app.metric[0].value == "49.0 %"
+    assert app.metric[0].value == "49.0 ± 2.6 %"
     assert len(app.get("plotly_chart")) == 2
 
 
@@ -244,6 +246,55 @@ def test_a_study_that_is_not_there_gets_a_sentence(explorer: Explorer) -> None:
     assert "no study 'gone'" in texts(explorer.open("--study=gone"))
 
 
+def test_a_study_that_cannot_be_read_says_why_and_the_others_can_be_chosen(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    folder = explorer.add("odd", longer_study(), PLAIN)
+    good = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(good | {"objectives": ["top1", "beauty"]}))
+    app = explorer.open(study="odd")
+    assert "objectives must be top1, madds and latency_ms, got 'beauty'" in texts(app)
+    app.selectbox(key="study").set_value("flowers").run()
+    assert chosen(app) == 9
+
+
+@pytest.mark.parametrize("page", ["front", "take"])
+def test_no_exception_leaves_a_page_empty(explorer: Explorer, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """The server keeps uncaught exceptions from visitors, so what is not shown is not seen."""
+    explorer.add("flowers", study())
+
+    def read(*_: object) -> None:
+        raise KeyError("a stage without epochs")
+
+    monkeypatch.setattr("mfsearch.study.reader.StudyReader.look", read)
+    monkeypatch.setattr(sys, "argv", ["explorer.py", f"--results={explorer.results}"])
+    app = AppTest.from_file(app_path(), default_timeout=60)
+    app.query_params["page"] = page
+    app.run()
+    assert "This page cannot be shown, for this reason:" in texts(app)
+    assert "a stage without epochs" in app.exception[0].value
+    assert not list(app.exception[0].stack_trace)
+    assert app.selectbox(key="study").options == ["flowers"]
+
+
+def test_published_systems_have_a_figure_and_a_caption_of_their_own(explorer: Explorer) -> None:
+    explorer.add("flowers", study())
+    plain, more = explorer.open(), explorer.open(show="published systems (ImageNet)")
+    specs = [chart.proto.spec for chart in more.get("plotly_chart")]
+    assert len(plain.get("plotly_chart")) == 2
+    assert ["ImageNet" in spec for spec in specs] == [False, False, True]
+    assert "What others published: ImageNet, after a full training." in texts(more)
+
+
+def test_the_card_tells_the_seconds_of_both_trainings(explorer: Explorer) -> None:
+    """Of a network that was trained longer, too, the short training's alone would mislead."""
+    rows = longer_study()
+    slow = [dataclasses.replace(one, train_seconds=120.0 * 3 ** (one.rung - 1)) for one in rows[4].longer]
+    rows[4] = dataclasses.replace(rows[4], longer=tuple(slow))
+    explorer.add("longer", rows, PLAIN)
+    shown = {one.label: one.value for one in explorer.open(page="network", trial="4").metric}
+    assert shown["Longest training"] == "360 s"
+
+
 def test_new_trials_wait_behind_a_button(explorer: Explorer) -> None:
     explorer.add("flowers", study())
     app = explorer.open()
@@ -321,12 +372,15 @@ def test_the_app_of_a_wheel_comes_before_that_of_a_checkout(tmp_path: Path, monk
 def test_longer_trainings_show_spread_seeds_probability_and_ties(explorer: Explorer) -> None:
     explorer.add("longer", longer_study(), PLAIN)
     app = explorer.open()
-    assert "**72.0 ± 0.7 % top-1**" in texts(app)
+    assert "**72.0 ± 2.5 % top-1**" in texts(app)
     assert "same top-1 within the noise: 4" in texts(app)
     assert "One 9x training varies by" in texts(app)
     table = app.dataframe[0].value
     assert table["trained"].tolist()[-1] == "9x, 2 seeds"
     assert table["on the front"].tolist()[0] == "> 99 %"
+    assert table["mark"].tolist()[-1] == "best"
+    assert "tied" in table["mark"].tolist()
+    assert "Lengths of training differ (1x, 3x, 9x)" in texts(app)
 
 
 def test_a_study_of_short_trainings_has_no_words_on_seeds(explorer: Explorer) -> None:

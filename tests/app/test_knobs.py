@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mfsearch.cli import _parser
 from mfsearch.commands.explore import app_path
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, failed, manifest, row, study
@@ -60,7 +61,7 @@ def test_a_study_without_trained_trials_gets_a_sentence(explorer: Explorer, rows
 def test_hardly_any_trials_bring_no_traceback(explorer: Explorer, rows: list[Trial]) -> None:
     explorer.add("small", rows, PLAIN)
     app = explorer.open(page=PAGE)
-    assert "Were all idle" in texts(app) or "No knob has two values" in texts(app) or "hold no knobs" in texts(app)
+    assert "too few to say" in texts(app) or "No knob has two values" in texts(app) or "hold no knobs" in texts(app)
     assert not any("<img" in element.value for element in app.markdown)
 
 
@@ -78,7 +79,7 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     )
     app = explorer.open(page=PAGE)
     shown = texts(app)
-    assert "40 of 40 proposals were chosen by what earlier ones reached" in shown
+    assert "40 of 40 proposals depend on earlier results" in shown
     assert "held between 130.0 and 169.0 M" in shown
     assert "1 trial below the budget's band" in shown
     assert "above what chance gives: tokens.count" in shown
@@ -95,7 +96,7 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
     assert "10 of 30 proposals" in texts(app)
     app.toggle(key="initial").set_value(True).run()
     assert not app.exception
-    assert "no result had a part in them" in texts(app)
+    assert "no result influenced them" in texts(app)
     assert "20 trials" in texts(app)
     assert "20 trials" in texts(explorer.open(page=PAGE, initial="true"))
 
@@ -103,12 +104,14 @@ def test_random_proposals_can_be_looked_at_alone(explorer: Explorer) -> None:
 def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(explorer: Explorer) -> None:
     explorer.results = RESULTS
     app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
-    assert len(figures(app)) == 4
+    assert len(figures(app)) == 3
+    assert "14 trials so far: too few to say" in texts(app)
+    assert "8 on the front (thick lines with marks), 2 more of it not drawn here" in texts(app)
     assert "3 trials below the budget's band" in texts(app)
     twins = app.selectbox(key="twins")
     assert [option.partition(":")[0] for option in twins.options] == ["mf-151m-time", "mf-151m-cifar10"]
     assert "this study's data and recipe" in twins.options[0]
-    assert "no effect shown" in app.dataframe[-1].value["top-1"].tolist()
+    assert "no effect shown" in app.dataframe[-1].value["Top-1"].tolist()
     for measure in ("front", "latency_ms", "madds"):
         app.segmented_control(key="measure").set_value(measure).run()
         assert not app.exception
@@ -119,7 +122,7 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     again = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE, twins="mf-151m-cifar10")
     assert again.selectbox(key="twins").index == 1
     app.selectbox(key="knob").set_value("dyrelu.source").run()
-    assert "dyrelu.source" in figures(app)[1]
+    assert "dyrelu.source" in figures(app)[0]
     app.multiselect(key="axes").set_value([]).run()
     assert not app.exception
 
@@ -157,6 +160,21 @@ def test_the_lines_show_the_front_within_the_limit(explorer: Explorer) -> None:
     ]
     explorer.add("flowers", rows, manifest(objectives=["top1", "madds"], latency_limit_ms=6.0, budget=BUDGET))
     assert "; 2 on the front" in texts(explorer.open(page=PAGE))
+
+
+def test_the_lines_mark_the_front_of_the_study_and_no_other(explorer: Explorer) -> None:
+    """A published network below the band beats trial 1, which is the best in the band of the lower costs."""
+    rows = [row(0, 0.6, 50_000_000), row(1, 0.5, 110_000_000), row(2, 0.7, 120_000_000)]
+    budget = {"low": 100_000_000, "high": 150_000_000, "stated": True}
+    explorer.add("flowers", rows, manifest(objectives=["top1", "madds"], latency_limit_ms=None, budget=budget))
+    assert "; 1 on the front (thick lines with marks), 1 more of it not drawn here" in texts(explorer.open(page=PAGE))
+
+
+def test_the_command_for_twins_names_this_studys_images_and_network(explorer: Explorer) -> None:
+    folder = explorer.add("flowers", study())
+    command = explorer.open(page=PAGE).code[0].value
+    assert command == f"mfsearch twins {folder}:9 --data digits --batch 64 --lr 0.0025 --seeds 3 --latency"
+    _parser().parse_args(command.split()[1:])
 
 
 @pytest.mark.parametrize("link", [{"knob": "gone"}, {"measure": "x"}, {"axes": "gone"}, {"tint": "x"}])

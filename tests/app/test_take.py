@@ -36,7 +36,7 @@ def test_a_study_without_networks_gets_a_sentence(explorer: Explorer, rows: list
 def test_without_a_choice_it_is_the_best_on_the_front(explorer: Explorer) -> None:
     app = real(explorer)
     assert "1 network, best on the front" in texts(app)
-    assert "Trial 34: 36.3 %, 137.5 M, 4.72 ms, gp" in texts(app)
+    assert "Trial 34: 36.3 ± 0.7 %, 137.5 M, 4.72 ms, gp" in texts(app)
 
 
 def test_pinned_networks_come_with_their_notes_commands_and_link(explorer: Explorer) -> None:

@@ -71,8 +71,8 @@ def test_the_real_study_finds_the_calibration_that_fits_and_its_verdict(explorer
     (reading,) = [box for box in app.selectbox if box.label == "Ranked by"]
     assert "as this study does" in reading.options[reading.index or 0]
     assert len(app.get("plotly_chart")) == 4
-    table = app.dataframe[0].value.set_index("ranked by")
-    assert table.loc["validation loss after 0.1 epochs", "top-5 recall"] == 0.8
+    table = app.dataframe[0].value.set_index("Ranked by")
+    assert table.loc["validation loss after 0.1 epochs", "Top-5 recall"] == 0.8
     reading.select_index(len(reading.options) - 1).run()
     assert not app.exception
     assert "zen ranks 16 networks" in texts(app)
@@ -103,7 +103,17 @@ def test_a_calibration_with_readings_that_were_never_made_is_shown(explorer: Exp
     explorer.add("fast", study(), real_manifest())
     put_calibration(explorer.results, epochs={"short": short, "long": 3.0})
     shown = "0.3" if short[-1] else "no"
-    assert f"its short training was read after {shown} epochs, here it takes 0.1" in texts(explorer.open(page=PAGE))
+    assert f"short training: read after {shown} epochs, here it takes 0.1" in texts(explorer.open(page=PAGE))
+
+
+def test_a_reading_of_another_length_is_not_said_to_be_the_studys(explorer: Explorer) -> None:
+    plain = real_manifest().to_dict()
+    plain["recipe"] = plain["recipe"] | {"epochs": 2.0}
+    explorer.add("slow", study(), Manifest.from_dict(plain))
+    put_calibration(explorer.results)
+    box = explorer.open(page=PAGE).selectbox(key="reading")
+    shown = box.options[box.index or 0]
+    assert shown == "validation loss after 0.2 epochs, the nearest to this study's validation loss after 2 epochs"
 
 
 def test_a_study_in_a_folder_of_its_own_finds_what_lies_beside_the_folder(explorer: Explorer) -> None:

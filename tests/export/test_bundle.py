@@ -42,7 +42,16 @@ from tests.export.bundles import ROOT, content, python, small_bundle, trained_we
 from tests.random_configs import SMALL, random_config
 
 FAST151 = ROOT / "results" / "reference" / "fast151"
-ALL = ["README.md", "arch.yaml", "manifest.json", "metrics.json", "model.onnx", "model.py", "train.yaml"]
+ALL = [
+    "README.md",
+    "arch.yaml",
+    "manifest.json",
+    "metrics.json",
+    "model.onnx",
+    "model.py",
+    "preprocess.json",
+    "train.yaml",
+]
 RESULT: dict[str, Any] = {"top1": 0.75, "epochs": 10, "seed": 3, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
 
 
@@ -140,7 +149,7 @@ def test_of_another_size_a_trial_has_no_latency(tmp_path: Path) -> None:
         of_trial(FAST151, 999)
 
 
-def test_the_front_and_its_knee(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_front_and_its_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ["--resolution", "32", "--classes", "4"]
     assert main(["export", str(FAST151), "--front", "--to", str(tmp_path / "front"), *small, "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["networks"]
@@ -148,12 +157,13 @@ def test_the_front_and_its_knee(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert [Path(row["folder"]).name for row in rows] == [f"trial-{number:04}" for number in numbers]
     assert [path.name for path in sorted((tmp_path / "front").iterdir())] == [f"trial-{n:04}" for n in sorted(numbers)]
     assert verified(tmp_path / "front" / f"trial-{numbers[0]:04}")
-    assert main(["export", str(FAST151), "--knee", "--to", str(tmp_path / "knee"), *small, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said["name"] in [f"fast151:{number}" for number in numbers]
+    best = max(Study.open(FAST151).front(), key=lambda trial: trial.top1 or 0.0).number
+    for option in ("--best", "--knee"):
+        assert main(["export", str(FAST151), option, "--to", str(tmp_path / option), *small, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["name"] == f"fast151:{best}"
     for argv, error in (
-        (["--knee", "--front"], "--knee goes without --front"),
-        (["--trial", "3", "--knee"], "--trial goes without --knee"),
+        (["--knee", "--front"], "--best goes without --front"),
+        (["--trial", "3", "--knee"], "--trial goes without --best"),
     ):
         assert main(["export", str(FAST151), *argv, "--to", str(tmp_path / "x")]) == 2
         assert error in capsys.readouterr().err

@@ -17,7 +17,7 @@ from mfsearch.cost.passport import read_passport
 from mfsearch.data import load_data
 from mfsearch.export import check as verifying
 from mfsearch.export.bundle import load_network, read_bundle, write_bundle
-from mfsearch.export.bundle_manifest import BundleManifest, write_manifest
+from mfsearch.export.bundle_manifest import BundleManifest, read_manifest, write_manifest
 from mfsearch.export.check import Report, verify_bundle
 from mfsearch.export.origin import of_config
 from tests.export.bundles import content, small_bundle, trained_weights
@@ -25,7 +25,7 @@ from tests.random_configs import SMALL
 
 FILES = [
     *("README.md", "arch.yaml", "manifest.json", "metrics.json", "model.int8.onnx"),
-    *("model.onnx", "model.py", "train.yaml", "weights.safetensors"),
+    *("model.onnx", "model.py", "preprocess.json", "train.yaml", "weights.safetensors"),
 ]
 
 
@@ -78,7 +78,8 @@ def test_a_whole_bundle_is_verified(whole: Path) -> None:
     report = verify_bundle(whole, latency=False)
     assert report.verified
     assert outcomes(report) == {
-        **dict.fromkeys(("files", "network", "costs", "model.py", "model.onnx", "train.yaml", "model.int8.onnx"), "ok"),
+        **dict.fromkeys(("files", "network", "costs", "model.py", "model.onnx", "train.yaml"), "ok"),
+        **dict.fromkeys(("preprocess.json", "model.int8.onnx"), "ok"),
         "latency": "skipped",
     }
 
@@ -145,9 +146,9 @@ def test_a_link_in_the_place_of_a_file_is_refused(bundle: Path, tmp_path: Path) 
 
 def test_a_newer_schema_is_called_that(bundle: Path) -> None:
     path = bundle / "manifest.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2', 1))
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3', 1))
     (said,) = failures(bundle)
-    assert said == f"{path}: has schema 2, this version of mfsearch reads 1: written by a newer one, update"
+    assert said == f"{path}: has schema 3, this version of mfsearch reads 2: written by a newer one, update"
     with pytest.raises(ValueError, match="written by a newer one"):
         read_bundle(bundle)
 
@@ -428,7 +429,7 @@ def test_the_command_prints_a_line_a_check_and_its_exit_code_tells(
     other = small_bundle(tmp_path / "other")
     assert main(["verify", str(bundle), str(other), "--no-latency"]) == 0
     said = capsys.readouterr().out
-    assert f"{bundle}: verified\n  files           ok       8, each as manifest.json says" in said
+    assert f"{bundle}: verified\n  files           ok       9, each as manifest.json says" in said
     assert said.endswith("2 of 2 verified\n")
     (bundle / "README.md").write_text("changed")
     assert main(["verify", str(bundle), str(other), "--no-latency"]) == 1
@@ -464,3 +465,18 @@ def test_a_failure_of_any_kind_is_a_line(bundle: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(verifying, "judge_madds", fails)
     assert failures(bundle) == ["MemoryError: no room"]
+
+
+def test_a_graph_that_never_ends_is_told_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.mutations import endless_graph
+
+    folder = small_bundle(tmp_path / "b")
+    path = folder / "model.onnx"
+    path.write_bytes(endless_graph(path))
+    write_manifest(folder, read_manifest(folder))
+    report = {one.name: one for one in verify_bundle(folder).checks}
+    assert report["model.onnx"] == ("model.onnx", "failed", "model.onnx holds Loop, which mfsearch never writes")
+    assert report["latency"].outcome == "skipped"
+    monkeypatch.setattr(verifying, "RUN_SECONDS", 2.0)
+    with pytest.raises(verifying._Mismatch, match="must answer in 2 s, and did not"):
+        verifying._run_apart(path, [torch.zeros(1, 3, 32, 32)])

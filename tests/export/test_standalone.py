@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.export.standalone import Normalisation, select, write_standalone
+from mfsearch.export.standalone import SHORTER_SIDE, Normalisation, Preprocessing, select, write_standalone
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
 from mfsearch.space import find_space
@@ -76,8 +76,10 @@ def test_draws_from_the_whole_space_are_those_of_the_package() -> None:
 def test_what_is_written_is_formatted_and_holds_nothing_unused(tmp_path: Path) -> None:
     for seed in range(80):
         (tmp_path / f"r{seed}.py").write_text(write_standalone(random_config(seed), IMAGENET if seed % 2 else None))
+    names = tuple(f"class {k}" for k in range(1000))
+    told = Preprocessing(224, None, SHORTER_SIDE, 0.875, "bilinear", False, *IMAGENET, names)
     for name, config in PRESETS.items():
-        (tmp_path / f"{name.replace('-', '_')}.py").write_text(write_standalone(config, IMAGENET))
+        (tmp_path / f"{name.replace('-', '_')}.py").write_text(write_standalone(config, IMAGENET, told))
     settings = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
     for command in (["format", "--check"], ["check"]):
         run = subprocess.run([sys.executable, "-m", "ruff", *command, *settings], capture_output=True, text=True)

@@ -7,7 +7,10 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.export import timm_plugin
+from mfsearch.export.bundle import write_bundle
+from mfsearch.export.origin import of_config
 from mfsearch.export.timm_keys import KEYS
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
@@ -426,3 +431,19 @@ def test_train_yaml_trains_an_epoch_with_timms_parts_alone(tmp_path: Path, kind:
     assert 0 <= top1 <= 1
     if kind == "preset":  # 1.79 to 1.58; the other's 15 updates are too few to learn by
         assert sum(losses[-10:]) < sum(losses[:10])
+
+
+def test_the_examples_for_timm_run_where_torchvision_has_another_build(tmp_path: Path) -> None:
+    """As they stand in a bundle's card and in the documentation, each in a process of its own."""
+    folder = tmp_path / "found"
+    write_bundle(of_config("small", SMALL), folder)
+    (of_card,) = re.findall(
+        r"```python\n(import mfsearch.export.timm_plugin.*?)```", (folder / "README.md").read_text(), re.S
+    )
+    page = (Path(__file__).parents[2] / "docs" / "bundles.md").read_text()
+    of_page = re.findall(r"^    (import mfsearch.export.timm_plugin.*|timm\.create_model.*)$", page, re.M)
+    assert len(of_page) == 4
+    for code in (of_card, "\n".join(of_page).replace("arch={...}", f"arch={SMALL.to_dict()}")):
+        here = folder if code == of_card else tmp_path
+        done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

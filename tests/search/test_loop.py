@@ -267,7 +267,7 @@ def test_ctrl_c_keeps_everything_and_a_second_process_is_refused(
 
 
 @pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
-def test_a_killed_worker_costs_its_trial_and_a_killed_search_loses_nothing(
+def test_a_killed_worker_costs_nothing_and_a_killed_search_loses_nothing(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with started(image_folder, tmp_path, "--trials", "500") as process:
@@ -275,10 +275,9 @@ def test_a_killed_worker_costs_its_trial_and_a_killed_search_loses_nothing(
         os.kill(children(process)[0], signal.SIGKILL)
         wait_for_trials(tmp_path, 4, process)
     trials = list(Study.open(find_study("s", tmp_path)).trials)
-    lost = [trial for trial in trials if trial.outcome == "failed"]
-    assert [trial.reason for trial in lost] == ["its worker process was killed by signal 9"]
+    assert [trial.reason for trial in trials if trial.outcome == "failed"] == []  # its training was tried once more
     assert len({trial.arch_id for trial in trials}) == len(trials)
-    trained = len(trials) - 1
+    trained = len(trials)
     assert main(arguments(image_folder, tmp_path, "--trials", str(trained + 1), "--json")) == 0
     assert report(capsys)["trained"] == trained + 1
     assert trials_in(tmp_path)[: len(trials)] == trials

@@ -1,5 +1,6 @@
 """Who is trained longer: worked out by hand on a few networks, and held to its rules on random streams of results."""
 
+import dataclasses
 import math
 import random
 from typing import Any
@@ -24,6 +25,7 @@ from mfsearch.search.promotion import (
     stopped_count,
 )
 from mfsearch.search.samplers.history import History
+from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Trial
 from tests import trials
 from tests.trials import numbers, training
@@ -355,3 +357,15 @@ def test_networks_are_ranked_by_score_and_samplers_are_told_it() -> None:
         history.learn(one)
     (told,) = history.trials
     assert (told.top1, told.madds) == (0.1, 100)
+
+
+def test_who_was_trained_longer_changes_neither_the_rank_at_a_rung_nor_what_a_sampler_sees() -> None:
+    short = [trial(0, 0.50, 100), trial(1, 0.52, 110), trial(2, 0.49, 120)]
+    mixed = [dataclasses.replace(short[0], longer=(training(1, 0.70),)), *short[1:]]
+    assert numbers(ranking(mixed, TWO, 0)) == numbers(ranking(short, TWO, 0))
+    histories = [History(TWO), History(TWO)]
+    for history, seen in zip(histories, (short, mixed), strict=True):
+        for one in seen:
+            history.learn(one)
+    assert histories[0].trials == histories[1].trials
+    assert numbers(front_trials(mixed, TWO)) == [0, 1]  # the front follows the same rule

@@ -4,8 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from mfsearch.space import SearchSpace, find_space, load_space, spaces_folder
+from tests.conftest import TINY_SPACE
 
 GOOD = """\
 name: demo
@@ -174,10 +176,10 @@ def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str, words: st
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="cannot read the space file"):
+    with pytest.raises(ValueError, match=r"cannot read .*absent\.yaml"):
         load_space(tmp_path / "absent.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"name: \xe9")
-    with pytest.raises(ValueError, match=r"cannot read the space file .*latin\.yaml"):
+    with pytest.raises(ValueError, match=r"latin\.yaml: not YAML: not UTF-8"):
         load_space(tmp_path / "latin.yaml")
 
 
@@ -304,3 +306,39 @@ def test_a_space_without_any_bridge_may_say_what_its_tokens_would_be(tmp_path: P
     space = load(tmp_path, text)
     config = space.resolve({knob.name: knob.choices[-1] for knob in space.knobs})
     assert config.tokens.count == 0
+
+
+# --- limits
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"head": {"hidden": list(range(4, 1004))}}, "head.hidden may have 64 values, got 1000"),
+        ({"blocks": {f"s2_{k}": {"repeat": 1, "expand": 2} for k in range(1000)}}, "32 rows, blocks has 1000"),
+        (
+            {"blocks": {f"s2_{k}": {"repeat": [1, 64], "expand": 2} for k in range(2)}},
+            "64 blocks, the repeats of blocks",
+        ),
+        (
+            {"blocks": {f"s2_{k}": {"expand": 2, "tail": 2, "out": [4 * n for n in range(1, 33)]} for k in range(32)}},
+            "the knobs of a space may have 512 values in all, got",
+        ),
+        ({"groups": float("inf")}, "config.groups must be a whole number from 1 to 64, got inf"),
+        ({"bridges": {"heads": float("nan")}}, "bridges.heads must be a whole number from 1 to 16, got nan"),
+        ({"name": {"x" * 5000: 1}}, "name must be a word, got {'xxx"),
+    ],
+)
+def test_a_space_beyond_the_limits_is_refused_in_a_short_sentence(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    data = (
+        yaml.safe_load(TINY_SPACE.read_text())
+        | ({"bridges": {}, "former": {}} if "blocks" in changes else {})
+        | changes
+    )
+    (tmp_path / "large.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(ValueError, match=r"large\.yaml") as error:
+        load_space(tmp_path / "large.yaml")
+    assert words in str(error.value)
+    assert len(str(error.value)) < 500 + len(str(tmp_path))

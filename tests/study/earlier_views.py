@@ -140,7 +140,7 @@ def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
     front, limits = find("study_front")(frame, manifest), limits_of(manifest)
     views: dict[str, Any] = {
         "study front": front["number"].tolist(),
-        "knee": find("knee")(front, objectives) if len(front) > 2 else None,
+        "best": find("best_number")(front),
         "limits": limits,
         "curves": numbers(find("curve_lines")(front)),
         "progress": numbers(find("progress_points")(frame, limits)),

@@ -326,3 +326,27 @@ def test_a_study_without_a_journal_is_empty(tmp_path: Path) -> None:
     random_ledger(tmp_path, 1, count=2)
     assert reader.look().trials == 2
     assert reader.trials(seen) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [('"madds":', '"madds":"many","x":'), ('"reason":null', '"reason":{}'), ('"outcome":"trained"', '"outcome":"won"')],
+)
+def test_a_row_that_cannot_be_read_is_named_left_out_and_keeps_a_search_from_writing(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    random_ledger(tmp_path, 8, count=0)
+    journal = tmp_path / JOURNAL
+    rows = [trials.trial(k, madds=5, top1=0.5, curve=[{}], params={"same": 7}) for k in range(3)]
+    lines = [trial_line(row, [], CHOICES) for row in rows]
+    assert old in lines[1]
+    lines[1] = lines[1].replace(old, new)
+    before = journal.read_text()
+    journal.write_text(before + "".join(lines))
+    study = Study.open(tmp_path)
+    place = f"journal.log:{before.count(chr(10)) + 2} cannot be read: trial 1: "
+    assert [one.startswith(place) for one in study.unreadable] == [True]
+    assert [trial.outcome for trial in study.trials] == ["trained", "failed", "trained"]
+    assert [trial.number for trial in study.trials] == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"cannot be read whole, so nothing is written into it: journal\.log"):
+        study.check_whole()

@@ -57,7 +57,9 @@ def test_validation_images_are_all_seen_once() -> None:
     images = load_images("digits", seed=0)
     seen = []
     for rank in range(3):
-        loader = eval_loader(images.val, eval_transform(SETTINGS), rank=rank, size=3, workers=0, pinned=False)
+        loader = eval_loader(
+            images.val, eval_transform(SETTINGS, SETTINGS.size), rank=rank, size=3, workers=0, pinned=False
+        )
         seen.append(torch.cat([labels for _, labels in loader]))
     assert sum(map(len, seen)) == 360
     assert torch.cat(seen).sort().values.tolist() == sorted(images.val.labels.tolist())

@@ -69,7 +69,7 @@ def test_the_bundle_holds_the_best_weights_and_its_card_the_result(
     assert f"top1 {best.top1:.2%}" in (bundle / "README.md").read_text()
     network = load_network(bundle)
     images = load_images(str(image_folder), seed=0)
-    transform = eval_transform(make_settings(found.training, 32, CHANGES))
+    transform = eval_transform(make_settings(found.training, 32, CHANGES), 32)
     x_BCHW = torch.stack([transform(images.val.open(k)) for k in range(len(images.val.labels))])
     with torch.no_grad():
         right = network(x_BCHW).argmax(1) == torch.from_numpy(images.val.labels)
@@ -186,7 +186,7 @@ def test_a_bundle_that_is_not_whole_is_named(bundle: Path, request_of: Ask, name
 def test_a_bundle_of_a_newer_schema_or_none_at_all(bundle: Path, request_of: Ask, tmp_path: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     (bundle / "manifest.json").write_text(json.dumps(manifest | {"schema": 99}))
-    refused(request_of(bundle), "manifest.json: has schema 99, this version of mfsearch reads 1")
+    refused(request_of(bundle), "manifest.json: has schema 99, this version of mfsearch reads 2")
     refused(request_of(tmp_path / "nothing"), "nothing/manifest.json: missing: this is no bundle")
 
 
@@ -375,3 +375,34 @@ def test_a_busy_machine_gets_one_thread_and_a_quiet_one_the_fastest(
     monkeypatch.setattr("os.getloadavg", lambda: (0.3, 0.0, 0.0))
     assert choose_threads(training) == 2
     assert seen == [1, 2, 4]
+
+
+def test_of_another_size_it_is_judged_at_the_bundles_too(
+    bundle: Path, request_of: Ask, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = train_bundle(request_of(bundle, changes=CHANGES | {"epochs": 1, "size": 24}))
+    assert (result["size"], result["deployed"]["size"]) == (24, 32)
+    network, images = load_network(bundle), load_images(str(image_folder), seed=0)
+    settings = make_settings(read_bundle(bundle).training, 32, CHANGES | {"size": 24})
+    for size, told in ((24, result), (32, result["deployed"])):
+        transform = eval_transform(settings, size)
+        x_BCHW = torch.stack([transform(images.val.open(k)) for k in range(len(images.val.labels))])
+        with torch.no_grad():
+            logits_BK = network(x_BCHW)
+        labels_B = torch.from_numpy(images.val.labels)
+        assert (logits_BK.argmax(1) == labels_B).float().mean().item() == pytest.approx(told["top1"])
+        loss = torch.nn.functional.cross_entropy(logits_BK, labels_B).item()
+        assert loss == pytest.approx(told["val_loss"], rel=1e-4), size
+    card = (bundle / "README.md").read_text()
+    assert f"for 32 x 32, where top1 is {result['deployed']['top1']:.2%}." in card
+    assert f"| top1 at 32 px | {result['deployed']['top1']:.2%} |" in card
+    assert cli.main(["export", str(bundle), "--resolution", "40", "--to", str(tmp_path / "larger")]) == 0
+    assert "`model.onnx` are for 40 x 40, where it was not judged." in (tmp_path / "larger" / "README.md").read_text()
+    found = read_bundle(bundle).preprocessing
+    assert (found.size, found.trained_size, found.resize_to, found.class_names) == (32, 24, 36, ("dark", "light"))
+    words = ["train", str(bundle), "--data", str(image_folder), "--batch", "8", "--epochs", "1", "--replace"]
+    assert cli.main([*words, "--size", "24", "--to", str(tmp_path / "more")]) == 0
+    said = capsys.readouterr().out
+    assert "model.onnx is for 32 px, and top1 is" in said
+    assert f"`mfsearch export {bundle} --resolution 24 --to DIR` writes it for 24 px" in said
+    assert train_bundle(request_of(bundle, replace=True, to=tmp_path / "own"))["deployed"] is None

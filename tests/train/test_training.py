@@ -254,7 +254,9 @@ def test_killed_and_begun_again_it_ends_like_the_undisturbed_one(
             process.send_signal(number)
         _, said = process.communicate(timeout=60)
     if number != signal.SIGKILL:
-        assert (process.returncode, said) == (130, "interrupted\n")
+        assert process.returncode == 130
+        assert said.startswith(f"interrupted; {folder} keeps step ")
+        assert f"{bundle} is unchanged. To resume:\n  mfsearch train {bundle} --data {image_folder} " in said
     else:
         assert process.returncode == -signal.SIGKILL
     reached = torch.load(folder / CHECKPOINT, weights_only=True)["step"]

@@ -1,6 +1,6 @@
 """Figures about knobs: shares of variance, slices of one knob, parallel coordinates, and twins."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -17,9 +17,12 @@ from mfsearch.analysis.knobs.importance import Coding, KnobShare
 from mfsearch.analysis.metrics import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.space.knobs import shown_value
 from mfsearch.study.twins_file import TwinReport
+from mfsearch.units import counted
 
 NOT_USED = "not used"
 MOST_LINES = 400
+SPREAD = 0.06  # of the room that a value of a knob has, to each side of its place
+BESIDE = 0.34  # of the distance of two axes: lines go straight down past the values of a knob
 BINS = 12  # shades of a coloured metric
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -79,7 +82,8 @@ def share_dots(shares: Sequence[KnobShare], most: int = 16) -> ShareDots:
         interval = "" if np.isnan(low) else f" ({low:.0f} to {high:.0f})"
         hover = (
             f"<b>{escape(knob, quote=False)}</b><br>Share {value:.0f} %{interval}<br>"
-            f"Chance alone: at most {chance:.0f} % in 95 of 100 cases<br>{share.groups} values, {share.n:,} trials"
+            f"Chance alone: at most {chance:.0f} % in 95 of 100 cases<br>"
+            f"{counted(share.groups, 'value')}, {counted(share.n, 'trial')}"
         )
         name = _short(knob)
         (dots.above if share.above_chance else dots.others).append(Dot(name, value, low, high, hover, knob))
@@ -147,8 +151,9 @@ def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Fig
                 figure.add_trace(points.update(marker=marker), row=at, col=1)
         figure.update_yaxes(title=label(name), row=at, col=1)
         counts = {group.value: len(group.metric) for group in slices[name]}
-        ticks = [f"{escape(text, quote=False)}<br><i>n = {counts.get(text, 0):,}</i>" for text in texts]
-        figure.update_xaxes(tickvals=list(range(len(texts))), ticktext=ticks, showticklabels=True, row=at, col=1)
+        ticks = [f"{_narrow(text)}<br><i>n = {counts.get(text, 0):,}</i>" for text in texts]
+        figure.update_xaxes(tickvals=list(range(len(texts))), ticktext=ticks, tickangle=0, row=at, col=1)
+        figure.update_xaxes(showticklabels=True, row=at, col=1)
         figure.update_xaxes(range=[-0.5, len(texts) - 0.5], row=at, col=1)
     if shown_metrics:
         figure.update_xaxes(title=escape(knob, quote=False), row=len(shown_metrics), col=1)
@@ -164,20 +169,22 @@ def parallel_lines(
     objectives: Sequence[str],
     *,
     limits: Mapping[str, float] | None = None,
+    front: Collection[int] | None = None,
     most: int = MOST_LINES,
     seed: int = 0,
 ) -> ParallelLines:
     """Lines across the knobs and metrics, for trained trials that have all `metrics` and the `colour`.
 
     At most `most` lines: the front within `limits` (upper ones, in base units by column), and a sample of the rest
-    drawn with `seed`. top1 is that of the longest training.
-    Lines through one value of a knob are spread over its place, so their number can be seen.
+    drawn with `seed`. `front`: the trials on it, where `frame` is only a part of the trials that they beat. top1 is
+    that of the longest training. Lines through one value of a knob lie side by side, close about its place.
     """
     wanted = list(dict.fromkeys(["top1", colour, *metrics]))
     keep = (frame["outcome"] == "trained").to_numpy() & frame[wanted].notna().all(axis=1).to_numpy()
     there = np.flatnonzero(keep)
-    front = set(pareto_front(within(frame[keep], limits or {}), objectives)["number"].tolist())
     numbers = frame["number"].to_numpy()
+    best = pareto_front(within(frame[keep], limits or {}), objectives)["number"] if front is None else front
+    front = set(best) & set(numbers[there].tolist())
     others = np.array([k for k in there if numbers[k] not in front], dtype=np.int64)
     room = max(0, most - len(front))
     rng = np.random.default_rng(seed)
@@ -195,7 +202,7 @@ def parallel_lines(
         axes.append(Axis(knob, middles, [*texts, *([NOT_USED] if unused else [])]))
         code = codes[rows]
         middle = np.array(middles)[np.where(code < 0, steps - 1, code)] if steps else np.zeros(len(rows))
-        places[:, at] = middle + rng.uniform(-0.3, 0.3, len(rows)) / max(1, steps)
+        places[:, at] = middle + rng.uniform(-SPREAD, SPREAD, len(rows)) / max(1, steps)
     for at, metric in enumerate(metrics, start=len(knobs)):
         found = frame[metric].to_numpy(dtype=np.float64)
         low, high = _ends(found[there])
@@ -219,45 +226,50 @@ def parallel_lines(
 def draw_parallel(points: ParallelLines) -> go.Figure:
     """Axes from top to bottom, to fit a phone, and one line for each trial; the front is on top, with markers.
 
+    Names stand at the left, those of metrics with their ends; a value of a knob stands beside the lines through it.
     customdata: trial numbers, on the markers of the front.
     """
     figure = go.Figure()
     depth = len(points.axes)
-    heights = [-float(at) for at in range(depth)]
+    heights = [height for at in range(depth) for height in (-at, -at - (points.axes[at].name not in METRICS) * BESIDE)]
+    titles = []
     for at, axis in enumerate(points.axes):
         rail = go.Scatter(x=[0, 1], y=[-at, -at], mode="lines", line={"color": GREY, "width": 1}, hoverinfo="skip")
         figure.add_trace(rail.update(showlegend=False))
+        if axis.name in METRICS:
+            titles.append(f"<b>{METRICS[axis.name].title}</b><br>{axis.texts[0]} to {axis.texts[-1]}")
+            continue
+        titles.append(f"<b>{_short(axis.name)}</b>")
         for place, text in zip(axis.places, axis.texts, strict=True):
-            anchor = "left" if place == 0 else "right" if place == 1 else "center"
-            figure.add_annotation(
-                x=place,
-                y=-at,
-                text=escape(text, quote=False),
-                showarrow=False,
-                yshift=-11,
-                xanchor=anchor,
-                font={"size": 11},
-            )
-        name = label(axis.name) if axis.name in METRICS else axis.name
-        title = f"<b>{escape(name, quote=False)}</b>"
-        figure.add_annotation(x=0, y=-at, text=title, showarrow=False, yshift=12, xanchor="left", font={"size": 12})
+            look = {
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 2,
+                "yanchor": "top",
+                "align": "left",
+                "font": {"size": 11},
+            }
+            right = place + SPREAD / len(axis.places)
+            figure.add_annotation(x=right, y=-at, text=_narrow(text), **look)
     rest = [line for line in points.lines if not line.on_front]
     for shade in range(BINS):
         some = [line for line in rest if min(BINS - 1, int(line.shade * BINS)) == shade]
         if some:
-            x = [place for line in some for place in (*line.places, None)]
+            x = [place for line in some for place in (*_twice(line.places), None)]
             trace = go.Scatter(x=x, y=[*heights, None] * len(some), mode="lines", hoverinfo="skip", showlegend=False)
             style = {"color": _colour((shade + 0.5) / BINS), "width": 1}
             figure.add_trace(trace.update(line=style, opacity=0.75 if len(rest) < 100 else 0.45))
     front = [line for line in points.lines if line.on_front]
     for at, line in enumerate(front):
-        style = {"color": _colour(line.shade), "width": 3}
-        trace = go.Scatter(
-            x=line.places, y=heights, mode="lines+markers", line=style, name="front", legendgroup="front"
-        )
-        trace.update(hovertext=[line.hover] * depth, hoverinfo="text", customdata=[line.number] * depth)
-        marker = {"size": 9, "color": _colour(line.shade), "line": {"color": RED, "width": 2}}
-        figure.add_trace(trace.update(marker=marker, showlegend=at == 0))
+        colour = _colour(line.shade)
+        trace = go.Scatter(x=_twice(line.places), y=heights, mode="lines+markers", name="front", legendgroup="front")
+        trace.update(hovertext=[line.hover] * 2 * depth, hoverinfo="text", customdata=[line.number] * 2 * depth)
+        marker: dict[str, object] = {
+            "size": [9, 0] * depth,
+            "color": colour,
+            "line": {"color": RED, "width": [2, 0] * depth},
+        }
+        figure.add_trace(trace.update(line={"color": colour, "width": 3}, marker=marker, showlegend=at == 0))
     scale = METRICS[points.colour].scale
     ends = [points.low * scale, points.high * scale]
     bar = {"title": {"text": label(points.colour), "side": "top"}, "orientation": "h", "thickness": 10, "len": 0.5}
@@ -265,9 +277,10 @@ def draw_parallel(points: ParallelLines) -> go.Figure:
     marker = {"color": ends, "colorscale": [[0, _colour(0)], [1, _colour(1)]], "showscale": True, "colorbar": bar}
     key = go.Scatter(x=[None, None], y=[None, None], mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
     figure.add_trace(key)
-    figure.update_xaxes(visible=False, range=[-0.02, 1.02]).update_yaxes(visible=False, range=[0.45 - depth, 0.45])
-    figure = finish(figure, height=120 + 72 * depth)
-    return figure.update_layout(margin={"l": 8, "r": 8, "t": 64, "b": 32})
+    figure.update_xaxes(visible=False, range=[-0.02, 1.02])
+    figure.update_yaxes(tickvals=[-at for at in range(depth)], ticktext=titles, range=[0.45 - depth, 0.3])
+    figure = finish(figure, height=120 + 72 * depth).update_yaxes(showgrid=False, showline=False)
+    return figure.update_layout(margin={"l": 8, "r": 28, "t": 64, "b": 32})
 
 
 class TwinDots(NamedTuple):
@@ -290,8 +303,8 @@ def twin_dots(report: TwinReport) -> TwinDots:
         dots.changes.append(name)
         mean, low, high = (np.nan if value is None else 100 * value for value in row.effect[1:4])
         p_holm = "no p-value" if row.p_holm is None else f"p {row.p_holm:.2g} after Holm's correction"
-        hover = f"<b>{name}</b><br>Top-1 {mean:+.2f} points{_between(low, high)}<br>{row.effect.pairs} pairs, {p_holm}"
-        hover += f"<br>{escape(row.verdict, quote=False)}"
+        hover = f"<b>{name}</b><br>Top-1 {mean:+.2f} points{_between(low, high)}"
+        hover += f"<br>{counted(row.effect.pairs, 'pair')}, {p_holm}<br>{escape(row.verdict, quote=False)}"
         (dots.shown if row.effect.shown else dots.unshown).append(Dot(name, mean, low, high, hover))
         if (ms := row.latency) is not None:
             low, high = ms.difference_low_ms, ms.difference_high_ms
@@ -321,6 +334,16 @@ def draw_twins(dots: TwinDots) -> go.Figure:
         one_line_each(figure, dots.changes, panel)
     figure = finish(figure, height=panels * (80 + 30 * len(dots.changes)) + 60)
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 100})
+
+
+def _twice(places: Sequence[float]) -> list[float]:
+    """Each place at both heights of its axis."""
+    return [place for place in places for _ in range(2)]
+
+
+def _narrow(value: str) -> str:
+    """A knob's value as HTML, in two lines where it has two words: on a phone its neighbours stand close."""
+    return escape(value, quote=False).replace("_", "_<br>", 1)
 
 
 def _short(name: str) -> str:

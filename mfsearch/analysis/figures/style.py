@@ -45,9 +45,9 @@ def hover_html(ranked: RankedTrial, knobs: Sequence[str]) -> str:
 
 
 def _hover_top1(ranked: RankedTrial) -> str:
-    """Top1 with its spread, how long it was trained for, the short top1, and its place on the front, where known."""
+    """Top1 with its error, how long it was trained for, the short top1, and its place on the front, where known."""
     trial = ranked.trial
-    text = shown_top1(trial.metric("top1"), trial.metric("top1_std"))
+    text = shown_top1(trial.metric("top1"), ranked.top1_error)
     if trial.outcome == "stopped":
         return f"Top-1 half way {text}"
     if trial.rung > 0:

@@ -13,6 +13,7 @@ from mfsearch.analysis.metrics import label
 from mfsearch.analysis.ranking.agreement import mean_rank
 from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNetwork, Reading
+from mfsearch.units import epochs_in_words
 
 TOP = 5
 # The unit of what is read, what it is multiplied by, and whether less of it is better.
@@ -48,8 +49,8 @@ class ShortLongPoint(NamedTuple):
 
 
 class ShortLong(NamedTuple):
-    """Networks by one reading and by the long top1. noise: standard deviation of the long top1 in points, NaN if
-    unknown; reversed: whether less is better, so that the axis is drawn with the better to the right."""
+    """Networks by one reading and by their long top1. noise: standard deviation of the long top1 in points, NaN if
+    unknown. reversed: whether less is better; the axis is then reversed, so that better is to the right."""
 
     points: list[ShortLongPoint]
     axis: str
@@ -139,7 +140,7 @@ def draw_short_long(found: ShortLong, epochs: float | None) -> go.Figure:
                 bars = {"type": "constant", "value": found.noise, "color": GREY, "thickness": 1, "width": 2}
                 trace.update(error_y=bars)
             figure.add_trace(trace)
-    after = "" if epochs is None else f" after {epochs:.3g} epochs"
+    after = "" if epochs is None else f" after {epochs_in_words(epochs)}"
     figure.update_xaxes(title=found.axis + after, autorange="reversed" if found.reversed else None)
     figure.update_yaxes(title="Top-1 after the long training (%)")
     return finish(figure, height=430).update_layout(margin={"l": 64, "r": 16, "t": 16, "b": 84})

@@ -25,7 +25,7 @@ from mfsearch.analysis.figures.style import (
     staircase,
 )
 from mfsearch.analysis.front.confidence import shown_training
-from mfsearch.analysis.front.cut import keeps, knee, pareto_front
+from mfsearch.analysis.front.cut import best_number, keeps, pareto_front
 from mfsearch.analysis.front.summary import comparable
 from mfsearch.analysis.metrics import (
     METRICS,
@@ -41,6 +41,7 @@ from mfsearch.study.trial import Trial
 
 COSTS = ("madds", "latency_ms", "num_params")
 SYMBOLS = ("circle", "triangle-up", "square", "star")  # by length of training, the shortest first
+DASHES = ("solid", "dash", "dot", "dashdot")  # by length, too
 SCALE = sample_colorscale("Cividis", [0.3, 0.475, 0.65, 0.825, 1.0])  # its dark end is lost on a dark page
 HOVERED = 1000  # points of one kind that are drawn and carry a text each; of more, their density, the hover metrics
 CELLS = (200, 130)  # of a figure's density, across and up: about 3 by 3 pixels each on a laptop's screen
@@ -49,15 +50,15 @@ TOLD = ("madds", "latency_ms", "num_params")  # those metrics, beside top1
 
 
 class Point(NamedTuple):
-    """A trained trial in the units of the axes: cost in M or ms, top1 and its standard deviation over seeds in
-    percent (NaN with one seed), hover text as HTML. length: of its training, "" where all had the short one."""
+    """A trained trial in the units of the axes: cost in M or ms, top1 and its standard error in percent (NaN where
+    unknown), hover text as HTML. length: of its training, "" where all had the short one."""
 
     number: int
     cost: float
     cost_low: float
     cost_high: float
     top1: float
-    top1_std: float
+    top1_error: float
     length: str
     name: str  # of a published network; "" for what the search found
     colour: float  # the metric that colours stand for, NaN where there is none
@@ -96,11 +97,11 @@ class TradeoffPoints(NamedTuple):
     beyond: Cloud  # over a limit
     published: list[Point]  # the paper's networks trained here, as they are or fitted to the budget, the best first
     pinned: list[Point]
-    knee: int | None  # number of the front's most balanced trial
+    best: int | None  # number of the front's best trial
     ties: list[tuple[int, int]]  # member of the front, and one within the limits that top1 cannot tell from it
     rejected: list[tuple[int, float, str]]  # number, cost, hover: never trained, so without top1
     stopped: list[tuple[int, float, str]]  # given up half way: their top1 is of half a training, so not drawn
-    step: list[tuple[float, float]]  # the best top1 for every cost, as the corners of a staircase
+    steps: dict[str, list[tuple[float, float]]]  # by length of training: the best top1 for every cost, as corners
     limit: float | None
     elsewhere: list[Mark]  # published by others after a full training on ImageNet, by rising cost
     baseline: float | None  # milliseconds of MobileNetV3-Large here, where the cost is latency and it was the reference
@@ -127,10 +128,11 @@ def tradeoff_points(
     pins: Collection[int] = (),
     knobs: Sequence[str] | None = None,
 ) -> TradeoffPoints:
-    """Top1 against one cost: the trials, the front of all `objectives`, and the best top1 that each cost buys.
+    """Top1 against one cost: the trials, the front of all `objectives`, and the best top1 that each cost buys, by
+    length of training.
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
-    the one on `cost` becomes a line. The staircase looks at this cost alone, so with three objectives a trial on the
+    the one on `cost` becomes a line. A staircase looks at this cost alone, so with three objectives a trial on the
     front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits,
     where the caller has it; where a member of it lacks this cost, the front is that of the trials that have it.
     `colour`: a metric that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
@@ -141,7 +143,7 @@ def tradeoff_points(
     # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
     trained = comparable(frame, cost).to_numpy()
     inside = trained & keeps(frame, limits)
-    judged = frame[["number", "outcome", *{"top1", "madds", cost, *objectives}]][inside]
+    judged = frame[["number", "outcome", "trial", *{"top1", "madds", cost, *objectives}]][inside]
     best = pareto_front(judged, ["top1", cost]).drop_duplicates(["top1", cost]).sort_values(cost)
     if front is None or front[cost].isna().any():
         front = frame.loc[pareto_front(judged, objectives).index]
@@ -155,7 +157,10 @@ def tradeoff_points(
     scale = METRICS[cost].scale
     published = frame[trained & is_published(frame).to_numpy()].sort_values("top1", ascending=False)
     numbers = set(judged["number"].tolist())
-    step = zip((best[cost] * scale).tolist(), (best["top1"] * 100).tolist(), strict=True)
+    steps: dict[str, list[tuple[float, float]]] = {}
+    for trial in best["trial"]:
+        corner = (trial.metric(cost) * scale, trial.metric("top1") * 100)
+        steps.setdefault(_length(trial) if longer else "", []).append(corner)
     return TradeoffPoints(
         cost=cost,
         colour=colour,
@@ -164,7 +169,7 @@ def tradeoff_points(
         beyond=_cloud(frame, trained & ~inside, cost, knobs, longer),
         published=points(published),
         pinned=points(frame[trained & frame["number"].isin(list(pins)).to_numpy()]),
-        knee=knee(front, objectives) if len(front) > 2 else None,
+        best=best_number(front) if len(front) > 1 else None,
         ties=[
             (int(number), other)
             for number, tied in zip(front["number"], front["tied_with"], strict=True)
@@ -173,7 +178,7 @@ def tradeoff_points(
         ],
         rejected=_untrained(frame, "rejected", cost),
         stopped=_untrained(frame, "stopped", cost),
-        step=list(step),
+        steps=steps,
         limit=limits[cost] * scale if cost in limits else None,
         elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
         baseline=_baseline_ms(frame, trained) if cost == "latency_ms" else None,
@@ -187,14 +192,12 @@ def draw_tradeoff(
     dominated: bool = True,
     beyond: bool = True,
     untrained: bool = False,
-    elsewhere: bool = False,
     brush: Brush | None = None,
 ) -> go.Figure:
     """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
 
-    Bars are the spread over seeds and the interval of latency; dotted lines join what top1 cannot tell apart. Trials
-    without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend. Systems published
-    `elsewhere` stand on an axis of their own at the right, as their top1 comes from other images and trainings.
+    Bars are the standard error of top1 and the interval of latency; dotted lines join what top1 cannot tell apart.
+    Trials without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend.
     """
     shown = [points.dominated] * dominated + [points.beyond] * beyond
     named = [*points.front, *points.published, *points.pinned]
@@ -209,10 +212,12 @@ def draw_tradeoff(
     if beyond and len(points.beyond.numbers):
         style = {"color": GREY, "size": 6, "symbol": "x-thin-open", "opacity": 0.6}
         figure.add_traces(_cloud_traces(points.beyond, "over a limit", 6, style))
-    if points.step:
-        ends = [*points.step, (right if points.limit is None else points.limit, points.step[-1][1])]
-        figure.add_trace(staircase(ends, "best top-1", 5, RED))
-    lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front)])
+    lengths = _in_order([*points.dominated.lengths, *(point.length for point in points.front), *points.steps])
+    for length in _in_order([*points.steps]):
+        step = points.steps[length]
+        ends = [*step, (right if points.limit is None else points.limit, step[-1][1])]
+        line = staircase(ends, _name("best top-1", length), 5, RED)
+        figure.add_trace(line.update(line_dash=DASHES[lengths.index(length) % len(DASHES)]))
     if dominated:
         apart = points.dominated.hovers is not None
         for at, length in enumerate(lengths if apart else [""]):
@@ -229,8 +234,8 @@ def draw_tradeoff(
         named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
         figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
     for point in points.front:
-        if point.number == points.knee:
-            note = {"x": point.cost, "y": point.top1, "text": "knee", "ax": 0, "ay": -26, "arrowcolor": ORANGE}
+        if point.number == points.best:
+            note = {"x": point.cost, "y": point.top1, "text": "best", "ax": 0, "ay": -26, "arrowcolor": ORANGE}
             figure.add_annotation(**note, arrowhead=2, arrowwidth=1.5, font={"size": 12, "color": ORANGE})
     if points.pinned:
         style = {"color": ORANGE, "size": 19, "symbol": "square-open", "line": {"width": 2}}
@@ -255,8 +260,6 @@ def draw_tradeoff(
         # Of what lies within 3 pixels plotly takes the smaller marker, not the upper one: these are as small as any.
         unseen = {"color": BLUE, "size": 6, "opacity": 0}
         figure.add_trace(_markers(named, "targets", 12, unseen, showlegend=False))
-    if elsewhere:
-        _add_elsewhere(figure, [mark for mark in points.elsewhere if left - pad <= mark.cost <= right + pad])
     if points.baseline is not None and points.baseline <= right + pad:
         style = {"color": BLUE, "dash": "dot", "width": 1}
         figure.add_vline(points.baseline, line=style, annotation_text="MobileNetV3-Large, measured here")
@@ -273,6 +276,29 @@ def draw_tradeoff(
     # Above a legend of several lines plotly measures it from the axis.
     figure.update_yaxes(title_standoff=8).update_xaxes(title_standoff=28)
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
+
+
+def draw_published(marks: Sequence[Mark]) -> go.Figure:
+    """Published systems in a picture of their own, as their top1 comes from other images and trainings."""
+    figure = go.Figure()
+    middle = float(np.median([np.log10(mark.cost) for mark in marks]))
+    own_first = sorted(marks, key=lambda mark: not mark.own)
+    names = _clear_names([(np.log10(mark.cost), mark.top1, mark.name) for mark in own_first])
+    for title, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
+        some = [(mark, name) for mark, name in zip(own_first, names, strict=True) if mark.own == own]
+        if some:
+            x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
+            style = {"color": GREEN if own else BLUE, "size": 9}
+            style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
+            trace = {"x": x, "y": y, "name": title, "hovertext": hovers, "hoverinfo": "text"}
+            # A name runs from its mark towards the middle, so that no edge cuts it.
+            sides = ["middle right" if np.log10(cost) <= middle else "middle left" for cost in x]
+            written = {"text": texts, "textposition": sides, "textfont": {"size": 11, "color": GREY}}
+            figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style))
+    ticks = [digit * 10**power for power in range(1, 5) for digit in (1, 2, 5)]
+    figure.update_xaxes(title=label("madds"), type="log", tickvals=ticks)
+    figure.update_yaxes(title="ImageNet top-1 as published (%)")
+    return finish(figure, height=420)
 
 
 def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None = None) -> go.Figure:
@@ -322,7 +348,7 @@ def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[s
                 cost_low=(middle if np.isnan(low) else low) * scale,
                 cost_high=(middle if np.isnan(high) else high) * scale,
                 top1=trial.metric("top1") * 100,
-                top1_std=trial.metric("top1_std") * 100,
+                top1_error=ranked.top1_error * 100,
                 length=_length(trial) if longer else "",
                 name=published_name(trial),
                 colour=np.nan if colour is None else trial.metric(colour) * METRICS[colour].scale,
@@ -429,8 +455,8 @@ def _add_front(figure: go.Figure, points: TradeoffPoints, lengths: Sequence[str]
             more = [point.cost_high - point.cost for point in some]
             less = [point.cost - point.cost_low for point in some]
             bars["error_x"] = look | {"array": more, "arrayminus": less}
-        if any(point.top1_std >= 0 for point in some):
-            spread = [None if np.isnan(point.top1_std) else point.top1_std for point in some]
+        if any(point.top1_error >= 0 for point in some):
+            spread = [None if np.isnan(point.top1_error) else point.top1_error for point in some]
             bars["error_y"] = look | {"array": spread}
         figure.add_trace(_markers(some, _name("front", length), 1, style, **bars))
 
@@ -451,24 +477,6 @@ def _add_ties(figure: go.Figure, points: TradeoffPoints, chosen: int | None) -> 
     if x:
         style = {"color": BLUE, "width": 1, "dash": "dot"}
         figure.add_trace(go.Scatter(x=x, y=y, mode="lines", line=style, hoverinfo="skip", name="tied", legendrank=4))
-
-
-def _add_elsewhere(figure: go.Figure, marks: Sequence[Mark]) -> None:
-    if not marks:
-        return
-    own_first = sorted(marks, key=lambda mark: not mark.own)
-    names = _clear_names([(mark.cost, mark.top1, mark.name) for mark in own_first])
-    for title, own in (("Mobile-Formers as published", True), ("other systems as published", False)):
-        some = [(mark, name) for mark, name in zip(own_first, names, strict=True) if mark.own == own]
-        if some:
-            x, y, hovers, texts = zip(*((m.cost, m.top1, m.hover, name) for m, name in some), strict=True)
-            style = {"color": GREEN if own else BLUE, "size": 9}
-            style |= {"symbol": "diamond-tall-open" if own else "hexagon-open"}
-            trace = {"x": x, "y": y, "yaxis": "y2", "name": title, "hovertext": hovers, "hoverinfo": "text"}
-            written = {"text": texts, "textposition": "top center", "textfont": {"size": 10, "color": GREY}}
-            figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style, legendrank=10))
-    axis = {"title": {"text": "ImageNet top-1 as published (%)"}, "overlaying": "y", "side": "right", "showgrid": False}
-    figure.update_layout(yaxis2=axis | {"tickmode": "auto", "tickformat": ".0f"}, margin={"r": 56})
 
 
 def _clear_names(places: Sequence[tuple[float, float, str]]) -> list[str]:

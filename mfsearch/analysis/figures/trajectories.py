@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from mfsearch.analysis.figures.style import BLUE, ORANGE, RED, SKY, finish
 from mfsearch.analysis.front.outcomes import OriginOutcomes, Reason, TrainingTime
-from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.front.trajectory import Trajectory
 from mfsearch.analysis.metrics import METRICS, label
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 # What hypervolume may be drawn against, with the title of the axis, which the page's address holds.
 AXES = {
-    "trainings": "short trainings (number)",
-    "core_seconds": "short trainings (core-seconds)",
-    "trials": "trials (number)",
+    "trainings": "Short trainings",
+    "core_seconds": "Short trainings (core-seconds)",
+    "trials": "Trials",
 }
 LOOKS = {"trained": (BLUE, ""), "stopped": (SKY, "/"), "rejected": (ORANGE, "x"), "failed": (RED, ".")}  # by outcome
 LINE, LINES = 24, 3  # letters and lines of a name beside its bar: on a phone the bars need their room

@@ -6,13 +6,14 @@ stage has a quarter of the weight, because there are four stages. It is a metric
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.analysis.metrics import short_top1
+from mfsearch.analysis.front.confidence import shown_length
 from mfsearch.config import MobileFormerConfig, effective_source, has_say, has_tail
 from mfsearch.presets import PRESETS
 from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages
@@ -42,13 +43,13 @@ class NearestPublished(NamedTuple):
 
 class CheaperTrial(NamedTuple):
     """The nearest trained trial that costs at least CHEAPER less. cost_change: a share, negative. top1_change: a
-    fraction, NaN if one has no top1; if one was trained longer, both are read after the short one (after_short)."""
+    fraction, NaN if one has no top1; read after the longest training that both had: `after`, "" if that is all."""
 
     number: int
     cost: str
     cost_change: float
     top1_change: float
-    after_short: bool
+    after: str
     distance: float
 
 
@@ -138,11 +139,10 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
 
     Only the LOOKED_AT trials that save the least are candidates, so the answer is quick in a study of any size.
     """
-    known = frame.assign(short=short_top1(frame))
-    own = known[known["number"] == number].iloc[0]
+    own = frame[frame["number"] == number].iloc[0]
     cost = "madds" if np.isnan(own["latency_ms"]) else "latency_ms"
-    fits = (known["outcome"] == "trained") & known["top1"].notna() & (known[cost] <= (1 - CHEAPER) * own[cost])
-    rivals = known[fits].sort_values(cost, ascending=False, kind="stable").head(LOOKED_AT)
+    fits = (frame["outcome"] == "trained") & frame["top1"].notna() & (frame[cost] <= (1 - CHEAPER) * own[cost])
+    rivals = frame[fits].sort_values(cost, ascending=False, kind="stable").head(LOOKED_AT)
     networks = readable_networks(rivals)
     try:
         network = own["trial"].config
@@ -153,15 +153,15 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
     rivals = rivals[rivals["number"].isin(list(networks))]  # in the order of `networks`
     rivals = rivals.assign(distance=distances(network, list(networks.values())))
     rival = rivals.sort_values(["distance", "top1"], ascending=[True, False], kind="stable").iloc[0]
-    both_trained = own["outcome"] == "trained"
-    after_short = bool(both_trained and rival["rung"] != own["rung"])
-    top1 = "short" if after_short else "top1"
+    ours, theirs = own["trial"], rival["trial"]
+    common = max(ours.top1_by_rung.keys() & theirs.top1_by_rung, default=None) if ours.outcome == "trained" else None
+    gain = np.nan if common is None else fmean(theirs.top1_by_rung[common]) - fmean(ours.top1_by_rung[common])
     return CheaperTrial(
         number=int(rival["number"]),
         cost=cost,
         cost_change=float(rival[cost] / own[cost] - 1),
-        top1_change=float(rival[top1] - own[top1]) if both_trained else np.nan,
-        after_short=after_short,
+        top1_change=gain,
+        after="" if common is None or ours.rung == theirs.rung else shown_length(theirs, common),
         distance=float(rival["distance"]),
     )
 

@@ -1,8 +1,9 @@
-"""How sure the front is: what a training varies by between seeds, and which networks that leaves open.
+"""How sure the front is: what a top1 varies by between seeds and images, and which networks that leaves open.
 
-Every network is compared by the mean top1 of the longest training it had. One that was trained shorter than its rivals
-therefore competes with its short figure: its probability says what the study knows, not what a longer training would
-find. The spread is that of trainings; that the validation images are a sample, too, is left out, as all share them.
+Two networks are compared by their mean top1 after the longest training that both had, as on the front. A top1 has two
+sources of error. The validation images are a sample; as all networks see the same ones, half of that error is taken to
+be common to any two, so that the difference of two has the sampling error of one. And trainings differ between seeds,
+which is known where some networks were trained with several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mfsearch.pareto import fronts, pareto_mask
-from mfsearch.study.study import minimised
+from mfsearch.pareto import fair_mask, fronts, pareto_mask, shared_lengths
+from mfsearch.study.study import best_trial, front_mask, minimised, top1_table
 from mfsearch.study.trial import Training, Trial
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
@@ -29,18 +30,95 @@ class Noise(NamedTuple):
 
 
 class Confidence(NamedTuple):
-    """front_probability: of being on the front. tied_with: for members of the front, networks that cost no more and
-    cannot be told from it by top1, the nearest first."""
+    """top1_error: standard error of top1, a fraction. front_probability: of being on the front, None where no network
+    was trained with two seeds. tied_with: for members of the front, networks that cost no more and cannot be told from
+    it by top1, the nearest first."""
 
-    front_probability: float
+    top1_error: float
+    front_probability: float | None
     tied_with: list[int]
+
+    def to_dict(self) -> dict[str, float | list[int]]:
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+class Top1Errors(NamedTuple):
+    """Top1 of some trials after each length of training [N, rungs], and the variances of its two errors [N, rungs].
+
+    reaches: Student's t at 97.5 % for the noise of each rung [rungs].
+    """
+
+    rungs: list[int]
+    top1: NDArray[np.float64]
+    between_seeds: NDArray[np.float64]
+    of_sample: NDArray[np.float64]
+    reaches: NDArray[np.float64]
+
+    def apart(self, at: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """By how much the top1 of trial `at` is above that of each, and the half-width of its 95 % interval [N]."""
+        both = ~np.isnan(self.top1 - self.top1[at])
+        lengths = both.shape[1] - 1 - both[:, ::-1].argmax(axis=1)  # without a common one NaN is read
+        rows = np.arange(len(both))
+        seeds, sample = (each[rows, lengths] + each[at, lengths] for each in (self.between_seeds, self.of_sample))
+        lead = self.top1[at, lengths] - self.top1[rows, lengths]
+        return lead, np.sqrt(self.reaches[lengths] ** 2 * seeds + Z_95**2 * sample / 2)
+
+    def longest(self) -> NDArray[np.float64]:
+        """The standard error of each trial's top1 after its longest training [N]."""
+        known = ~np.isnan(self.top1)
+        at = known.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
+        errors: NDArray[np.float64] = np.sqrt(self.between_seeds + self.of_sample)[np.arange(len(at)), at]
+        return errors
+
+
+def top1_errors(trials: Sequence[Trial], noise: Mapping[int, Noise], images: int | None) -> Top1Errors:
+    """The errors of trained trials. noise: by rung, empty if unknown; images: to validate with, None if unknown."""
+    rungs, top1 = top1_table(trials, np.array([trial.metric("top1") for trial in trials], dtype=np.float64))
+    seeds = np.ones_like(top1)
+    for at, trial in enumerate(trials):
+        if trial.longer:
+            seeds[at] = [len(trial.top1_by_rung.get(rung, (0,))) for rung in rungs]
+    known = [noise[_rung_of(noise, rung)] for rung in rungs] if noise else [Noise(0.0, np.inf)] * len(rungs)
+    reaches = np.full(len(rungs), Z_95)
+    if noise:
+        from scipy.special import stdtrit  # takes 0.2 s, which only a study with repeated seeds needs
+
+        reaches = stdtrit([each.degrees for each in known], 0.975)
+    variances = np.array([each.std**2 for each in known])
+    return Top1Errors(rungs, top1, variances / seeds, _sampling_variance(top1, images), reaches)
+
+
+def _sampling_variance(top1: NDArray[np.float64], images: int | None) -> NDArray[np.float64]:
+    """Of a share of `images`, with two more right and two more wrong, so that none right is not certain (Agresti and
+    Coull 1998)."""
+    if images is None:
+        return np.zeros_like(top1)
+    share = (top1 * images + 2) / (images + 4)
+    variance: NDArray[np.float64] = share * (1 - share) / (images + 4)
+    return variance
+
+
+def marks(front: Sequence[Trial], noise: Mapping[int, Noise], images: int | None) -> dict[int, str]:
+    """By number: "best" for the best network of a front, "tied" for each that the errors do not tell to be worse."""
+    best = best_trial(front)
+    if best is None:
+        return {}
+    lead, reach = top1_errors(front, noise, images).apart(list(front).index(best))
+    known = bool(noise) or images is not None
+    told = {one.number: "tied" if known and near else "" for one, near in zip(front, lead <= reach, strict=True)}
+    return told | {best.number: "best"}
 
 
 def shown_training(trial: Trial) -> str:
     """How long and how often a trained trial was trained: "1x", "3x", "9x, 2 seeds"."""
-    epochs, short, seeds = trial.longest[0].epochs if trial.longest else None, trial.epochs, len(trial.longest)
-    length = epochs / short if trial.rung and epochs and short else 1.0
-    return f"{round(length, 1):g}x" + (f", {seeds} seeds" if seeds > 1 else "")
+    seeds = len(trial.longest)
+    return shown_length(trial, trial.rung) + (f", {seeds} seeds" if seeds > 1 else "")
+
+
+def shown_length(trial: Trial, rung: int) -> str:
+    """How long the training of a trial at a rung was, against its short one: "3x"."""
+    epochs, short = next((one.epochs for one in trial.longer if one.rung == rung and one.epochs), None), trial.epochs
+    return f"{round(epochs / short, 1) if epochs and short else 1.0:g}x"
 
 
 def shown_probability(share: float) -> str:
@@ -55,21 +133,57 @@ def shown_ties(tied: object) -> str:
     return ", ".join(numbers[:5]) + more
 
 
-def shown_noise(trials: Sequence[Trial]) -> str | None:
-    """A sentence on where the probabilities come from, or why there are none; None where all trainings were short."""
-    longer = {trial.rung: shown_training(trial).partition(",")[0] for trial in _trained(trials) if trial.rung}
-    if not longer:
+def shown_lengths(trials: Sequence[Trial]) -> str | None:
+    """A sentence on how networks of several lengths of training are compared; None where there is one length."""
+    lengths = {trial.rung: shown_training(trial).partition(",")[0] for trial in trials}
+    if len(lengths) < 2:
         return None
-    noise = training_noise(trials)
-    if not noise:
-        return "No probability of being on the front: one seed each, so what a training varies by is not known."
-    last = max(noise)
-    degrees = noise[last].degrees
-    spread = f"{100 * noise[last].std:.2f} points, {degrees:g} degree{'s' if degrees > 1 else ''} of freedom"
-    return (
-        f"One {longer[last]} training varies by {spread}, apart from what all networks share in a seed. "
-        "Tied: costs no more, and top1 cannot tell the two apart (95 %)."
-    )
+    told = ", ".join(lengths[rung] for rung in sorted(lengths))
+    return f"Lengths of training differ ({told}): any two networks are compared after the longest that both had."
+
+
+def shown_precision(images: int, seeds: int, top1: float = 0.5, noise: Noise | None = None) -> str:
+    """What difference of top1 will show: "150 validation images, one seed: differences under 8 points will not show".
+
+    Of two networks near `top1`, by default where the error is largest, with `seeds` trainings each.
+    """
+    few = np.full((2, 1), top1)
+    variance = 0.0 if noise is None else noise.std**2 / seeds
+    reach = Z_95
+    if noise is not None:
+        from scipy.special import stdtrit
+
+        reach = float(stdtrit(noise.degrees, 0.975))
+    errors = Top1Errors([0], few, np.full((2, 1), variance), _sampling_variance(few, images), np.array([reach]))
+    points = 100 * float(errors.apart(0)[1][1])
+    told = f"{points:.0f}" if points >= 2 else f"{points:.1f}"
+    trainings = "one seed" if seeds == 1 else f"{seeds} seeds"
+    return f"{images:,} validation images, {trainings}: differences under {told} points will not show"
+
+
+def shown_noise(trials: Sequence[Trial], images: int | None = None) -> str | None:
+    """Sentences on what top1 can tell apart, and where the probabilities come from, or why there are none.
+
+    None where all trainings were short and the number of validation images is not known.
+    """
+    trained = _trained(trials)
+    longer = {trial.rung: shown_training(trial).partition(",")[0] for trial in trained if trial.rung}
+    noise, told = training_noise(trials), []
+    if images is not None and (best := best_trial(trained)) is not None:
+        known = noise[_rung_of(noise, best.rung)] if noise else None
+        precision = shown_precision(images, len(best.longest), best.metric("top1"), known)
+        told.append(f"{precision.removesuffix(' will not show')} do not show (95 %).")
+    if longer and not noise:
+        told.append("No probability of being on the front: one seed each, so what a training varies by is not known.")
+    elif noise:
+        last = max(noise)
+        degrees = noise[last].degrees
+        spread = f"{100 * noise[last].std:.2f} points, {degrees:g} degree{'s' if degrees > 1 else ''} of freedom"
+        told.append(
+            f"One {longer[last]} training varies by {spread}, apart from what all networks share in a seed. "
+            "Tied: costs no more, and top1 cannot tell the two apart (95 %)."
+        )
+    return " ".join(told) or None
 
 
 def training_noise(trials: Sequence[Trial]) -> dict[int, Noise]:
@@ -108,83 +222,120 @@ def pooled_noise(top1: Mapping[tuple[int, int], float]) -> Noise | None:
 
 
 def front_probability(
-    trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int, Noise], seed: int = 0, draws: int = DRAWS
+    trials: Sequence[Trial],
+    objectives: Sequence[str],
+    noise: Mapping[int, Noise],
+    seed: int = 0,
+    draws: int = DRAWS,
+    images: int | None = None,
 ) -> dict[int, float]:
     """The probability of being on the front for each trained trial by number; `noise` by rung.
 
-    Drawn: top1 about its mean with noise / sqrt(seeds), the noise itself as well as its degrees of freedom know it (so
-    top1 is Student's t), and latency by its 95 % interval. The other costs are exact. Trials that lack an objective
-    have 0. With more than 2,500 trained trials there are fewer draws, MOST_DRAWN between them all and no fewer than
-    FEWEST_DRAWS: with 10,000 trials a probability of one half is known to 0.022, with 25,000 and more to 0.035.
+    Drawn: top1 about its mean with its errors, the noise itself as well as its degrees of freedom know it (so top1 is
+    Student's t), and latency by its 95 % interval. A network has the same luck after each length of its training. The
+    other costs are exact. Trials that lack an objective have 0. With more than 2,500 trained trials there are fewer
+    draws, MOST_DRAWN between them all and no fewer than FEWEST_DRAWS: with 10,000 trials a probability of one half is
+    known to 0.022, with 25,000 and more to 0.035.
     """
     trained = _trained(trials)
     draws = min(draws, max(FEWEST_DRAWS, MOST_DRAWN // max(1, len(trained))))
     generator = np.random.default_rng(seed)
-    scales = {rung: _scales(each, draws, generator) for rung, each in sorted(noise.items())}
+    drawn_noise = {rung: _variance_ratios(each, draws, generator) for rung, each in sorted(noise.items())}
     means = minimised(trained, objectives)
     varied = [k for k, name in enumerate(objectives) if name in ("top1", "latency_ms")]
-    samples = generator.standard_normal((len(trained), len(varied), draws))
-    spreads = np.zeros((len(trained), len(varied)))  # as they usually are
-    for at, trial in enumerate(trained):
-        seeds = len(trial.longest)
+    luck = generator.standard_normal((len(trained), len(varied), draws))
+    errors = top1_errors(trained, noise, images)
+    ratios = np.array([drawn_noise[_rung_of(noise, rung)] for rung in errors.rungs])
+    own_sample = errors.of_sample / 2  # the other half is common to all
+    clocks = np.array([_latency_std(trial) for trial in trained])
+    top = objectives.index("top1") if "top1" in objectives else None
+
+    def samples(rows: NDArray[np.intp], at: int) -> NDArray[np.float64]:
+        """The varied objectives [rows, V, draws], top1 after one length of training."""
+        values = np.empty((len(rows), len(varied), draws))
         for j, k in enumerate(varied):
-            if objectives[k] == "top1":
-                rung = _rung_of(noise, trial.rung)
-                samples[at, j] *= scales[rung] / np.sqrt(seeds)
-                spreads[at, j] = noise[rung].std / np.sqrt(seeds)
+            values[:, j] = luck[rows, j]
+            if k == top:
+                variances = errors.between_seeds[rows, at, None] * ratios[at] + own_sample[rows, at, None]
+                values[:, j] = values[:, j] * np.sqrt(variances) - errors.top1[rows, at, None]
             else:
-                spreads[at, j] = _latency_std(trial)
-                samples[at, j] *= spreads[at, j]
-    samples += means[:, varied, None]
-    shares = _front_counts(means, varied, samples, spreads) / draws
-    return {trial.number: float(share) for trial, share in zip(trained, shares, strict=True)}
+                values[:, j] = values[:, j] * clocks[rows, None] + means[rows, k, None]
+        return values
+
+    left = np.zeros((len(trained), draws), dtype=np.bool_)
+    whole = np.flatnonzero(~np.isnan(means).any(axis=1))
+    everyone = [(np.arange(len(whole)), 0)]
+    for some, at in everyone if top is None else shared_lengths(errors.top1[whole]):
+        rows = whole[some]
+        middle, spreads = means[rows], np.repeat(clocks[rows, None], len(varied), axis=1)
+        if top is not None:
+            middle[:, top] = -errors.top1[rows, at]
+            spreads[:, varied.index(top)] = np.sqrt(errors.between_seeds + own_sample)[rows, at]
+        left[rows] |= _unbeaten(middle, varied, samples(rows, at), spreads)
+    counts = np.zeros(len(trained), dtype=np.int64)
+    drawn, kept = np.nonzero(left.T)
+    for draw, rows in enumerate(np.split(kept, np.searchsorted(drawn, np.arange(1, draws)))):
+        values, losses = means[rows], np.empty((len(rows), 0))
+        for j, k in enumerate(varied):
+            if k == top:
+                spread = np.sqrt(errors.between_seeds[rows] * ratios[:, draw] + own_sample[rows])
+                losses = luck[rows, j, draw, None] * spread - errors.top1[rows]
+            else:
+                values[:, k] += luck[rows, j, draw] * clocks[rows]
+        counts[rows[pareto_mask(values) if top is None else fair_mask(np.delete(values, top, axis=1), losses)]] += 1
+    return {trial.number: float(share) for trial, share in zip(trained, counts / draws, strict=True)}
 
 
-def ties(trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int, Noise]) -> dict[int, list[int]]:
+def ties(
+    trials: Sequence[Trial], objectives: Sequence[str], noise: Mapping[int, Noise], images: int | None = None
+) -> dict[int, list[int]]:
     """For each member of the front the trials that cost no more and cannot be told from it, the nearest first.
 
-    Cannot be told: the difference of top1 lies within the 95 % interval of a difference of two equals (Student's t with
-    the fewer degrees of the two). A latency counts as no greater within the interval of its difference.
+    Cannot be told: the difference of top1, after the longest training that both had, lies within the 95 % interval of a
+    difference of two equals. A latency counts as no greater within the interval of its difference.
     """
-    from scipy.special import stdtrit  # takes 0.2 s, which only a study with repeated seeds needs
-
     trained = _trained(trials)
     values = minimised(trained, objectives)
     numbers = np.array([trial.number for trial in trained], dtype=np.int64)
-    top1 = np.array([trial.metric("top1") for trial in trained])
     clocks = np.array([_latency_std(trial) for trial in trained])
-    trainings = [(noise[_rung_of(noise, trial.rung)], len(trial.longest)) for trial in trained]
-    variances = np.array([each.std**2 / seeds for each, seeds in trainings])
-    degrees = np.array([each.degrees for each, _ in trainings])
-    known, place = np.unique(degrees, return_inverse=True)
-    reaches = stdtrit(known, 0.975)[place]  # the fewer degrees, the further
+    errors = top1_errors(trained, noise, images)
     tied: dict[int, list[int]] = {}
-    for at in np.flatnonzero(pareto_mask(values)).tolist():
-        apart = np.abs(top1 - top1[at])
-        near = apart <= np.maximum(reaches, reaches[at]) * np.sqrt(variances[at] + variances)
+    for at in np.flatnonzero(front_mask(trained, objectives, values)).tolist():
+        lead, reach = errors.apart(at)
+        near = np.abs(lead) <= reach
         for k, name in enumerate(objectives):
             if name != "top1":
                 slack = Z_95 * np.hypot(clocks, clocks[at]) if name == "latency_ms" else 0.0
                 near &= values[:, k] <= values[at, k] + slack
         near[at] = False
         there = np.flatnonzero(near)
-        tied[int(numbers[at])] = numbers[there[np.lexsort((numbers[there], apart[there]))]].tolist()
+        tied[int(numbers[at])] = numbers[there[np.lexsort((numbers[there], np.abs(lead)[there]))]].tolist()
     return tied
 
 
 def confidence(
-    trials: Sequence[Trial], objectives: Sequence[str], seed: int = 0, fallback: Mapping[int, Noise] | None = None
+    trials: Sequence[Trial],
+    objectives: Sequence[str],
+    images: int | None = None,
+    seed: int = 0,
+    fallback: Mapping[int, Noise] | None = None,
 ) -> dict[int, Confidence]:
-    """What is known of each trained trial's place, by number; empty where no noise is known.
+    """What is known of each trained trial's place, by number; empty where neither noise nor `images` is known.
 
-    fallback: the noise by rung, such as a calibration's, for a study in which no network was trained with two seeds.
+    images: to validate with. fallback: the noise by rung, such as a calibration's, for a study in which no network was
+    trained with two seeds.
     """
-    noise = training_noise(trials) or fallback
-    if not noise:
+    noise = training_noise(trials) or fallback or {}
+    if not noise and images is None:
         return {}
-    tied = ties(trials, objectives, noise)
-    shares = front_probability(trials, objectives, noise, seed)
-    return {number: Confidence(share, tied.get(number, [])) for number, share in shares.items()}
+    trained = _trained(trials)
+    tied = ties(trained, objectives, noise, images)
+    shares = front_probability(trained, objectives, noise, seed, images=images) if noise else {}
+    errors = top1_errors(trained, noise, images).longest().tolist()
+    return {
+        trial.number: Confidence(error, shares.get(trial.number), tied.get(trial.number, []))
+        for trial, error in zip(trained, errors, strict=True)
+    }
 
 
 def _trained(trials: Sequence[Trial]) -> list[Trial]:
@@ -216,12 +367,12 @@ def _indicators(labels: Sequence[int]) -> NDArray[np.float64]:
     return same
 
 
-def _scales(noise: Noise, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """What the noise may be, given how well it is known: std * sqrt(degrees / chi-square)."""
+def _variance_ratios(noise: Noise, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """What the variance may be in units of the one found, given how well it is known: degrees / chi-square."""
     if np.isinf(noise.degrees):
-        return np.full(draws, noise.std)
-    scales: NDArray[np.float64] = noise.std * np.sqrt(noise.degrees / generator.chisquare(noise.degrees, draws))
-    return scales
+        return np.ones(draws)
+    ratios: NDArray[np.float64] = noise.degrees / generator.chisquare(noise.degrees, draws)
+    return ratios
 
 
 def _rung_of(noise: Mapping[int, Noise], rung: int) -> int:
@@ -236,36 +387,29 @@ def _latency_std(trial: Trial) -> float:
     return (latency.high_ms - latency.low_ms) / (2 * Z_95)
 
 
-def _front_counts(
+def _unbeaten(
     means: NDArray[np.float64],
     varied: Sequence[int],
     samples: NDArray[np.float64],
     spreads: NDArray[np.float64],
-) -> NDArray[np.int64]:
-    """The number of draws in which each trial is on the front.
+) -> NDArray[np.bool_]:
+    """The draws in which no strong rival dominates a trial [N, draws]; of trials compared after one length of training.
 
-    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. To save time, trials
-    that a strong rival dominates are removed from a draw before `pareto_mask` sees it. The result is exact: a trial
-    that dominates a removed trial also dominates all that the removed one dominates.
+    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. It saves time, and the
+    fronts of the draws stay exact: a trial that dominates a removed one also dominates all that that one dominates.
     """
-    counts = np.zeros(len(means), dtype=np.int64)
     rivals = _rivals(means, varied, spreads)
     left = np.zeros((len(means), samples.shape[2]), dtype=np.bool_)
-    whole = np.flatnonzero(~np.isnan(means).any(axis=1))
-    for start in range(0, len(whole), 256):  # by blocks, which stay in the processor's cache
-        block = whole[start : start + 256]
+    for start in range(0, len(means), 256):  # by blocks, which stay in the processor's cache
+        block = slice(start, start + 256)
         left[block] = ~_beaten(samples[rivals[block, 0]], samples[block])
     trials, at_draw = np.nonzero(left)
     for rival in rivals.T[1:]:
         beaten = _beaten(samples[rival[trials], :, at_draw], samples[trials, :, at_draw])
         trials, at_draw = trials[~beaten], at_draw[~beaten]
-    order = np.argsort(at_draw, kind="stable")
-    ends = np.searchsorted(at_draw[order], np.arange(1, samples.shape[2]))
-    for draw, some in enumerate(np.split(trials[order], ends)):
-        values = means[some]
-        values[:, varied] = samples[some, :, draw]
-        counts[some[pareto_mask(values)]] += 1
-    return counts
+    left[:] = False
+    left[trials, at_draw] = True
+    return left
 
 
 def _rivals(

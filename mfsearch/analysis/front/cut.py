@@ -1,4 +1,4 @@
-"""Which networks are worth having: the front of a frame, and its knee. Arrays are minimised."""
+"""Which networks are worth having: the front of a frame, and its best. Arrays are minimised."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.pareto import pareto_mask
+from mfsearch.study.study import best_trial, front_mask
 
 OBJECTIVES = ("top1", "madds", "latency_ms", "num_params")  # what a study may optimise
 
@@ -41,10 +41,11 @@ def keeps(frame: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_]
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """The trained trials that no other one beats, by rising madds; those lacking an objective are left out."""
+    """The trained trials that no other one beats after the longest training both had, by rising madds; those lacking
+    an objective are left out."""
     values = minimised(frame, objectives)
     values[frame["outcome"].to_numpy() != "trained"] = np.nan
-    return frame[pareto_mask(values)].sort_values(["madds", "number"])
+    return frame[front_mask(frame["trial"].tolist(), objectives, values)].sort_values(["madds", "number"])
 
 
 def measured_objectives(frame: pd.DataFrame, objectives: Sequence[str]) -> list[str]:
@@ -53,16 +54,7 @@ def measured_objectives(frame: pd.DataFrame, objectives: Sequence[str]) -> list[
     return [name for name in objectives if name == "top1" or trained[name].notna().any()]
 
 
-def knee(front: pd.DataFrame, objectives: Sequence[str] = ("top1", "madds")) -> int | None:
-    """The number of the front's most balanced trial: beyond it, more top1 costs a lot. None for an empty front.
-
-    With every objective scaled to 0..1 over the front, it is the point furthest below the plane through the extremes
-    (sum of coordinates = 1). Of equals, such as the two ends of a front of two, the one with the fewest madds.
-    """
-    if front.empty:
-        return None
-    by_madds = front.sort_values(["madds", "number"])
-    values = minimised(by_madds, objectives)
-    low, span = values.min(axis=0), np.ptp(values, axis=0)
-    scaled = (values - low) / np.where(span > 0, span, 1.0)
-    return int(by_madds["number"].iloc[int(np.round(scaled.sum(axis=1), 12).argmin())])  # 12 places: ties are ties
+def best_number(front: pd.DataFrame) -> int | None:
+    """The number of the best network of a front by the rule of `best_trial`; None for an empty front."""
+    best = best_trial(front["trial"].tolist())
+    return None if best is None else best.number

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mfsearch.analysis.front.summary import counted
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES, Trial
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 GAP = "…"  # stands for figures that differ
 FIGURE = re.compile(r"[-+]?(?:\d+(?:[.,]\d+)*(?:e[-+]?\d+)?|\b(?:nan|inf)\b)", re.IGNORECASE)

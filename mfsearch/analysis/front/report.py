@@ -13,10 +13,10 @@ import pandas as pd
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.figures.style import figure_html, plotly_script
 from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
-from mfsearch.analysis.front.cut import knee, measured_objectives
+from mfsearch.analysis.front.confidence import marks, shown_lengths, training_noise
+from mfsearch.analysis.front.cut import best_number, measured_objectives
 from mfsearch.analysis.front.summary import (
     confidence_columns,
-    counted,
     second_cost,
     study_front,
     summary,
@@ -35,6 +35,7 @@ from mfsearch.analysis.metrics import (
 from mfsearch.study.files import without_password
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.units import counted
 
 
 def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
@@ -44,7 +45,8 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
     """
     study = manifest.study
     objectives = measured_objectives(frame, manifest.objectives)
-    frame = with_confidence(frame, objectives)
+    images = manifest.data.val_images
+    frame = with_confidence(frame, objectives, images)
     front = study_front(frame, manifest)
     figures = _figures(frame, manifest, front)
     lacking = [] if len(front) else [why_no_front(frame)]
@@ -52,7 +54,7 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
     body = [
         f"<p>{escape(summary(frame, manifest))}</p>",
         *(f'<p class="note">{escape(sentence)}</p>' for sentence in lacking),
-        _front_table(front, frame, objectives) if len(front) else "",
+        _front_table(front, frame, objectives, images) if len(front) else "",
         f'<div class="figures">{"".join(figures)}</div>' if figures else "",
         _next_steps(study, front),
         _losses(frame),
@@ -90,37 +92,33 @@ def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame) -> li
     ]
 
 
-def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]) -> str:
+def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str], images: int) -> str:
     """The front as a table: metrics, how sure they are, then the knobs that go with the largest differences in top1."""
     metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
     knobs = telling_knobs(frame, 3)
-    balanced = knee(front, objectives) if len(front) > 2 else None
+    trials = front["trial"].tolist()
+    marked = marks(trials, training_noise(frame["trial"].tolist()), images)
     sure = confidence_columns(front, frame)
     heads = "".join(f'<th title="{name}">{escape(label(name))}</th>' for name in metrics)
     heads = heads.replace("</th>", "</th>" + "".join(f'<th class="text">{name}</th>' for name in sure), 1)
     heads += "".join(f'<th class="text">{escape(name)}</th>' for name in knobs)
     lines = []
     for at, row in enumerate(front.to_dict("records")):
-        mark = ' <span class="badge">knee</span>' if row["number"] == balanced else ""
+        mark = f' <span class="badge">{name}</span>' if (name := marked[row["number"]]) else ""
         cells = f'<td>{row["number"]}{mark}</td><td class="text">{escape(str(row["origin"]))}</td>'
-        cells += f"<td>{shown_top1(row['top1'], row['top1_std']).removesuffix(METRICS['top1'].unit)}</td>"
+        cells += f"<td>{shown_top1(row['top1'], row['top1_error']).removesuffix(METRICS['top1'].unit)}</td>"
         cells += "".join(f'<td class="text">{escape(values[at])}</td>' for values in sure.values())
         cells += "".join(f"<td>{shown(name, row[name]).removesuffix(METRICS[name].unit)}</td>" for name in metrics[1:])
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
-    note = (
-        " The knee is the most balanced trial: it has the best sum of these metrics, each scaled over the front."
-        if balanced is not None
-        else ""
-    )
-    noise = noise_sentence(frame)
-    about = "± is the standard deviation over seeds. " if front["top1_std"].notna().any() else ""
-    about = f"<p>{about}{escape(noise)}</p>" if noise is not None else ""
+    about = ["± is the standard error of top-1. Tied: top-1 does not tell it to be worse than the best."]
+    about += filter(None, (shown_lengths(trials), noise_sentence(frame, images)))
     titles = [METRICS[name].title.lower() for name in objectives]
     names = " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
     return (
-        f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other trial beats in {names} together.{note}</p>"
-        f'{about}<div class="wide"><table><thead><tr><th>trial</th><th class="text">origin</th>{heads}</tr></thead>'
+        f"<h2>The front</h2><p>{counted(len(front), 'trial')} that no other trial beats in {names} together.</p>"
+        f"<p>{escape(' '.join(about))}</p>"
+        f'<div class="wide"><table><thead><tr><th>trial</th><th class="text">origin</th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -145,9 +143,9 @@ def _loss(outcome: str, reason: object) -> str:
 def _next_steps(study: str, front: pd.DataFrame) -> str:
     steps = [("Explore the trials:", f"mfsearch explore {quote(study)}")]
     if len(front):
-        best = front.sort_values("top1")["number"].iloc[-1]
+        best = best_number(front)
         command = f"mfsearch export {quote(study)} --trial {best} --to {quote(f'{study}-{best}')}"
-        steps.append(("Export a network for full training, here the one with the highest top-1:", command))
+        steps.append(("Export a network for full training, here the best, of the highest top-1:", command))
     return "<h2>What to do next</h2>" + "".join(f"<p>{text}</p><pre>{escape(command)}</pre>" for text, command in steps)
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
-from mfsearch.analysis.front.confidence import shown_probability, shown_training
-from mfsearch.analysis.front.summary import counted
+from mfsearch.analysis.front.confidence import shown_length, shown_probability, shown_training
 from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
 from mfsearch.config import MobileFormerConfig, has_tail
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_costs
 from mfsearch.study.trial import Trial
+from mfsearch.units import counted
 
 DIFFERS, ONLY_SOME = "≠", "+"  # marks of rows
 _WIDTHS = ("in", "exp", "out")
@@ -74,6 +74,22 @@ def metric_table(trials: Mapping[str, RankedTrial], predicted: Mapping[str, Pred
     return pd.DataFrame(kept, columns=["metric", *trials])
 
 
+def compared_lengths(trials: Mapping[str, RankedTrial]) -> str | None:
+    """Where trained trials differ in the length of their training: the lengths, and top1 after the longest that all
+    had, which alone compares them; None where they do not differ."""
+    trained = {name: one.trial for name, one in trials.items() if one.trial.outcome == "trained"}
+    if len({trial.rung for trial in trained.values()}) < 2:
+        return None
+    lengths = ", ".join(f"{name} for {shown_training(trial)}" for name, trial in trained.items())
+    common = set.intersection(*(set(trial.top1_by_rung) for trial in trained.values()))
+    if not common:
+        return f"Trained for different lengths: {lengths}. No length is common to all, so top-1 does not compare them."
+    by_rung = {name: trial.top1_by_rung[max(common)] for name, trial in trained.items()}
+    told = ", ".join(f"{name} {shown('top1', float(np.mean(top1)))}" for name, top1 in by_rung.items())
+    length = next(shown_length(trial, max(common)) for trial in trained.values())
+    return f"Trained for different lengths: {lengths}. Top-1 after {length}, the longest that all had: {told}."
+
+
 def _title(name: str) -> str:
     return METRICS[name].title if name in METRICS else name.replace("_", " ").capitalize()
 
@@ -122,7 +138,7 @@ def _fact(one: RankedTrial, name: str) -> str:
         return ABSENT
     if name == "top1":
         half_way = " half way" if trial.outcome == "stopped" else ""
-        return shown_top1(value, trial.metric("top1_std")) + half_way
+        return shown_top1(value, one.top1_error) + half_way
     return shown_latency(trial) if name == "latency_ms" else shown(name, value)
 
 

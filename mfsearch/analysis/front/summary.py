@@ -3,10 +3,11 @@
 import pandas as pd
 
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
-from mfsearch.analysis.front.cut import measured_objectives, pareto_front, within
+from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES
+from mfsearch.units import counted, epochs_in_words
 
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -50,15 +51,16 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
             sentences.append(f"Over the limit in the final measurement, so not on the front: trial {', '.join(over)}.")
     sentences += [f"Data: {manifest.data.name}.", f"Device: {manifest.device_name or manifest.device}."]
 
-    comparable = within(compared(frame, "madds"), manifest.limits)
-    if len(comparable):
-        best = comparable.sort_values("top1").iloc[-1]
-        reached = f"{shown_top1(best['top1'], best['top1_std'])} at {shown('madds', best['madds'])} multiply-adds"
+    front = study_front(frame, manifest)
+    if len(front):
+        ((_, best),) = front[front["number"] == best_number(front)].iterrows()
+        error = best.get("top1_error", best["top1_std"])
+        reached = f"{shown_top1(best['top1'], error)} at {shown('madds', best['madds'])} multiply-adds"
         sentences.append(f"The highest top-1 is {reached}, by trial {best['number']} ({best['origin']}).")
         source = "a short training"
         if best["rung"] > 0:
             length = shown_training(best["trial"])
-            source = f"a training of {best['epochs_trained']:g} epochs ({length})"
+            source = f"a training of {epochs_in_words(best['epochs_trained'])} ({length})"
         sentences.append(f"It comes from {source}: enough to compare networks, but no estimate of a full training.")
     return " ".join(sentences)
 
@@ -93,8 +95,3 @@ def why_no_figure(frame: pd.DataFrame) -> str | None:
     """Why there is no figure; None if there are two points to compare."""
     points = int(comparable(frame, "madds").sum())
     return None if points >= 2 else f"{counted(points, 'trained trial')} with a top-1 so far; a figure needs two."
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 trial", "1,200 trials"."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,7 +1,7 @@
-"""Which knobs matter: how much of each objective, and of reaching the front, goes with a knob's value.
+"""Which knobs matter: the share of each objective's variance, and of reaching the front, between a knob's values.
 
-Each share is for one knob alone, over the trials in which it has a say; interactions are ignored. Trials chosen by a
-search are not a random sample: the values that it liked occur together.
+Each share is of one knob alone, over the trials in which it has an effect; interactions are ignored. The trials of a
+search are no random sample: the values that it prefers occur together.
 """
 
 import math
@@ -20,17 +20,19 @@ from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.units import counted
 
-REACH = "front"  # the measure of being among the best by non-dominated rank
+REACH = "front"  # the measure for being among the best by non-dominated rank
 MEASURES = ("top1", "madds", "latency_ms", "num_params", REACH)
 QUARTER = 0.25
 INITIAL = ("random", "spread", "preset", "fitted")  # origins that do not depend on earlier results
 NAMED = 5  # most knobs named in a sentence
 ENOUGH = 16  # fewest trained networks in a selection
+FEWEST = 20  # trials from which shares are shown: of fewer, chance alone makes large ones
 
 
 class Coding(NamedTuple):
-    """The knobs of N trials. codes: for each knob [N], the index of its value in `values`; -1 if it has no say."""
+    """The knobs of N trials. codes: for each knob [N], the index of its value in `values`; -1 if it has no effect."""
 
     names: list[str]
     values: list[list[object]]
@@ -42,14 +44,14 @@ class Coding(NamedTuple):
 
 
 class KnobShare(NamedTuple):
-    """A knob and the share of a measure's variance that goes with it."""
+    """A knob and its share of a measure's variance."""
 
     knob: str
     share: Share
 
 
 def study_space(manifest: Manifest) -> SearchSpace | None:
-    """The search space of a study, where it is one that comes with mfsearch and has not changed since."""
+    """The study's search space; None unless it comes with mfsearch and has not changed since."""
     name = manifest.space.name
     try:
         space = find_space(name).deployed(manifest.resolution, manifest.classes) if name.isidentifier() else None
@@ -59,10 +61,10 @@ def study_space(manifest: Manifest) -> SearchSpace | None:
 
 
 def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
-    """Every knob's values in order, and which of them each trial has where the knob has a say in its network.
+    """The values of every knob, and the value of each trial in which the knob has an effect.
 
-    Knobs and values stand in the order of the study's space; what else the params have, such as the share of the budget
-    that a proposal aimed at, is left out. Values that the space does not list follow, by size or the alphabet.
+    Knobs and values are in the order of the study's space, then values that it does not list, by size or alphabet.
+    Params that are no knobs, such as a proposal's multiply-add target, are left out.
     """
     space = study_space(manifest)
     choices = manifest.space.knobs
@@ -90,9 +92,8 @@ def measure_values(
 ) -> Floats:
     """The measure of each trial; NaN if unknown.
 
-    top1 is that of the short training, for trained trials only. `front` is 1 for the best quarter by non-dominated rank
-    of the trials within `limits` (upper ones, in base units by column), 0 for the rest. Costs are also known for trials
-    that were counted or timed but not trained.
+    top1: after the short training, for trained trials only. `front`: see `best_quarter`. Costs are also known for
+    trials that were not trained.
     """
     if measure not in MEASURES:
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
@@ -106,10 +107,10 @@ def measure_values(
 
 
 def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping[str, float] | None = None) -> Floats:
-    """1 for trained trials of the best ranks, 0 for the others, by the top1 of the short training. NaN for trials that
-    lack an objective or exceed an upper limit, because they could not be on the front.
+    """1 for the trained trials of the best non-dominated ranks, with the top1 of the short training, 0 for the others.
 
-    Whole ranks are taken, at least one, as many as come nearest to a quarter of the trials; all NaN if that is all.
+    Takes as many whole ranks, at least one, as come nearest to a quarter of the trials; all NaN if that is every trial.
+    NaN for trials that lack an objective or exceed one of the upper `limits` (in base units by column).
     """
     short = frame.assign(top1=short_top1(frame))
     values = minimised(short, objectives)
@@ -135,12 +136,12 @@ def knob_shares(
     limits: Mapping[str, float] | None = None,
     seed: int = 0,
 ) -> list[KnobShare]:
-    """For each knob with several values, the share of the measure's variance between them, the largest first.
+    """For each knob, the share of the measure's variance between its values, the largest first; undefined ones are left
+    out.
 
-    For `front` this is PED-ANOVA (arXiv:2304.10255) with plain frequencies instead of kernels: quarter^2 times the
-    Pearson divergence between a knob's values among the best and among all is the variance, between those values, of
-    the chance to be among the best. That is divided by the total variance of being among the best, and adjusted like
-    all shares. Knobs with an undefined share are left out.
+    For `front` this is PED-ANOVA (arXiv:2304.10255) with frequencies instead of kernels: quarter^2 times the Pearson
+    divergence of a knob's values among the best from those among all is the variance, between values, of the chance to
+    be among the best.
     """
     values = measure_values(frame, measure, objectives, limits)
     shares = judge_shares(values, coded.codes, seed=seed)
@@ -149,19 +150,19 @@ def knob_shares(
 
 
 def in_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
-    """The trials inside the budget's band: a published network far below it says nothing of knobs at that budget."""
+    """The trials inside the budget's band: a published network far below it says nothing about knobs at that budget."""
     kept: pd.DataFrame = frame[~(frame["madds"] < manifest.budget.low)]
     return kept
 
 
 def is_initial(frame: pd.DataFrame) -> NDArray[np.bool_]:
-    """True for trials proposed without looking at results: random ones and the start of a search."""
+    """True for trials that were proposed without regard to results: random ones and the start of a search."""
     found: NDArray[np.bool_] = frame["origin"].map(lambda origin: str(origin).split(" ")[0] in INITIAL).to_numpy(bool)
     return found
 
 
 def can_choose_initial(frame: pd.DataFrame) -> bool:
-    """Whether some proposals are not initial, and enough of the initial ones are trained to show them alone."""
+    """Whether initial proposals can be shown alone: enough of them are trained, and there are others."""
     initial = is_initial(frame)
     return not initial.all() and int((initial & (frame["outcome"] == "trained").to_numpy()).sum()) >= ENOUGH
 
@@ -172,40 +173,41 @@ def above_chance(shares: Sequence[KnobShare]) -> list[str]:
 
 
 def sampling_note(frame: pd.DataFrame) -> str:
-    """A sentence that says what kind of sample the trials are."""
+    """A sentence on how the trials were sampled."""
     initial = int(is_initial(frame).sum())
     if initial == len(frame):
-        return "All proposals were random or the search's starting points: no result had a part in them."
+        return "All proposals were random or starting points of the search, so no result influenced them."
     return (
-        f"{len(frame) - initial:,} of {len(frame):,} proposals were chosen by what earlier ones reached, so this is no "
-        "random sample: a value that the search liked was tried more often, and in company that it liked."
+        f"{len(frame) - initial:,} of {len(frame):,} proposals depend on earlier results, so this is no random sample: "
+        "values that the search prefers were tried more often, and together."
     )
 
 
 def width_note(frame: pd.DataFrame) -> str | None:
-    """A sentence on what solved widths hold; None where the widths were not solved or no costs are known."""
+    """A sentence on solved widths; None if widths were not solved or no costs are known."""
     widths = {trial.width for trial in frame["trial"] if trial.width is not None}
     madds = frame["madds"].dropna() / 1e6
     if len(widths) < 2 or madds.empty:
         return None
     return (
-        f"Widths were solved to land in the budget, so multiply-adds are held between {madds.min():.1f} and "
-        f"{madds.max():.1f} M: a value that costs more makes its network narrower, and top1 compares values at about "
-        "equal multiply-adds."
+        f"Widths were solved to fit the budget, so multiply-adds are held between {madds.min():.1f} and "
+        f"{madds.max():.1f} M. A more expensive value makes its network narrower, so top-1 compares values at similar "
+        "multiply-adds."
     )
 
 
 def shares_note(shares: Sequence[KnobShare], name: str) -> str:
     """The shares in one sentence. name: the measure in words."""
     if not shares:
-        return f"No knob has two values with enough trials to say anything of {name}."
+        return f"No knob has two values with enough trials to judge {name}."
     found = above_chance(shares)
     by_chance = 0.05 * len(shares)
     trials = max(each.share.n for each in shares)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     said = f"above what chance gives: {', '.join(found[:NAMED])}{more}" if found else "none is above what chance gives"
     return (
-        f"{name}, {trials:,} trials, {len(shares)} knobs: {said}. Were all idle, {by_chance:.1f} of them would still "
+        f"{name.capitalize()}, {counted(trials, 'trial')}, {counted(len(shares), 'knob')}: {said}. "
+        f"Were all idle, {by_chance:.1f} of them would still "
         "lie above, as chance stays under its mark in 95 of 100 cases."
     )
 

@@ -1,4 +1,4 @@
-"""What a change buys: paired differences over seeds, with t-intervals and a correction for multiple comparisons."""
+"""The effect of a change: paired differences over seeds, with t-intervals and a correction for many comparisons."""
 
 import math
 import statistics
@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mfsearch.study.twins_file import CONFIDENCE, FOLDER, REPORT, Effect, TwinReport
+from mfsearch.units import counted
 
 
 def paired_effect(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Effect:
-    """The effect over the seeds that both have. step: the resolution of the values, such as one image of top1.
+    """The effect over the seeds that both have, assuming independent and roughly normal differences.
 
-    Values are rounded to the step, so equal values may hide a difference: the spread is at least that of two roundings.
-    Assumes that the differences are independent and roughly normal.
+    step: the resolution of the values, such as one image for top1. Equal values may hide a difference below the step,
+    so the spread is at least that of two roundings.
     """
     from scipy.special import stdtr, stdtrit  # takes 0.2 s, which a reader of finished twins does not need
 
@@ -30,7 +31,7 @@ def paired_effect(first: Mapping[int, float], second: Mapping[int, float], *, st
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p-values (1979): below 0.05 keeps the chance of any false finding among them all under 5 %."""
+    """Holm's adjusted p-values (1979): with a limit of 0.05, the chance of any false finding is under 5 %."""
     known = sorted((p, k) for k, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0
@@ -41,7 +42,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def expected_by_chance(effects: Sequence[Effect]) -> float:
-    """How many intervals would exclude 0 if no change had any effect."""
+    """The expected number of intervals that exclude 0 if no change has any effect."""
     return (1 - CONFIDENCE) * sum(effect.low is not None for effect in effects)
 
 
@@ -52,7 +53,7 @@ def twin_folders(places: Iterable[Path]) -> list[Path]:
 
 
 def twins_note(report: TwinReport) -> str:
-    """The report in sentences: what was compared, what is shown, and how much chance alone would show."""
+    """The report in sentences: the comparison, the effects shown, and how many chance alone would show."""
     compared = [twin for twin in report.twins if twin.effect.low is not None]
     shown = [twin for twin in compared if twin.effect.shown]
     strict = sum(twin.holds for twin in shown)
@@ -64,6 +65,7 @@ def twins_note(report: TwinReport) -> str:
     parent = report.parent
     return (
         f"{parent.name} ({parent.madds / 1e6:.1f} M multiply-adds) beside twins that differ in one knob and have its "
-        f"multiply-adds to 2 %, {len(report.seeds)} seeds, the same {report.data.val_images:,} validation images. "
+        f"multiply-adds to 2 %, {counted(len(report.seeds), 'seed')}, "
+        f"the same {report.data.val_images:,} validation images. "
         f"{words} No effect shown is not no effect: read how wide the interval is."
     )

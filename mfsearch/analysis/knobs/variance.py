@@ -1,8 +1,8 @@
-"""How much of a value's variance lies between the groups of a grouping, how sure that is, and what chance alone gives.
+"""The share of a value's variance between groups of trials, with its interval and the share that chance gives.
 
-A grouping sorts N trials into its groups, or leaves a trial out; many are judged at once. The share is the correlation
-ratio, adjusted for the number of groups: 1 - (variance inside, over N - groups) / (variance, over N - 1). It is 1 where
-the groups say all, about 0 where they say nothing, and may fall below.
+A grouping puts each of N trials into one group, or leaves it out. The share is the correlation ratio, adjusted for the
+number of groups: 1 - (variance inside, over N - groups) / (variance, over N - 1). It is 1 if the groups explain all,
+about 0 (or below) if they explain nothing.
 """
 
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ LEVEL = 0.95
 
 
 class Share(NamedTuple):
-    """An adjusted share with its 95 % bootstrap interval, and what chance stays under in 95 % of permutations.
+    """An adjusted share with its 95 % bootstrap interval; NaN if undefined. chance: 95 % of permutations stay below it.
 
-    n: trials that the grouping holds and whose value is known; groups: how many hold any. NaN where undefined.
+    n: trials in a group and with a known value; groups: those that are not empty.
     """
 
     value: float
@@ -34,14 +34,14 @@ class Share(NamedTuple):
 
     @property
     def above_chance(self) -> bool:
-        """Whether the groups say more than chance alone says in 95 of 100 cases; False where either is undefined."""
+        """Whether the share is above 95 % of permutations; False if undefined."""
         return self.value > self.chance
 
 
 def shares_between(values: Floats, codes: Sequence[Codes]) -> list[float]:
-    """The adjusted share for each grouping; NaN where no two trials of one group are left to compare it with.
+    """The adjusted share for each grouping; NaN if it cannot be computed.
 
-    values: [N], NaN where unknown. codes: for each grouping [N] group numbers from 0, -1 for what it leaves out.
+    values: [N], NaN if unknown. codes: for each grouping [N] group numbers from 0, -1 for trials left out.
     """
     if not codes:
         return []
@@ -50,7 +50,7 @@ def shares_between(values: Floats, codes: Sequence[Codes]) -> list[float]:
 
 
 def group_codes(values: Sequence[object]) -> Codes:
-    """The number of each value's group; True is not 1, and what cannot be hashed goes by its text."""
+    """The number of each value's group. True is not 1; values without a hash are compared by their text."""
     numbers: dict[object, int] = {}
     kinds = {type(value) for value in values}
     plain = kinds <= {bool} or kinds <= {int, float} or kinds <= {str}  # the usual case, a hundred times a page
@@ -59,7 +59,7 @@ def group_codes(values: Sequence[object]) -> Codes:
 
 
 def value_key(value: object) -> tuple[str, object]:
-    """What tells values apart: kind and value."""
+    """A key by which values are compared: kind and value."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return type(value).__name__, repr(value)
     return ("text" if isinstance(value, str) else "number"), value
@@ -68,10 +68,9 @@ def value_key(value: object) -> tuple[str, object]:
 def judge_shares(values: Floats, codes: Sequence[Codes], *, seed: int) -> list[Share]:
     """The adjusted share for each grouping with interval and chance level.
 
-    Chance permutes the values of the trials that a grouping holds among these alone: those that it leaves out, such as
-    networks in which a knob has no say, may lie elsewhere. The bootstrap's own share is centred on the sample's
-    unadjusted one, as its world has the sample's means for true ones; its deviations from there are laid around the
-    adjusted share.
+    Permutations stay among the trials in a group, because the others, such as networks without the knob, may differ in
+    value. In the bootstrap the sample's means are the true ones, so its shares vary around the sample's unadjusted
+    share; these deviations give the interval around the adjusted share.
     """
     if not codes:
         return []
@@ -96,7 +95,7 @@ def judge_shares(values: Floats, codes: Sequence[Codes], *, seed: int) -> list[S
 
 
 class _Table(NamedTuple):
-    """Trials with a value, centred, and which group of which grouping each is in: [N, all groups of all groupings]."""
+    """Centred values of the trials, and their membership [N, all groups of all groupings], 1 or 0."""
 
     values: Floats
     member: Floats
@@ -128,10 +127,10 @@ class _Table(NamedTuple):
         )
 
     def permuted_shares(self, draws: int, generator: np.random.Generator) -> Floats:
-        """[draws, groupings] with the values of the trials that a grouping holds permuted among them.
+        """[draws, groupings] with the values of each grouping's trials permuted among them.
 
-        All groupings take the same permutations, without what they leave out. A group takes as many values in a row as
-        it has trials, for their places are chance.
+        All groupings use the same permutations, without the trials they leave out. Each group takes the next values in
+        a permuted row, as many as it has trials.
         """
         n = len(self.values)
         order = generator.permuted(np.broadcast_to(np.arange(n), (draws, n)), axis=1)
@@ -179,7 +178,7 @@ class _Table(NamedTuple):
 
 
 def _quantiles(samples: Floats, share: float) -> Floats:
-    """The quantile of each column, of what is defined in it; NaN where nothing is."""
+    """The quantile of each column over its defined values; NaN without any."""
     empty = np.isnan(samples).all(axis=0)
     found: Floats = np.nanquantile(np.where(empty, 0.0, samples), share, axis=0)
     return np.where(empty, np.nan, found)

@@ -1,7 +1,7 @@
-"""Where a network's costs lie, by part and block: exact multiply-adds and parameters, and predicted milliseconds.
+"""A network's costs by part and block: exact multiply-adds and parameters, and predicted milliseconds.
 
-Milliseconds are predicted by rates that are fitted to the networks which the study measured itself. Whole networks were
-measured, no parts: how a total divides is told by how networks differ, so the intervals of parts are wide.
+Milliseconds are predicted by rates fitted to the networks that the study measured as a whole. The split into parts is
+inferred from differences between networks, so the intervals of parts are wide.
 """
 
 from typing import NamedTuple
@@ -54,10 +54,7 @@ def fit_study(frame: pd.DataFrame) -> StudyRates | None:
 
 
 def rates_line(found: StudyRates | None, measured: int) -> str:
-    """What predicted milliseconds rest on and how far off they are, or why there are none.
-
-    measured: trials with a latency.
-    """
+    """The basis of predicted milliseconds and their error, or why there are none. measured: trials with a latency."""
     if found is None:
         return (
             f"Latency by part is predicted from the networks that a study measured: {MIN_MEASURED} are needed, "
@@ -73,10 +70,10 @@ def rates_line(found: StudyRates | None, measured: int) -> str:
 
 
 def part_costs(config: MobileFormerConfig, rates: Rates | None = None) -> pd.DataFrame:
-    """Costs by place and part, in the order of the forward pass: a row for each part that stands at a place.
+    """Costs by place and part, in the order of the forward pass; each column sums to the whole network's cost.
 
-    `place` is stem, lite, a name of `row_names`, final, head, tokens (their parameters) or run (what every run takes);
-    predicted_ms is NaN without rates, or where a part takes no time. Each column sums to the whole network's.
+    `place` is stem, lite, a name of `row_names`, final, head, tokens (their parameters) or run (the fixed cost of any
+    run). predicted_ms is NaN without rates, or if a part takes no time.
     """
     names = {str(k): name for k, name in enumerate(row_names(config))}
     costs = {(row.where, row.part): row for row in count_costs(config).parts}

@@ -1,7 +1,7 @@
-"""Measured latency that was kept, one JSON object a line, and read again by device.
+"""Saved latency measurements: one JSON object per line, read again by device.
 
-`mfsearch latency --breakdown` and `--resolutions` append what they measured to RESULTS/latency/. A figure belongs to
-the passport beside it, and figures of two passports are never put side by side.
+`mfsearch latency --breakdown` and `--resolutions` append their measurements to RESULTS/latency/. Each belongs to the
+passport in its line; measurements with different passports are never compared.
 """
 
 import json
@@ -9,24 +9,26 @@ import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mfsearch.cost.madds import PART_NAMES
+from mfsearch.plain_files import parse_json, read_bytes
+from mfsearch.study.files import now
 
 FOLDER = "latency"  # under the results folder
 BREAKDOWN, BY_SIZE = "breakdown.jsonl", "by-size.jsonl"
 PARTS = PART_NAMES
-REST = "rest"  # what is left of a run: what the runtime does between operators
+MAX_BYTES = 1 << 26
+REST = "rest"  # the rest of a run: the runtime's work between operators
 
 Passport = Mapping[str, object]
 
 
 class KeptRow(NamedTuple):
-    """One network measured at one image size. arch_id and madds: None of MobileNetV3-Large. parts_ms: by part, empty
-    where it was measured whole; whole_ms: a run of it beside the profiled ones, None likewise. threads: None where a
-    user's program decided. measured: when, UTC."""
+    """One network measured at one image size. arch_id, madds: None for MobileNetV3-Large. parts_ms: by part, empty if
+    only the whole was measured; whole_ms: a run without the profiler, None likewise. threads: None if a user's program
+    measured. measured: time in UTC."""
 
     name: str
     arch_id: str | None
@@ -45,7 +47,7 @@ class KeptRow(NamedTuple):
 
 
 class LatencyFiles(NamedTuple):
-    """What was read: rows in the order of the files' lines, and how many lines were none of ours."""
+    """The rows in the order of the files' lines, and the number of lines that could not be read."""
 
     rows: list[KeptRow]
     unread: int
@@ -57,7 +59,7 @@ class LatencyFiles(NamedTuple):
 def kept_line(
     name: str, resolution: int, measured: Mapping[str, Any], passport: Passport, threads: int | None
 ) -> dict[str, object]:
-    """A measurement as it is kept. measured: a row of `mfsearch latency --json`, where it has a breakdown with that."""
+    """A measurement in the form of the file. measured: a row of `mfsearch latency --json`, with any breakdown."""
     parts = measured.get("breakdown") or {}
     columns = ("arch_id", "madds", "batch", "latency_ms", "latency_low_ms", "latency_high_ms", "ratio", "disturbed")
     return {
@@ -67,12 +69,12 @@ def kept_line(
         "threads": threads,
         **{column: parts[column] for column in ("parts_ms", "sum_ms", "whole_ms", "nodes") if column in parts},
         "passport": dict(passport),
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "measured": now(),
     }
 
 
 def append_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
-    """Append whole lines in one write, after a line that a kill cut short; OSError where the file takes none."""
+    """Append complete lines in one write, also after a line that a kill cut short; raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab+") as file:
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -86,20 +88,20 @@ def append_lines(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
 
 
 def kept_folders(results: Path, study: Path) -> list[Path]:
-    """Where a study's explorer finds kept figures: `latency/` of the results folder and of its `reference/`, and
-    `latency/` beside the study where it lies elsewhere; those that are there, each once."""
+    """The existing folders with measurements for a study's explorer, each once: `latency/` in the results folder, in
+    its `reference/`, and beside the study."""
     places = [results / FOLDER, results / "reference" / FOLDER, study.parent / FOLDER]
     return list({place.resolve(): place for place in places if place.is_dir()}.values())
 
 
 def read_kept(paths: Sequence[Path]) -> LatencyFiles:
-    """The lines of these files; a file that is not there has none. A last line that was cut short is passed over, as
-    its writer may be at it; any other that is none of ours counts as unread."""
+    """The lines of these files; a missing file has none. An incomplete last line is ignored, because it may still be
+    being written; any other invalid line counts as unread."""
     rows: list[KeptRow] = []
     unread = 0
     for path in paths:
         try:
-            text = path.read_bytes().decode("utf-8", errors="replace")
+            text = read_bytes(path, MAX_BYTES).decode("utf-8", errors="replace")
         except OSError:
             unread += path.exists()
             continue
@@ -114,7 +116,7 @@ def read_kept(paths: Sequence[Path]) -> LatencyFiles:
 
 def _row(line: str) -> KeptRow | None:
     try:
-        values = json.loads(line)
+        values = parse_json(line.encode())
         parts = {part: float(ms) for part, ms in (values.get("parts_ms") or {}).items()}
         if not isinstance(values["passport"], dict) or not set(parts) <= set(PARTS):
             return None
@@ -136,7 +138,7 @@ def _row(line: str) -> KeptRow | None:
             passport=values["passport"],
             measured=str(values["measured"]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return None
 
 
@@ -145,7 +147,7 @@ def _maybe(kind: Any, value: Any) -> Any:
 
 
 def by_passport(rows: Sequence[KeptRow]) -> list[tuple[Passport, list[KeptRow]]]:
-    """The rows of each device, the one measured last first."""
+    """The rows by device, the most recently measured device first."""
     groups: dict[str, list[KeptRow]] = {}
     for row in rows:
         groups.setdefault(json.dumps(row.passport, sort_keys=True), []).append(row)
@@ -154,7 +156,7 @@ def by_passport(rows: Sequence[KeptRow]) -> list[tuple[Passport, list[KeptRow]]]
 
 
 def latest(rows: Sequence[KeptRow]) -> list[KeptRow]:
-    """Of each network at each size and batch the measurement that was made last, in the order of the first ones."""
+    """The last measurement of each network at each size and batch, in the order of their first ones."""
     found: dict[tuple[object, ...], KeptRow] = {}
     for row in rows:
         key = (row.arch_id or row.name, row.resolution, row.batch)
@@ -164,16 +166,15 @@ def latest(rows: Sequence[KeptRow]) -> list[KeptRow]:
 
 
 def profiled_ms(row: KeptRow) -> float:
-    """A run of a network while it was profiled: as it was timed beside, or the sum of its parts where that is more."""
+    """Milliseconds of a profiled run: the run timed without the profiler, or the sum of the parts if that is larger."""
     return max(row.whole_ms or 0.0, sum(row.parts_ms.values()))
 
 
 def parts_of(row: KeptRow) -> dict[str, float]:
-    """latency_ms by part of a network that has a breakdown, in the order of PARTS, then the rest of a run: what the
-    runtime needs between operators.
+    """latency_ms split into the parts of a breakdown, in the order of PARTS, and the rest between operators.
 
-    A breakdown gives shares: it is taken from typical runs in a row, which on a busy machine take longer than those
-    that latency_ms is measured by, in turns with a reference. So parts are scaled to latency_ms, and sum to it.
+    A breakdown comes from typical runs in a row, which on a busy machine take longer than the runs that give
+    latency_ms. So its parts are scaled to sum to latency_ms.
     """
     run = profiled_ms(row)
     scale = row.latency_ms / run if run > 0 and row.latency_ms > 0 else 1.0
@@ -183,7 +184,7 @@ def parts_of(row: KeptRow) -> dict[str, float]:
 
 
 def scaled_in_words(row: KeptRow) -> str:
-    """What the milliseconds of `parts_of` are."""
+    """A sentence on the meaning of `parts_of`."""
     return (
         f"Shares of a typical profiled run ({profiled_ms(row):.1f} ms), scaled to the measured latency of "
         f"{row.latency_ms:.1f} ms."
@@ -191,7 +192,7 @@ def scaled_in_words(row: KeptRow) -> str:
 
 
 def setting_in_words(rows: Sequence[KeptRow]) -> str:
-    """What figures were measured with: "1 image per batch, 1 thread"; threads are left out where a program decided."""
+    """The measurement's setting: "1 image per batch, 1 thread"; without threads if a user's program measured."""
     found = []
     for word, values in (("image", {row.batch for row in rows}), ("thread", {row.threads for row in rows})):
         counts = sorted(value for value in values if value is not None)
@@ -224,12 +225,12 @@ def passport_text(passport: Passport | None) -> str:
 
 
 def passport_id(passport: Passport) -> str:
-    """Eight hex digits that stand for a device, such as in an address."""
+    """Eight hex digits that identify a device, for a page's address."""
     return f"{zlib.crc32(json.dumps(passport, sort_keys=True).encode()):08x}"
 
 
 def passport_differences(passport: Passport, other: Passport, names: tuple[str, str]) -> list[str]:
-    """What two devices differ in: "runtime_version: 1.32.0 in the study, 1.31.0 in these figures"."""
+    """The differences of two devices: "runtime_version: 1.32.0 in the study, 1.31.0 in these figures"."""
     fields = dict.fromkeys([*passport, *other])
     return [
         f"{field}: {passport.get(field, 'not recorded')} {names[0]}, {other.get(field, 'not recorded')} {names[1]}"

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from mfsearch.analysis.front.confidence import Z_95
-from mfsearch.analysis.front.summary import counted
 from mfsearch.analysis.metrics import METRICS
 from mfsearch.cost.latency_model import WITHIN, Accuracy, Prediction, accuracy
 from mfsearch.study.trial import Trial, TrialLatency
+from mfsearch.units import counted
 
 
 class TimedTrial(NamedTuple):
-    """A trial whose latency was measured: as the search saw it, and again at the end where it was. predicted: before
-    the search measured it, None where nothing was."""
+    """A trial with a latency from the search, and one from the end of the run if it was measured again. predicted: the
+    prediction before the search's measurement, None without one."""
 
     number: int
     outcome: str
@@ -28,7 +28,7 @@ class TimedTrial(NamedTuple):
 
 
 class Correlation(NamedTuple):
-    """Spearman's rank correlation of n pairs with a 95 % interval; NaN where it is not defined."""
+    """Spearman's rank correlation of n pairs with a 95 % interval; NaN if undefined."""
 
     value: float
     low: float
@@ -37,7 +37,7 @@ class Correlation(NamedTuple):
 
 
 def timed_trials(frame: pd.DataFrame) -> list[TimedTrial]:
-    """The trials with a measured latency, by number, whatever became of them."""
+    """The trials with a measured latency, by number, with any outcome."""
     trials: list[Trial] = frame["trial"].tolist()
     return [
         TimedTrial(
@@ -55,13 +55,13 @@ def timed_trials(frame: pd.DataFrame) -> list[TimedTrial]:
 
 
 def turned_down(frame: pd.DataFrame) -> int | None:
-    """How many draws were predicted to be too slow and never measured; None where nothing was predicted."""
+    """The number of draws that were predicted to be too slow and not measured; None if nothing was predicted."""
     counts = [trial.turned_down for trial in frame["trial"] if trial.turned_down is not None]
     return sum(counts) if counts else None
 
 
 def prediction_accuracy(trials: Sequence[TimedTrial]) -> Accuracy | None:
-    """How far the search's predictions lay from its own measurements; None without any."""
+    """The error of the search's predictions against its own measurements; None without any."""
     pairs = [(one.predicted, one.search.ms) for one in trials if one.predicted is not None]
     if not pairs:
         return None
@@ -69,7 +69,7 @@ def prediction_accuracy(trials: Sequence[TimedTrial]) -> Accuracy | None:
 
 
 def screen_in_words(draws: int | None, found: Accuracy | None) -> str:
-    """How many draws the latency prediction turned down, and how accurate it was."""
+    """The number of draws that the latency prediction rejected, and its accuracy."""
     if draws is None or found is None:
         return "No latency was predicted in this study: it had no latency limit, or measured fewer than eight networks."
     return (
@@ -98,7 +98,7 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
 
 
 def correlation_in_words(trials: Sequence[TimedTrial], limits: Mapping[str, float]) -> str:
-    """What multiply-adds say of latency here. limits: of the study, as a budget cuts what can be seen."""
+    """How far multiply-adds predict latency here. limits: of the study, because a budget narrows the range."""
     found = rank_correlation([one.madds for one in trials], [(one.final or one.search).ms for one in trials])
     if math.isnan(found.value):
         return "The rank correlation of latency with multiply-adds needs two networks that differ in both."
@@ -115,7 +115,7 @@ def correlation_in_words(trials: Sequence[TimedTrial], limits: Mapping[str, floa
 
 
 def disturbed_in_words(trials: Sequence[TimedTrial]) -> str:
-    """How many of the figures that are shown were measured on a disturbed machine."""
+    """The number of shown measurements that were disturbed by other work."""
     shown = [one.final or one.search for one in trials]
     known = [one for one in shown if one.disturbed is not None]
     if not known:
@@ -128,7 +128,7 @@ def disturbed_in_words(trials: Sequence[TimedTrial]) -> str:
 
 
 def twice_in_words(trials: Sequence[TimedTrial]) -> str | None:
-    """How the latencies at the end of the run compare with the search's; None where none was measured again."""
+    """How the latencies from the end of the run compare with the search's; None without any."""
     ratios = [one.final.ms / one.search.ms - 1 for one in trials if one.final is not None and one.search.ms > 0]
     if not ratios:
         return None
@@ -140,7 +140,7 @@ def twice_in_words(trials: Sequence[TimedTrial]) -> str | None:
 
 
 def hover_text(one: TimedTrial) -> str:
-    """A measured trial as plain text, a line each."""
+    """A measured trial as lines of plain text."""
     ms = METRICS["latency_ms"].digits
     lines = [f"trial {one.number} · {one.origin}", f"{one.madds / 1e6:.1f} M multiply-adds, {one.outcome}"]
     for name, found in (("During the search", one.search), ("At the end", one.final)):

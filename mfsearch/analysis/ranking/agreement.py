@@ -1,6 +1,6 @@
-"""How well does one ranking of networks agree with another, and how well could it at best?
+"""How well two rankings of networks agree, and how well they could agree at best.
 
-Values are "more is better" throughout: a caller turns the sign of a loss. A network is one entry of each array.
+More is better throughout, so callers negate a loss. Each array has one entry per network.
 """
 
 import math
@@ -18,7 +18,7 @@ LEVEL = 0.95
 
 
 class Estimate(NamedTuple):
-    """A figure over n networks with its percentile bootstrap interval; NaN where it is not defined."""
+    """A figure over n networks with its percentile bootstrap interval; NaN where undefined."""
 
     value: float
     low: float
@@ -27,7 +27,7 @@ class Estimate(NamedTuple):
 
 
 def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
-    """Kendall's tau-b of two rankings, -1 to 1; NaN where one of them has all networks equal."""
+    """Kendall's tau-b of two rankings, -1 to 1; NaN if all networks are equal in one of them."""
     from scipy.stats import kendalltau  # takes 1.5 s, which a reader of finished calibrations does not need
 
     x_N, y_N = _paired(x, y)
@@ -35,17 +35,14 @@ def kendall_tau(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def bootstrap_tau(x: ArrayLike, y: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """Kendall's tau-b with an interval from networks drawn with replacement.
-
-    A network drawn twice is a pair tied in both rankings, which tau-b leaves out.
-    """
+    """Kendall's tau-b with a bootstrap interval; a network drawn twice is tied in both rankings, and tau-b skips it."""
     x_N, y_N = _paired(x, y)
     taus_R = _weighted_tau(_order(x_N), _order(y_N), _resampled(len(x_N), seed, resamples))
     return Estimate(kendall_tau(x_N, y_N), *_interval(taus_R), len(x_N))
 
 
 def bootstrap_gain(x: ArrayLike, base: ArrayLike, y: ArrayLike, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """By how much tau(x, y) exceeds tau(base, y), both from the same draws of networks."""
+    """tau(x, y) minus tau(base, y), both from the same draws of networks."""
     x_N, y_N = _paired(x, y)
     base_N, _ = _paired(base, y)
     counts_RN = _resampled(len(x_N), seed, resamples)
@@ -59,10 +56,7 @@ def mean_rank(*metrics: ArrayLike) -> Values:
 
 
 def top_recall(x: ArrayLike, y: ArrayLike, k: int = 5) -> float:
-    """The share of y's k best networks that are among x's k best; chance is k / n.
-
-    Where equal values straddle the k-th place, it is the mean over the ways to break the ties.
-    """
+    """The share of y's k best networks that are among x's k best, averaged over ways to break ties; chance is k / n."""
     x_N, y_N = _paired(x, y)
     if not 1 <= k <= len(x_N):
         raise ValueError(f"k must be 1 to the number of networks, {len(x_N)}, got {k}")
@@ -72,7 +66,7 @@ def top_recall(x: ArrayLike, y: ArrayLike, k: int = 5) -> float:
 def retest_noise(first: ArrayLike, second: ArrayLike) -> float:
     """Standard deviation over seeds of one measurement, from two seeds of every network; N - 1 degrees of freedom.
 
-    A shift that the second seed gives all networks equally does not change their ranking and is not counted.
+    A shift that is the same for all networks does not change their ranking and is not counted.
     """
     x_N, y_N = _paired(first, second)
     if len(x_N) < 2:
@@ -88,11 +82,11 @@ def spread_between(values: Sequence[float] | Values, noise: float) -> float:
 
 
 def noise_ceiling(noise_x: float, spread_x: float, noise_y: float, spread_y: float) -> float:
-    """The tau to expect of two measurements that rank the same true values perfectly but for seed noise.
+    """The expected tau between two measurements of the same true values if seed noise is their only error.
 
-    Normal true values and noise: their correlation is rho = 1 / sqrt((1 + (noise_x / spread_x)^2) (1 + (noise_y /
-    spread_y)^2)) and tau = 2 / pi arcsin(rho), for any number of networks. Noise half as large as the spread in both
-    gives 0.59, in one of them 0.70. Where the noise explains the whole spread it is 0.
+    Assumes normal values and noise: their correlation is rho = 1 / sqrt((1 + (noise_x / spread_x)^2) (1 + (noise_y /
+    spread_y)^2)) and tau = 2 / pi arcsin(rho). Noise of half the spread gives 0.59 if both have it, 0.70 if one does;
+    noise that explains the whole spread gives 0.
     """
     if min(noise_x, noise_y, spread_x, spread_y) < 0:
         raise ValueError(f"noise and spread must be 0 or more, got {(noise_x, spread_x, noise_y, spread_y)}")
@@ -114,15 +108,12 @@ def _paired(x: ArrayLike, y: ArrayLike) -> tuple[Values, Values]:
 
 
 def _order(x_N: Values) -> Values:
-    """1 where the row's network is above the column's, -1 below, 0 equal."""
+    """1 if the row's network is above the column's, -1 if below, 0 if equal."""
     return np.sign(x_N[:, None] - x_N[None, :])
 
 
 def _weighted_tau(x_NN: Values, y_NN: Values, counts_RN: Values) -> Values:
-    """tau-b of R samples in which network i appears counts[r, i] times.
-
-    (concordant - discordant) / sqrt(pairs not tied in x * pairs not tied in y).
-    """
+    """tau-b of R samples with network i counts[r, i] times: (concordant - discordant) / sqrt(untied in x * in y)."""
 
     def pairs(table_NN: Values) -> Values:
         return np.asarray(((counts_RN @ table_NN) * counts_RN).sum(1))
@@ -146,7 +137,7 @@ def _interval(samples_R: Values) -> tuple[float, float]:
 
 
 def _share_of_top(x_N: Values, k: int) -> Values:
-    """1 for what is surely among the k best, 0 for what is not, a share for what is tied at the k-th place."""
+    """1 for networks certainly among the k best, a share for those tied at the k-th place, 0 for the others."""
     kth = np.sort(x_N)[-k]
     above, tied = x_N > kth, x_N == kth
     return np.asarray(above + tied * ((k - above.sum()) / tied.sum()))

@@ -1,4 +1,4 @@
-"""What calibrations say of one study's ranking: which fits, how it differs, and its verdict in words."""
+"""How far a study's ranking can be trusted: the calibration that fits, its differences, and its verdict in words."""
 
 import shlex
 from collections.abc import Iterable, Sequence
@@ -17,10 +17,10 @@ from mfsearch.study.calibration_file import (
     find_calibration,
 )
 from mfsearch.study.manifest import Manifest
-from mfsearch.units import format_madds
+from mfsearch.units import counted, epochs_in_words, format_madds
 
 ENOUGH = 16  # networks; a tau over fewer proves nothing
-# Options of `mfsearch run` that decide what a calibration must be made with.
+# Options of `mfsearch run` that a calibration must repeat.
 SHARED = (
     *("data", "data-dir", "space", "resolution", "classes", "seed", "device"),
     *("epochs", "samples", "batch", "optimizer", "lr", "proxy-resolution"),
@@ -90,9 +90,9 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
     ]
     epochs = manifest.recipe.epochs
     read = [each for each in figures.short_epochs if each is not None]
-    if not any(abs(each - epochs) <= 0.01 * epochs for each in read):
+    if not any(_same_length(each, manifest) for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
-        words.append(f"its short training was read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
+        words.append(f"short training: read after {shown or 'no'} epochs, here it takes {epochs:.3g}")
     for name in ("resolution", "classes"):
         if getattr(identity, name) != getattr(manifest, name):
             words.append(f"{name} at deployment: {getattr(identity, name)}, here {getattr(manifest, name)}")
@@ -103,10 +103,20 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
 
 
 def study_reading(figures: CalibrationFile, manifest: Manifest) -> Reading:
-    """How the study compares its networks, or the nearest to that of all readings in the calibration."""
+    """The calibration's reading that is nearest to how the study ranks its networks."""
     known = readings(figures, "band")
     named = [each for each in known if each.name == manifest.rungs.rank_by and each.epochs is not None] or known
     return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.recipe.epochs))
+
+
+def is_own(reading: Reading, manifest: Manifest) -> bool:
+    """Whether the study compares its networks by this reading, not by one that is only near to it."""
+    same = reading.epochs is not None and _same_length(reading.epochs, manifest)
+    return same and reading.name == manifest.rungs.rank_by
+
+
+def _same_length(epochs: float, manifest: Manifest) -> bool:
+    return abs(epochs - manifest.recipe.epochs) <= 0.01 * manifest.recipe.epochs
 
 
 def readings(figures: CalibrationFile, group: str) -> list[Reading]:
@@ -115,11 +125,11 @@ def readings(figures: CalibrationFile, group: str) -> list[Reading]:
 
 
 def verdict(figures: CalibrationFile, name: str, reading: Reading) -> str:
-    """How well a reading ranks the networks of a group, how sure that is, and how well MAdds and params do."""
+    """How well a reading ranks the networks of a group, with its interval, beside multiply-adds and parameters."""
     group, place = figures.groups[name], PLACES[name].capitalize()
     row = group.figures_of(reading)
     if row is None or row.tau is None:
-        return f"{place} {reading.words} ranks nothing: all networks came out alike."
+        return f"{place} {reading.words} ranks nothing: all networks have the same value."
     interval = "" if row.low is None else f" [{row.low:.2f}, {row.high:.2f}]"
     others = {cost: group.figures_of(Reading(cost, None)) for cost in COSTS if cost != reading.name}
     beside = [f"{NAMES[cost]} {it.tau:.2f}" for cost, it in others.items() if it is not None and it.tau is not None]
@@ -152,13 +162,13 @@ def _sure(row: ProxyFigures) -> str:
 
 
 def noise_note(figures: CalibrationFile) -> str:
-    """By how much the long training, the judge, varies between seeds."""
+    """How much the long training, which is the reference, varies between seeds."""
     spread = "is unknown: fewer than two seeds of one network were trained"
     if figures.long_noise is not None:
-        spread = f"is {100 * figures.long_noise:.2f} points (one network, {len(figures.noise_seeds)} seeds)"
+        spread = f"is {100 * figures.long_noise:.2f} points (one network, {counted(len(figures.noise_seeds), 'seed')})"
     return (
-        f"Judged by top1 on {figures.identity.data.val_images:,} images after {figures.long_epochs:g} epochs with "
-        f"another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
+        f"Judged by top1 on {figures.identity.data.val_images:,} images after {epochs_in_words(figures.long_epochs)} "
+        f"with another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
     )
 
 
@@ -167,3 +177,14 @@ def calibrate_command(manifest: Manifest) -> str:
     options = {"budget": manifest.asked_budget()}
     options |= {name: value for name, value in manifest.options().items() if name in SHARED}
     return shlex.join(["mfsearch", "calibrate", *(word for name in options for word in (f"--{name}", options[name]))])
+
+
+def twins_command(manifest: Manifest, network: str) -> str:
+    """The command that trains twins of a network with the study's images and short training.
+
+    network: as a command line names it. Its config holds its space, image size and classes; the seeds are twins' own.
+    """
+    unasked = ("space", "resolution", "classes", "seed")
+    options = {name: value for name, value in manifest.options().items() if name in SHARED and name not in unasked}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    return shlex.join(["mfsearch", "twins", network, *words, "--seeds", "3", "--latency"])

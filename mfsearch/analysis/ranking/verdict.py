@@ -1,10 +1,8 @@
-"""What a calibration's trainings say: how well each proxy ranks, how well it could at best, and which is the cheapest.
+"""Evaluates a calibration: how well each proxy ranks networks, how well it could at best, and which is cheapest.
 
-The truth is the top1 of the long trainings. Every figure of a proxy stands beside those of MAdds and params over the
-same networks.
+The top1 of the long trainings counts as true. Multiply-adds and parameters are judged on the same networks.
 """
 
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -25,15 +23,8 @@ from mfsearch.analysis.ranking.agreement import (
 from mfsearch.analysis.ranking.readings import CURVE_READINGS, at_epochs
 from mfsearch.proxy.zero_cost import ZERO_COST
 from mfsearch.search.calibration import Network, NetworkRecords, long_key, short_key
-from mfsearch.study.calibration_file import (
-    GROUPS,
-    CalibrationFile,
-    GroupFigures,
-    ProxyFigures,
-    RankedNetwork,
-    TauGain,
-)
-from mfsearch.study.files import versions
+from mfsearch.study.calibration_file import GROUPS, CalibrationFile, GroupFigures, ProxyFigures, RankedNetwork, TauGain
+from mfsearch.study.files import now, versions
 from mfsearch.study.settings import Calibration
 from mfsearch.study.task_file import TaskRecord
 
@@ -49,30 +40,40 @@ class Pair(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A proxy's values over the networks that have them, more is better. again: the same with another seed, None where
-    no seed matters or there is none; core_seconds: the mean a network."""
+    """A proxy's values over the networks that have them, more is better.
+
+    again: the values with another seed, None if the proxy has none. core_seconds: mean per network. kept: indices of
+    those networks.
+    """
 
     name: str
     epochs: float | None
     values: Sequence[float] | Values
     again: Sequence[float] | Values | None
     core_seconds: float
-    kept: list[int]  # which networks
+    kept: list[int]
 
 
 def calibration_figures(
     settings: Calibration, trained: NetworkRecords, targets: Mapping[str, float]
 ) -> CalibrationFile:
-    """How well each proxy ranks the networks that were trained.
+    """How well each proxy ranks the networks.
 
-    targets: the tau that is good enough, inside the band and across budgets. RuntimeError if fewer than two networks of
-    a group were trained short and long.
+    targets: the tau that is good enough, by group. RuntimeError if a group has fewer than two networks with both
+    trainings.
     """
-    noise, noise_seeds = _long_noise(settings, trained)
+    first = trained.networks["band"][0]
+    longs = {seed: trained.records[long_key(first, seed)].top1 for seed in settings.long_seeds}
+    top1 = {seed: value for seed, value in longs.items() if value is not None}
+    noise = float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None
     left_out = [f"{key}: {record.reason}" for key, record in trained.records.items() if record.outcome != "trained"]
     groups = {}
     for group in GROUPS:
-        pairs = _pairs(settings, trained, trained.networks[group])
+        records = (
+            (each, trained.records[short_key(each, settings.seed)], trained.records[long_key(each, settings.seed + 1)])
+            for each in trained.networks[group]
+        )
+        pairs = [Pair(*one) for one in records if one[1].outcome == one[2].outcome == "trained"]
         if len(pairs) < 2:
             raise RuntimeError(
                 f"{len(pairs)} of {len(trained.networks[group])} networks were trained short and long; "
@@ -80,37 +81,18 @@ def calibration_figures(
             )
         groups[group] = _group(settings, pairs, noise, targets[group])
     return CalibrationFile(
-        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        date=now(),
         identity=trained.identity,
         versions=versions(),
         short_seed=settings.seed,
         long_seed=settings.seed + 1,
-        noise_seeds=tuple(noise_seeds),
+        noise_seeds=tuple(top1),
         short_epochs=settings.points,
         long_epochs=settings.long_points[-1],
         long_noise=noise,
         left_out=tuple(left_out),
         groups=groups,
     )
-
-
-def _long_noise(settings: Calibration, trained: NetworkRecords) -> tuple[float | None, list[int]]:
-    """Standard deviation of the long top1 over the seeds of the band's first network, and those seeds."""
-    first = trained.networks["band"][0]
-    seeds = [settings.seed + 1 + k for k in range(settings.seeds)]
-    records = {seed: trained.records[long_key(first, seed)] for seed in seeds}
-    top1 = {seed: record.top1 for seed, record in records.items() if record.top1 is not None}
-    return (float(np.std(list(top1.values()), ddof=1)) if len(top1) > 1 else None), list(top1)
-
-
-def _pairs(settings: Calibration, trained: NetworkRecords, networks: list[Network]) -> list[Pair]:
-    pairs = []
-    for network in networks:
-        short = trained.records[short_key(network, settings.seed)]
-        long = trained.records[long_key(network, settings.seed + 1)]
-        if short.outcome == long.outcome == "trained":
-            pairs.append(Pair(network, short, long))
-    return pairs
 
 
 def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target: float) -> GroupFigures:
@@ -153,7 +135,7 @@ def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target
 
 
 def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
-    """What a training of so many epochs says, each more is better, and the mean rank of accuracy and training loss."""
+    """The readings after so many epochs, and the mean rank by accuracy and training loss; more is better."""
     first: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
     second: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
     seconds = []
@@ -196,7 +178,7 @@ def _figures(
     noise, ceiling = _ceiling(column, *long)
     value, low, high = _known(tau)
     over_madds, over_params = (TauGain(*_known(gain)) for gain in gains)
-    # where MAdds or params are all equal, a proxy has to be better than not at all
+    # if all networks have equal costs, the proxy must only be better than chance
     lows = [low if gain.low is None else gain.low for gain in (over_madds, over_params)]
     return ProxyFigures(
         name=column.name,
@@ -216,16 +198,14 @@ def _figures(
 
 
 def _ceiling(column: Column, long_noise: float | None, long_spread: float | None) -> tuple[float | None, float | None]:
-    """The proxy's seed noise from its two seeds of every network, and the tau that it and the long noise allow."""
+    """The proxy's seed noise, and the highest tau that it and the noise of the long trainings allow."""
     noise = 0.0 if column.again is None else retest_noise(column.values, column.again)
     spread = spread_between(np.asarray(column.values, dtype=np.float64), noise)
-    if long_noise is None or long_spread is None:
-        return noise, None
-    if not spread or not long_spread:
-        return noise, None  # the spread between networks cannot be told from noise
+    if long_noise is None or not spread or not long_spread:
+        return noise, None  # unknown, or the spread between networks cannot be told from noise
     return noise, noise_ceiling(noise, spread, long_noise, long_spread)
 
 
 def _known(estimate: Estimate) -> list[float | None]:
-    """Value, low and high; None where they are not defined."""
+    """Value, low and high; None for NaN."""
     return [value if math.isfinite(value) else None for value in estimate[:3]]

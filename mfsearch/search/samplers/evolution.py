@@ -8,7 +8,6 @@ import numpy as np
 from mfsearch.pareto import nondominated_ranks
 from mfsearch.search.samplers.ground import ATTEMPTS, Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
-from mfsearch.space import Value
 
 POPULATION, TOURNAMENT = 20, 5
 CROSSOVER = 0.9
@@ -46,21 +45,17 @@ def local(ground: Ground, history: History, rng: random.Random) -> Candidate | N
     rng.shuffle(front)
     known = {id(trial) for trial in front}
     for trial in [*front, *(t for t in history.best(3 * POPULATION) if id(t) not in known)]:
-        neighbours = _neighbours(ground, trial.params)
+        neighbours = []
+        for name, choices in ground.choices.items():
+            at = choices.index(trial.params[name])
+            near = [choices[k] for k in (at - 1, at + 1) if 0 <= k < len(choices)]
+            neighbours += [{**trial.params, name: choice} for choice in near]
         rng.shuffle(neighbours)
         for params in neighbours:
             candidate = ground.screen("local", params)
             if candidate is not None:
                 return candidate
     return None
-
-
-def _neighbours(ground: Ground, params: dict[str, Value]) -> list[dict[str, Value]]:
-    neighbours = []
-    for name, choices in ground.choices.items():
-        at = choices.index(params[name])
-        neighbours += [{**params, name: choices[k]} for k in (at - 1, at + 1) if 0 <= k < len(choices)]
-    return neighbours
 
 
 def nsga2(ground: Ground, history: History, rng: random.Random) -> Candidate | None:

@@ -36,7 +36,11 @@ def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | Non
     study.add_trials([_told(ground, trial, place.get(id(trial), 0.0), distributions) for trial in chosen])
     for _ in range(ASKS):
         asked = study.ask(distributions).params
-        candidate = ground.screen("tpe", {name: _value(ground, name, asked[name]) for name in ground.choices})
+        params = {
+            name: choices[int(asked[name])] if is_ordered(choices) else asked[name]
+            for name, choices in ground.choices.items()
+        }
+        candidate = ground.screen("tpe", params)
         if candidate is not None:
             return candidate
     return None
@@ -44,12 +48,6 @@ def tpe(ground: Ground, history: History, rng: random.Random) -> Candidate | Non
 
 def _distribution(choices: tuple[Value, ...]) -> BaseDistribution:
     return IntDistribution(0, len(choices) - 1) if is_ordered(choices) else CategoricalDistribution(choices)
-
-
-def _value(ground: Ground, name: str, asked: Value) -> Value:
-    choices = ground.choices[name]
-    value: Value = choices[int(asked)] if is_ordered(choices) else asked
-    return value
 
 
 def _told(

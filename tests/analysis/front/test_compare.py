@@ -20,6 +20,7 @@ from mfsearch.analysis.front.compare import (
 )
 from mfsearch.analysis.front.side_by_side import (
     block_table,
+    compared_lengths,
     knob_table,
     metric_table,
     published_network,
@@ -231,7 +232,7 @@ def test_what_the_nearest_cheaper_network_costs() -> None:
     ]
     found = nearest_cheaper(study_frame(rows), 0)
     assert found is not None
-    assert (found.number, found.cost, found.after_short) == (2, "latency_ms", False)
+    assert (found.number, found.cost, found.after) == (2, "latency_ms", "")
     assert found.cost_change == pytest.approx(-0.1)
     assert found.top1_change == pytest.approx(-0.02)
     assert nearest_cheaper(study_frame(rows), 1) is None
@@ -249,8 +250,29 @@ def test_trainings_of_other_length_are_compared_by_the_short_one_both_had() -> N
     rows = [longer(trial(0, MF_151M, 0.55), [stage(1, 0, 0.8)]), trial(1, MF_52M, 0.50)]
     found = nearest_cheaper(study_frame(rows), 0)
     assert found is not None
-    assert found.after_short
+    assert found.after == "1x"
     assert found.top1_change == pytest.approx(0.50 - 0.55)
+
+
+def test_two_trained_longer_are_compared_by_the_longest_that_both_had() -> None:
+    ours, theirs = trial(0, MF_151M, 0.55, epochs=1.0), trial(1, MF_52M, 0.50, epochs=1.0)
+    rows = [longer(ours, [stage(1, 0, 0.7), stage(2, 0, 0.8)]), longer(theirs, [stage(1, 0, 0.68)])]
+    found = nearest_cheaper(study_frame(rows), 0)
+    assert found is not None
+    assert found.after == "3x"
+    assert found.top1_change == pytest.approx(0.68 - 0.7)
+
+
+def test_what_is_compared_says_first_how_long_each_was_trained() -> None:
+    rows = [row(0, 0.55, epochs=1.0), row(1, 0.50, epochs=1.0), row(2, 0.45, outcome="stopped")]
+    rows[1] = longer(rows[1], [stage(1, 0, 0.65), stage(1, 1, 0.67)])
+    told = compared_lengths(ranked(*rows))
+    assert told == (
+        "Trained for different lengths: trial 0 for 1x, trial 1 for 3x, 2 seeds. "
+        "Top-1 after 1x, the longest that all had: trial 0 55.0 %, trial 1 50.0 %."
+    )
+    rows[0] = longer(rows[0], [stage(1, 0, 0.6)])
+    assert compared_lengths(ranked(*rows)) is None
 
 
 def test_a_trial_without_top1_has_a_neighbour_and_no_price() -> None:

@@ -3,7 +3,7 @@ import pytest
 
 from mfsearch.analysis.front.cut import (
     OBJECTIVES,
-    knee,
+    best_number,
     measured_objectives,
     minimised,
     pareto_front,
@@ -11,7 +11,7 @@ from mfsearch.analysis.front.cut import (
 )
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, row, study
+from tests.analysis.rows import failed, longer, row, stage, study
 
 NAN = np.nan
 
@@ -34,7 +34,7 @@ def test_front_of_nothing_trained_is_empty_with_its_columns(rows: list[Trial]) -
     front = pareto_front(study_frame(rows), ["top1", "madds"])
     assert front.empty
     assert "top1" in front.columns
-    assert knee(front) is None
+    assert best_number(front) is None
 
 
 @pytest.mark.parametrize("objectives", [[], ["top1", "speed"]])
@@ -61,12 +61,13 @@ def test_measured_objectives_drops_latency_where_it_was_not_timed() -> None:
     assert measured_objectives(study_frame([]), wanted) == ["top1"]
 
 
-def test_knee_is_where_top1_stops_to_be_cheap() -> None:
-    # Scaled to 0..1: (0, 1), (0.2, 0.2), (0.6, 0.1), (1, 0). The second lies furthest below the line x + y = 1.
-    front = study_frame([row(0, 0.50, 100), row(1, 0.58, 120), row(2, 0.59, 160), row(3, 0.60, 200)])
-    assert knee(front) == 1
+def test_the_best_has_the_highest_top1_then_the_fewest_madds_then_the_lowest_number() -> None:
+    rows = [row(0, 0.50, 100), row(1, 0.60, 200), row(2, 0.60, 120), row(3, 0.60, 120)]
+    assert best_number(study_frame(rows)) == 2
+    rows[0] = longer(rows[0], [stage(1, 0, 0.7)])  # its longest training is what it has shown
+    assert best_number(study_frame(rows)) == 0
 
 
-def test_knee_of_one_and_of_two_is_the_one_with_fewer_madds() -> None:
-    assert knee(study_frame([row(7)])) == 7
-    assert knee(study_frame([row(3, 0.6, 200), row(4, 0.5, 100)])) == 4
+def test_front_of_rows_compares_them_after_the_longest_training_both_had() -> None:
+    rows = [longer(row(0, 0.50, 100), [stage(1, 0, 0.70)]), row(1, 0.52, 110), row(2, 0.49, 120)]
+    assert pareto_front(study_frame(rows), ["top1", "madds"])["number"].tolist() == [0, 1]

@@ -1,17 +1,25 @@
 """What `mfsearch show` and the end of a run print and give as JSON."""
 
+import argparse
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
-from mfsearch.analysis.front.confidence import confidence
-from mfsearch.commands.display import front_table, print_front
+from mfsearch.analysis.figures.tradeoff import tradeoff_points
+from mfsearch.analysis.front.confidence import confidence, marks
+from mfsearch.analysis.front.cut import best_number
+from mfsearch.analysis.front.summary import study_front, summary
+from mfsearch.commands.display import Display, front_table, print_front
+from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
 from mfsearch.presets import preset
+from mfsearch.search.progress import Progress, SearchEvent
+from mfsearch.study.settings import Limits
 from mfsearch.study.study import Study, front_trials
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import changed, longer_study, manifest, study
+from tests.analysis.rows import changed, longer_study, manifest, row, study
 
 MANIFEST = manifest(
     objectives=["top1", "madds"], budget={"low": 1, "high": 200_000_000, "stated": False}, latency_limit_ms=None
@@ -24,7 +32,9 @@ def studied(trials: list[Trial]) -> Study:
 
 
 def printed(trials: list[Trial], capsys: pytest.CaptureFixture[str]) -> str:
-    print_front(studied(trials))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "100")  # on 80 the cells wrap
+        print_front(studied(trials))
     return capsys.readouterr().out
 
 
@@ -32,7 +42,18 @@ def test_a_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = printed(longer_study(), capsys)
-    for part in ("72.00 ±0.71", "9x, 2 seeds", "on front", "tied with", "> 99 %", "One 9x training varies by 1.00"):
+    for part in (
+        "72.00 ±2.46",
+        "best",
+        "tied",
+        "differences under",
+        "Lengths of training differ",
+        "9x, 2 seeds",
+        "on front",
+        "tied with",
+        "> 99 %",
+        "One 9x training varies by 1.00",
+    ):
         assert part in text
     assert "6 trained, 3 of them longer, 1 stopped half way, 0 rejected by latency, 0 failed; 6 on the front" in text
 
@@ -50,6 +71,7 @@ def test_a_front_of_short_trainings_reads_as_ever(capsys: pytest.CaptureFixture[
         "trial",
         "top1",
         "%",
+        "best",
         "madds",
         "M",
         "params",
@@ -68,7 +90,9 @@ def test_the_widest_table_keeps_within_100_columns() -> None:
         for trial in studied(longer_study()).trials
     ]
     objectives = ["top1", "madds", "latency_ms"]
-    table = front_table(front_trials(trials, objectives), objectives, confidence(trials, objectives))
+    table = front_table(
+        front_trials(trials, objectives), objectives, confidence(trials, objectives), marks(trials, {}, 9)
+    )
     assert Console(width=200).measure(table).maximum <= 100
 
 
@@ -77,9 +101,42 @@ def test_the_summary_holds_probability_ties_and_noise_but_no_curves() -> None:
     last = found["front"][-1]
     assert found["top1_noise"][2] == pytest.approx({"std": 0.01, "degrees": 1})
     assert last["tied_with"][0] == 4
-    assert 0.5 < last["front_probability"] < 1
+    assert 0.3 < last["front_probability"] < 0.7  # 360 images
+    assert (last["mark"], found["front"][0]["mark"]) == ("best", "tied")
+    assert last["top1_error"] == pytest.approx(0.0246, abs=1e-4)
     assert all("curve" not in stage for stage in last["stages"])
     assert (found["stopped_half_way"], found["trained_longer"]) == (1, 3)
     short = summary_of(studied(study()))
     assert short["top1_noise"] is None
     assert "front_probability" not in short["front"][0]
+
+
+def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
+    for rungs, seeds in ((None, "one seed"), ({"factors": [1.0, 3.0], "seeds": 2}, "2 seeds")):
+        asked = manifest(rungs=rungs, data={**MANIFEST.kept["data"], "val_images": 150})
+        display = Display(Console(), live=False, quiet=False)
+        display(SearchEvent("began", Progress(asked, Limits(), "")))
+        text = capsys.readouterr().out
+        assert f"150 validation images, {seeds}: differences under 8 points will not show" in text
+
+
+def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A cheaper one of the same top1, and a dearer one on the front for its latency alone."""
+    trials = [
+        changed(row(k, top1, madds), latency_ms=ms, config=CONFIG)
+        for k, (top1, madds, ms) in enumerate([(0.5, 90, 5.0), (0.6, 100, 6.0), (0.6, 110, 5.5), (0.55, 120, 4.0)])
+    ]
+    asked = manifest(objectives=["top1", "madds", "latency_ms"], latency_limit_ms=9.0, budget=MANIFEST.kept["budget"])
+    one = Study(Path("s"), asked, tuple(trials))
+    front = study_front(one.frame(), asked)
+    assert front["number"].tolist() == [0, 1, 2, 3]
+    best = one.best()
+    assert best is not None
+    assert best.number == best_number(front) == tradeoff_points(front, "madds", list(one.objectives)).best == 1
+    assert f"by trial {best.number} " in summary(one.frame(), asked)
+    told = {trial["number"]: trial.get("mark") for trial in summary_of(one)["front"]}
+    assert [number for number, mark in told.items() if mark == "best"] == [best.number]
+    arguments = argparse.Namespace(results=Path("results"))
+    settings = SimpleNamespace(study="s", latency_limit_ms=9.0)
+    _print_ending("trials", one, settings, Path("report.html"), arguments)  # type: ignore[arg-type]
+    assert f"export s --trial {best.number} " in capsys.readouterr().out

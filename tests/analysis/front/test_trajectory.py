@@ -205,7 +205,7 @@ def test_the_figure_shows_the_study_its_controls_and_their_median() -> None:
     figure = draw_history(lines[0], lines[1:], median_line([made("a", 0.1), made("b", 0.2)], "trainings"), "trainings")
     assert {trace.name for trace in figure.data} == {"mine", "&lt;b&gt;a&lt;/b&gt;", "c", "median of 2"}
     assert figure.layout.yaxis.title.text == "Hypervolume (% of the box)"
-    assert figure.layout.xaxis.title.text == "short trainings (number)"
+    assert figure.layout.xaxis.title.text == "Short trainings"
 
 
 def test_an_empty_study_has_a_line_at_nothing() -> None:

@@ -204,8 +204,8 @@ def test_initial_proposals_and_the_band() -> None:
     assert can_choose_initial(frame)
     assert not can_choose_initial(frame[frame["origin"] != "spread"])
     assert not can_choose_initial(frame[is_initial(frame)])
-    assert "3 of 19 proposals were chosen by what earlier ones reached" in sampling_note(frame)
-    assert "no result had a part" in sampling_note(frame[is_initial(frame)])
+    assert "3 of 19 proposals depend on earlier results" in sampling_note(frame)
+    assert "no result influenced them" in sampling_note(frame[is_initial(frame)])
     for low, kept in ((130_000_000, 18), (20_000_000, 19)):
         band = manifest(budget={"low": low, "high": 150_000_000, "stated": False})
         assert len(in_band(frame, band)) == kept

@@ -142,7 +142,7 @@ def test_the_cheapest_that_reaches_the_target_is_named() -> None:
     assert figures.groups["band"].cheapest == Reading("loss", 1.0)
     assert figures.groups["across"].cheapest is None
     text = report_lines(figures)
-    assert "cheapest to reach tau 0.45: training loss after 1 epochs, 5.0 core-s" in text
+    assert "cheapest to reach tau 0.45: training loss after 1 epoch, 5.0 core-s" in text
     assert "no proxy reaches tau 2" in text
 
 
