@@ -1,6 +1,7 @@
 """Shows a running search: a live panel on a terminal, plain lines elsewhere."""
 
 import contextlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         if progress.plan is None and left is not None:
             self._say(f"estimate  about {format_seconds(left)} left")
         if progress.plan is not None:
-            for line in progress.plan.lines(progress.limits.seconds, data.val_images):
+            for line in progress.plan.lines(progress.limits.seconds):
                 self._say(line)
         self._say("\n* means on the front when it was trained")
 
@@ -100,7 +101,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         """Say what is done before the search begins."""
         self.text = text
         if not self.quiet and self.live is None:
-            self._say(f"{text} ...")
+            print(f"{text} ...", file=sys.stderr, flush=True)
 
     def _trial(self, event: SearchEvent) -> None:
         trial, progress = event.trial, event.progress

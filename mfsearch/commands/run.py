@@ -179,6 +179,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         proposals.append(proposal)
     madds = [proposal.costs.madds for proposal in proposals]
     inside = sum(settings.budget.holds(value) for value in madds)
+    predicted = [proposal.predicted for proposal in proposals if proposal.predicted is not None]
     report = {
         "budget": {"low": settings.budget.low, "high": settings.budget.high},
         "space": settings.space.name,
@@ -192,6 +193,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         "median_ms": statistics.median(times) if times else None,
         "origins": dict(collections.Counter(proposal.origin.partition(" ")[0] for proposal in proposals)),
         "short_training_seconds": None if plan is None else plan.short_seconds * plan.networks / args.workers,
+        "fastest_ms": min((one.latency_ms for one in predicted), default=None),
         "latency_measurements": None if plan is None else plan.latencies,
         "latency_seconds": None if plan is None else plan.latency_seconds,
         "estimated_seconds": progress.seconds_left() if plan is None else plan.seconds,
@@ -203,6 +205,11 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             f"\n{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
             f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each; none trained"
         )
+        if predicted and all(proposer.latency.is_too_slow(one) for one in predicted):
+            print(
+                f"latency limit {settings.latency_limit_ms:g} ms: no network proposed is likely to keep it; "
+                f"the fastest takes about {report['fastest_ms']:.1f} ms"
+            )
     return 0
 
 

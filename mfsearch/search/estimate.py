@@ -22,7 +22,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, short_train
 from mfsearch.search.evaluate import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
-from mfsearch.search.proposal import Proposer
+from mfsearch.search.proposal import Proposer, nothing_inside
 from mfsearch.search.remeasure import one_thread
 from mfsearch.study.files import MANIFEST
 from mfsearch.study.manifest import Manifest
@@ -30,9 +30,9 @@ from mfsearch.study.settings import Limits, Settings
 
 # One thread of a server's CPU at 32 px: mf-151m takes 3.7 ms per image, mf-52m 1.4 ms. Only their ratios are used.
 IMAGE_SECONDS, MADD_SECONDS = 0.2e-3, 0.9e-9
-SIZES = (32, 48, 64, 96, 128)  # pixels, for photos; the embedded and downloaded images have one size
+SIZES = (48, 64, 96, 128)  # pixels, for photos; the embedded and downloaded images have one size
 MEASURE_SECONDS = 8.0  # larger sides are not measured after so long, but reckoned from the last one
-STEPS = 3  # of a training that is measured; the first is left out
+STEPS = 5  # of a training that is measured; the first two, which are slow, are left out
 DRAWN = 9  # networks, of which the one of medium work is measured
 LOADED = 24  # images that are loaded
 
@@ -59,10 +59,10 @@ def settle(
             recipe = dataclasses.replace(recipe, resolution=own.resolution, crop=own.crop)
         rungs = rungs if "rungs" in fixed else kept.rungs
     elif kept is None:
-        on_stage("measuring this machine with these images")
         fixed = frozenset(("resolution", "epochs", "rungs")) if limits.seconds is None else fixed
         source = find_source(settings.data, settings.data_dir, settings.download)
         check_classes(source)
+        on_stage("measuring this machine with these images")
         pace = measure_pace(settings, source, "resolution" not in fixed and settings.data not in KNOWN_DATA)
         plan = make_plan(
             dataclasses.replace(pace, workers=limits.workers),
@@ -90,10 +90,13 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     sizes: whether all of SIZES may be chosen, or only the recipe's.
     """
     start, recipe, device = time.monotonic(), settings.recipe, torch.device(settings.device)
-    proposer = Proposer(settings.space, settings.budget, settings.objectives, "random", settings.seed)
-    drawn = [proposal.config for proposal in (proposer.next() for _ in range(DRAWN)) if proposal is not None]
+    drawn: list[MobileFormerConfig] = []
+    for sampler in ("random", settings.sampler):  # published networks may lie inside where no draw does
+        if not drawn:
+            proposer = Proposer(settings.space, settings.budget, settings.objectives, sampler, settings.seed)
+            drawn = [proposal.config for proposal in (proposer.next() for _ in range(DRAWN)) if proposal is not None]
     if not drawn:
-        raise ValueError(f"budget {settings.budget}: no network drawn from space {settings.space.name} lies inside")
+        raise nothing_inside(settings.space, settings.budget)
     config = sorted(drawn, key=lambda one: _image_seconds(one, recipe))[len(drawn) // 2]
     rng = np.random.default_rng(0)
     begin = time.monotonic()
@@ -128,7 +131,7 @@ def _image_pace(config: MobileFormerConfig, recipe: Recipe, size: int, classes: 
             points=(STEPS,),
             on_step=lambda *_: ends.append(time.perf_counter()),
         )
-    return statistics.median(b - a for a, b in itertools.pairwise(ends)) / recipe.batch
+    return statistics.median(b - a for a, b in itertools.pairwise(ends[1:])) / recipe.batch
 
 
 def _network_seconds(config: MobileFormerConfig, settings: Settings) -> tuple[float, float]:

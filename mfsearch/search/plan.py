@@ -17,7 +17,7 @@ FULL = 3.0  # a latency at the end of a run takes so many times as long as one i
 LATENCY_SHARE = 0.15  # largest share of the time for the latencies at the end
 GOOD_STEPS, MOST_STEPS, LEAST_STEPS = 60, 400, 10  # of the optimizer in a short training
 NORM_IMAGES = 256  # for BatchNorm's statistics, where the length is chosen here
-GOOD_SIZE = 48  # pixels; below it little is left of a photo
+ENOUGH = 0.8  # share of the most steps for which a larger image is taken, where time is short
 MOST_NETWORKS = 300
 # networks, lengths of training, finalists and their seeds: the fullest search first; the final takes half at the most
 SHAPES: tuple[tuple[int, tuple[float, ...], int, int], ...] = (
@@ -58,7 +58,7 @@ class Plan:
     latency_seconds: float
     seconds: float
 
-    def lines(self, seconds: float | None, val_images: int) -> list[str]:
+    def lines(self, seconds: float | None) -> list[str]:
         """The plan in words, for the header of a run of so many seconds, None without a limit."""
         longer = round(self.rungs.short_trainings(self.networks) - self.networks)
         more = f", longer ones worth {longer} more" if longer else ""
@@ -73,18 +73,8 @@ class Plan:
         if seconds is not None:
             late = ": it ends before all of this is trained" if self.seconds > 1.2 * seconds else ""
             limit = f" of {format_seconds(seconds)}{late}"
-        seeds = f"{self.rungs.seeds if self.rungs.last else 1} seed(s)"
         lines.append(f"          expected end after {format_seconds(self.seconds)}{limit}")
-        lines.append(
-            f"          {val_images} validation images, {seeds}: differences under "
-            f"{100 * difference(val_images):.1f} points will not show"
-        )
         return lines
-
-
-def difference(images: int, top1: float = 0.5) -> float:
-    """The smallest difference of two top1 that exceeds the sampling error of the validation images."""
-    return 2 * math.sqrt(2 * top1 * (1 - top1) / images)
 
 
 def make_plan(
@@ -109,12 +99,12 @@ def make_plan(
         own = rungs
         if "rungs" not in fixed:
             own = dataclasses.replace(rungs, factors=factors, finalists=finalists, seeds=seeds)
-        few = shape == SHAPES[-1] or len(pace.image_seconds) == 1
-        sizes = [size for size in sorted(pace.image_seconds, reverse=True) if few or size >= GOOD_SIZE]
+        sizes = sorted(pace.image_seconds, reverse=True)
         plans += [_fitted(pace, images, seconds, recipe, own, networks or count, size, fixed) for size in sizes]
     good = next((plan for plan, steps in plans if steps >= GOOD_STEPS and plan.seconds <= seconds), None)
     if good is None:
-        return next((plan for plan, _ in reversed(plans) if plan.seconds <= seconds), plans[-1][0])
+        least = [(plan, steps) for plan, steps in plans[-len(sizes) :] if plan.seconds <= seconds] or plans[-1:]
+        return next(plan for plan, steps in least if steps >= ENOUGH * max(steps for _, steps in least))
     for more in range(good.networks + 1, 1 if networks else MOST_NETWORKS):  # where time is left
         bigger, _ = _fitted(
             pace, images, seconds, good.recipe, good.rungs, more, good.recipe.resolution, fixed | {"epochs"}

@@ -69,6 +69,14 @@ def check_reachable(space: SearchSpace, budget: Budget) -> None:
         )
 
 
+def nothing_inside(space: SearchSpace, budget: Budget) -> ValueError:
+    """The error where the budget is within reach, but no draw lies inside."""
+    return ValueError(
+        f"budget {budget}: none of {2 * ATTEMPTS} networks drawn from space {space.name} lies inside; "
+        f"the smallest network found has {format_madds(smallest_madds(space))} multiply-adds"
+    )
+
+
 class Proposer:
     """Proposes networks and learns from results.
 

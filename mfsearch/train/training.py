@@ -350,19 +350,19 @@ class FullTraining:
 
 
 def choose_threads(training: FullTraining) -> int:
-    """The threads that OMP_NUM_THREADS asks for; else one beside other work, and on a quiet machine the fastest number.
+    """One thread beside other work, and on a quiet machine the fastest number up to torch's own, as OMP_NUM_THREADS.
 
-    The fastest is found by steps of a copy of the network on noise, with 1, 2, 4 threads and so on while it helps.
+    The fastest is found by steps of a copy of the network, with 1, 2, 4 threads and so on while it helps.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if training.processes.device.type != "cpu" or os.environ.get("OMP_NUM_THREADS"):
-        return torch.get_num_threads()
-    if training.processes.size > 1 or cores == 1 or not hasattr(os, "getloadavg") or os.getloadavg()[0] >= BUSY * cores:
+    most = torch.get_num_threads()
+    if training.processes.device.type != "cpu" or most == 1:
+        return most
+    if training.processes.size > 1 or not hasattr(os, "getloadavg") or os.getloadavg()[0] >= BUSY * most:
         return 1
     network, size = copy.deepcopy(training.model), training.settings.size
     images = torch.zeros(training.settings.micro_batch, 3, size, size).contiguous(memory_format=torch.channels_last)
     best, count, chosen = math.inf, 1, 1
-    while count <= cores:
+    while count <= most:
         torch.set_num_threads(count)
         for _ in range(2):  # the second counts
             begin = time.perf_counter()

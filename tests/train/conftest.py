@@ -1,7 +1,6 @@
 """A tiny network as a bundle, and a few images: a training of a second."""
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -40,7 +39,6 @@ CHANGES: dict[str, Any] = {
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # whatever the machine is doing
 
 
 @pytest.fixture(scope="session")
