@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.units import format_seconds
+from mfsearch.units import counted, format_seconds
 
 USED = 0.9  # share of the time that is planned: the rest is for what nobody foresees
 START_SECONDS = 8.0  # until the workers have loaded torch
@@ -62,13 +62,12 @@ class Plan:
         """The plan in words, for the header of a run of so many seconds, None without a limit."""
         longer = round(self.rungs.short_trainings(self.networks) - self.networks)
         more = f", longer ones worth {longer} more" if longer else ""
-        length = f"{self.recipe.epochs:g} epochs at {self.recipe.resolution} px"
+        length = f"{counted(self.recipe.epochs, 'epoch')} at {self.recipe.resolution} px"
         each = format_seconds(self.short_seconds)
-        lines = [f"plan      about {self.networks} networks, {each} each ({length}){more}"]
+        lines = [f"plan      about {counted(self.networks, 'network')}, {each} each ({length}){more}"]
         if self.latencies:
-            lines.append(
-                f"          about {self.latencies} latency measurements, {format_seconds(self.latency_seconds)} in all"
-            )
+            measured = counted(self.latencies, "latency measurement")
+            lines.append(f"          about {measured}, {format_seconds(self.latency_seconds)} in all")
         limit = ""
         if seconds is not None:
             late = ": it ends before all of this is trained" if self.seconds > 1.2 * seconds else ""

@@ -181,3 +181,9 @@ def test_a_dry_run_counts_latency_measuring_in(image_folder: Path, tmp_path: Pat
     found = json.loads(said.getvalue())
     assert found["latency_measurements"] >= 3
     assert 0 < found["latency_seconds"] < found["estimated_seconds"]
+    with redirect_stdout(said):
+        given = ("--latency", "1us", "--trials", "1", "--dry-run", "--rungs", "1", "--epochs", "1")
+        assert main(arguments(image_folder, tmp_path, *given)) == 0
+    assert (
+        "latency limit 0.001 ms: no network proposed is likely to keep it; the fastest takes about" in said.getvalue()
+    )
