@@ -90,11 +90,8 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     sizes: whether all of SIZES may be chosen, or only the recipe's.
     """
     start, recipe, device = time.monotonic(), settings.recipe, torch.device(settings.device)
-    drawn: list[MobileFormerConfig] = []
-    for sampler in ("random", settings.sampler):  # published networks may lie inside where no draw does
-        if not drawn:
-            proposer = Proposer(settings.space, settings.budget, settings.objectives, sampler, settings.seed)
-            drawn = [proposal.config for proposal in (proposer.next() for _ in range(DRAWN)) if proposal is not None]
+    proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+    drawn = [proposal.config for proposal in itertools.islice(iter(proposer.next, None), DRAWN)]
     if not drawn:
         raise nothing_inside(settings.space, settings.budget)
     config = sorted(drawn, key=lambda one: _image_seconds(one, recipe))[len(drawn) // 2]
