@@ -177,5 +177,5 @@ def test_a_dry_run_counts_latency_measuring_in_and_tells_a_limit_out_of_reach(
     given = ("--latency", "1us", "--trials", "1", "--dry-run", "--rungs", "1", "--epochs", "1")
     assert main(arguments(image_folder, tmp_path, *given)) == 0
     said = capsys.readouterr().out
-    assert "about 7 latency measurements, " in said  # two for a network that keeps the limit, five at the end
+    assert "about 9 latency measurements, " in said  # two for a network that keeps the limit, seven at the end
     assert "latency limit 0.001 ms: no network proposed is likely to keep it; the fastest takes about" in said
