@@ -8,8 +8,7 @@ does not know, 40 drawn at random, and 30 drawn at random that no fit ever sees.
 in turns, and its latency is the median over the passes. The second device is this machine without ONNX Runtime's
 blocked layout (graph level EXTENDED), on which networks take 1.5 to 2.5 times as long: other kernels, as on another
 processor. Fits to fewer than 40 are averaged over 20 choices of which. "From nothing" and "rates unknown" leave every
-rate a factor of seven; else fits begin at the built-in rates, round figures that were set on other networks of this
-machine.
+rate a factor of seven; else fits begin at the built-in rates, which came later from the 80 networks that are fitted to.
 
 Last figures: AMD EPYC with 2 cores, ONNX Runtime 1.32.0, 2 passes of 8 rounds, load average about 4 all along. Two
 passes of one network differ by 4.8 % (median), so no prediction of a single measurement can do better.

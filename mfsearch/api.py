@@ -50,6 +50,7 @@ def search(
     device: str = Settings.device,
     recipe: Recipe | None = None,
     rungs: Rungs | None = None,
+    classes: int | None = None,
     start_from: str | None = None,
     storage: str | None = None,
     on_event: "Callable[[SearchEvent], None] | None" = None,
@@ -59,10 +60,11 @@ def search(
     budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
     "8ms" or a number of milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
     train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
-    seconds. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study: its name
-    under `results`, by default made from data and budget. recipe, rungs: the short training and the longer ones.
-    start_from: a study whose best networks are tried first. storage: URL of a database. on_event: called with each
-    SearchEvent; without it, a terminal or notebook shows a progress bar.
+    seconds; recipe, rungs and trials are then chosen to fit it where they are not given. Without `trials` and `time`,
+    30 networks are trained. workers: processes, one thread each. study: its name under `results`, by default made from
+    data and budget. recipe, rungs: the short training and the longer ones. classes: that networks are costed for, by
+    default those of the data, or of a SearchSpace. start_from: a study whose best networks are tried first. storage:
+    URL of a database. on_event: called with each SearchEvent; without it, a terminal or notebook shows a progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
     network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
@@ -77,11 +79,12 @@ def search(
     name = check_name(study or study_name(str(data), budget))
     if trials is None and time is None:
         trials = Limits.trials
+    whole = space if isinstance(space, SearchSpace) else find_space(str(space))
     settings = Settings(
         study=name,
         budget=parse_budget(budget),
         latency_limit_ms=parse_ms(latency) if isinstance(latency, str) else latency,
-        space=space if isinstance(space, SearchSpace) else find_space(str(space)),
+        space=whole if classes is None else whole.deployed(whole.resolution, classes),
         data=str(data),
         recipe=recipe or default_recipe(str(data)),
         sampler=sampler,
@@ -94,8 +97,12 @@ def search(
     )
     seconds = parse_seconds(time) if isinstance(time, str) else time
     limits = Limits(trials, seconds, workers)
-    with progress_bar() if on_event is None else nullcontext(on_event) as display:
-        result = run_search(settings, limits, results / name, display, storage)
+    given = {"resolution": recipe, "epochs": recipe, "rungs": rungs, "classes": classes}
+    fixed = frozenset(option for option, value in given.items() if value is not None)
+    if isinstance(space, SearchSpace):
+        fixed |= {"classes"}
+    with progress_bar() if on_event is None else nullcontext((on_event, lambda _: None)) as (display, on_stage):
+        result = run_search(settings, limits, results / name, display, storage, fixed=fixed, on_stage=on_stage)
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     check_found(result.stopped, result.study, settings)

@@ -270,7 +270,7 @@ def test_describe_reads_what_export_writes(tmp_path: Path, capsys: pytest.Captur
 def test_a_budget_between_the_smallest_network_and_what_draws_reach(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["run", "--budget", "5M", "--results", str(tmp_path), "--study", "s"]
+    argv = ["run", "--budget", "5M", "--classes", "1000", "--results", str(tmp_path), "--study", "s"]
     assert main(argv) == 2
     assert "lies inside; the smallest network found has 4.9M" in capsys.readouterr().err
 

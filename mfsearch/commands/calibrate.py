@@ -1,9 +1,9 @@
 """Measure how far the short training's ranking can be trusted here."""
 
 import argparse
+import dataclasses
 import json
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,16 +32,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="folder under RESULTS/calibrations (default: made from the settings)")
     options.add_results(parser)
     options.add_training(parser)
-    options.add_deployment(parser, "space")
+    options.add_deployment(parser, "space", "data")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
+    options.note(f"mfsearch calibrate: {args.data}")
     from mfsearch.analysis.ranking.verdict import calibration_figures
+    from mfsearch.data.load import count_classes
     from mfsearch.search.calibration import calibration_folder, run_calibration
     from mfsearch.study.calibration_file import CALIBRATION
     from mfsearch.study.files import write_json
-    from mfsearch.study.task_file import TRAININGS
+    from mfsearch.study.task_file import TRAININGS, read_trainings
 
     settings = Calibration(
         budget=parse_budget(args.budget),
@@ -62,10 +64,21 @@ def run(args: argparse.Namespace) -> int:
         if not -1 <= target <= 1:
             raise ValueError(f"--target must be a tau from -1 to 1, got {target}")
     folder = calibration_folder(args.results, settings, args.name)
-    progress = _Progress(folder / TRAININGS, quiet=args.json)
+    if args.classes is None:
+        kept = read_trainings(folder / TRAININGS)[0] if (folder / TRAININGS).exists() else {}
+        classes = kept.get("deployment", {}).get("classes")  # of a calibration begun earlier
+        classes = classes or count_classes(settings.data, settings.data_dir, settings.download)
+        space = settings.space.deployed(settings.space.resolution, classes)
+        settings = dataclasses.replace(settings, space=space)
+    progress = _Progress(settings, args.workers, folder / TRAININGS, quiet=args.json)
     try:
         trained = run_calibration(
-            settings, folder, workers=args.workers, on_start=progress.began, on_done=progress.finished
+            settings,
+            folder,
+            workers=args.workers,
+            on_start=progress.began,
+            on_done=progress.finished,
+            on_tick=progress.tick,
         )
     except KeyboardInterrupt:
         print("Interrupted; every finished training is kept; the same command resumes.", file=sys.stderr)
@@ -82,40 +95,55 @@ def run(args: argparse.Namespace) -> int:
 class _Progress:
     """A line a training, with the time left by the pace of this run."""
 
-    def __init__(self, path: Path, *, quiet: bool) -> None:
-        self.path, self.quiet = path, quiet
-        self.started = time.monotonic()
+    def __init__(self, settings: Calibration, workers: int, path: Path, *, quiet: bool) -> None:
+        self.settings, self.workers, self.path, self.quiet = settings, workers, path, quiet
         self.done, self.count = 0, 0
-        self.epochs_left, self.epochs_done = 0.0, 0.0
+        self.left: options.TimeLeft | None = None
 
     def began(self, tasks: "list[Task]", notes: tuple[str, ...]) -> None:
+        from mfsearch.data.load import find_source
+        from mfsearch.search.estimate import trainings_seconds
         from mfsearch.study.task_file import read_trainings
 
         kept = read_trainings(self.path)[1] if self.path.exists() else {}
         left = [task for task in tasks if task.key not in kept]
         self.done, self.count = len(tasks) - len(left), len(tasks)
-        self.epochs_left = sum(_epochs(task) for task in left)
-        if not self.quiet:
+        epochs = sum(_epochs(task) for task in left)
+        if left and not self.quiet:
+            settings = self.settings
+            seconds = trainings_seconds(
+                [(task.config, _epochs(task)) for task in left],
+                settings.recipe,
+                find_source(settings.data, settings.data_dir, settings.download),
+                device=settings.device,
+                workers=self.workers,
+            )
+            self.left = options.TimeLeft(seconds, epochs)
             short = sum(task.key.startswith("short-") for task in tasks)
             again = f"; {self.done} are done" if self.done else ""
+            options.note("")
             print(
-                f"{counted(short, 'short training')} and {counted(len(tasks) - short, 'long one')}, "
-                f"{counted(self.epochs_left, 'epoch')} to go{again}",
+                f"costs for {settings.space.classes} classes; {counted(short, 'short training')} and "
+                f"{counted(len(tasks) - short, 'long one')}, {counted(epochs, 'epoch')} to go, "
+                f"about {format_seconds(seconds)}{again}",
                 flush=True,
             )
             print(*notes, sep="\n", end="\n" if notes else "", flush=True)
 
     def finished(self, task: "Task", record: "TaskRecord") -> None:
         self.done += 1
-        self.epochs_left -= _epochs(task)
-        self.epochs_done += _epochs(task)
-        if self.quiet:
+        if self.left is None:
             return
-        left = (time.monotonic() - self.started) * self.epochs_left / self.epochs_done
+        self.left.done(_epochs(task))
+        options.note("")
         words = f"failed: {record.reason}"
         if record.top1 is not None:
             words = f"{100 * record.top1:6.2f} %  {format_seconds(record.train_seconds or 0):>8}"
-        print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  about {format_seconds(left)} left", flush=True)
+        print(f"{self.done:>4} of {self.count}  {task.key:<24}{words}  {self.left.text()}", flush=True)
+
+    def tick(self) -> None:
+        if self.left is not None:
+            options.note(f"training, {self.done} of {self.count} done, {self.left.text()}")
 
 
 def _epochs(task: "Task") -> float:

@@ -1,6 +1,7 @@
 """Shows a running search: a live panel on a terminal, plain lines elsewhere."""
 
 import contextlib
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,8 +44,11 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
     def __init__(self, console: Console, *, live: bool, quiet: bool) -> None:
         self.console, self.quiet = console, quiet
-        self.live = Live(console=console, refresh_per_second=4, transient=True) if live else None
-        self.last_tick = 0.0
+        self.progress: Progress | None = None
+        self.text = "starting"  # what is done before the search begins
+        self.live = Live(console=console, transient=True, get_renderable=self._panel) if live else None
+        if self.live is not None:
+            self.live.start()
 
     def __exit__(self, *_: object) -> None:
         if self.live is not None:
@@ -52,11 +56,10 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
     def __call__(self, event: SearchEvent) -> None:
         """Show one event."""
-        if event.kind == "tick":
-            self._tick(event.progress)
-        elif event.kind == "problem":
+        self.progress = event.progress
+        if event.kind == "problem":
             self._say(event.text)
-        elif not self.quiet:
+        elif not self.quiet and event.kind != "tick":
             show = {"began": self._began, "trial": self._trial, "training": self._training, "latency": self._latency}
             show[event.kind](event)
 
@@ -69,7 +72,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
         band = f"{low} to {high}" if budget.stated else f"at most {high}"
         solved = "" if budget.stated else f", widths solved from {low} up"
         self._say(f"study     {manifest.study}{resumed}")
-        self._say(f"budget    {band} multiply-adds at {manifest.resolution} px{solved}{limit}")
+        self._say(
+            f"budget    {band} multiply-adds at {manifest.resolution} px for {manifest.classes} classes{solved}{limit}"
+        )
         self._say(
             f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
         )
@@ -86,9 +91,20 @@ class Display(contextlib.AbstractContextManager["Display"]):
         )
         if progress.rungs.last:
             self._say(f"longer    {_longer(progress.rungs)}")
-        self._say(f"{progress.trust}\n\n* means on the front when it was trained")
-        if self.live is not None:
-            self.live.start()
+        self._say(progress.trust)
+        left = progress.seconds_left()
+        if progress.plan is None and left is not None:
+            self._say(f"estimate  about {format_seconds(left)} left")
+        if progress.plan is not None:
+            for line in progress.plan.lines(progress.limits.seconds):
+                self._say(line)
+        self._say("\n* means on the front when it was trained")
+
+    def stage(self, text: str) -> None:
+        """Say what is done before the search begins."""
+        self.text = text
+        if not self.quiet and self.live is None:
+            print(f"{text} ...", file=sys.stderr, flush=True)
 
     def _trial(self, event: SearchEvent) -> None:
         trial, progress = event.trial, event.progress
@@ -129,11 +145,8 @@ class Display(contextlib.AbstractContextManager["Display"]):
             + (f"  ({event.left} left)" if event.left else "")
         )
 
-    def _tick(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if self.live is not None and now - self.last_tick > 0.25:
-            self.live.update(_panel(progress))
-            self.last_tick = now
+    def _panel(self) -> Group:
+        return Group(Text(f"{self.text} ...")) if self.progress is None else panel(self.progress)
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
@@ -147,7 +160,8 @@ def _longer(rungs: Rungs) -> str:
     return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
 
 
-def _panel(progress: Progress) -> Group:
+def panel(progress: Progress) -> Group:
+    """The state of a running search: stage, times, what each worker does, and the end of the front."""
     limits, outcomes = progress.limits, Counter(trial.outcome for trial in progress.trials)
     of = f" of {limits.trials}" if limits.trials is not None else ""
     longer = sum(len(trial.longer) for trial in progress.trials)
@@ -156,14 +170,18 @@ def _panel(progress: Progress) -> Group:
     ]
     if best := best_trial([progress.trials[number] for number in progress.front]):
         facts.append(f"best top1 {best.metric('top1'):.2%}")
+    facts.append(f"{format_seconds(time.monotonic() - progress.started)} gone")
     left = progress.seconds_left()
     if left is not None:
         facts.append(f"{format_seconds(left)} left")
-    head = "   ".join(facts)
-    lines = [Text(head, style="bold")]
+    lines = [Text(f"{progress.stage}   {'   '.join(facts)}", style="bold")]
     for number, running in sorted(progress.running.items()):
-        bar = "#" * round(20 * running.share)
-        text = f"  worker {number}  {format_madds(running.madds):>7}  {running.stage:<10} [{bar:<20}]  {running.origin}"
+        bar, stage = "#" * round(20 * running.share), running.stage
+        if stage == "training":
+            rung = 0 if running.promotion is None else running.promotion.rung
+            epochs = progress.manifest.recipe.epochs * progress.rungs.factors[rung]
+            stage = f"epoch {running.share * epochs:.1f} of {epochs:g}"
+        text = f"  worker {number}  {format_madds(running.madds):>7}  {stage:<16} [{bar:<20}]  {running.origin}"
         lines.append(Text(text, style="dim"))
     front = [progress.trials[number] for number in progress.front[-LINES_LIVE:]]
     return Group(*lines, front_table(front, progress.objectives))

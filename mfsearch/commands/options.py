@@ -4,6 +4,8 @@ command's options, because `--help` imports them all."""
 import argparse
 import dataclasses
 import random
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
 from mfsearch.study.settings import Limits, Settings
-from mfsearch.units import parse_budget, parse_seconds
+from mfsearch.units import format_seconds, parse_budget, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -46,6 +48,30 @@ def add_default(parser: argparse._ActionsContainer, option: str, default: float 
     kind: Any = {float: float, int: whole}.get(type(default), str)
     shown = default if isinstance(default, str) else f"{default:g}"
     parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
+
+
+def note(text: str) -> None:
+    """Show on a terminal what is being done, until the next line; free of rich, for what comes before slow imports."""
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{text}\r", end="", file=sys.stderr, flush=True)
+
+
+class TimeLeft:
+    """The seconds until all trainings are done: an estimate, corrected as they end, that goes down with the clock."""
+
+    def __init__(self, seconds: float, work: float) -> None:
+        """work: of all trainings that are left, in any unit."""
+        self.started = self.at = time.monotonic()
+        self.seconds, self.work, self.left = seconds, work, work
+
+    def done(self, work: float) -> None:
+        self.at, self.left = time.monotonic(), self.left - work
+        self.seconds = (self.at - self.started) * self.left / max(self.work - self.left, 1e-9)
+
+    def text(self) -> str:
+        now = time.monotonic()
+        left = max(0.0, self.seconds - (now - self.at))
+        return f"{format_seconds(now - self.started)} gone, about {format_seconds(left)} left"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -125,10 +151,10 @@ def runner_of(args: argparse.Namespace) -> Runner | None:
     return Runner(args.latency_cmd, timeout_s)
 
 
-def add_deployment(parser: argparse.ArgumentParser, whose: str) -> None:
-    """Add --resolution and --classes; `whose` names the source of their defaults, the network or the space."""
+def add_deployment(parser: argparse.ArgumentParser, whose: str, classes: str | None = None) -> None:
+    """Add --resolution and --classes; `whose` and `classes` name their defaults' sources: network, space or data."""
     parser.add_argument("--resolution", type=whole, help=f"input side in pixels at deployment (default: the {whose}'s)")
-    parser.add_argument("--classes", type=whole, help=f"classes at deployment (default: the {whose}'s)")
+    parser.add_argument("--classes", type=whole, help=f"classes at deployment (default: the {classes or whose}'s)")
 
 
 def deployed(config: "MobileFormerConfig", args: argparse.Namespace) -> "MobileFormerConfig":

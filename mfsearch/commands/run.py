@@ -15,7 +15,7 @@ from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.settings import SAMPLERS, Limits, Settings
-from mfsearch.units import format_seconds, parse_budget, parse_ms, parse_seconds
+from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.study.study import Study
@@ -27,13 +27,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "limit on latency at batch 1, one thread: 8ms, 800us (default: not measured)"
     parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
     options.add_runner(parser)
-    text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time no limit)"
+    text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time what fits)"
     parser.add_argument("--trials", type=options.whole, help=text)
-    parser.add_argument(
-        "--time",
-        type=options.checked(parse_seconds),
-        help="start no new trial after 90s, 30m or 2h (default: no limit)",
-    )
+    text = "end after 90s, 30m or 2h, with sizes, lengths and numbers of trainings that fit (default: no limit)"
+    parser.add_argument("--time", type=options.checked(parse_seconds), help=text)
     parser.add_argument("--study", help="name of the study (default: made from data and budget)")
     parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
@@ -43,16 +40,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_training(parser)
     group = parser.add_argument_group("longer trainings of the better networks")
     factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
-    options.add_default(group, "--rungs", factors, "lengths in multiples of the short training; 1: no longer ones")
-    options.add_default(group, "--finalists", Rungs.finalists, "networks trained at the last length")
-    options.add_default(group, "--final-seeds", Rungs.seeds, "seeds that each finalist is trained with")
+    text = f"lengths in multiples of the short training; 1: no longer ones (default: {factors})"
+    group.add_argument("--rungs", help=text)
+    for option, default, text in (
+        ("--finalists", Rungs.finalists, "networks trained at the last length"),
+        ("--final-seeds", Rungs.seeds, "seeds that each finalist is trained with"),
+    ):
+        group.add_argument(option, type=options.whole, help=f"{text} (default: {default})")
     options.add_default(group, "--rank-by", Rungs.rank_by, f"rank networks by {', '.join(SCORES)}")
-    options.add_deployment(parser, "space")
+    options.add_deployment(parser, "space", "data")
 
 
 def run(args: argparse.Namespace) -> int:
     """Search, print the front and what to do next."""
+    began = time.monotonic()
     no_data, args.data = args.data is None, args.data or "digits"
+    options.note(f"mfsearch run: {args.data}")
     settings = _settings(args)
     if no_data:
         print("no --data: searching on the embedded digits", file=sys.stderr)
@@ -62,13 +65,21 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.search.ending import check_found
     from mfsearch.search.loop import run_search
 
-    seconds = None if args.time is None else parse_seconds(args.time)
-    trials = Limits.trials if args.trials is None and seconds is None else args.trials
-    limits = Limits(trials, seconds, args.workers, args.checkpoint_seconds)
+    limits = _limits(args)
     folder: Path = args.results / settings.study
-    display = make_display(quiet=args.json)
-    with display:
-        result = run_search(settings, limits, folder, display, args.storage, args.command_line)
+    options.note("")
+    with make_display(quiet=args.json) as display:
+        result = run_search(
+            settings,
+            limits,
+            folder,
+            display,
+            args.storage,
+            args.command_line,
+            fixed=_fixed(args),
+            on_stage=display.stage,
+            started=began,
+        )
     study = result.study
     trained = study.count("trained")
     report = _write_report(study) if trained else None
@@ -112,30 +123,55 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _rungs(args: argparse.Namespace) -> Rungs:
     try:
-        factors = tuple(float(text) for text in args.rungs.split(","))
+        factors = None if args.rungs is None else tuple(float(text) for text in args.rungs.split(","))
     except ValueError:
         raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r:.200}") from None
-    return Rungs(factors=factors, finalists=args.finalists, seeds=args.final_seeds, rank_by=args.rank_by)
+    given = {"factors": factors, "finalists": args.finalists, "seeds": args.final_seeds, "rank_by": args.rank_by}
+    return Rungs(**{name: value for name, value in given.items() if value is not None})
+
+
+def _limits(args: argparse.Namespace) -> Limits:
+    seconds = None if args.time is None else parse_seconds(args.time)
+    trials = Limits.trials if args.trials is None and seconds is None else args.trials
+    return Limits(trials, seconds, args.workers, args.checkpoint_seconds)
+
+
+def _fixed(args: argparse.Namespace) -> frozenset[str]:
+    """What the user gave of the settings that are otherwise chosen."""
+    rungs = next((value for value in (args.rungs, args.finalists, args.final_seeds) if value is not None), None)
+    given = {"resolution": args.proxy_resolution, "epochs": args.epochs, "rungs": rungs, "classes": args.classes}
+    return frozenset(name for name, value in given.items() if value is not None)
 
 
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
-    """Propose and count, train nothing: is the budget in reach, how fast are proposals, how long would it take?"""
-    from mfsearch.data.folder import left_out_note
-    from mfsearch.data.load import KNOWN_DATA, check_classes, find_source
-    from mfsearch.search.estimate import estimate_seconds
-    from mfsearch.search.proposal import Proposer, check_reachable
+    """Print the header of the run, propose and count, train nothing: is the budget in reach, how long would it take?"""
+    from mfsearch.commands.display import make_display
+    from mfsearch.search.loop import prepare
+    from mfsearch.search.progress import SearchEvent
+    from mfsearch.search.proposal import Proposer
     from mfsearch.study.files import MANIFEST
     from mfsearch.study.study import Study
 
-    check_reachable(settings.space, settings.budget)
-    if settings.data not in KNOWN_DATA:  # an image folder, which is listed and not opened
-        images = find_source(settings.data, settings.data_dir, download=False)
-        check_classes(images)
-        if not args.json and (note := left_out_note(images.left_out)):
-            print(note)
-    proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+    limits, folder = _limits(args), args.results / settings.study
+    with make_display(quiet=args.json) as display:
+        settings, progress = prepare(
+            settings, limits, folder, args.storage, args.command_line, fixed=_fixed(args), on_stage=display.stage
+        )
+        if (folder / MANIFEST).exists():
+            progress.trials = list(Study.open(folder).trials)
+        display(SearchEvent("began", progress))
+    plan, baseline_ms = progress.plan, progress.manifest.baseline_ms
+    proposer = Proposer(
+        settings.space,
+        settings.budget,
+        settings.objectives,
+        settings.sampler,
+        settings.seed,
+        settings.latency_limit_ms,
+        baseline_ms,
+    )
     times, proposals = [], []
-    for _ in range(Limits(Limits.trials if args.trials is None else args.trials).trials or 0):
+    for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
@@ -144,15 +180,11 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         proposals.append(proposal)
     madds = [proposal.costs.madds for proposal in proposals]
     inside = sum(settings.budget.holds(value) for value in madds)
-    folder: Path = args.results / settings.study
-    trials = Study.open(folder).trials if (folder / MANIFEST).is_file() else ()
-    seconds, source = estimate_seconds(
-        [proposal.config for proposal in proposals], settings.recipe, settings.data, trials, settings.study
-    )
-    every = settings.rungs.short_trainings(len(proposals)) / max(1, len(proposals))
+    predicted = [proposal.predicted for proposal in proposals if proposal.predicted is not None]
     report = {
         "budget": {"low": settings.budget.low, "high": settings.budget.high},
         "space": settings.space.name,
+        "classes": settings.space.classes,
         "sampler": settings.sampler,
         "proposals": len(proposals),
         "inside": inside,
@@ -161,23 +193,24 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         "screened": proposer.screened,
         "median_ms": statistics.median(times) if times else None,
         "origins": dict(collections.Counter(proposal.origin.partition(" ")[0] for proposal in proposals)),
-        "short_training_seconds": None if seconds is None else seconds / args.workers,
-        "estimated_seconds": None if seconds is None else seconds * every / args.workers,
-        "estimated_from": source,
+        "short_training_seconds": None if plan is None else plan.short_seconds * plan.networks / args.workers,
+        "fastest_ms": min((one.latency_ms for one in predicted), default=None),
+        "latency_measurements": None if plan is None else plan.latencies,
+        "latency_seconds": None if plan is None else plan.latency_seconds,
+        "estimated_seconds": progress.seconds_left() if plan is None else plan.seconds,
     }
     if args.json:
         print(json.dumps(report, indent=1))
     else:
         print(
-            f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
-            f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each"
+            f"\n{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
+            f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each; none trained"
         )
-        if seconds is None:
-            print(f"trainings: {source}")
-        else:
-            short, longer = (format_seconds(value / args.workers) for value in (seconds, seconds * every))
-            print(f"about {short} of short trainings, {longer} with the longer ones, --workers {args.workers}")
-            print(f"estimated from {source}")
+        if predicted and all(proposer.latency.is_too_slow(one) for one in predicted):
+            print(
+                f"latency limit {settings.latency_limit_ms:g} ms: no network proposed is likely to keep it; "
+                f"the fastest takes about {report['fastest_ms']:.1f} ms"
+            )
     return 0
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_default(parser, "--device", Request.device, "cpu or cuda; several by torchrun")
     parser.add_argument("--amp", action="store_true", help="mixed precision, on cuda")
     options.add_default(parser, "--workers", Request.workers, "processes that load images")
+    text = "threads of each process on a CPU (default: one on a busy machine, else the fastest; kept on resuming)"
+    parser.add_argument("--threads", type=options.whole, help=text)
     minutes = Request.checkpoint_seconds / 60
     options.add_default(parser, "--checkpoint-minutes", minutes, "minutes between checkpoints within an epoch")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
@@ -50,11 +53,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, put the weights into the bundle and print its top-1."""
+    options.note(f"mfsearch train: {args.bundle}")
     from mfsearch.export.bundle_manifest import INT8, PTE
     from mfsearch.train.fit import Callbacks, train_bundle
 
     if not math.isfinite(args.checkpoint_minutes) or args.checkpoint_minutes <= 0:
         raise ValueError(f"--checkpoint-minutes must be above 0, got {args.checkpoint_minutes:g}")
+    if args.threads is not None and not 1 <= args.threads <= 256:
+        raise ValueError(f"--threads must be 1 to 256, got {args.threads}")
     request = Request(
         bundle=args.bundle,
         data=args.data,
@@ -69,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         amp=args.amp,
         workers=args.workers,
+        threads=args.threads,
         checkpoint_seconds=60 * args.checkpoint_minutes,
         tensorboard=args.tensorboard,
         to=args.to,
@@ -146,7 +153,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
 
     def __init__(self, *, quiet: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
         self.console, self.quiet, self.loss = Console(stderr=quiet, highlight=False), quiet, ""
         self.session: Session | None = None
@@ -154,6 +161,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[loss]}"),
+            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
@@ -165,9 +173,13 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
 
     def began(self, begun: "Session") -> None:
         self.session = begun
+        training, settings, images = begun.training, begun.settings, begun.images
+        before, threads = begun.threads_before, training.threads
+        if before not in (None, threads):
+            self._say(f"threads   {threads}, before {before}: the last digits may differ from those of one piece")
         if self.quiet:
             return
-        training, settings, images = begun.training, begun.settings, begun.images
+        self.started, self.first, self.steps = time.monotonic(), training.step, training.steps
         name = begun.bundle.manifest.bundle
         self._say(f"network   {name} ({begun.bundle.config.arch_id}), {begun.start.note}")
         if begun.start.tensors is None and begun.bundle.metrics.weights.trained_tensors:
@@ -183,7 +195,8 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self._say(f"          {note}".replace("\n", "\n          "))
         self._say(
             f"training  {counted(training.epochs, 'epoch')} at {size}, {settings.opt}, lr {settings.lr:g}, batch "
-            f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) on "
+            f"{settings.batch} in parts of {settings.micro_batch}, {begun.processes.size} process(es) of "
+            f"{counted(threads or 1, 'thread')} on "
             f"{begun.processes.device.type}"
         )
         how = "step" if settings.sched_on_updates else "epoch"
@@ -202,6 +215,9 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             self.task = self.bar.add_task("epoch", total=training.steps, completed=training.step, loss="")
 
     def step(self, training: "FullTraining") -> None:
+        self.at = training.step
+        if not self.quiet and self.at == self.first + 3:
+            self._say(f"{self._left()} of {training.epochs} epochs, by the first steps")
         if self.bar.live.is_started:
             done = (training.step - 1) % training.per_epoch + 1
             epoch = (training.step - 1) // training.per_epoch + 1
@@ -213,8 +229,13 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if not self.quiet:
             self._say(
                 f"{row.epoch:>7} {row.train_loss:>8.4f} {row.val_loss:>9.4f} {row.top1:>8.2%} {row.top5:>8.2%} "
-                f"{row.lr:>10.3g} {format_seconds(row.seconds):>9}"
+                f"{row.lr:>10.3g} {format_seconds(row.seconds):>9}  {self._left()}"
             )
+
+    def _left(self) -> str:
+        """By the steps of this piece."""
+        seconds = (time.monotonic() - self.started) / (self.at - self.first) * (self.steps - self.at)
+        return f"about {format_seconds(seconds)} left"
 
     def _say(self, text: str) -> None:
         self.console.print(text, markup=False, emoji=False, soft_wrap=True)

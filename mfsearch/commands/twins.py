@@ -7,7 +7,6 @@ import re
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,13 +38,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train a network and its twins by the same seeds and print the paired differences."""
+    options.note(f"mfsearch twins: {args.config}")
     from mfsearch.analysis.knobs.twin_pairs import expected_by_chance
+    from mfsearch.data.load import find_source
+    from mfsearch.search.estimate import trainings_seconds
     from mfsearch.search.trainings import run_tasks
     from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins, twin_tasks
     from mfsearch.study.configs import find_config
     from mfsearch.study.files import check_name, versions, write_json
     from mfsearch.study.manifest import DataFacts
-    from mfsearch.study.task_file import TRAININGS
+    from mfsearch.study.task_file import TRAININGS, read_trainings
     from mfsearch.study.twins_file import CONFIDENCE, FOLDER, REPORT, TwinReport
 
     if not 2 <= args.seeds <= 100:
@@ -57,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         args.data = "digits"
     parent = options.deployed(find_config(args.config, args.results), args)
     found = make_twins(parent, args.knobs or MAIN_KNOBS)
+    options.note("")
     if not args.json:
         _print_twins(args.config, parent, found)
     built = [twin for twin in found if twin.config is not None]
@@ -86,6 +89,14 @@ def run(args: argparse.Namespace) -> int:
     seeds = range(args.seed, args.seed + args.seeds)
     try:
         tasks = twin_tasks(parent, built, seeds)
+        kept = read_trainings(folder / TRAININGS)[1] if (folder / TRAININGS).exists() else {}
+        left = [task for task in tasks if task.key not in kept]
+        lines = None
+        if left and not args.json:
+            source = find_source(args.data, args.data_dir or args.data_home, args.download)
+            work = [(task.config, recipe.epochs) for task in left]
+            seconds = trainings_seconds(work, recipe, source, device=args.device, workers=args.workers)
+            lines = _Lines(len(left), options.TimeLeft(seconds, len(left)), parent, built)
         records = run_tasks(
             tasks,
             data=args.data,
@@ -94,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
             workers=args.workers,
             path=folder / TRAININGS,
             identity={"network": parent.arch_id, **shared},
-            on_done=None if args.json else _Lines(tasks, parent, built).done,
+            on_done=None if lines is None else lines.done,
+            on_tick=lines.tick if lines is not None else lambda: None,
             data_seed=args.seed,
             device=args.device,
         )
@@ -278,20 +290,27 @@ def _print_twins(name: str, parent: "MobileFormerConfig", found: "Sequence[Twin]
 class _Lines:
     """A line for every training that is finished."""
 
-    def __init__(self, tasks: "Sequence[Task]", parent: "MobileFormerConfig", built: "Sequence[Twin]") -> None:
+    def __init__(
+        self, count: int, left: options.TimeLeft, parent: "MobileFormerConfig", built: "Sequence[Twin]"
+    ) -> None:
         self.names = {twin.config.arch_id: twin.change for twin in built if twin.config}
         self.names[parent.arch_id] = "the network"
-        self.done_now, self.started = 0, time.monotonic()
-        what = f"{counted(len(tasks), 'training')} of {counted(len(self.names), 'network')}"
-        print(f"{what}; what is there already is not trained again")
+        self.count, self.done_now, self.left = count, 0, left
+        what = f"{counted(count, 'training')} of {counted(len(self.names), 'network')}"
+        print(f"{what}, about {format_seconds(left.seconds)}", flush=True)
 
     def done(self, task: "Task", record: "TaskRecord") -> None:
         self.done_now += 1
         what = f"failed: {record.reason}" if record.top1 is None else f"top1 {record.top1:6.2%}"
-        elapsed = format_seconds(time.monotonic() - self.started)
+        self.left.done(1)
+        options.note("")
         print(
-            f"{self.done_now:>4}  seed {task.seed}  {what}  {self.names[task.config.arch_id]}  ({elapsed})", flush=True
+            f"{self.done_now:>4}  seed {task.seed}  {what}  {self.names[task.config.arch_id]}  ({self.left.text()})",
+            flush=True,
         )
+
+    def tick(self) -> None:
+        options.note(f"training, {self.done_now} of {self.count} done, {self.left.text()}")
 
 
 def _measure(

@@ -21,41 +21,44 @@ from mfsearch.config import BlockConfig, MobileFormerConfig
 
 Array = NDArray[np.float64]
 
-# Nanoseconds per unit of work: the prior for an unknown device, in round figures for one thread of a server.
+# Nanoseconds per unit of work: what fits the networks of results/reference/latency/measured.json that are not held out,
+# on a device where the reference network takes REFERENCE_MS.
+REFERENCE_MS = 6.207
 RATES: dict[str, float] = {
-    "network": 50e3,
-    "convolutions": 5e3,
-    "pointwise_macs": 0.02,
-    "padding_macs": 0.02,  # extra products because channels are padded to blocks of 16
-    "grouped_macs": 0.04,
-    "pointwise_elements": 0.1,  # read and written
-    "depthwise_macs": 0.02,
-    "depthwise_elements": 0.2,
-    "multiplying_convolutions": 10e3,
-    "multiplied_elements": 1.0,
-    "shuffled_elements": 0.3,
-    "stem_macs": 0.03,
-    "hswish_elements": 0.3,
-    "dyrelus": 20e3,
-    "dyrelu_elements": 0.5,
-    "intercept_elements": 0.3,
+    "network": 31e3,
+    "convolutions": 3.2e3,
+    "pointwise_macs": 0.018,
+    "padding_macs": 0.023,  # extra products because channels are padded to blocks of 16
+    "grouped_macs": 0.03,
+    "pointwise_elements": 0.059,  # read and written
+    "depthwise_macs": 0.015,
+    "depthwise_elements": 0.11,
+    "multiplying_convolutions": 5.1e3,
+    "multiplied_elements": 0.45,
+    "shuffled_elements": 0.17,
+    "stem_macs": 0.015,
+    "hswish_elements": 0.31,
+    "dyrelus": 16e3,
+    "dyrelu_elements": 0.29,
+    "intercept_elements": 0.2,
     "spatial_elements": 0.5,  # coefficients
-    "pooled_elements": 0.2,
-    "to_formers": 50e3,
-    "to_mobiles": 50e3,
-    "bridge_elements": 1.0,
-    "bridge_macs": 0.05,
-    "softmax_elements": 1.5,
-    "formers": 50e3,
-    "token_linears": 5e3,
+    "pooled_elements": 0.16,
+    "to_formers": 21e3,
+    "to_mobiles": 34e3,
+    "bridge_elements": 0.55,
+    "bridge_macs": 0.029,
+    "softmax_elements": 1.3,
+    "formers": 27e3,
+    "token_linears": 3.6e3,
     "token_weights": 0.2,
-    "token_macs": 0.015,
-    "head_weights": 0.1,
+    "token_macs": 0.02,
+    "head_weights": 0.22,
 }
 BLOCK = 16  # channels that ONNX Runtime computes together (AVX-512; 8 on other CPUs)
 
 COMMON, SPREAD = 1.0, 0.5  # standard deviations of log rates: of the shared scale, and of each rate by itself
 TRANSFER = 0.25  # the same as SPREAD, when the prior is a measured device
+SCALED = 0.1  # the same as COMMON, when the prior is scaled by the reference network's time on the device
 STRANGER = (0.0, 0.5, 1.0)  # candidates to add to SPREAD or TRANSFER; the evidence chooses
 NOISE, NOISE_WEIGHT = 0.05, 4.0  # prior for the noise of log milliseconds, and its weight in networks
 FREEDOM = 8.0  # degrees of freedom of the noise
@@ -96,10 +99,12 @@ class Rates(NamedTuple):
         return Rates(self.log_rates, self.covariance + TRANSFER**2 * np.eye(k) + COMMON**2, NOISE)
 
 
-def unmeasured() -> Rates:
-    """The prior for a device with no measurements."""
-    k = len(RATES)
-    return Rates(np.log(list(RATES.values())), SPREAD**2 * np.eye(k) + np.full((k, k), COMMON**2), NOISE)
+def unmeasured(reference_ms: float | None = None) -> Rates:
+    """The prior for a device with no measurements, or with that of the reference network alone, in milliseconds."""
+    rates, k = np.log(list(RATES.values())), len(RATES)
+    if reference_ms is None:
+        return Rates(rates, SPREAD**2 * np.eye(k) + COMMON**2, NOISE)
+    return Rates(rates + math.log(reference_ms / REFERENCE_MS), TRANSFER**2 * np.eye(k) + SCALED**2, NOISE)
 
 
 def fit_rates(work: Array, latency_ms: Array, prior: Rates) -> Rates:

@@ -123,6 +123,13 @@ def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
     raise DataError(f"{what[:200]}{hint} Known are {', '.join(KNOWN_DATA)} and the path of an image folder")
 
 
+def count_classes(spec: str, data_dir: Path | None, download: bool) -> int:
+    """The number of classes of the images; CIFAR is not read for it."""
+    return {"digits": 10, "cifar10": 10, "cifar100": 100}.get(spec) or len(
+        find_source(spec, data_dir, download).classes
+    )
+
+
 def _expand(path: str | Path) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises where there is no such user)
 

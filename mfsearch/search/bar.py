@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -16,8 +16,8 @@ SECONDS = 0.25  # between two updates
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[OnEvent]:
-    """Yields a callback for `mf.search` that shows networks trained, the best top1 and the time left."""
+def progress_bar() -> Iterator[tuple[OnEvent, Callable[[str], None]]]:
+    """Yields two callbacks for `mf.search`: networks trained, the best top1 and the time left; and what goes before."""
     console = Console(stderr=True)
     live = console.is_terminal or console.is_jupyter
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -30,28 +30,15 @@ def progress_bar() -> Iterator[OnEvent]:
             if event.kind == "problem":
                 console.print(event.text, highlight=False)
             elif live and time.monotonic() - last >= SECONDS:
-                done, total = _trainings(event.progress)
-                words = f"measuring {event.left} more" if event.kind == "latency" else _words(event.progress)
-                bar.update(task, description=words, completed=done, total=total)
+                done, total = event.progress.work()
+                bar.update(task, description=_words(event.progress), completed=done, total=total)
                 last = time.monotonic()
 
-        yield show
-
-
-def _trainings(progress: Progress) -> tuple[float, float | None]:
-    """Work done and work in all, in short trainings; a longer training goes on from the shorter one of its seed."""
-    factors = progress.rungs.factors
-    longest = {(trial.number, one.seed): factors[one.rung] for trial in progress.trials for one in trial.trainings}
-    done = sum(longest.values())
-    for running in progress.running.values():
-        rung = 0 if running.promotion is None else running.promotion.rung
-        done += running.share * (factors[rung] - (factors[rung - 1] if rung else 0))
-    trials = progress.limits.trials
-    return done, None if trials is None else max(done, progress.rungs.short_trainings(trials))
+        yield show, lambda text: bar.update(task, description=text)
 
 
 def _words(progress: Progress) -> str:
-    words = f"{progress.manifest.study}: {counted(progress.trained, 'network')} trained"
+    words = f"{progress.manifest.study}: {progress.stage}, {counted(progress.trained, 'network')} trained"
     best = best_trial([progress.trials[number] for number in progress.front])
     if best is not None:
         words += f", best top1 {best.metric('top1'):.1%}, {len(progress.front)} on the front"

@@ -121,6 +121,7 @@ def run_calibration(
     workers: int,
     on_start: Callable[[list[Task], tuple[str, ...]], None] | None = None,
     on_done: Callable[[Task, TaskRecord], None] | None = None,
+    on_tick: Callable[[], None] = lambda: None,
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
     """Run the trainings that the folder's file does not hold yet. Raises the errors of `run_tasks`."""
@@ -162,6 +163,7 @@ def run_calibration(
         path=folder / TRAININGS,
         identity=identity.to_dict(),
         on_done=on_done,
+        on_tick=on_tick,
         make_trainer=make_trainer or calibration_trainer,
     )
     return NetworkRecords(networks, records, identity)

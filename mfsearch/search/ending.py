@@ -2,11 +2,9 @@
 
 import collections
 
-from mfsearch.search.proposal import ATTEMPTS
-from mfsearch.space.solve import smallest_madds
+from mfsearch.search.proposal import nothing_inside
 from mfsearch.study.settings import Settings
 from mfsearch.study.study import Study
-from mfsearch.units import format_madds
 
 
 def check_found(stopped: str, study: Study, settings: Settings) -> None:
@@ -26,10 +24,7 @@ def check_found(stopped: str, study: Study, settings: Settings) -> None:
             f"({fastest.origin})"
         )
     if stopped == "exhausted":
-        raise ValueError(
-            f"budget {settings.budget}: none of {2 * ATTEMPTS} networks drawn from space {settings.space.name} "
-            f"lies inside; the smallest network found has {format_madds(smallest_madds(settings.space))} multiply-adds"
-        )
+        raise nothing_inside(settings.space, settings.budget)
     if stopped == "failing":
         reasons = collections.Counter(str(trial.reason) for trial in study.trials)
         raise RuntimeError(

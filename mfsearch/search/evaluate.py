@@ -111,11 +111,13 @@ class Evaluator:
         result = TrialResult("failed", seed=work.seed, device=self.device.type)
         try:
             if work.rung == 0:
-                report("measuring", 0.0)
+                report("checking" if self.job.latency_limit_ms is None else "latency", 0.0)
                 result = self._measured_before(work, result) or self._export_and_measure(work, result)
                 if result.outcome == "rejected":
                     return result
+                report("checking", 1.0)
                 smoke_test(work.config, self.data, seed=work.seed)
+            report("training", 0.0)
             return self._train(work, result, report)
         except (ExportError, RunnerError, SmokeTestError, TrainingError) as error:
             reason, full = str(error), False
@@ -254,12 +256,16 @@ def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:
     return dataclasses.replace(LatencyMeter.open(cache_dir=cache_dir), baseline_ms=baseline_ms)
 
 
-def measure_in_full(config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int) -> Latency | RunnerLatency:
-    """A network's latency at the deployment size, to within 1 % or for half a minute."""
+def measure_in_full(
+    config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int, seconds: float | None = None
+) -> Latency | RunnerLatency:
+    """A network's latency at the deployment size, to within 1 % or for half a minute, less if `seconds` are fewer."""
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(MobileFormer(config, seed=seed), config.resolution, path)
-        return meter.measure(path)
+        if isinstance(meter, Runner) or seconds is None or seconds > 40:
+            return meter.measure(path)
+        return meter.measure(path, min_rounds=MIN_ROUNDS, time_limit_s=max(1.0, seconds - 5))
 
 
 def trial_latency(latency: Latency | RunnerLatency) -> TrialLatency:

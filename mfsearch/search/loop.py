@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import math
 import operator
 import shutil
 import tempfile
@@ -18,10 +19,12 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.plain_files import read_json
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
+from mfsearch.search.estimate import settle
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
+from mfsearch.search.plan import LATENCY_SHARE
 from mfsearch.search.pool import Event, Pool, interruptible
-from mfsearch.search.progress import TRAINED, OnEvent, Progress, Running, SearchEvent
+from mfsearch.search.progress import FULL_SECONDS, TRAINED, OnEvent, Progress, Running, SearchEvent
 from mfsearch.search.promotion import (
     Promotion,
     Stop,
@@ -57,6 +60,7 @@ FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to sto
 SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
 RUNNING = "running.json"  # the proposals being evaluated
 FINAL_SHARE = 0.5  # largest share of a time limit that is reserved for the final
+LATE = 0.05  # share of a time limit by which a training may be expected to end after it
 MAX_LOST_IN_A_ROW = 30  # rejected or failed trials in a row before the search gives up
 MAX_LOST_AT_FIRST = 12  # the same if nothing was ever trained and no prediction was within the limit
 
@@ -76,33 +80,25 @@ def run_search(
     on_event: OnEvent,
     storage: str | None = None,
     command: str | None = None,
+    *,
+    fixed: frozenset[str] = frozenset(),
+    on_stage: Callable[[str], None] = lambda _: None,
+    started: float | None = None,
 ) -> RunResult:
     """Start or resume the study in `folder`; ends at a limit, at Ctrl-C or when the space is exhausted.
 
-    command: the user's command line, for the manifest. on_event: called in this thread. Raises ValueError for settings
-    that cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
+    command: the user's command line, for the manifest. on_event: called in this thread. fixed: what the user gave, see
+    `settle`. on_stage: called with what takes its time before the first event. started: the command's start on the
+    monotonic clock, from where a time limit counts. Raises ValueError for settings that
+    cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
     WorkerError if no worker can start.
     """
-    check_device(settings.device)
-    check_reachable(settings.space, settings.budget)
-    images = settings.recipe.load_images(
-        settings.data,
-        data_dir=settings.data_dir,
-        seed=settings.seed,
-        download=settings.download,
-        skip_damaged=settings.skip_damaged,
-    )
-    notes = images.notes
-    with locked(folder):
-        request = StudyRequest(
-            data=settings.data,
-            data_dir=None if settings.data_dir is None else str(settings.data_dir),
-            space=settings.space_given,
-            trials=limits.trials,
-            workers=limits.workers,
+    started = time.monotonic() if started is None else started
+    with contextlib.ExitStack() as lock:
+        settings, progress = prepare(
+            settings, limits, folder, storage, command, fixed=fixed, on_stage=on_stage, started=started, lock=lock
         )
-        manifest = _manifest(settings, images, request, folder, storage, command)
-        del images  # each worker loads its own
+        manifest = progress.manifest
         if (folder / MANIFEST).exists():
             Study.open(folder).check_whole()
         try:
@@ -113,8 +109,49 @@ def run_search(
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
-        trust = _trust(settings, folder.parent, manifest.data.digest)
-        return _Run(settings, limits, ledger, manifest, on_event, trust, notes).run()
+        return _Run(settings, limits, ledger, progress, on_event).run()
+
+
+def prepare(
+    settings: Settings,
+    limits: Limits,
+    folder: Path,
+    storage: str | None = None,
+    command: str | None = None,
+    *,
+    fixed: frozenset[str] = frozenset(),
+    on_stage: Callable[[str], None] = lambda _: None,
+    started: float | None = None,
+    lock: contextlib.ExitStack | None = None,
+) -> tuple[Settings, Progress]:
+    """Everything before the first proposal, as in `run_search`; writes nothing. lock: gets the study's lock."""
+    check_device(settings.device)
+    check_reachable(settings.space, settings.budget)
+    settings, plan = settle(settings, limits, folder, fixed, on_stage)
+    on_stage("loading images")
+    images = settings.recipe.load_images(
+        settings.data,
+        data_dir=settings.data_dir,
+        seed=settings.seed,
+        download=settings.download,
+        skip_damaged=settings.skip_damaged,
+    )
+    request = StudyRequest(
+        data=settings.data,
+        data_dir=None if settings.data_dir is None else str(settings.data_dir),
+        space=settings.space_given,
+        trials=limits.trials,
+        workers=limits.workers,
+        time=limits.seconds,
+    )
+    if lock is not None:
+        lock.enter_context(locked(folder))
+    if settings.latency_limit_ms is not None:
+        on_stage("measuring the reference network's latency")
+    manifest = _manifest(settings, images, request, folder, storage, command)
+    trust = _trust(settings, folder.parent, manifest.data.digest)
+    started = time.monotonic() if started is None else started
+    return settings, Progress(manifest, limits, trust, plan, images.notes, started)
 
 
 def _manifest(
@@ -201,14 +238,12 @@ class _Run:
         settings: Settings,
         limits: Limits,
         ledger: Ledger,
-        manifest: Manifest,
+        progress: Progress,
         on_event: OnEvent,
-        trust: str,
-        notes: tuple[str, ...] = (),
     ) -> None:
         self.settings, self.limits, self.ledger = settings, limits, ledger
-        self.manifest, self.on_event = manifest, on_event
-        self.progress = Progress(manifest, limits, trust, notes)
+        self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
+        manifest = progress.manifest
         self.proposer = Proposer(
             settings.space,
             settings.budget,
@@ -216,6 +251,7 @@ class _Run:
             settings.sampler,
             settings.seed,
             settings.latency_limit_ms,
+            manifest.baseline_ms,
         )
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
@@ -227,6 +263,7 @@ class _Run:
         self.progress.before = len(self.progress.trials)
         self.progress.rank()
         self.final_for_time = False  # once True, nothing new is proposed
+        self.too_late = False  # once True, nothing new is started
         self.exhausted = False
         self.dry = False  # the last ask found nothing new; ask again after the next result
         self.interrupted: Callable[[], bool] = lambda: False
@@ -250,6 +287,7 @@ class _Run:
                         open_meter=self._open_meter,
                         interrupted=self.interrupted,
                         seed=self.settings.seed,
+                        deadline=None if self.limits.seconds is None else self.progress.started + self.limits.seconds,
                     )
             return self._result()
 
@@ -361,10 +399,20 @@ class _Run:
         """Why no more training starts, or None."""
         if self.interrupted():
             return "interrupted"
-        if self.limits.seconds is not None and time.monotonic() - self.progress.started >= self.limits.seconds:
+        if self.too_late or self._left() <= 0:
             return "time"
         over = self._search_over()
         return over if over not in FINALS or self._next_promotion() is None else None
+
+    def _left(self) -> float:
+        """Seconds until the time limit, less what the latencies at the end may take."""
+        limits = self.limits
+        if limits.seconds is None:
+            return math.inf
+        left = limits.seconds - (time.monotonic() - self.progress.started)
+        if self.settings.latency_limit_ms is None or not self.progress.trained:
+            return left
+        return left - min(LATENCY_SHARE * limits.seconds, FULL_SECONDS * max(1, len(self.progress.front)))
 
     def _search_over(self) -> str | None:
         """Why no more networks are proposed, or None."""
@@ -373,8 +421,8 @@ class _Run:
         if limits.trials is not None and progress.trained + proposing >= limits.trials:
             return "trials"
         if limits.seconds is not None:
-            left = limits.seconds - (time.monotonic() - progress.started)
-            self.final_for_time |= left <= min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
+            final = min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
+            self.final_for_time |= self._left() - progress.training_seconds(None) / 2 <= final
             if self.final_for_time:
                 return "time"
         hope = progress.trained or (progress.trials and self._was_within_reach(progress.trials[-1]))
@@ -405,6 +453,11 @@ class _Run:
             if self._over() is not None:
                 return
             promotion = self._next_promotion()
+            if self.limits.seconds is not None and self.progress.trained:
+                late = self.progress.training_seconds(promotion) - self._left() > LATE * self.limits.seconds
+                self.too_late |= late
+                if late:
+                    return
             if promotion is not None:
                 self._train_longer(pool, number, promotion)
             elif self._search_over() is None and not self.dry:
@@ -412,6 +465,7 @@ class _Run:
 
     def _train_longer(self, pool: Pool[Work, TrialResult], number: int, promotion: Promotion) -> None:
         trial = self.progress.trials[promotion.number]
+        self.progress.stage = "final" if promotion.rung == self.settings.rungs.last else "searching"
         origin = f"trial {promotion.number} to {self.settings.rungs.factors[promotion.rung]:g}x"
         self.progress.running[number] = Running(trial.config, trial.madds or 0, origin, promotion=promotion)
         pool.submit(number, Work(trial.config, promotion.rung, promotion.seed))
@@ -430,6 +484,7 @@ class _Run:
         self.progress.running[number] = Running(
             proposal.config, proposal.costs.madds, proposal.origin, proposal=proposal, stop=stop
         )
+        self.progress.stage = "searching"
         self._note_running()
         pool.submit(number, Work(proposal.config, 0, self.settings.seed, stop))
 

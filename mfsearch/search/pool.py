@@ -21,7 +21,7 @@ J = TypeVar("J")  # the shared settings, sent once to each worker
 W = TypeVar("W")  # one piece of work
 R = TypeVar("R")  # its result
 
-Report = Callable[[str, float], None]  # stage ("measuring", "training"), share done
+Report = Callable[[str, float], None]  # stage ("latency", "checking", "training"), share done
 MakeWorker = Callable[[J], Callable[[W, Report], R]]  # called in the process; pickle must find it by its name
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.plan import Plan
 from mfsearch.search.promotion import Promotion, Standing, Stop, finalists, standing
 from mfsearch.search.proposal import Proposal
 from mfsearch.study.manifest import Manifest
@@ -16,6 +17,8 @@ from mfsearch.study.trial import Training, Trial
 from mfsearch.units import counted
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
+LATEST = 3  # trainings that tell the pace now, as the machine may be busier than before
+FULL_SECONDS = 15.0  # about, of a latency that is measured at the end of a run
 
 
 @dataclass
@@ -39,8 +42,12 @@ class Progress:
     manifest: Manifest
     limits: Limits
     trust: str  # a calibration's verdict on the ranking
+    plan: Plan | None = None
     notes: tuple[str, ...] = ()  # on the images
     started: float = field(default_factory=time.monotonic)
+    stage: str = "starting workers"
+    to_measure: int = 0  # latencies of the front, at the end
+    estimated: tuple[float, float] = (0.0, 0.0)  # the last estimate of the seconds left, and when it was made
     trials: list[Trial] = field(default_factory=list)
     front: list[int] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
@@ -73,27 +80,50 @@ class Progress:
         return sum(trial.outcome in TRAINED for trial in self.trials)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the run stops, from its trainings so far and the time limit; None before the first training."""
-        left = []
-        short = self.short_seconds()
-        if self.limits.trials is not None and short is not None:
-            networks = max(0, self.limits.trials - self.trained)
-            first = self.rungs.factors[1] - 1 if self.rungs.last > 1 else 0.0
-            left.append(
-                short * networks * (1 + first / self.rungs.keep) / self.limits.workers + (self.final_seconds() or 0.0)
-            )
-        if self.limits.seconds is not None:
-            left.append(self.limits.seconds - (time.monotonic() - self.started))
-        return max(0.0, min(left)) if left else None
+        """Seconds until the run stops, from its trainings so far and the time limit; None where nothing tells.
 
-    def short_seconds(self) -> float | None:
-        """Mean seconds of a short training so far."""
+        Between two estimates it goes down with the clock.
+        """
+        left, now = [], time.monotonic()
+        short, (done, total) = self.short_seconds(), self.work()
+        if total is not None and short is not None:
+            left.append((total - done) * short / self.limits.workers + self.to_measure * FULL_SECONDS)
+        if self.limits.seconds is not None:
+            left.append(self.limits.seconds - (now - self.started))
+        if not left:
+            return None
+        if min(left) != self.estimated[0]:
+            self.estimated = min(left), now
+        return max(0.0, self.estimated[0] - (now - self.estimated[1]))
+
+    def work(self) -> tuple[float, float | None]:
+        """Work done and in all, in short trainings; a longer training goes on from the shorter one of its seed."""
+        factors = self.rungs.factors
+        longest = {(trial.number, one.seed): factors[one.rung] for trial in self.trials for one in trial.trainings}
+        done = sum(longest.values())
+        for running in list(self.running.values()):
+            rung = 0 if running.promotion is None else running.promotion.rung
+            done += running.share * (factors[rung] - (factors[rung - 1] if rung else 0))
+        trials = self.limits.trials
+        return done, None if trials is None else max(done, self.rungs.short_trainings(trials))
+
+    def training_seconds(self, promotion: Promotion | None) -> float:
+        """Seconds of the next short training or of a longer one; 0 before the first training."""
+        factors = self.rungs.factors
+        rung, goes_on = (0, False) if promotion is None else (promotion.rung, promotion.seed == self.manifest.seed)
+        return (self.short_seconds(last=LATEST) or 0.0) * (factors[rung] - (factors[rung - 1] if goes_on else 0))
+
+    def short_seconds(self, last: int = 0) -> float | None:
+        """Mean seconds of a short training so far, before the first one the plan's. last: only of so many."""
         seconds = [
             trial.short.train_seconds
             for trial in self.trials
             if trial.outcome == "trained" and trial.short is not None and trial.short.train_seconds is not None
         ]
-        return sum(seconds) / len(seconds) if seconds else None
+        if not seconds:
+            return None if self.plan is None else self.plan.short_seconds
+        seconds = seconds[-last:]
+        return sum(seconds) / len(seconds)
 
     def final_seconds(self) -> float | None:
         """Seconds that the final would take from here; None before the first training."""

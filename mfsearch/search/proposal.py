@@ -69,12 +69,20 @@ def check_reachable(space: SearchSpace, budget: Budget) -> None:
         )
 
 
+def nothing_inside(space: SearchSpace, budget: Budget) -> ValueError:
+    """The error where the budget is within reach, but no draw lies inside."""
+    return ValueError(
+        f"budget {budget}: none of {2 * ATTEMPTS} networks drawn from space {space.name} lies inside; "
+        f"the smallest network found has {format_madds(smallest_madds(space))} multiply-adds"
+    )
+
+
 class Proposer:
     """Proposes networks and learns from results.
 
     Sampler `random` has no starting points: it is the control, and all feasible networks are equally likely.
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
-    fastest of them is proposed, because only a measurement decides.
+    fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
     """
 
     def __init__(
@@ -85,12 +93,13 @@ class Proposer:
         sampler: str,
         seed: int,
         latency_limit_ms: float | None = None,
+        reference_ms: float | None = None,
     ) -> None:
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
         self.ground = Ground(space, budget)
         self.history = History(objectives)
-        self.latency = LatencyScreen(latency_limit_ms)
+        self.latency = LatencyScreen(latency_limit_ms, reference_ms)
         self.ground.too_slow = self._too_slow
         self.turned_down: list[tuple[float, Candidate]] = []  # for the next proposal, with predicted milliseconds
         self.index = 0

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import time
 from collections.abc import Callable, Iterator
 
 import torch
@@ -27,12 +28,14 @@ def measure_front(
     open_meter: Callable[[], LatencyMeter | Runner],
     interrupted: Callable[[], bool],
     seed: int,
+    deadline: float | None = None,
 ) -> None:
     """Measure all of the front again, with no training beside it, as `mfsearch latency` does; updates `progress`.
 
     Measures every network on the search's front, and any that the new figures bring onto it. Repeats this only if
     something was trained since, or the last run was interrupted. A network is over the limit if its whole interval is;
-    a later run measures it again if the machine was disturbed.
+    a later run measures it again if the machine was disturbed. deadline: on the monotonic clock; the time until then is
+    shared among the networks.
     """
     first = front_in_search(progress.trials, progress.objectives)
     stages = sum(len(trial.longer) for trial in progress.trials)
@@ -51,9 +54,13 @@ def measure_front(
                 return
             done.add(place)
             trial = progress.trials[place]
+            progress.stage = f"measuring the front's latencies again, {k} of {len(left)}"
+            progress.to_measure = len(left) - k + 1
+            on_event(SearchEvent("tick", progress))
+            share = None if deadline is None else (deadline - time.monotonic()) / progress.to_measure
             try:
                 meter = meter or open_meter()
-                latency = trial_latency(measure_in_full(trial.config, meter, seed))
+                latency = trial_latency(measure_in_full(trial.config, meter, seed, share))
             except RunnerError as error:
                 text = f"the front's latencies are not measured again: {error}; the same command tries again"
                 on_event(SearchEvent("problem", progress, text=text))

@@ -23,13 +23,14 @@ LATEST = 50  # the closing line's error is over this many measured networks, the
 
 
 class LatencyScreen:
-    """Predicts latency from the latest measured trials of this search.
+    """Predicts latency from the reference network's time on the device and the latest measured trials of this search.
 
-    Without a limit, or before MIN_MEASURED networks are measured, it predicts nothing and rejects nothing.
+    Without a limit it predicts nothing and rejects nothing; without the reference's time, as in studies begun earlier,
+    neither before MIN_MEASURED networks are measured.
     """
 
-    def __init__(self, limit_ms: float | None) -> None:
-        self.limit_ms = limit_ms
+    def __init__(self, limit_ms: float | None, reference_ms: float | None = None) -> None:
+        self.limit_ms, self.reference_ms = limit_ms, reference_ms
         self.work: list[Array] = []
         self.latency_ms: list[float] = []
         self._rates: Rates | None = None
@@ -43,10 +44,13 @@ class LatencyScreen:
         self._rates = None
 
     def predict(self, config: MobileFormerConfig) -> Prediction | None:
-        if len(self.work) < MIN_MEASURED:
+        if self.limit_ms is None or (self.reference_ms is None and len(self.work) < MIN_MEASURED):
             return None
         if self._rates is None:
-            self._rates = fit_rates(np.stack(self.work[-FITTED:]), np.array(self.latency_ms[-FITTED:]), unmeasured())
+            self._rates = unmeasured(self.reference_ms)
+            if self.work:
+                latency_ms = np.array(self.latency_ms[-FITTED:])
+                self._rates = fit_rates(np.stack(self.work[-FITTED:]), latency_ms, self._rates)
         return self._rates.predict(count_work(config)[None])[0]
 
     def is_too_slow(self, expected: Prediction | None) -> bool:

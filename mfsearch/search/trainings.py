@@ -74,6 +74,7 @@ def run_tasks(
     path: Path,
     identity: Mapping[str, Any],
     on_done: Callable[[Task, TaskRecord], None] | None = None,
+    on_tick: Callable[[], None] = lambda: None,
     data_seed: int = 0,
     device: str = "cpu",
     make_trainer: MakeTrainer | None = None,
@@ -82,7 +83,7 @@ def run_tasks(
 
     A training that diverges has failed for good. A training whose worker is killed is tried once more at once; if that
     fails too, or if it ends with any other error, the next call tries again. on_done is called once a record is on
-    disk. identity: plain data that all trainings of the file must share.
+    disk, on_tick twice a second. identity: plain data that all trainings of the file must share.
 
     Raises ValueError if the file has another identity (the message names each difference), if two tasks have the same
     key, or if a key already names another training; WorkerError if no worker can start; DiskError; StudyBusyError. The
@@ -107,7 +108,7 @@ def run_tasks(
             except OSError as error:
                 raise DiskError(f"cannot write in {path.parent}: {error.strerror}") from None
             proxy = Proxy(data, data_dir, data_seed, recipe, device, checkpoints)
-            _train_all(pending, workers, proxy, make_trainer or short_trainer, file, on_done)
+            _train_all(pending, workers, proxy, make_trainer or short_trainer, file, on_done, on_tick)
             with contextlib.suppress(OSError):
                 checkpoints.rmdir()
         return {task.key: file.records[task.key] for task in tasks}
@@ -140,6 +141,7 @@ def _train_all(
     make_trainer: MakeTrainer,
     file: TaskFile,
     on_done: Callable[[Task, TaskRecord], None] | None,
+    on_tick: Callable[[], None],
 ) -> None:
     """Train the tasks in order on `count` processes and keep each record, trained or failed."""
     pending = deque(tasks)
@@ -153,6 +155,7 @@ def _train_all(
             for number in pool.idle()[: len(pending)]:
                 running[number] = pending.popleft()
                 pool.submit(number, running[number])
+            on_tick()
             for event in pool.wait(timeout=0.5):
                 task = running.pop(event.worker)
                 if event.result is None and task.key not in lost:

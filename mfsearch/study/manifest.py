@@ -57,7 +57,8 @@ class SpaceFacts(NamedSpace):
 class StudyRequest:
     """Requested options that are not part of the study's identity; None in older studies.
 
-    data: as typed, such as a folder's path. space: name or file. trials: number of networks to train.
+    data: as typed, such as a folder's path. space: name or file. trials: number of networks to train. time: seconds
+    that the plan of recipe and rungs was made for, None without one.
     """
 
     data: str
@@ -65,6 +66,7 @@ class StudyRequest:
     space: str | None = None
     trials: int | None = None
     workers: int = 1
+    time: float | None = None
 
 
 @dataclass(frozen=True)
@@ -227,8 +229,10 @@ class Manifest:
             (recipe, self.recipe, default_recipe(request.data)),
             (rungs, self.rungs, Rungs),
             ({n: n for n in ("sampler", "seed", "device")}, self, Settings),
-            ({n: n for n in ("resolution", "classes")}, self, SearchSpace),
+            ({"resolution": "resolution"}, self, SearchSpace),
         ]
+        if self.classes != self.data.classes:
+            options["classes"] = str(self.classes)
         if self.rungs.factors != Rungs.factors:
             options["rungs"] = ",".join(f"{factor:.10g}" for factor in self.rungs.factors)
         for names, ours, usual in defaults:

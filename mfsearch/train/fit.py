@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from mfsearch.data.image_data import DamagedError, DataError
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
 from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
@@ -21,7 +23,7 @@ from mfsearch.train.parts import timm_version
 from mfsearch.train.start import Start, first_weights, given_weights
 from mfsearch.train.teacher import load_teacher
 from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_settings
-from mfsearch.train.training import FullTraining, StopSwitch
+from mfsearch.train.training import FullTraining, StopSwitch, choose_threads
 from mfsearch.train.training_folder import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
 
 SPLIT_SEED = 0  # every training has the validation images of a search with seed 0
@@ -37,6 +39,7 @@ class Session(NamedTuple):
     training: FullTraining
     folder: Path
     processes: Processes
+    threads_before: int | None = None  # of the checkpoint
 
 
 class Callbacks(NamedTuple):
@@ -93,7 +96,12 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     elif request.new_classifier:
         raise ValueError("--new-classifier is for --weights, which is not given")
     stop = StopSwitch()
-    with open_processes(request.device, request.world_size, request.local_rank) as processes, generators_kept():
+    with (
+        open_processes(request.device, request.world_size, request.local_rank) as processes,
+        generators_kept(),
+        contextlib.ExitStack() as after,
+    ):
+        after.callback(torch.set_num_threads, torch.get_num_threads())
         first = processes.rank == 0
         teacher = None
         if request.teacher is not None:
@@ -119,8 +127,11 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                 amp=_amp(request, bundle),
             )
             training.load(folder / CHECKPOINT)
+            before = training.threads
+            training.threads = request.threads or before or choose_threads(training)
+            torch.set_num_threads(training.threads)
             if first:
-                watcher.began(Session(bundle, images, settings, start, training, folder, processes))
+                watcher.began(Session(bundle, images, settings, start, training, folder, processes, before))
             board = Board(folder, training.rows) if first and request.tensorboard else None
 
             def on_epoch(row: EpochRow) -> None:

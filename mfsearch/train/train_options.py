@@ -16,8 +16,9 @@ class Request:
 
     changes: to train.yaml, as in `make_settings`. weights: a file or a bundle to fine-tune. teacher: NAME or NAME:FILE
     of timm. to: the training's folder, by default beside the bundle. replace: allows to overwrite the weights of
-    another full training in the bundle. workers: processes that load images. world_size, local_rank: the number of
-    processes that torchrun started, and this one's number on its machine.
+    another full training in the bundle. workers: processes that load images. threads: of each process on a CPU, by
+    default the checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that
+    torchrun started, and this one's number on its machine.
     """
 
     bundle: Path
@@ -33,6 +34,7 @@ class Request:
     device: str = "cpu"
     amp: bool = False
     workers: int = 0
+    threads: int | None = None
     checkpoint_seconds: float = 600.0
     tensorboard: bool = False
     to: Path | None = None

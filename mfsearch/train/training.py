@@ -4,8 +4,10 @@ Shapes: B images, K classes.
 """
 
 import contextlib
+import copy
 import dataclasses
 import math
+import os
 import signal
 import threading
 import time
@@ -41,6 +43,7 @@ from mfsearch.train.training_folder import (
     write_weights,
 )
 
+BUSY = 0.5  # load average per core from which the machine counts as busy
 LOOK_EVERY = 8  # steps between two looks at the loss on a GPU, which has to wait for it
 
 
@@ -147,6 +150,7 @@ class FullTraining:
         self.seconds = 0.0  # of the epoch so far, over all pieces of the training
         self.rows: list[EpochRow] = []
         self.best = -1
+        self.threads: int | None = None  # of this process, on a CPU; another number may change the last digits
 
     @property
     def steps(self) -> int:
@@ -324,6 +328,7 @@ class FullTraining:
             "seconds": self.seconds,
             "rows": [dataclasses.asdict(row) for row in self.rows],
             "best": self.best,
+            "threads": self.threads,
         }
         self._check_finite(float(self.loss_sum))
         write_checkpoint(path, state)
@@ -341,6 +346,32 @@ class FullTraining:
         self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
         self.loss_sum.copy_(state["loss_sum"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
+        self.threads = state.get("threads")  # None in checkpoints of earlier versions
+
+
+def choose_threads(training: FullTraining) -> int:
+    """One thread beside other work, and on a quiet machine the fastest number up to torch's own, as OMP_NUM_THREADS.
+
+    The fastest is found by steps of a copy of the network, with 1, 2, 4 threads and so on while it helps.
+    """
+    most = torch.get_num_threads()
+    if training.processes.device.type != "cpu" or most == 1:
+        return most
+    if training.processes.size > 1 or not hasattr(os, "getloadavg") or os.getloadavg()[0] >= BUSY * most:
+        return 1
+    network, size = copy.deepcopy(training.model), training.settings.size
+    images = torch.zeros(training.settings.micro_batch, 3, size, size).contiguous(memory_format=torch.channels_last)
+    best, count, chosen = math.inf, 1, 1
+    while count <= most:
+        torch.set_num_threads(count)
+        for _ in range(2):  # the second counts
+            begin = time.perf_counter()
+            network(images).sum().backward()
+            seconds = time.perf_counter() - begin
+        if seconds >= best:
+            break
+        best, chosen, count = seconds, count, 2 * count
+    return chosen
 
 
 def _next(batches: Iterator[Any]) -> tuple[Tensor, Tensor]:

@@ -169,11 +169,11 @@ def test_a_network_that_cannot_be_measured_at_the_end_keeps_the_latency_of_the_s
 ) -> None:
     failed: list[str] = []
 
-    def fails_at_first(config: MobileFormerConfig, meter: Runner, seed: int) -> Any:
+    def fails_at_first(config: MobileFormerConfig, meter: Runner, seed: int, seconds: float | None = None) -> Any:
         if not failed:
             failed.append(config.arch_id)
             raise error
-        return measure_in_full(config, meter, seed)
+        return measure_in_full(config, meter, seed, seconds)
 
     torch.set_num_threads(2)
     with monkeypatch.context() as patched:

@@ -4,8 +4,6 @@ from typing import Any
 import pytest
 
 from mfsearch.presets import PRESETS
-from mfsearch.proxy.recipe import Recipe
-from mfsearch.search.estimate import estimate_seconds
 from mfsearch.search.proposal import LEAST_SPREAD, STARTS, TARGET, Proposal, Proposer, check_reachable, targets
 from mfsearch.space import SearchSpace, find_space, load_space
 from mfsearch.study.trial import Trial
@@ -151,28 +149,3 @@ def test_a_budget_that_nothing_meets_names_the_nearest_network() -> None:
         check_reachable(find_space("mobile_former"), parse_budget("1M"))
     with pytest.raises(ValueError, match="nothing .* that large; the largest network found has"):
         check_reachable(find_space("mobile_former_small"), parse_budget("90G"))
-
-
-# --- the estimate of a dry run
-
-
-def test_the_estimate_says_what_it_was_made_from() -> None:
-    """A study whose networks trained at half the model's pace makes the estimate twice the model's."""
-    configs = [PRESETS["mf-96m"], PRESETS["mf-52m"]]
-    recipe = Recipe(resolution=32, epochs=2.0, samples=1000)
-    rough, source = estimate_seconds(configs, recipe, "cifar10", [], "s")
-    assert rough is not None
-    assert "rough model" in source
-    one, _ = estimate_seconds(configs[:1], recipe, "cifar10", [], "s")
-    assert one is not None
-    pace = 2000 / one / 2
-    trained = trial(0, config=configs[0].to_dict(), images_per_second=pace, top1=0.5)
-    twice, source = estimate_seconds(configs, recipe, "cifar10", [trained, trial(1, "failed")], "s")
-    assert twice == pytest.approx(2 * rough)
-    assert source == "the images per second of 1 trial of study s"
-
-
-def test_no_estimate_where_the_number_of_images_is_unknown() -> None:
-    seconds, source = estimate_seconds([PRESETS["mf-26m"]], Recipe(32, 1.0), "nowhere", [], "s")
-    assert seconds is None
-    assert "the number of training images of nowhere is unknown" in source

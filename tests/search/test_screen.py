@@ -11,7 +11,7 @@ import pytest
 
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.latency_model import MIN_MEASURED, RATES, count_work
+from mfsearch.cost.latency_model import MIN_MEASURED, RATES, REFERENCE_MS, accuracy, count_work, unmeasured
 from mfsearch.search.evaluate import TrialResult
 from mfsearch.search.loop import RUNNING, finished_trial
 from mfsearch.search.pool import Event
@@ -25,6 +25,7 @@ from tests.search.test_loop import PretendPool, arguments, pretended
 from tests.search.test_proposal import first, tiny
 
 __all__ = ["pretended"]  # a fixture
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def made_up_ms(config: MobileFormerConfig) -> float:
@@ -213,3 +214,38 @@ def test_a_run_says_what_it_turned_down_and_goes_on_as_if_undisturbed(
     assert found[0] == found[1]
     assert turned_down(trials) > 0
     assert f"predicted latency rejected {turned_down(trials)} draws without a measurement" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "before", "now"), [("fast151", 6, 0), ("fast151-random", 8, 2)])
+def test_the_first_proposals_are_not_wasted(name: str, before: int, now: int) -> None:
+    """Committed measurements under 5 ms: of the first eight proposals so many were measured and rejected, and so many
+    are with the shipped rates; no network of the study that keeps the limit is skipped."""
+    study = Study.open(RESULTS / "reference" / name)
+    screen = LatencyScreen(5.0, study.manifest.baseline_ms)
+    skipped = []
+    for trial in study.trials:
+        skipped.append(screen.is_too_slow(screen.predict(trial.config)))
+        if not skipped[-1]:
+            screen.learn(trial)
+    rejected = [trial.outcome == "rejected" for trial in study.trials]
+    assert sum(rejected[:8]) == before
+    assert sum(one and not skip for one, skip in zip(rejected[:8], skipped[:8], strict=True)) == now
+    assert not any(skip and not one for one, skip in zip(rejected, skipped, strict=True))
+
+
+def test_a_search_with_the_reference_network_s_time_predicts_from_the_first_trial_on(limit_ms: float) -> None:
+    proposer = Proposer(
+        find_space("mobile_former"), parse_budget("150M"), ["top1", "latency_ms"], "random", 0, limit_ms, REFERENCE_MS
+    )
+    assert all(trial.predicted is not None for trial in searched(proposer, MIN_MEASURED, limit_ms))
+
+
+def test_the_shipped_rates_are_those_of_the_committed_measurements() -> None:
+    measured = json.loads((RESULTS / "reference" / "latency" / "measured.json").read_text())
+    assert measured["baseline_ms"] == pytest.approx(REFERENCE_MS, rel=1e-3)
+    rows = [row for row in measured["networks"] if row["group"] != "held_out"]
+    work = np.stack([count_work(MobileFormerConfig.from_dict(row["config"])) for row in rows])
+    ms = np.array([np.median(row["ms"]["blocked"]) for row in rows])
+    found = accuracy(unmeasured(REFERENCE_MS).predict(work), ms)
+    assert found.median_error < 0.05
+    assert found.within > 0.85

@@ -1,5 +1,6 @@
 """A bundle in, a trained bundle out; and everything that can be wrong before, in which case nothing is written."""
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
@@ -23,11 +24,12 @@ from mfsearch.data.image_data import DamagedError
 from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import DiskError
-from mfsearch.train.fit import Callbacks, _export_for, train_bundle
+from mfsearch.train.fit import Callbacks, Session, _export_for, train_bundle
 from mfsearch.train.images import load_images
 from mfsearch.train.parts import eval_transform, import_timm
 from mfsearch.train.start import given_weights
 from mfsearch.train.train_options import Request, make_settings
+from mfsearch.train.training import choose_threads
 from mfsearch.train.training_folder import EpochRow
 from tests.train.conftest import CHANGES, TINY
 
@@ -353,6 +355,41 @@ def test_wrong_words_are_wrong_use(
 ) -> None:
     assert cli.main(["train", str(bundle), "--data", str(image_folder), *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_threads_are_kept_and_a_change_is_said(bundle: Path, request_of: Ask, tmp_path: Path) -> None:
+    """Cut after an epoch with two threads: it goes on with two, or with one, which is told; then torch has its own."""
+    seen: list[tuple[int | None, int | None, int]] = []
+
+    def cut(row: EpochRow) -> None:
+        raise KeyboardInterrupt
+
+    for threads, epoch in ((2, cut), (None, cut), (1, lambda _: None)):
+        session: list[Session] = []
+        request = request_of(bundle, threads=threads, to=tmp_path / "t")
+        with contextlib.suppress(KeyboardInterrupt):
+            train_bundle(request, Callbacks(began=session.append, epoch=epoch))
+        seen.append((session[0].threads_before, session[0].training.threads, torch.get_num_threads()))
+    assert seen == [(None, 2, 1), (2, 2, 1), (2, 1, 1)]
+
+
+def test_a_busy_machine_gets_one_thread_and_a_quiet_one_the_fastest(
+    bundle: Path, request_of: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session: list[Session] = []
+    train_bundle(request_of(bundle, changes=CHANGES | {"epochs": 1}), Callbacks(began=session.append))
+    training, seen = session[0].training, list[int]()
+    assert choose_threads(training) == 1  # torch's own number here
+    monkeypatch.setattr("torch.get_num_threads", lambda: 8)
+    monkeypatch.setattr("torch.set_num_threads", seen.append)
+    monkeypatch.setattr("os.getloadavg", lambda: (6.0, 0.0, 0.0))
+    assert choose_threads(training) == 1
+    assert seen == []
+    clock = iter([0, 9, 9, 13, 20, 29, 29, 31, 40, 49, 49, 52])  # 4 s with one thread, 2 with two, 3 with four
+    monkeypatch.setattr("mfsearch.train.training.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.3, 0.0, 0.0))
+    assert choose_threads(training) == 2
+    assert seen == [1, 2, 4]
 
 
 def test_of_another_size_it_is_judged_at_the_bundles_too(

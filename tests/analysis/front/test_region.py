@@ -17,6 +17,7 @@ def plain(**values: object) -> Manifest:
         "space": {"name": "mobile_former", "digest": "0", "knobs": {}},
         "recipe": dataclasses.asdict(default_recipe("digits")),
         "rungs": {"factors": [1.0, 3.0, 9.0]},
+        "deployment": {"resolution": 224, "classes": 10},
     }
     return manifest(**{**usual, **values})
 

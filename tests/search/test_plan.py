@@ -1,0 +1,181 @@
+"""The plan of a search: by hand from made-up paces, and kept by the study that it is made for."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mfsearch.cli import main
+from mfsearch.commands.display import panel
+from mfsearch.commands.options import TimeLeft
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.plan import Pace, make_plan
+from mfsearch.search.progress import Progress, Running
+from mfsearch.search.promotion import Promotion
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.settings import Limits
+from mfsearch.study.study import Study
+from tests.conftest import TINY_SPACE
+from tests.random_configs import SMALL
+from tests.search.test_loop import Clock, pretended
+
+__all__ = ["pretended"]  # a fixture
+
+PHOTOS = default_recipe("photos")  # batch 32
+PACE = Pace({48: 0.01, 64: 0.02}, load_seconds=0.0, network_seconds=0.0)
+IMAGES = (1000, 100)
+REFERENCE = Path(__file__).parents[2] / "results" / "reference"
+
+
+def test_the_fullest_search_that_fits_is_planned_by_hand() -> None:
+    """900 of 1000 s less 8 to start. Evaluating costs 2 * 0.4 * (256 + 100) = 284.8 images. 30 and 20 networks with
+    1,3,9 are 95 and 63.3 short trainings: 20 and 35 steps at 48 px. 16 with 1,3 are 31: 36 steps at 64 px, too few, and
+    81 at 48 px, 2.6 epochs of 28.85 s each."""
+    plan = make_plan(PACE, IMAGES, 1000, PHOTOS, Rungs())
+    assert (plan.networks, plan.rungs.factors, plan.rungs.finalists, plan.rungs.seeds) == (16, (1.0, 3.0), 3, 2)
+    assert (plan.recipe.resolution, plan.recipe.epochs, plan.recipe.crop) == (48, 2.6, 6)
+    assert plan.short_seconds == pytest.approx(0.01 * (2600 + 284.8))
+    assert plan.seconds == pytest.approx(8 + 31 * 28.848)
+
+
+def test_what_the_user_gave_stays() -> None:
+    """One epoch with 1,3,9, five finalists, two seeds: 18.8 s at 48 px; six networks are 40 of them, eight 58."""
+    recipe = Recipe(resolution=40, epochs=1.0, batch=32, crop=5)
+    plan = make_plan(PACE, IMAGES, 1000, recipe, Rungs(), fixed=frozenset(("epochs", "rungs")))
+    assert (plan.networks, plan.recipe.resolution, plan.recipe.epochs, plan.rungs) == (6, 48, 1.0, Rungs())
+    assert plan.seconds == pytest.approx(8 + 40 * 18.8)
+    assert make_plan(PACE, IMAGES, 1000, PHOTOS, Rungs(), networks=9).networks == 9
+    every = frozenset(("resolution", "epochs", "rungs"))
+    alone = make_plan(Pace({40: 0.01}, 0, 0), IMAGES, None, recipe, Rungs((1,)), networks=30, fixed=every)
+    assert (alone.recipe, alone.rungs, alone.networks) == (recipe, Rungs((1,)), 30)
+    assert alone.seconds == pytest.approx(8 + 30 * 18.8)
+
+
+def test_workers_share_and_latencies_count() -> None:
+    """Two workers: 21 latencies of 5 s for the 15 networks that keep the limit, three at the end of 15 s each."""
+    every = frozenset(("resolution", "epochs", "rungs"))
+    recipe, rungs = Recipe(resolution=48, epochs=1.0, batch=32), Rungs((1.0, 3.0), finalists=1, seeds=1)
+    pace = Pace({48: 0.01}, 0.001, 1.0, latency_seconds=5.0, workers=2)
+    plan = make_plan(pace, IMAGES, 1000, recipe, rungs, networks=15, fixed=every)
+    assert plan.latencies == 21 + 3
+    assert plan.latency_seconds == pytest.approx(21 * 5 / 2 + 45)
+    assert plan.seconds == pytest.approx(8 + 2 * 1.1 + 45 + (15 * 1 + 21 * 5) / 2 + 17 * 18.8 / 2)
+
+
+def test_more_time_is_never_less_of_a_search_and_too_little_is_said() -> None:
+    plans = [make_plan(PACE, IMAGES, seconds, PHOTOS, Rungs()) for seconds in (20, 60, 240, 1800, 7200, 86_400)]
+    trained = [plan.rungs.short_trainings(plan.networks) * plan.recipe.epochs for plan in plans]
+    assert trained == sorted(trained)
+    assert all(plan.seconds <= seconds for plan, seconds in zip(plans[2:], (240, 1800, 7200, 86_400), strict=True))
+    assert "it ends before all of this is trained" in "\n".join(plans[0].lines(20))
+    assert "it ends before" not in "\n".join(plans[-1].lines(86_400))
+
+
+@pytest.mark.parametrize(("slow", "size"), [(0.105, 64), (0.2, 48)])
+def test_where_time_is_short_a_larger_image_is_taken_if_it_costs_little(slow: float, size: int) -> None:
+    """(0.9 * 120 - 8) / 6 networks is 16.7 s, too little for 60 steps of 32 images at 0.1 s."""
+    plan = make_plan(Pace({48: 0.01, 64: slow / 10}, 0.0, 0.0), IMAGES, 120, PHOTOS, Rungs())
+    assert (plan.networks, plan.recipe.resolution) == (6, size)
+
+
+def arguments(images: Path, results: Path, *more: str) -> list[str]:
+    """A search of tiny networks that leaves open all that a plan chooses."""
+    words = ("run", "--budget", "0.5M", "--space", str(TINY_SPACE), "--data", str(images), "--study", "s")
+    return [*words, "--resolution", "32", "--results", str(results), "--sampler", "random", *more]
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_study_keeps_its_plan_and_its_classes(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--time", "30s")) == 0
+    said = capsys.readouterr().out
+    assert "multiply-adds at 32 px for 2 classes" in said
+    assert "expected end after" in said
+    assert "of 30s" in said
+    assert "differences under" in said
+    first = Study.open(tmp_path / "s").manifest
+    assert first.classes == 2
+    assert first.request is not None
+    assert first.request.time == 30
+    assert first.recipe.epochs != PHOTOS.epochs
+    assert main(arguments(image_folder, tmp_path, "--trials", "1", "--json")) == 0  # as planned the first time
+    capsys.readouterr()
+    assert main(arguments(image_folder, tmp_path, "--time", "30s", "--epochs", "77")) == 2
+    assert "recipe.epochs: the study has" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("pretended")
+def test_an_earlier_study_keeps_its_class_count(image_folder: Path, tmp_path: Path) -> None:
+    given = ("--epochs", "0.5", "--proxy-resolution", "16", "--rungs", "1", "--trials")
+    assert main(arguments(image_folder, tmp_path, "--classes", "1000", *given, "2", "--json")) == 0
+    assert main(arguments(image_folder, tmp_path, *given, "3", "--json")) == 0
+    assert {trial.config.classes for trial in Study.open(tmp_path / "s").trials} == {1000}
+
+
+def test_a_dry_run_prints_the_header_and_refuses_data_that_is_not_there(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(image_folder, tmp_path, "--dry-run", "--time", "30s", "--epochs", "1")) == 0
+    said = capsys.readouterr().out
+    for part in ("study     s", "budget    at most", "training  1 epoch ", "plan      about", "none trained"):
+        assert part in said
+    assert not (tmp_path / "s").exists()
+    assert main(arguments(tmp_path / "nowhere", tmp_path, "--dry-run")) == 2
+    assert "no data set or folder" in capsys.readouterr().err
+
+
+def test_the_panel_names_the_stage_the_epoch_and_the_time() -> None:
+    manifest = dataclasses.replace(Manifest.read(REFERENCE / "fast151"), rungs=Rungs())
+    progress = Progress(manifest, Limits(30), "", stage="searching")
+    longer = Promotion(0, 1, 0)
+    progress.running = {
+        0: Running(SMALL, 1_000_000, "spread", stage="latency"),
+        1: Running(SMALL, 1_000_000, "trial 0 to 3x", promotion=longer, stage="training", share=0.5),
+    }
+    console = Console(file=io.StringIO(), width=200)
+    console.print(panel(progress))
+    assert isinstance(console.file, io.StringIO)
+    head, first, second, *_ = console.file.getvalue().splitlines()
+    assert head.startswith("searching   0 of 30 trained")
+    assert "0s gone" in head
+    assert "latency" in first
+    epochs = manifest.recipe.epochs * manifest.rungs.factors[1]
+    assert f"epoch {epochs / 2:.1f} of {epochs:g}" in second
+
+
+def test_the_time_left_goes_down_with_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten trainings, expected in 100 s; two of them take 40 s, so the other eight take 160."""
+    clock = Clock()
+    begun = clock.now
+    monkeypatch.setattr("mfsearch.commands.options.time", clock)
+    left = TimeLeft(100, 10)
+    assert left.text() == "0s gone, about 1m 40s left"
+    clock.now = begun + 30
+    assert left.text() == "30s gone, about 1m 10s left"
+    clock.now = begun + 40
+    left.done(2)
+    clock.now = begun + 50
+    assert left.text() == "50s gone, about 2m 30s left"
+    manifest = dataclasses.replace(Manifest.read(REFERENCE / "fast151"), rungs=Rungs())
+    monkeypatch.setattr("mfsearch.search.progress.time", clock)
+    plan = make_plan(PACE, IMAGES, None, PHOTOS, manifest.rungs, networks=5)
+    progress = Progress(manifest, Limits(5), "", plan, started=clock.now)
+    before = progress.seconds_left()
+    assert before is not None
+    clock.now += 7
+    assert progress.seconds_left() == pytest.approx(before - 7)
+
+
+def test_a_dry_run_counts_latency_measuring_in_and_tells_a_limit_out_of_reach(
+    image_folder: Path, tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cache_dir
+    given = ("--latency", "1us", "--trials", "1", "--dry-run", "--rungs", "1", "--epochs", "1")
+    assert main(arguments(image_folder, tmp_path, *given)) == 0
+    said = capsys.readouterr().out
+    assert "about 9 latency measurements, " in said  # two for a network that keeps the limit, seven at the end
+    assert "latency limit 0.001 ms: no network proposed is likely to keep it; the fastest takes about" in said
