@@ -1,5 +1,6 @@
 """How long trainings will take: a short measurement of this machine with these images, and what is planned from it."""
 
+import contextlib
 import dataclasses
 import itertools
 import statistics
@@ -15,7 +16,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import MIN_VALUES
 from mfsearch.cost.onnx_export import export_onnx
-from mfsearch.data.image_data import ImageData, Source
+from mfsearch.data.image_data import DataError, ImageData, Source
 from mfsearch.data.load import KNOWN_DATA, check_classes, count_classes, find_source
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
@@ -98,7 +99,8 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     config = sorted(drawn, key=lambda one: _image_seconds(one, recipe))[len(drawn) // 2]
     rng = np.random.default_rng(0)
     begin = time.monotonic()
-    source.read(rng.permutation(len(source.labels))[:LOADED], recipe.resolution)
+    with contextlib.suppress(DataError):  # damaged images are named, or skipped, when all are loaded
+        source.read(rng.permutation(len(source.labels))[:LOADED], recipe.resolution)
     load_seconds = (time.monotonic() - begin) / min(LOADED, len(source.labels))
     network_seconds, latency_seconds = _network_seconds(config, settings)
     image_seconds: dict[int, float] = {}
