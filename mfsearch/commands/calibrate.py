@@ -211,5 +211,5 @@ def _cheapest(group: "GroupFigures") -> str:
     row = None if group.cheapest is None else group.figures_of(group.cheapest)
     if row is None:
         return f"no proxy reaches tau {group.target:g}"
-    sure = "" if row.low is not None and row.low >= group.target else " (its interval reaches below)"
+    sure = "" if row.low is not None and row.low >= group.target else " (interval reaches below)"
     return f"cheapest to reach tau {group.target:g}: {row.reading.words}, {row.core_seconds:.1f} core-s{sure}"

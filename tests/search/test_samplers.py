@@ -141,9 +141,9 @@ def test_two_at_a_time_are_never_the_same(sampler: str) -> None:
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_space_that_is_used_up_ends_with_none(sampler: str) -> None:
-    """Three token counts, each at a few widths."""
+    """Three token counts that are read, each at a few widths."""
     space = tiny()
-    fixed = tuple((knob.name, knob.choices[-1]) for knob in space.knobs if knob.name != "tokens.count")
+    fixed = tuple((knob.name, knob.choices[0]) for knob in space.knobs if knob.name != "tokens.count")
     knobs = tuple(knob for knob in space.knobs if knob.name == "tokens.count")
     few = dataclasses.replace(space, knobs=knobs, constants=space.constants + fixed)
     source = Proposer(few, parse_budget("0.3M..0.5M"), ["top1", "madds"], sampler, seed=0)

@@ -21,7 +21,7 @@ COMMITTED = sorted(path.parent.name for path in REFERENCE.glob("*/manifest.json"
 # What a study does not hold, or what the caller gives: how long, how much, where to, and how the output looks.
 NOT_OF_THE_STUDY = {
     *("help", "budget", "latency", "study", "from"),
-    *("trials", "time", "download", "storage", "latency-timeout", "results", "dry-run", "json"),
+    *("trials", "time", "download", "storage", "latency-timeout", "results", "dry-run", "json", "skip-damaged"),
 }
 # By the option's name: the value in the manifest's typed fields is a different one from the default.
 ASKED = {
