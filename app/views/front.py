@@ -19,7 +19,7 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_tradeoff,
     tradeoff_points,
 )
-from mfsearch.analysis.front.confidence import Noise, marks, shown_dead, shown_lengths, shown_ties, training_noise
+from mfsearch.analysis.front.confidence import Noise, marks, shown_lengths, shown_ties, shown_wiring, training_noise
 from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.front.region import brush_text, parse_brush, search_command
 from mfsearch.analysis.front.summary import (
@@ -158,7 +158,7 @@ def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifes
     if front["front_probability"].isna().all():
         found.append("Each network was trained with one seed, so the variation of top-1 between seeds is unknown.")
     trials = front["trial"].tolist()
-    found += filter(None, [shown_lengths(trials), shown_dead(trials)])
+    found += filter(None, [shown_lengths(trials), shown_wiring(trials)])
     return found
 
 

@@ -15,12 +15,12 @@ from mfsearch.analysis.front.confidence import (
     Confidence,
     confidence,
     marks,
-    shown_dead,
     shown_lengths,
     shown_noise,
     shown_precision,
     shown_probability,
     shown_training,
+    shown_wiring,
     training_noise,
 )
 from mfsearch.proxy.rungs import Rungs
@@ -251,7 +251,7 @@ def print_front(study: Study) -> None:
         sure = confidence(trials, objectives, images)
         marked = marks(front, training_noise(trials), images)
         console.print(front_table(front, objectives, sure, marked), soft_wrap=True)
-        told = [shown_noise(trials, images), shown_lengths(front), shown_dead(front)]
+        told = [shown_noise(trials, images), shown_lengths(front), shown_wiring(front)]
         console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)

@@ -114,15 +114,24 @@ def marks(front: Sequence[Trial], noise: Mapping[int, Noise], images: int | None
     return {one.number: ", ".join(filter(None, (told[one.number], "dead in part" * one.dead))) for one in front}
 
 
-def shown_dead(front: Sequence[Trial]) -> str | None:
-    """A sentence on the networks of a front that are dead in part; None without any."""
-    dead = [str(trial.number) for trial in front if trial.dead]
-    if not dead:
-        return None
-    return (
-        f"Dead in part: {counted(len(dead), 'network')} (trial {', '.join(dead)}). The image never reaches some of "
-        "their Formers, bridges or tokens, or nothing reads them; a search today leaves such parts out."
-    )
+def shown_wiring(front: Sequence[Trial]) -> str | None:
+    """Sentences on the networks of a front that are dead in part, or lack a bridge one way or Formers; None without."""
+    lacking: dict[str, list[str]] = {"Mobile->Former bridge": [], "Mobile<-Former bridge": [], "Former": []}
+    for trial in front:
+        try:
+            blocks, final = trial.config.blocks, trial.config.bridges.final
+        except ValueError:  # keeps no config that can be read
+            continue
+        has = (final or any(row.to_former for row in blocks), any(row.to_mobile for row in blocks))
+        for part, there in zip(lacking, (*has, any(row.former for row in blocks)), strict=True):
+            lacking[part] += [] if there else [str(trial.number)]
+    sentences = [f"No {part} in trial {', '.join(numbers)}." for part, numbers in lacking.items() if numbers]
+    if dead := [str(trial.number) for trial in front if trial.dead]:
+        sentences.append(
+            f"Dead in part: {counted(len(dead), 'network')} (trial {', '.join(dead)}). The image never reaches some of "
+            "their Formers, bridges or tokens, or nothing reads them; a search today leaves such parts out."
+        )
+    return " ".join(sentences) or None
 
 
 def shown_training(trial: Trial) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves, draw_progress, progress_points
 from mfsearch.analysis.figures.style import figure_html, plotly_script
 from mfsearch.analysis.figures.tradeoff import draw_tradeoff, tradeoff_points
-from mfsearch.analysis.front.confidence import marks, shown_dead, shown_lengths, training_noise
+from mfsearch.analysis.front.confidence import marks, shown_lengths, shown_wiring, training_noise
 from mfsearch.analysis.front.cut import best_number, measured_objectives
 from mfsearch.analysis.front.summary import (
     confidence_columns,
@@ -112,7 +112,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
     about = ["± is the standard error of top-1. Tied: top-1 does not tell it to be worse than the best."]
-    about += filter(None, (shown_lengths(trials), noise_sentence(frame, images), shown_dead(trials)))
+    about += filter(None, (shown_lengths(trials), noise_sentence(frame, images), shown_wiring(trials)))
     titles = [METRICS[name].title.lower() for name in objectives]
     names = " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
     return (

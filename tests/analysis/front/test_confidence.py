@@ -20,15 +20,19 @@ from mfsearch.analysis.front.confidence import (
     shown_probability,
     shown_ties,
     shown_training,
+    shown_wiring,
     ties,
     top1_errors,
     training_noise,
 )
 from mfsearch.analysis.metrics import with_confidence
+from mfsearch.config import BlockConfig, DyReLUConfig
+from mfsearch.living import living
 from mfsearch.pareto import fair_mask, pareto_mask
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import changed, failed, longer, longer_study, row, stage, study
+from tests.random_configs import SMALL
 
 OBJECTIVES = ["top1", "madds"]
 KNOWN = {0: Noise(0.01, math.inf)}  # one training varies by one point, exactly
@@ -362,3 +366,16 @@ def test_the_confidence_of_ten_thousand_trials_is_quick() -> None:
     start = time.process_time()
     assert len(confidence(rows, OBJECTIVES, 5000)) == 10_000
     assert time.process_time() - start < 6.0
+
+
+def test_a_front_says_which_parts_its_networks_lack_and_which_are_dead() -> None:
+    rows = (BlockConfig(16, 8, bridge="none", former=False), BlockConfig(16, 8))
+    half = dataclasses.replace(SMALL, blocks=rows)  # its first DyReLU reads tokens that no image has reached
+    plain = dataclasses.replace(living(half), blocks=rows[:1] * 2, dyrelu=DyReLUConfig("pooled"))
+    front = [row(3, config=SMALL.to_dict()), row(4, config=half.to_dict()), row(5, config=plain.to_dict()), row(6)]
+    told = shown_wiring(front)
+    assert told is not None
+    assert told.startswith("No Mobile<-Former bridge in trial 5. No Former in trial 5. Dead in part: ")
+    assert "2 networks (trial 4, 5)" in told  # two of the three tokens of 5 are never read
+    assert marks(front, {}, 100)[4].endswith("dead in part")
+    assert shown_wiring([front[0], front[3]]) is None
