@@ -262,7 +262,8 @@ def draw_tradeoff(
         figure.add_trace(_markers(named, "targets", 12, unseen, showlegend=False))
     if points.baseline is not None and points.baseline <= right + pad:
         style = {"color": BLUE, "dash": "dot", "width": 1}
-        figure.add_vline(points.baseline, line=style, annotation_text="MobileNetV3-Large, measured here")
+        foot = {"annotation_position": "bottom left", "annotation_yshift": 14}  # above that of the limit
+        figure.add_vline(points.baseline, line=style, annotation_text="MobileNetV3-Large, measured here", **foot)
     if points.limit is not None:
         text = f"limit {shown_limit(points.cost, points.limit / METRICS[points.cost].scale)}"
         style = {"color": GREY, "dash": "dash", "width": 1.5}
