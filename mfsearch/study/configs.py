@@ -30,7 +30,7 @@ def find_config(name: str, results: Path) -> MobileFormerConfig:
 
 def _name_a_trial(name: str, results: Path) -> str:
     opened = Study.open(find_study(name, results))
-    trial = next(iter([*reversed(opened.front()), *opened.trials]), None)
+    trial = opened.best() or next(iter(opened.trials), None)
     example = "it has none yet" if trial is None else f"such as {name}:{trial.number}"
     return f"{name:.200} is a study: name a trial of it, {example}"
 
