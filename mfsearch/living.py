@@ -5,6 +5,9 @@ that spreads constants and a DyReLU whose coefficients come from constants compu
 folds them away, so they cost multiply-adds and parameters but no time. At the other end, tokens beyond the first are
 dead if no Former, bridge or DyReLU ever reads them, because the head reads the first token alone.
 
+A softmax over one token is 1, so with one token the queries and keys over tokens change nothing. They stay, because the
+published layers have them; a runtime cannot fold them, and they cost the same as they compute.
+
 Order inside a block: Mobile->Former, Former, Mobile with its DyReLUs, Mobile<-Former (arXiv:2108.05895, section 3.3).
 """
 

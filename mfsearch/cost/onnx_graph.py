@@ -280,7 +280,9 @@ class _Writer(OnnxWriter):
     def learned(self, act: StaticSlopes, x: _Map) -> str:
         """The slopes and intercepts of a DyReLU that no image changes, as a constant [N C]."""
         K, order = act.config.slopes, slice(None) if x.order is None else x.order
-        theta = np.clip(_array(act.coefficients)[:, order] / np.float32(3), np.float32(-1), np.float32(1))
+        theta = np.clip(
+            _array(act.coefficients).reshape(-1, x.C)[:, order] / np.float32(3), np.float32(-1), np.float32(1)
+        )
         theta[0] += 1
         theta[K:] *= np.float32(INTERCEPT_SCALE)
         return self.constant(theta.reshape(1, -1, 1, 1))

@@ -86,13 +86,18 @@ def image_files(root: Path) -> tuple[dict[str, list[Path]], Counter[str]]:
     the number of files left out by kind. Hidden files are not counted."""
     entries, left_out = _visible(root), Counter[str]()
     left_out.update("image outside a class folder" if _is_image(e) else _kind(e) for e in entries if not e.is_dir())
-    return {e.name: _image_files(Path(e.path), left_out, ()) for e in entries if e.is_dir()}, left_out
+    return {
+        e.name: _image_files(Path(e.path), left_out, set(Path(e.path).resolve().parents)) for e in entries if e.is_dir()
+    }, left_out
 
 
 def left_out_note(left_out: Mapping[str, int]) -> str | None:
     """Files left out, as text for a header: "left out: 3 GIF files, 1 image outside a class folder"; None without."""
     kinds = Counter(left_out).most_common()
-    words = [counted(count, kind) for kind, count in kinds[:6]]
+    words = []
+    for kind, count in kinds[:6]:
+        noun, where, place = kind.partition(" outside " if " outside " in kind else " to ")
+        words.append(counted(count, noun) + where + place)
     words += [f"{sum(count for _, count in kinds[6:]):,} others"] if kinds[6:] else []
     return f"left out: {', '.join(words)}; read are {', '.join(FORMATS)}" if words else None
 
@@ -142,22 +147,23 @@ def _kind(entry: os.DirEntry[str]) -> str:
     return f"{suffix} file" if suffix.isalnum() else "other file"
 
 
-def _image_files(folder: Path, left_out: Counter[str], above: tuple[Path, ...]) -> list[Path]:
-    """The image files in a class folder at any depth. above: the folders above it in the class, without links."""
-    entries, above = _visible(folder), (*above, folder.resolve())
+def _image_files(folder: Path, left_out: Counter[str], seen: set[Path], depth: int = 0) -> list[Path]:
+    """The image files in a class folder at any depth. seen: the folders read so far and those above the class."""
+    entries = _visible(folder)
+    seen.add(folder.resolve())
     files = [entry for entry in entries if not entry.is_dir()]
     left_out.update(_kind(entry) for entry in files if not _is_image(entry))
     images = [Path(entry.path) for entry in files if _is_image(entry)]
     for entry in entries:
         if entry.is_dir():
             if entry.name.lower() in HELD_OUT:
-                left_out["held-out folder inside a class"] += 1
-            elif any(one.is_relative_to(Path(entry.path).resolve()) for one in above):
-                left_out["link to a folder above it"] += 1
-            elif len(above) > MAX_DEPTH:
-                left_out[f"folder more than {MAX_DEPTH} levels deep"] += 1
+                left_out["held-out folder"] += 1
+            elif Path(entry.path).resolve() in seen:
+                left_out["link to a folder already read"] += 1
+            elif depth == MAX_DEPTH:
+                left_out["too deep folder"] += 1
             else:
-                images += _image_files(Path(entry.path), left_out, above)
+                images += _image_files(Path(entry.path), left_out, seen, depth + 1)
     return images
 
 

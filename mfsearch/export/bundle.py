@@ -206,6 +206,9 @@ def read_bundle(folder: Path) -> Bundle:
     if not 0 <= manifest.seed < 1 << 63:
         raise ValueError(f"{folder / MANIFEST}: seed must be 0 to 2^63 - 1, got {manifest.seed}")
     preprocessing = read_preprocessing(folder) if PREPROCESS in manifest.files else None
+    names = None if preprocessing is None else preprocessing.class_names
+    if names is not None and len(names) != config.classes:
+        raise ValueError(f"{folder / PREPROCESS}: class_names must be {config.classes}, as in {ARCH}, got {len(names)}")
     try:  # a training writes the card at its end, so plain data from elsewhere is checked here
         preprocessing = preprocessing or of_metrics(config, manifest, metrics)
         write_card(config, manifest, metrics, preprocessing)

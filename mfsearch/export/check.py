@@ -354,7 +354,7 @@ def _run_apart(path: Path, batches: Sequence[Tensor]) -> list[np.ndarray[Any, An
     Runtime. _Mismatch if it does not answer in time."""
     given, taken = io.BytesIO(), io.BytesIO()
     np.savez(given, *(images.numpy() for images in batches))
-    command = [sys.executable, "-c", _RUNNER, str(path)]
+    command = [sys.executable, "-P", "-c", _RUNNER, str(path)]
     try:
         ran = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=RUN_SECONDS, check=False)
     except subprocess.TimeoutExpired:

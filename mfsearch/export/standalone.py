@@ -51,8 +51,11 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.resize not in (SHORTER_SIDE, CENTRE_SQUARE, None):
             raise ValueError(f"resize must be {SHORTER_SIDE!r}, {CENTRE_SQUARE!r} or null, got {self.resize!r:.80}")
-        if self.crop_pct is not None and not 0 < self.crop_pct < math.inf:
-            raise ValueError(f"crop_pct must be above 0 and finite, got {self.crop_pct!r:.80}")
+        if self.crop_pct is not None and not 0.01 <= self.crop_pct <= 2:
+            raise ValueError(f"crop_pct must be 0.01 to 2, got {self.crop_pct!r:.80}")
+        for name, size in (("size", self.size), ("trained_size", self.trained_size)):
+            if size is not None and not 1 <= size <= 65536:
+                raise ValueError(f"{name} must be 1 to 65536 pixels, got {size!r:.80}")
 
     @property
     def normalisation(self) -> Normalisation | None:

@@ -84,7 +84,7 @@ class StaticSlopes(DyReLU):
         nn.Module.__init__(self)
         self.config = config
         self.channels = channels
-        self.coefficients = nn.Parameter(torch.empty(config.coefficients, channels))
+        self.coefficients = nn.Parameter(torch.empty(config.coefficients * channels))  # one axis: no weight decay
 
     def _offsets(self, x: Tensor, z: Tensor | None, mix: Tensor | None) -> Tensor:
         return F.hardtanh(self.coefficients / 3).view(1, -1, self.channels, 1, 1)

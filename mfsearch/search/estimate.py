@@ -59,7 +59,7 @@ def settle(
             recipe = dataclasses.replace(recipe, epochs=own.epochs, norm_images=own.norm_images)
         if "resolution" not in fixed:
             recipe = dataclasses.replace(recipe, resolution=own.resolution, crop=own.crop)
-        rungs = rungs if "rungs" in fixed else kept.rungs
+        rungs = rungs if "rungs" in fixed else dataclasses.replace(kept.rungs, rank_by=rungs.rank_by)
     elif kept is None:
         fixed = frozenset(("resolution", "epochs", "rungs")) if limits.seconds is None else fixed
         source = find_source(settings.data, settings.data_dir, settings.download)

@@ -115,7 +115,7 @@ class Evaluator:
                 result = self._measured_before(work, result) or self._export_and_measure(work, result)
                 if result.outcome == "rejected":
                     return result
-                report("checking", 1.0)
+                report("checking", 0.0)
                 smoke_test(work.config, self.data, seed=work.seed)
             report("training", 0.0)
             return self._train(work, result, report)

@@ -212,7 +212,10 @@ def _latency_device(settings: Settings) -> tuple[Mapping[str, object] | None, fl
 def _trust(settings: Settings, results: Path, data_digest: str) -> str:
     """The sentence on a calibration of the ranking; an unreadable calibration does not stop the search."""
     try:
-        calibration = find_calibration(results, settings.space.digest, data_digest, settings.recipe, settings.budget)
+        space, rest = settings.space, (data_digest, settings.recipe, settings.budget)
+        calibration = find_calibration(results, space.digest, *rest)
+        if calibration is None:  # of before networks were costed for the classes of the data
+            calibration = find_calibration(results, space.deployed(space.resolution, 1000).digest, *rest)
     except ValueError as error:
         return f"ranking   {error}"
     return trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
@@ -264,6 +267,7 @@ class _Run:
         self.progress.rank()
         self.final_for_time = False  # once True, nothing new is proposed
         self.too_late = False  # once True, nothing new is started
+        self.begun = False  # whether this call has finished a training
         self.exhausted = False
         self.dry = False  # the last ask found nothing new; ask again after the next result
         self.interrupted: Callable[[], bool] = lambda: False
@@ -422,7 +426,8 @@ class _Run:
             return "trials"
         if limits.seconds is not None:
             final = min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
-            self.final_for_time |= self._left() - progress.training_seconds(None) / 2 <= final
+            # the first training of a call starts in any case: else short calls would never get anywhere
+            self.final_for_time |= self.begun and self._left() - progress.training_seconds(None) / 2 <= final
             if self.final_for_time:
                 return "time"
         hope = progress.trained or (progress.trials and self._was_within_reach(progress.trials[-1]))
@@ -453,15 +458,22 @@ class _Run:
             if self._over() is not None:
                 return
             promotion = self._next_promotion()
-            if self.limits.seconds is not None and self.progress.trained:
-                late = self.progress.training_seconds(promotion) - self._left() > LATE * self.limits.seconds
-                self.too_late |= late
-                if late:
-                    return
+            if promotion is not None and self._is_late(promotion) and self._search_over() is None:
+                promotion = None  # a short training may still fit
+            if self._is_late(promotion):
+                self.too_late = True
+                return
             if promotion is not None:
                 self._train_longer(pool, number, promotion)
             elif self._search_over() is None and not self.dry:
                 self._try_new(pool, number)
+
+    def _is_late(self, promotion: Promotion | None) -> bool:
+        """Whether the training would end too far beyond the time limit; False until one has ended in this call."""
+        seconds = self.limits.seconds
+        if seconds is None or not self.begun:
+            return False
+        return self.progress.training_seconds(promotion) - self._left() > LATE * seconds
 
     def _train_longer(self, pool: Pool[Work, TrialResult], number: int, promotion: Promotion) -> None:
         trial = self.progress.trials[promotion.number]
@@ -497,6 +509,7 @@ class _Run:
         if result.disk_full:
             raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
+        self.begun |= result.outcome in TRAINED
         self.dry = False
         if running.proposal is not None:
             if event.kind == "lost" and running.proposal.index not in self.killed:

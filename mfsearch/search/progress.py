@@ -108,7 +108,7 @@ class Progress:
         return done, None if trials is None else max(done, self.rungs.short_trainings(trials))
 
     def training_seconds(self, promotion: Promotion | None) -> float:
-        """Seconds of the next short training or of a longer one; 0 before the first training."""
+        """Seconds of the next short training or of a longer one; 0 if neither a training nor a plan tells."""
         factors = self.rungs.factors
         rung, goes_on = (0, False) if promotion is None else (promotion.rung, promotion.seed == self.manifest.seed)
         return (self.short_seconds(last=LATEST) or 0.0) * (factors[rung] - (factors[rung - 1] if goes_on else 0))

@@ -21,6 +21,8 @@ def find_config(name: str, results: Path) -> MobileFormerConfig:
     if colon:
         return find_trial(study, trial, results)[1].config
     if any((folder / MANIFEST).is_file() for folder in (results / name, path)):
+        if (path / "arch.yaml").is_file():
+            raise ValueError(f"{name:.200} is a bundle: name its network, {name:.200}/arch.yaml")
         raise ValueError(_name_a_trial(name, results))
     try:
         return preset(name)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mfsearch.data import DataError, load_data
-from mfsearch.data.folder import folder_source, read_image
+from mfsearch.data.folder import folder_source, left_out_note, read_image
 from mfsearch.data.image_data import DamagedError
 
 
@@ -301,7 +301,7 @@ def test_images_in_deeper_folders_belong_to_their_class(tmp_path: Path) -> None:
     source = folder_source(tmp_path)
     assert np.bincount(source.labels).tolist() == [22, 10]
     assert [path.name for path in source.paths[:10]] == [f"{i:03}.png" for i in range(10)]  # its own come first
-    assert source.left_out == {"held-out folder inside a class": 1, "link to a folder above it": 2}
+    assert source.left_out == {"held-out folder": 1, "link to a folder already read": 2}
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
@@ -366,3 +366,20 @@ def test_the_same_image_in_both_splits_is_told_with_its_number(tmp_path: Path) -
     assert twice
     (note,) = data.notes
     assert note.startswith(f"same image: {twice} of 8 validation images are also training images")
+
+
+def test_a_folder_that_several_links_reach_is_read_once(tmp_path: Path) -> None:
+    """Two links to each next level would be 2^30 paths."""
+    small_folder(tmp_path)
+    for level in range(30):
+        inner = tmp_path / "levels" / f"{level + 1}"
+        save(inner / f"{level}.jpg")
+        outer = tmp_path / "levels" / f"{level}" if level else tmp_path / "train" / "cats"
+        for link in ("x", "y"):
+            (outer / link).symlink_to(inner)
+    source = folder_source(tmp_path)
+    assert len(source.labels) == 20 + 30
+    assert source.left_out == {"link to a folder already read": 30}
+    note = left_out_note(source.left_out)
+    assert note is not None
+    assert note.startswith("left out: 30 links to a folder already read; read are")
