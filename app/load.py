@@ -159,7 +159,7 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """While millions of objects are made that stay: Python's collector would go through all of them, over and over."""
+    """Pauses the garbage collector, which would scan millions of lasting objects again and again."""
     gc.disable()
     try:
         yield

@@ -337,7 +337,7 @@ class MobileFormerConfig:
         """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
         data = dataclasses.asdict(self)
         for row in data["blocks"]:
-            if not row["static"]:  # as files from before this key are
+            if not row["static"]:  # older files lack the key
                 del row["static"]
         return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 

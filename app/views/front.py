@@ -176,7 +176,7 @@ def _show_figures(
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
     costs = ("madds", second_cost(frame))
-    figures = st.container()  # above what chooses them, to be seen without scrolling
+    figures = st.container()  # above its controls, to be seen without scrolling
     left, right = st.columns([3, 1])
     options = [name for name in SHOWN if name != "space" or costs[1] == "latency_ms"]
     on = left.pills(
@@ -211,8 +211,8 @@ def _show_figures(
     if "elsewhere" in on:
         st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
         st.caption(
-            "What others published: ImageNet, after a full training. None of it compares with the top-1 of this "
-            "study's short trainings, so it stands in a figure of its own. Hover over a mark for its name and source."
+            "Published results on ImageNet, after a full training. They do not compare with the top-1 of this "
+            "study's short trainings, so they have a figure of their own. Hover over a mark for its name and source."
         )
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page

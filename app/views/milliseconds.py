@@ -184,7 +184,7 @@ def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
 
 
 def _latency_command(study: load.PageStudy, number: int | None, option: str) -> str:
-    """The command for a trial of the study, or for a published network where it has none."""
+    """The command for a trial of the study, or for a published network if it has none."""
     results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
     return f"mfsearch latency {'mf-151m' if number is None else quote(f'{study.command}:{number}')} {option}{results}"
 

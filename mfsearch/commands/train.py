@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _interrupted(session: "Session", args: argparse.Namespace) -> str:
-    """What is kept of a training that Ctrl-C ended, and the command that resumes it."""
+    """The files kept of a training that Ctrl-C ended, and the command that resumes it."""
     from mfsearch.train.training_folder import CHECKPOINT
 
     training, folder = session.training, session.folder
@@ -176,7 +176,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         training, settings, images = begun.training, begun.settings, begun.images
         before, threads = begun.threads_before, training.threads
         if before not in (None, threads):
-            self._say(f"threads   {threads}, before {before}: the last digits may differ from those of one piece")
+            self._say(f"threads   {threads}, before {before}: the last digits may differ from an uninterrupted run")
         if self.quiet:
             return
         self.started, self.first, self.steps = time.monotonic(), training.step, training.steps

@@ -60,7 +60,7 @@ FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to sto
 SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
 RUNNING = "running.json"  # the proposals being evaluated
 FINAL_SHARE = 0.5  # largest share of a time limit that is reserved for the final
-LATE = 0.05  # share of a time limit by which a training may be expected to end after it
+LATE = 0.05  # a training may be expected to end late by this share of the time limit
 MAX_LOST_IN_A_ROW = 30  # rejected or failed trials in a row before the search gives up
 MAX_LOST_AT_FIRST = 12  # the same if nothing was ever trained and no prediction was within the limit
 
@@ -87,11 +87,10 @@ def run_search(
 ) -> RunResult:
     """Start or resume the study in `folder`; ends at a limit, at Ctrl-C or when the space is exhausted.
 
-    command: the user's command line, for the manifest. on_event: called in this thread. fixed: what the user gave, see
-    `settle`. on_stage: called with what takes its time before the first event. started: the command's start on the
-    monotonic clock, from where a time limit counts. Raises ValueError for settings that
-    cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
-    WorkerError if no worker can start.
+    command: the user's command line, for the manifest. on_event: called in this thread. fixed: see `settle`. on_stage:
+    called with the name of each slow step before the first event. started: the command's start on the monotonic clock,
+    from which a time limit counts. Raises ValueError for settings that cannot work (before anything is written) or that
+    differ from the study's, StudyBusyError, DiskError, and WorkerError if no worker can start.
     """
     started = time.monotonic() if started is None else started
     with contextlib.ExitStack() as lock:

@@ -150,7 +150,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                         on_step=watcher.step if first else lambda _: None,
                         on_epoch=on_epoch if first else lambda _: None,
                     )
-                except DataError:  # names one file; all of them are looked for now rather than before every training
+                except DataError:  # names one file; find all of them now, not before every training
                     if damaged := damaged_in(images.train, images.val):
                         raise DamagedError(images.name, damaged) from None
                     raise

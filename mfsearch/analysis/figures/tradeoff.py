@@ -133,9 +133,9 @@ def tradeoff_points(
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. A staircase looks at this cost alone, so with three objectives a trial on the
-    front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits,
-    where the caller has it; where a member of it lacks this cost, the front is that of the trials that have it.
-    `colour`: a metric that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
+    front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits, if
+    the caller has it; if a member lacks this cost, the front of the trials that have it is used. `colour`: the metric
+    shown by the front's colours. `knobs`: shown in a hover, by default the most telling.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
@@ -197,7 +197,7 @@ def draw_tradeoff(
     """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
 
     Bars are the standard error of top1 and the interval of latency; dotted lines join what top1 cannot tell apart.
-    Trials without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend.
+    Trials without a top1 stand at the foot of the figure if `untrained`, else a click in the legend shows them.
     """
     shown = [points.dominated] * dominated + [points.beyond] * beyond
     named = [*points.front, *points.published, *points.pinned]
@@ -280,7 +280,7 @@ def draw_tradeoff(
 
 
 def draw_published(marks: Sequence[Mark]) -> go.Figure:
-    """Published systems in a picture of their own, as their top1 comes from other images and trainings."""
+    """Published systems in their own figure, because their top1 comes from other images and trainings."""
     figure = go.Figure()
     middle = float(np.median([np.log10(mark.cost) for mark in marks]))
     own_first = sorted(marks, key=lambda mark: not mark.own)

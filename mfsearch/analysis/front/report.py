@@ -111,7 +111,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         cells += "".join(f"<td>{shown(name, row[name]).removesuffix(METRICS[name].unit)}</td>" for name in metrics[1:])
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
-    about = ["± is the standard error of top-1. Tied: top-1 does not tell it to be worse than the best."]
+    about = ["± is the standard error of top-1. Tied: its top-1 is not clearly below the best."]
     about += filter(None, (shown_lengths(trials), noise_sentence(frame, images), shown_wiring(trials)))
     titles = [METRICS[name].title.lower() for name in objectives]
     names = " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
@@ -145,7 +145,7 @@ def _next_steps(study: str, front: pd.DataFrame) -> str:
     if len(front):
         best = best_number(front)
         command = f"mfsearch export {quote(study)} --trial {best} --to {quote(f'{study}-{best}')}"
-        steps.append(("Export a network for full training, here the best, of the highest top-1:", command))
+        steps.append(("Export a network for full training, here the one with the highest top-1:", command))
     return "<h2>What to do next</h2>" + "".join(f"<p>{text}</p><pre>{escape(command)}</pre>" for text, command in steps)
 
 

@@ -46,7 +46,7 @@ def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 
 
 def published_network(config: MobileFormerConfig) -> RankedTrial:
-    """A network that is no trial, with its exact costs, to stand beside trials."""
+    """A network that is not a trial, with its exact costs, to compare with trials."""
     costs = count_costs(config)
     trial = Trial(
         number=-1,
@@ -75,8 +75,8 @@ def metric_table(trials: Mapping[str, RankedTrial], predicted: Mapping[str, Pred
 
 
 def compared_lengths(trials: Mapping[str, RankedTrial]) -> str | None:
-    """Where trained trials differ in the length of their training: the lengths, and top1 after the longest that all
-    had, which alone compares them; None where they do not differ."""
+    """A sentence on trials trained for different lengths, with the top1 to compare: after the longest that all had.
+    None if all have the same length."""
     trained = {name: one.trial for name, one in trials.items() if one.trial.outcome == "trained"}
     if len({trial.rung for trial in trained.values()}) < 2:
         return None

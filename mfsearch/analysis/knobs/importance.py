@@ -28,7 +28,7 @@ QUARTER = 0.25
 INITIAL = ("random", "spread", "preset", "fitted")  # origins that do not depend on earlier results
 NAMED = 5  # most knobs named in a sentence
 ENOUGH = 16  # fewest trained networks in a selection
-FEWEST = 20  # trials from which shares are shown: of fewer, chance alone makes large ones
+FEWEST = 20  # least trials to show shares: with fewer, chance alone makes large ones
 
 
 class Coding(NamedTuple):
@@ -139,9 +139,9 @@ def knob_shares(
     """For each knob, the share of the measure's variance between its values, the largest first; undefined ones are left
     out.
 
-    For `front` this is PED-ANOVA (arXiv:2304.10255) with frequencies instead of kernels: quarter^2 times the Pearson
-    divergence of a knob's values among the best from those among all is the variance, between values, of the chance to
-    be among the best.
+    For `front` this is PED-ANOVA (arXiv:2304.10255) with frequencies instead of kernels: the variance, between a knob's
+    values, of the chance to be among the best equals quarter^2 times the Pearson divergence of its values among the
+    best from those among all.
     """
     values = measure_values(frame, measure, objectives, limits)
     shares = judge_shares(values, coded.codes, seed=seed)
