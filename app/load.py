@@ -78,11 +78,6 @@ def _study(path: Path, results: Path, at: Position) -> PageStudy:
     return PageStudy(manifest.study, command, path, results, frame.copy(deep=False), manifest, at)
 
 
-def latency_rates(study: PageStudy) -> StudyRates | None:
-    """Rates fitted to the latencies that the study measured; None where too few were."""
-    return _rates(study.path, study.at)
-
-
 def places(study: PageStudy) -> list[Path]:
     """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
     near = [study.results, study.path.parent]
@@ -149,8 +144,7 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
         trials, manifest = watched.reader.trials(at), watched.reader.manifest
     with _uncollected():
         frame = study_frame(trials)
-        objectives = measured_objectives(frame, manifest.objectives)
-        frame = with_confidence(frame, objectives, manifest.data.val_images)
+        frame = with_confidence(frame, measured_objectives(frame, manifest.objectives), manifest.data.val_images)
     if len(frame) > 1000:
         gc.collect()  # what is garbage by now would be frozen, too
         gc.freeze()  # in no later interaction it goes through the trials
@@ -168,7 +162,8 @@ def _uncollected() -> Iterator[None]:
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Fitting the study's latencies")
-def _rates(path: Path, at: Position) -> StudyRates | None:
+def latency_rates(path: Path, at: Position) -> StudyRates | None:
+    """Rates fitted to the latencies that the study measured; None if too few were."""
     return fit_study(_read(path, at)[0])
 
 

@@ -95,8 +95,7 @@ def search(
         start_from=find_lesson(start_from, name, results),
         space_given=None if isinstance(space, SearchSpace) else str(space),
     )
-    seconds = parse_seconds(time) if isinstance(time, str) else time
-    limits = Limits(trials, seconds, workers)
+    limits = Limits(trials, parse_seconds(time) if isinstance(time, str) else time, workers)
     given = {"resolution": recipe, "epochs": recipe, "rungs": rungs, "classes": classes}
     fixed = frozenset(option for option, value in given.items() if value is not None)
     if isinstance(space, SearchSpace):

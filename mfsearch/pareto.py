@@ -83,8 +83,7 @@ def fair_mask(costs: Array, losses: Array) -> Mask:
 def shared_lengths(losses: Array) -> list[tuple[NDArray[np.intp], int]]:
     """The rows with the same trainings, once for each length at which they are compared: with one another, or with
     others that were trained shorter. Among such rows, at one length, the relation is transitive."""
-    known = ~np.isnan(losses)
-    patterns, place = np.unique(known, axis=0, return_inverse=True)
+    patterns, place = np.unique(~np.isnan(losses), axis=0, return_inverse=True)
     lengths = [np.flatnonzero(own) for own in patterns]
     found = []
     for group, own in enumerate(lengths):

@@ -232,9 +232,8 @@ def _colour_name(name: str) -> str:
 
 
 def _region(brush: Brush) -> str:
-    unit = METRICS[brush.cost].unit
     return (
-        f"{METRICS[brush.cost].title.lower()} {brush.low:.4g} to {brush.high:.4g} {unit}, "
+        f"{METRICS[brush.cost].title.lower()} {brush.low:.4g} to {brush.high:.4g} {METRICS[brush.cost].unit}, "
         f"top-1 {brush.top1_low:.1f} to {brush.top1_high:.1f} %"
     )
 

@@ -83,19 +83,17 @@ def show(study: load.PageStudy) -> None:
     telling = _shares(study, frame, coded, "top1", objectives, initial)
     names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
     _show_slices(frame, coded, names)
-    front = study_front(study.frame, study.manifest)["number"].tolist()
-    _show_lines(frame, coded, objectives, front, names)
+    _show_lines(frame, coded, objectives, study_front(study.frame, study.manifest)["number"].tolist(), names)
     _show_twins(study)
 
 
 def _shares(
     study: load.PageStudy, frame: pd.DataFrame, coded: Coding, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
-    limits = study.manifest.limits
     return load.once(
         study,
         ("knob shares", initial, measure),
-        lambda: knob_shares(frame, coded, measure, objectives, limits=limits),
+        lambda: knob_shares(frame, coded, measure, objectives, limits=study.manifest.limits),
     )
 
 

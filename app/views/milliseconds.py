@@ -130,8 +130,7 @@ def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: in
         st.subheader("Was the prediction right?")
         st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
         if any(one.predicted is not None for one in trials):
-            figure = draw_predictions(trials, limits.get("latency_ms"))
-            st.plotly_chart(figure, config=CONFIG, key="predictions")
+            st.plotly_chart(draw_predictions(trials, limits.get("latency_ms")), config=CONFIG, key="predictions")
             st.caption(OPEN)
     with right:
         st.subheader("Do multiply-adds tell latency?")

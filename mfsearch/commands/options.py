@@ -170,7 +170,6 @@ def deployed_space(args: argparse.Namespace) -> "SearchSpace":
 
     space = find_space(args.space)
     resolution = space.resolution if args.resolution is None else args.resolution
-    classes = space.classes if args.classes is None else args.classes
-    space = space.deployed(resolution, classes)
+    space = space.deployed(resolution, space.classes if args.classes is None else args.classes)
     space.draw(random.Random(0))  # raises ValueError for a size that no network takes
     return space

@@ -180,8 +180,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if self.quiet:
             return
         self.started, self.first, self.steps = time.monotonic(), training.step, training.steps
-        name = begun.bundle.manifest.bundle
-        self._say(f"network   {name} ({begun.bundle.config.arch_id}), {begun.start.note}")
+        self._say(f"network   {begun.bundle.manifest.bundle} ({begun.bundle.config.arch_id}), {begun.start.note}")
         if begun.start.tensors is None and begun.bundle.metrics.weights.trained_tensors:
             self._say("          the bundle's own are not used; --weights fine-tunes from them")
         self._say(

@@ -262,8 +262,7 @@ class _Inspection:
             check_installed()
         except ValueError as error:
             raise _Skip(f"not run: {error}") from None
-        logits = run_pte(self.folder / PTE, self.images)
-        return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
+        return f"{_agreeing(run_pte(self.folder / PTE, self.images), self.expected, PTE)} from torch in ExecuTorch"
 
     def _metadata(self, path: Path) -> None:
         model = onnx.load(str(path), load_external_data=False)

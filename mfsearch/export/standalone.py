@@ -203,7 +203,7 @@ def _words(
     if facts["down"] and not tail_column:
         widening = next(row.tail for row in rows if row.stride == 2)
         constants.append(f"TAIL = {widening}  # widening in the second half of a block of stride 2")
-    table = [[str(_cell(row, name)) for name in columns] for row in rows]
+    table = [[f'"{row.bridge}"' if name == "bridge" else str(getattr(row, name)) for name in columns] for row in rows]
     sizes = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return {
         "arch_id": config.arch_id,
@@ -271,11 +271,6 @@ def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]
         "static": facts["mixed"],
     }
     return ["exp", "out", *(name for name, there in varies.items() if there)]
-
-
-def _cell(row: object, name: str) -> str:
-    value = getattr(row, name)
-    return f'"{value}"' if name == "bridge" else str(value)
 
 
 def _steps(facts: Mapping[str, bool]) -> str:

@@ -184,8 +184,7 @@ def _manifest(
             f"study {settings.study!r} was started with --from {taught or 'nothing'}, this run says "
             f"--from {settings.start_from.name}: leave --from out or give another name with --study"
         )
-    places = (manifest.storage, storage)
-    theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
+    theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in (manifest.storage, storage))
     if theirs != ours:  # compared without passwords
         raise ValueError(
             f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
@@ -271,8 +270,7 @@ class _Run:
         self.killed: set[Promotion | int] = set()  # longer trainings, and proposals, that lost their worker once
 
     def run(self) -> RunResult:
-        progress = self.progress
-        self.on_event(SearchEvent("began", progress))
+        self.on_event(SearchEvent("began", self.progress))
         with interruptible() as self.interrupted:
             if not self._over() or self._next_promotion() is not None:
                 self._train()
@@ -542,8 +540,7 @@ class _Run:
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: quota(len(ranked), rungs) + SPARE]
             may_go_on |= {trial.arch_id for trial in better if trial.score(rung + 1) is None}
-        kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
-        for name, arch_ids in kept.items():
+        for name, arch_ids in {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}.items():
             for path in (self.ledger.folder / name).iterdir():
                 if path.name.partition(".")[0].partition("-")[0] not in arch_ids and not path.name.startswith(STRAY):
                     path.unlink(missing_ok=True)

@@ -116,8 +116,7 @@ def check_name(name: str) -> str:
 
 def study_name(data: str, budget: str) -> str:
     """The default name of a study: "flowers-150M" for data "photos/flowers" and budget "150M"."""
-    name = f"{Path(data).name or 'data'}-{budget}".replace("..", "-")
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(data).name or 'data'}-{budget}".replace("..", "-")).strip("._-")
 
 
 def find_study(name: str, results: Path = RESULTS) -> Path:

@@ -61,7 +61,8 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     if request.tensorboard:
         check_tensorboard()
     bundle = _read_whole(request.bundle)
-    folder = request.to or _beside(bundle.folder)
+    whole = bundle.folder.resolve()  # a name also for a bundle given as "."
+    folder = request.to or whole.with_name(f"{whole.name}-training")
     _check_apart(folder, bundle.folder)
     settings = make_settings(
         bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
@@ -155,12 +156,6 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                         raise DamagedError(images.name, damaged) from None
                     raise
             return _finish(Session(bundle, images, settings, start, training, folder, processes), request)
-
-
-def _beside(bundle: Path) -> Path:
-    """BUNDLE-training beside the bundle, also for a bundle given as "."."""
-    whole = bundle.resolve()
-    return whole.with_name(f"{whole.name}-training")
 
 
 def _read_whole(folder: Path) -> Bundle:

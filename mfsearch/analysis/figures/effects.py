@@ -249,8 +249,7 @@ def draw_parallel(points: ParallelLines) -> go.Figure:
                 "align": "left",
                 "font": {"size": 11},
             }
-            right = place + SPREAD / len(axis.places)
-            figure.add_annotation(x=right, y=-at, text=_narrow(text), **look)
+            figure.add_annotation(x=place + SPREAD / len(axis.places), y=-at, text=_narrow(text), **look)
     rest = [line for line in points.lines if not line.on_front]
     for shade in range(BINS):
         some = [line for line in rest if min(BINS - 1, int(line.shade * BINS)) == shade]

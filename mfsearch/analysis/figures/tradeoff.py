@@ -230,7 +230,8 @@ def draw_tradeoff(
     _add_front(figure, points, lengths)
     if points.published:
         style = {"color": GREEN, "size": 15, "symbol": "diamond-open", "line": {"width": 2}}
-        names, sides = _place_names(points.published, left - pad, right + pad)
+        names = _clear_names([(point.cost, point.top1, point.name) for point in points.published])
+        sides = ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points.published]
         named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
         figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
     for point in points.front:
@@ -533,9 +534,3 @@ def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go
     look = {"colorscale": [[0, clear], [first, clear], [first, light], [1, dark]], "zmin": 0, "zmax": 255}
     entry = {"name": name, "legendgroup": name, "legendrank": rank, "showlegend": True}
     return go.Heatmap(**cells, **look, **entry, showscale=False, hoverinfo="skip")
-
-
-def _place_names(points: Sequence[Point], left: float, right: float) -> tuple[list[str], list[str]]:
-    """Each point's label and the side on which it stands, clear of the front's line."""
-    names = _clear_names([(point.cost, point.top1, point.name) for point in points])
-    return names, ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points]

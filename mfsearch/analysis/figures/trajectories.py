@@ -49,8 +49,7 @@ def history_line(history: Trajectory, axis: str) -> HistoryLine:
     x, share = _along(history, axis), history.share * 100
     if not len(x):
         return HistoryLine(history.name, [0.0], [0.0])
-    turns = np.flatnonzero(np.diff(share, prepend=0.0) > 0)
-    places = np.unique(np.append(turns, len(x) - 1))
+    places = np.unique(np.append(np.flatnonzero(np.diff(share, prepend=0.0) > 0), len(x) - 1))
     return HistoryLine(history.name, [0.0, *x[places].tolist()], [0.0, *share[places].tolist()])
 
 

@@ -115,13 +115,9 @@ def shown_prediction(predicted: Prediction) -> str:
 # --- cells
 
 
-def _share(one: RankedTrial) -> str | None:
-    return None if np.isnan(one.front_probability) else shown_probability(one.front_probability)
-
-
 _OTHERS: dict[str, Callable[[RankedTrial], str | None]] = {
     "trained": lambda one: shown_training(one.trial) if one.trial.outcome == "trained" else None,
-    "on the front": _share,
+    "on the front": lambda one: None if np.isnan(one.front_probability) else shown_probability(one.front_probability),
     "tied_with": lambda one: one.tied_with,
     "outcome": lambda one: one.trial.outcome,
     "reason": lambda one: one.trial.reason,
