@@ -48,7 +48,7 @@ PAGES = {
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """What `mfsearch explore` tells this script."""
+    """The options that `mfsearch explore` passes to this script."""
     parser = argparse.ArgumentParser(prog="explorer.py", description="Look at the studies of mfsearch.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of studies (default: results)")
     parser.add_argument("--study", help="name or path of the study to open first (default: the newest)")

@@ -29,8 +29,8 @@ KEPT = 8  # studies, and states of studies that some visitor looks at
 
 
 class PageStudy(NamedTuple):
-    """What a page needs of a study. command: how a command line names it; results: the folder of studies; at: how far
-    it had come, which with the path is the key of whatever is cached."""
+    """The data of a study that a page needs. command: how a command line names it; results: the folder of studies; at:
+    how far it had come, which with the path is the key of whatever is cached."""
 
     name: str
     command: str
@@ -91,7 +91,7 @@ def nearest_cheaper(study: PageStudy, number: int) -> CheaperTrial | None:
 
 
 def is_being_written(study: PageStudy) -> bool | None:
-    """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
+    """Whether a search on this machine is writing the study now; None if unknown."""
     return files.is_being_written(study.path)
 
 
@@ -131,7 +131,7 @@ def _watch(path: Path) -> _SharedReader:
 
 
 def _look(path: Path) -> Position:
-    """How far the study has come; reads what was appended since anyone last looked. ValueError if it cannot be read."""
+    """The study's latest position; reads the lines appended since the last call. ValueError if it cannot be read."""
     watched = _watch(path)
     with watched.lock, _uncollected():
         return watched.reader.look()
@@ -168,7 +168,8 @@ def latency_rates(path: Path, at: Position) -> StudyRates | None:
 
 
 def once(study: PageStudy, asked: tuple[object, ...], work: Callable[[], T]) -> T:
-    """What `work` gives, done once for the study as it is read. asked: names the work and all that decides it."""
+    """The result of `work`, done once for the study as read. asked: the work's name and everything that it depends
+    on."""
     kept: dict[tuple[object, ...], T] = _kept(study.path, study.at)
     if asked not in kept:
         kept[asked] = work()

@@ -52,8 +52,8 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 
 class FrontBasis(NamedTuple):
-    """What does not depend on the limits, made once for all visitors; the frames (telling knobs only; `trained` by
-    falling top1) are read-only."""
+    """Everything that does not depend on the limits, made once for all visitors; the frames (telling knobs only;
+    `trained` by falling top1) are read-only."""
 
     frame: pd.DataFrame
     trained: pd.DataFrame
@@ -112,7 +112,8 @@ def _fixed(study: load.PageStudy) -> FrontBasis:
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
-    """A slider from the cheapest trained network to the dearest; the limit in base units, None where all are let in."""
+    """A slider from the cheapest trained network to the dearest; the limit in base units, None if it excludes
+    nothing."""
     scale = METRICS[name].scale
     if values.empty:
         return given

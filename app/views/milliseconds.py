@@ -123,7 +123,7 @@ def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | No
 
 
 def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: int | None) -> None:
-    """What the study's own measurements say: against predictions, against multiply-adds, at the end of the run."""
+    """The study's own measurements: against predictions, against multiply-adds, at the end of the run."""
     limits = study.manifest.limits
     left, right = st.columns(2)
     with left:
@@ -146,7 +146,7 @@ def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: in
 
 
 def _ask_device(study: load.PageStudy, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:
-    """The rows of one device: the study's where it has any, another on demand; how it differs from that is said."""
+    """The rows of one device: the study's if it has any, another on demand, with a sentence on how that differs."""
     devices = by_passport(rows)
     if not devices:
         return []
@@ -176,7 +176,7 @@ def _by_name(rows: Sequence[KeptRow]) -> list[KeptRow]:
 
 
 def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
-    """What a bar is called: the trial of this study that the network is, else the name that it was measured under."""
+    """A bar's name: the trial of this study with that network, else the name under which it was measured."""
     number = next((number for number, arch_id in arch_ids.items() if arch_id == row.arch_id), None)
     name = row.name if number is None or ":" not in row.name else f"trial {number}"
     return name if row.resolution == 224 else f"{name}, {row.resolution} px"

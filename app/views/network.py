@@ -134,7 +134,7 @@ def _show_measured(study: load.PageStudy, config: MobileFormerConfig) -> None:
 
 
 def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerConfig) -> None:
-    """What is special about the network beside the nearest published one, and the nearest that costs less."""
+    """The network's differences from the nearest published one, and from the nearest that costs less."""
     frame = study.frame
     left, right = st.columns(2)
     with left:
@@ -232,8 +232,8 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
 
 
 def _compared(numbers: set[int]) -> list[str]:
-    """The networks of the address, trials by number and published ones by name; where it has none the pinned ones, in
-    the order of pinning."""
+    """The networks in the address, trials by number and published ones by name; without any, the pinned ones, in the
+    order of pinning."""
     asked = st.query_params.get("compare")
     if asked is None:
         return [str(number) for number in state.pins(numbers)]

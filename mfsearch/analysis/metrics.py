@@ -75,7 +75,8 @@ def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
 
 
 def training_lengths(frame: pd.DataFrame) -> list[str]:
-    """How long each trial was trained, against the short training: "1x", "3x"; as `shown_training`, without seeds."""
+    """Each trial's length of training, in multiples of the short one: "1x", "3x"; as `shown_training`, without
+    seeds."""
     longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
     lengths = longer.where(frame["epochs"] > 0).fillna(1.0).tolist()
     names = {length: f"{round(length, 1):g}x" for length in set(lengths)}

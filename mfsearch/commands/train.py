@@ -129,7 +129,7 @@ def _interrupted(session: "Session", args: argparse.Namespace) -> str:
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options change of train.yaml; a named option overrules --set."""
+    """The options' changes to train.yaml; a named option overrules --set."""
     from mfsearch.plain_files import parse_yaml
 
     changes: dict[str, Any] = {}

@@ -29,7 +29,7 @@ class Normalisation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the input of a bundle's network, and what its logits stand for.
+    """How an image becomes the input of a bundle's network, and the meaning of its logits.
 
     size: side of the input in pixels. trained_size: side used in training, None if untrained or not recorded. resize:
     SHORTER_SIDE brings the shorter side to floor(size / crop_pct) and crops the centre, as `mfsearch train` and timm

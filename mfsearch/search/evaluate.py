@@ -139,7 +139,7 @@ class Evaluator:
             row = kept["row"]
             return dataclasses.replace(
                 result,
-                outcome=row.get("outcome", result.outcome),  # told of a rejected one alone
+                outcome=row.get("outcome", result.outcome),  # only a rejected one records it
                 reason=row.get("reason"),
                 measured=TrialLatency.from_dict(row),
                 violation_ms=row.get("violation_ms"),

@@ -106,7 +106,7 @@ def standing(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -
 
 
 def quota(count: int, rungs: Rungs) -> int:
-    """How many of `count` networks at a rung are promoted."""
+    """The number of promotions from `count` networks at a rung."""
     return math.floor(count / rungs.keep)
 
 

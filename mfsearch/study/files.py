@@ -80,7 +80,7 @@ def is_being_written(folder: Path) -> bool | None:
 
 
 def read_as(path: Path, parse: Callable[[Any], Parsed], command: str) -> Parsed:
-    """What `parse` makes of a JSON file; ValueError names the file, the reason and the command that writes it."""
+    """A JSON file, read by `parse`; ValueError names the file, the reason and the command that writes it."""
     try:
         return parse(parse_json(read_bytes(path, MAX_JSON_BYTES)))
     except (OSError, ValueError, OverflowError) as error:

@@ -48,7 +48,7 @@ LOOK_EVERY = 8  # steps between two looks at the loss on a GPU, which has to wai
 
 
 class DivergenceError(RuntimeError):
-    """The training cannot continue; the message says where it stopped and what to try."""
+    """The training cannot continue; the message says where it stopped and suggests a way on."""
 
 
 class StopSwitch:

@@ -66,7 +66,7 @@ class Point(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """Many trained trials by column, in the units of the axes; hovers: None where there are too many for texts."""
+    """Many trained trials by column, in the units of the axes; hovers: None if there are too many for texts."""
 
     numbers: NDArray[np.int64]
     cost: NDArray[np.float32]
@@ -88,7 +88,7 @@ class Mark(NamedTuple):
 
 
 class TradeoffPoints(NamedTuple):
-    """What a tradeoff figure shows; all in the units of the axes."""
+    """The content of a tradeoff figure, in the units of the axes."""
 
     cost: str
     colour: str | None  # the metric of the front's colours
@@ -140,7 +140,7 @@ def tradeoff_points(
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
-    # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
+    # Copying rows is slow at 100,000 trials, so select by mask and copy only what is drawn.
     trained = comparable(frame, cost).to_numpy()
     inside = trained & keeps(frame, limits)
     judged = frame[["number", "outcome", "trial", *{"top1", "madds", cost, *objectives}]][inside]
@@ -421,7 +421,7 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
 
 
 def _baseline_ms(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> float | None:
-    """What MobileNetV3-Large took, from the ratios that the trials were measured by; None where there are none."""
+    """MobileNetV3-Large's latency, from the ratios of the measured trials; None if there are none."""
     latencies = [trial.latency for trial in frame["trial"].to_numpy()[rows] if trial.latency is not None]
     quotients = [latency.ms / latency.ratio for latency in latencies if latency.ratio]
     return float(np.median(quotients)) if quotients else None
@@ -522,7 +522,7 @@ def _cloud_traces(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) 
 
 
 def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go.Heatmap:
-    """How many of the points lie in each cell, the shade by the logarithm; a cell without any stays clear."""
+    """The number of points in each cell, shaded by its logarithm; empty cells stay clear."""
     finite = np.isfinite(cloud.cost) & np.isfinite(cloud.top1)
     cost, top1 = cloud.cost[finite].astype(np.float64), cloud.top1[finite].astype(np.float64)
     counts, x, y = np.histogram2d(cost, top1, bins=CELLS)

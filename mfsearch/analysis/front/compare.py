@@ -1,4 +1,4 @@
-"""How networks differ and which is nearest, by the knobs that have a say in them, under their names in a space.
+"""How networks differ and which is nearest, by the knobs that affect them, under their names in a space.
 
 The distance between two networks is a sum over all knobs: min(1, |log2((1 + a) / (1 + b))|) for two numbers (a factor
 of two or more counts in full); 1 for two different words; 1/2 if only one network has the knob. A knob of one row or

@@ -20,6 +20,7 @@ from mfsearch.units import counted
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
 MOST_DRAWN, FEWEST_DRAWS = 5_000_000, 200  # draws times trials: half a second, and 80 MB
+RIVALS = 12  # checked for each trial before it is compared with all
 Z_95 = NormalDist().inv_cdf(0.975)
 
 
@@ -231,7 +232,7 @@ def training_noise(trials: Sequence[Trial]) -> dict[int, Noise]:
 
 
 def pooled_noise(top1: Mapping[tuple[int, int], float]) -> Noise | None:
-    """The noise of one training from `top1` by (network, seed); None where no network has two seeds.
+    """The noise of one training from `top1` by (network, seed); None if no network has two seeds.
 
     What is common to a network and what is common to a seed are both taken out (least squares of top1 on network plus
     seed, the residual over the degrees that are left): networks that share their seeds share their draws, and the
@@ -372,7 +373,7 @@ def _trained(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _rung_epochs(trials: Sequence[Trial]) -> dict[int, float]:
-    """The epochs at which each rung ends, as far as the trials tell."""
+    """The epochs at which each rung ends, as far as the trials record them."""
     epochs: dict[int, float] = {}
     for trial in _trained(trials):
         for training in (trial.short, *trial.longer):
@@ -382,7 +383,7 @@ def _rung_epochs(trials: Sequence[Trial]) -> dict[int, float]:
 
 
 def _top1_after(training: Training, epochs: float) -> float | None:
-    """The top1 of a training after so many epochs; None where its curve has no point there."""
+    """The top1 of a training after so many epochs; None if its curve has no point there."""
     if training.epochs == epochs:
         return training.top1
     return next((log.top1 for log in training.curve if abs(log.epoch - epochs) < 1e-6 * epochs), None)
@@ -440,10 +441,8 @@ def _unbeaten(
     return left
 
 
-def _rivals(
-    means: NDArray[np.float64], varied: Sequence[int], spreads: NDArray[np.float64], count: int = 12
-) -> NDArray[np.int64]:
-    """For each trial the rivals likeliest to dominate it in a draw: [N, count], the trial itself where there are fewer.
+def _rivals(means: NDArray[np.float64], varied: Sequence[int], spreads: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each trial the rivals likeliest to dominate it in a draw: [N, RIVALS], the trial itself if there are fewer.
 
     A rival is no worse in the exact objectives, and the further below in the varied ones, in spreads, the likelier.
     """
@@ -454,7 +453,7 @@ def _rivals(
         strong = np.concatenate([strong, front])
         if len(strong) >= 100:
             break
-    rivals = np.repeat(np.arange(len(means))[:, None], count, axis=1)
+    rivals = np.repeat(np.arange(len(means))[:, None], RIVALS, axis=1)
     if not varied or not len(strong):
         return rivals
     for start in range(0, len(whole), 256):
@@ -465,7 +464,7 @@ def _rivals(
             lead = np.minimum(lead, apart / (np.hypot(spreads[block, None, j], spreads[None, strong, j]) + 1e-12))
         for k in exact:
             lead[means[None, strong, k] > means[block, None, k]] = -np.inf
-        best = np.argsort(-lead, axis=1, kind="stable")[:, :count]
+        best = np.argsort(-lead, axis=1, kind="stable")[:, :RIVALS]
         there = np.take_along_axis(lead, best, axis=1) > -np.inf
         rivals[block, : best.shape[1]] = np.where(there, strong[best], block[:, None])
     return rivals

@@ -95,13 +95,13 @@ def _title(name: str) -> str:
 
 
 def _differ(texts: list[str], trials: list[RankedTrial]) -> bool:
-    """Whether the texts of trials differ; a published network counts only where it has the fact."""
+    """Whether the texts of trials differ; a published network counts only if it has the fact."""
     asked = [text for text, one in zip(texts, trials, strict=True) if one.trial.outcome or text != ABSENT]
     return len(set(asked)) > 1
 
 
 def shown_latency(trial: Trial) -> str:
-    """A trial's latency with its 95 % interval where it has one: "4.99 ms (4.73 to 5.15)"."""
+    """A trial's latency with its 95 % interval, if any: "4.99 ms (4.73 to 5.15)"."""
     text = shown("latency_ms", trial.metric("latency_ms"))
     ends = [trial.metric(f"latency_{end}_ms") for end in ("low", "high")]
     return text if np.isnan(ends).any() else f"{text} ({ends[0]:.2f} to {ends[1]:.2f})"

@@ -132,7 +132,6 @@ def knob_shares(
     objectives: Sequence[str],
     *,
     limits: Mapping[str, float] | None = None,
-    seed: int = 0,
 ) -> list[KnobShare]:
     """For each knob, the share of the measure's variance between its values, the largest first; undefined ones are left
     out.
@@ -141,7 +140,7 @@ def knob_shares(
     values, of the chance to be among the best equals quarter^2 times the Pearson divergence of its values among the
     best from those among all.
     """
-    shares = judge_shares(measure_values(frame, measure, objectives, limits), coded.codes, seed=seed)
+    shares = judge_shares(measure_values(frame, measure, objectives, limits), coded.codes, seed=0)
     found = [KnobShare(name, share) for name, share in zip(coded.names, shares, strict=True)]
     return sorted((each for each in found if not math.isnan(each.share.value)), key=lambda each: -each.share.value)
 
