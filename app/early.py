@@ -25,7 +25,7 @@ BEGIN = """<script type="module">
 
 
 def page_with_plotly() -> str | None:
-    """Streamlit's page with what has plotly's code run early; None where what that takes is not found."""
+    """Streamlit's page, changed to run plotly's code early; None if the page lacks the place for it."""
     folder = Path(st.__file__).parent / "static"
     if not (folder / "index.html").is_file():
         return None

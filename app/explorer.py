@@ -48,7 +48,7 @@ PAGES = {
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """What `mfsearch explore` tells this script."""
+    """The options that `mfsearch explore` passes to this script."""
     parser = argparse.ArgumentParser(prog="explorer.py", description="Look at the studies of mfsearch.")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of studies (default: results)")
     parser.add_argument("--study", help="name or path of the study to open first (default: the newest)")
@@ -56,7 +56,7 @@ def options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _paths(args: argparse.Namespace) -> dict[str, Path]:
-    """The studies to choose from; where the one that was asked for is gone, a sentence and the others."""
+    """The studies to choose from; if the requested one is gone, shows a sentence and lists the others."""
     try:
         return load.study_paths(args.results, args.study)
     except ValueError as error:
@@ -84,7 +84,7 @@ def main() -> None:
     st.html(STYLE)
     try:
         _show(args)
-    except Exception as error:  # whatever is not shown here leaves the page empty without a word
+    except Exception as error:  # an error that is not shown here would leave the page empty
         if not isinstance(error, ValueError):
             logging.getLogger(__name__).exception("a page could not be shown")
         st.text("This page cannot be shown, for this reason:")
@@ -135,7 +135,7 @@ def _show(args: argparse.Namespace) -> None:
     st.header(page.question)
     try:
         page.show(study)
-    except Exception as error:  # a study of others can hold anything, and a page that stays empty says nothing
+    except Exception as error:  # a study from elsewhere can hold anything, and an empty page explains nothing
         st.text(f"This page cannot show the study: {type(error).__name__}: {error!s:.300}")
 
 

@@ -29,8 +29,8 @@ KEPT = 8  # studies, and states of studies that some visitor looks at
 
 
 class PageStudy(NamedTuple):
-    """What a page needs of a study. command: how a command line names it; results: the folder of studies; at: how far
-    it had come, which with the path is the key of whatever is cached."""
+    """The data of a study that a page needs. command: how a command line names it; results: the folder of studies; at:
+    how far it had come, which with the path is the key of whatever is cached."""
 
     name: str
     command: str
@@ -78,11 +78,6 @@ def _study(path: Path, results: Path, at: Position) -> PageStudy:
     return PageStudy(manifest.study, command, path, results, frame.copy(deep=False), manifest, at)
 
 
-def latency_rates(study: PageStudy) -> StudyRates | None:
-    """Rates fitted to the latencies that the study measured; None where too few were."""
-    return _rates(study.path, study.at)
-
-
 def places(study: PageStudy) -> list[Path]:
     """Folders of results whose calibrations and twins may be of use to a study, the nearest first."""
     near = [study.results, study.path.parent]
@@ -96,7 +91,7 @@ def nearest_cheaper(study: PageStudy, number: int) -> CheaperTrial | None:
 
 
 def is_being_written(study: PageStudy) -> bool | None:
-    """Whether a search of this machine is writing the study at the moment; None where that cannot be told."""
+    """Whether a search on this machine is writing the study now; None if unknown."""
     return files.is_being_written(study.path)
 
 
@@ -136,7 +131,7 @@ def _watch(path: Path) -> _SharedReader:
 
 
 def _look(path: Path) -> Position:
-    """How far the study has come; reads what was appended since anyone last looked. ValueError if it cannot be read."""
+    """The study's latest position; reads the lines appended since the last call. ValueError if it cannot be read."""
     watched = _watch(path)
     with watched.lock, _uncollected():
         return watched.reader.look()
@@ -149,8 +144,7 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
         trials, manifest = watched.reader.trials(at), watched.reader.manifest
     with _uncollected():
         frame = study_frame(trials)
-        objectives = measured_objectives(frame, manifest.objectives)
-        frame = with_confidence(frame, objectives, manifest.data.val_images)
+        frame = with_confidence(frame, measured_objectives(frame, manifest.objectives), manifest.data.val_images)
     if len(frame) > 1000:
         gc.collect()  # what is garbage by now would be frozen, too
         gc.freeze()  # in no later interaction it goes through the trials
@@ -159,7 +153,7 @@ def _read(path: Path, at: Position) -> tuple[pd.DataFrame, Manifest]:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """While millions of objects are made that stay: Python's collector would go through all of them, over and over."""
+    """Pauses the garbage collector, which would scan millions of lasting objects again and again."""
     gc.disable()
     try:
         yield
@@ -168,12 +162,14 @@ def _uncollected() -> Iterator[None]:
 
 
 @st.cache_resource(max_entries=KEPT, show_spinner="Fitting the study's latencies")
-def _rates(path: Path, at: Position) -> StudyRates | None:
+def latency_rates(path: Path, at: Position) -> StudyRates | None:
+    """Rates fitted to the latencies that the study measured; None if too few were."""
     return fit_study(_read(path, at)[0])
 
 
 def once(study: PageStudy, asked: tuple[object, ...], work: Callable[[], T]) -> T:
-    """What `work` gives, done once for the study as it is read. asked: names the work and all that decides it."""
+    """The result of `work`, done once for the study as read. asked: the work's name and everything that it depends
+    on."""
     kept: dict[tuple[object, ...], T] = _kept(study.path, study.at)
     if asked not in kept:
         kept[asked] = work()

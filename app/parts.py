@@ -71,9 +71,9 @@ def ask_one(
     linked: Callable[[T], str] = str,
     widget: Callable[..., object] = st.selectbox,
 ) -> T:
-    """A list to choose one of `options` from, at first `start`; the choice is in the address under `key`.
+    """A list from which to choose one of `options`, by default `start`; the address keeps the choice under `key`.
 
-    told, linked: an option as the list shows it, and as the address holds it; a second one of the same name has "~2".
+    told, linked: the option's text in the list and in the address; a second option with the same text gets "~2".
     """
     names, shown = (_distinct([words(option) for option in options]) for words in (linked, told))
     asked = st.query_params.get(key)
@@ -124,7 +124,7 @@ def best_trial(study: "load.PageStudy") -> int | None:
 
 
 def ranked_trial(frame: pd.DataFrame, number: int) -> RankedTrial:
-    """The trial of a row that is there, with its place."""
+    """The trial with this number, which the frame holds, and its place."""
     return ranked_trials(frame[frame["number"] == number])[0]
 
 
@@ -134,7 +134,7 @@ def trial_top1(one: RankedTrial) -> str:
 
 
 def trial_of(frame: pd.DataFrame, number: int) -> Trial:
-    """The trial of a row that is there."""
+    """The trial with this number, which the frame holds."""
     trial: Trial = frame.loc[frame["number"] == number, "trial"].iloc[0]
     return trial
 

@@ -1,4 +1,4 @@
-"""What a person chose: kept in the page's address and nowhere else, so a link opens the page in the same state."""
+"""The visitor's choices: kept in the page's address alone, so a link opens the page in the same state."""
 
 from collections.abc import Collection
 
@@ -35,12 +35,12 @@ def set_pins(numbers: Collection[int]) -> None:
 
 
 def note(number: int) -> str:
-    """What a person wrote on a pinned trial, "" if nothing."""
+    """The note on a pinned trial, "" if there is none."""
     return st.query_params.get(f"{NOTE}{number}", "")
 
 
 def set_note(number: int, text: str) -> None:
-    """Write a note on a trial; "" takes it away."""
+    """Write a note on a trial; "" deletes it."""
     put(f"{NOTE}{number}", text[:500])
 
 
@@ -50,7 +50,7 @@ def keep_widget(key: str) -> None:
 
 
 def change_study(left: str) -> None:
-    """Put what was chosen in the study that is left by, and bring back what was chosen in the one that is opened."""
+    """Store the choices made in the study that is left, and restore those of the study that is opened."""
     kept = st.session_state.setdefault("left", {})
     chosen = {name: st.query_params[name] for name in st.query_params if name in OF_A_STUDY or name.startswith(NOTE)}
     kept[left] = chosen

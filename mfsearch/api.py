@@ -60,16 +60,16 @@ def search(
     budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
     "8ms" or a number of milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
     train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
-    seconds; recipe, rungs and trials are then chosen to fit it where they are not given. Without `trials` and `time`,
-    30 networks are trained. workers: processes, one thread each. study: its name under `results`, by default made from
-    data and budget. recipe, rungs: the short training and the longer ones. classes: that networks are costed for, by
-    default those of the data, or of a SearchSpace. start_from: a study whose best networks are tried first. storage:
-    URL of a database. on_event: called with each SearchEvent; without it, a terminal or notebook shows a progress bar.
+    seconds; those of recipe, rungs and trials that are not given are chosen to fit it. Without `trials` and `time`, 30
+    networks are trained. workers: processes, one thread each. study: its name under `results`, by default made from
+    data and budget. recipe, rungs: the short training and the longer ones. classes: the number that costs are for, by
+    default that of the data or of a SearchSpace. start_from: a study whose best networks are tried first. storage: URL
+    of a database. on_event: called with each SearchEvent; without it, a terminal or notebook shows a progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
     network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
     DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
-    finished is kept, and the same call goes on from there.
+    finished is kept, and the same call resumes.
     """
     from mfsearch.search.bar import progress_bar
     from mfsearch.search.ending import check_found
@@ -95,8 +95,7 @@ def search(
         start_from=find_lesson(start_from, name, results),
         space_given=None if isinstance(space, SearchSpace) else str(space),
     )
-    seconds = parse_seconds(time) if isinstance(time, str) else time
-    limits = Limits(trials, seconds, workers)
+    limits = Limits(trials, parse_seconds(time) if isinstance(time, str) else time, workers)
     given = {"resolution": recipe, "epochs": recipe, "rungs": rungs, "classes": classes}
     fixed = frozenset(option for option, value in given.items() if value is not None)
     if isinstance(space, SearchSpace):

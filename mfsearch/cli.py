@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from mfsearch import __version__
 
 DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
-MOST = 200  # characters that a message repeats of what was given
+MOST = 200  # characters of a given value that a message repeats
 
 # Each is a module of mfsearch/commands: add_options(parser), run(args), and a docstring that is its help.
 NAMES = "run calibrate show explore export verify describe latency space twins train references"
@@ -74,7 +74,7 @@ def _with_values(words: Sequence[str]) -> list[str]:
 
 
 def _shortened(message: str, words: Sequence[str]) -> str:
-    """The message with at most MOST characters of each thing that it repeats of the command line."""
+    """The message with at most MOST characters of each value that it repeats from the command line."""
     for word in words:
         for value in {word, word.partition("=")[2]}:
             for shown in {value, repr(value)[1:-1]}:

@@ -73,8 +73,7 @@ def _check(ok: bool, where: str, name: str, value: object, allowed: str) -> None
 
 
 def _check_int(where: str, name: str, value: object, low: int, high: int) -> None:
-    ok = type(value) is int and low <= value <= high
-    _check(ok, where, name, value, f"a whole number from {low} to {high}")
+    _check(type(value) is int and low <= value <= high, where, name, value, f"a whole number from {low} to {high}")
 
 
 def _check_among(where: str, name: str, value: object, choices: tuple[int, ...] | tuple[str, ...]) -> None:
@@ -337,7 +336,7 @@ class MobileFormerConfig:
         """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
         data = dataclasses.asdict(self)
         for row in data["blocks"]:
-            if not row["static"]:  # as files from before this key are
+            if not row["static"]:  # older files lack the key
                 del row["static"]
         return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 

@@ -38,15 +38,15 @@ def pareto_mask(values: Array) -> Mask:
 
 
 def fair_mask(costs: Array, losses: Array) -> Mask:
-    """True for the rows that no other beats: nowhere worse and somewhere better after the longest training both had.
+    """True for the rows that no other beats by being nowhere worse and somewhere better.
 
     costs: [N, K]. losses: [N, R], a column for each length of training, the shortest first; NaN where a row was not
-    trained so long. A row with a NaN cost or no loss at all is never on the front and beats nothing; two rows that
-    share no length leave each other alone.
+    trained so long. Two rows are compared after the longest training that both had, and not at all if they share no
+    length. A row with a NaN cost or no loss at all is never on the front and beats nothing.
 
-    Pairs need not agree: a row can be beaten by one that is itself off the front, and three networks of exactly the
-    same costs could beat one another in a circle. Of equal costs a row is therefore never beaten by one that was
-    trained shorter, so that there is always a front.
+    The relation is not transitive: a row off the front can beat another, and three networks of exactly equal costs
+    could beat one another in a circle. So at equal costs a row that was trained shorter never beats one that was
+    trained longer, and there is always a front.
     """
     known = ~np.isnan(losses)
     whole = np.flatnonzero(known.any(axis=1) & ~np.isnan(costs).any(axis=1))
@@ -57,7 +57,7 @@ def fair_mask(costs: Array, losses: Array) -> Mask:
         last = np.flatnonzero(known[whole[0]])[-1]
         on_front[whole] = pareto_mask(np.column_stack([costs[whole], losses[whole, last]]))
         return on_front
-    if len(whole) > BLOCK:  # what others of the same trainings beat decides nothing
+    if len(whole) > BLOCK:  # rows beaten by others with the same trainings change nothing
         telling = np.zeros(len(costs), dtype=np.bool_)
         for rows, at in shared_lengths(losses[whole]):
             some = whole[rows]
@@ -67,7 +67,7 @@ def fair_mask(costs: Array, losses: Array) -> Mask:
     longest = known.shape[1] - known[whole, ::-1].argmax(axis=1)
     for start in range(0, len(whole), BLOCK):
         block = slice(start, start + BLOCK)
-        lead = np.full((len(whole), len(whole[block])), np.nan)  # below 0 where the rival, a row here, is better
+        lead = np.full((len(whole), len(whole[block])), np.nan)  # below 0 where the rival (row) is better
         for at in range(losses.shape[1]):
             gap = losses[:, at, None] - losses[block, at]
             lead = np.where(np.isnan(gap), lead, gap)
@@ -82,9 +82,8 @@ def fair_mask(costs: Array, losses: Array) -> Mask:
 
 def shared_lengths(losses: Array) -> list[tuple[NDArray[np.intp], int]]:
     """The rows with the same trainings, once for each length at which they are compared: with one another, or with
-    others that were trained shorter. Among such rows, at one length, what beats a row beats all that the row beats."""
-    known = ~np.isnan(losses)
-    patterns, place = np.unique(known, axis=0, return_inverse=True)
+    others that were trained shorter. Among such rows, at one length, the relation is transitive."""
+    patterns, place = np.unique(~np.isnan(losses), axis=0, return_inverse=True)
     lengths = [np.flatnonzero(own) for own in patterns]
     found = []
     for group, own in enumerate(lengths):

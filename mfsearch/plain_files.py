@@ -1,6 +1,6 @@
 """Reads the files that a user hands in as plain data: regular files alone, with limits on size, depth and aliases.
 
-Every error is a ValueError that names the file, but for the OSError of `open_regular` and `read_bytes`.
+Every error is a ValueError that names the file, except the OSError of `open_regular` and `read_bytes`.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 import yaml
 
 MAX_YAML_BYTES, MAX_JSON_BYTES = 1 << 19, 1 << 24  # a space has 2 kB, a calibration 200 kB
-MAX_YAML_VALUES = 20_000  # with every alias expanded; the largest space that is allowed has a quarter of it
+MAX_YAML_VALUES = 20_000  # with every alias expanded; the largest allowed space has a quarter of these
 MAX_DEPTH = 40
 MAX_INT = 1 << 63
 
@@ -52,7 +52,7 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(text: bytes) -> Any:
-    """The value in a JSON text; ValueError, also for one that is nested too deep or holds a number too large."""
+    """The value in a JSON text; ValueError, also if it is nested too deep or a number is too long."""
     try:
         value = json.loads(text, parse_int=_int)
     except RecursionError:
@@ -68,7 +68,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def check_letters(text: bytes, value: Any) -> None:
-    """ValueError if the value in a JSON text holds half a letter, such as \\ud800, which cannot be printed."""
+    """ValueError if the value in a JSON text holds a lone surrogate, such as \\ud800, which cannot be printed."""
     if b"\\ud" in text.lower():
         json.dumps(value, ensure_ascii=False).encode()
 
@@ -108,14 +108,14 @@ def parse_yaml(text: str, name: str) -> tuple[Any, yaml.Node | None]:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """A document that is YAML and that we do not read."""
+    """Valid YAML that is refused."""
 
     def __init__(self, problem: str, mark: yaml.Mark | None = None) -> None:
         super().__init__(problem=f"{problem:.250}", problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """Stops at limits while it reads; what is no value of its type is an error of YAML."""
+    """Stops at the limits while it reads; an invalid value of a type is a YAML error."""
 
     values = depth = 0
 
@@ -131,12 +131,12 @@ class _Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         kind = node.tag.rpartition(":")[2]
         try:
-            if kind in ("int", "float") and len(node.value) > 100:  # 1:2:3 takes the square of its length
+            if kind in ("int", "float") and len(node.value) > 100:  # 1:2:3 takes quadratic time
                 raise ValueError
             value = super().construct_object(node, deep)
             wrong = type(value) is int and abs(value) > MAX_INT
             if isinstance(value, str):
-                value.encode()  # raises for half a letter, such as "\ud800"
+                value.encode()  # raises for a lone surrogate, such as "\ud800"
         except (ValueError, TypeError, KeyError, OverflowError):
             wrong = True
         if wrong:

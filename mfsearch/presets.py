@@ -118,7 +118,7 @@ PRESETS: dict[str, MobileFormerConfig] = {
 
 
 def _apart(known: str, name: str) -> int:
-    """How far apart the numbers in two names are."""
+    """The difference of the numbers in two names."""
     ours, theirs = ("".join(filter(str.isdigit, text)) for text in (known, name))
     return abs(int(ours) - int(theirs or 0))
 

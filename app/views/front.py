@@ -52,8 +52,8 @@ BRUSHED = CONFIG | {"modeBarButtonsToRemove": ["lasso2d"]}  # box select marks a
 
 
 class FrontBasis(NamedTuple):
-    """What does not depend on the limits, made once for all visitors; the frames (telling knobs only; `trained` by
-    falling top1) are read-only."""
+    """Everything that does not depend on the limits, made once for all visitors; the frames (telling knobs only;
+    `trained` by falling top1) are read-only."""
 
     frame: pd.DataFrame
     trained: pd.DataFrame
@@ -112,7 +112,8 @@ def _fixed(study: load.PageStudy) -> FrontBasis:
 
 
 def _ask_limit(values: "pd.Series[float]", name: str, given: float | None) -> float | None:
-    """A slider from the cheapest trained network to the dearest; the limit in base units, None where all are let in."""
+    """A slider from the cheapest trained network to the dearest; the limit in base units, None if it excludes
+    nothing."""
     scale = METRICS[name].scale
     if values.empty:
         return given
@@ -176,7 +177,7 @@ def _show_figures(
     """Both figures side by side, or one in three dimensions; what is chosen or marked in one shows in the other."""
     frame = study.frame
     costs = ("madds", second_cost(frame))
-    figures = st.container()  # above what chooses them, to be seen without scrolling
+    figures = st.container()  # above its controls, to be seen without scrolling
     left, right = st.columns([3, 1])
     options = [name for name in SHOWN if name != "space" or costs[1] == "latency_ms"]
     on = left.pills(
@@ -211,8 +212,8 @@ def _show_figures(
     if "elsewhere" in on:
         st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
         st.caption(
-            "What others published: ImageNet, after a full training. None of it compares with the top-1 of this "
-            "study's short trainings, so it stands in a figure of its own. Hover over a mark for its name and source."
+            "Published results on ImageNet, after a full training. They do not compare with the top-1 of this "
+            "study's short trainings, so they have a figure of their own. Hover over a mark for its name and source."
         )
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
@@ -232,9 +233,8 @@ def _colour_name(name: str) -> str:
 
 
 def _region(brush: Brush) -> str:
-    unit = METRICS[brush.cost].unit
     return (
-        f"{METRICS[brush.cost].title.lower()} {brush.low:.4g} to {brush.high:.4g} {unit}, "
+        f"{METRICS[brush.cost].title.lower()} {brush.low:.4g} to {brush.high:.4g} {METRICS[brush.cost].unit}, "
         f"top-1 {brush.top1_low:.1f} to {brush.top1_high:.1f} %"
     )
 

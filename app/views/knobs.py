@@ -83,19 +83,17 @@ def show(study: load.PageStudy) -> None:
     telling = _shares(study, frame, coded, "top1", objectives, initial)
     names = list(dict.fromkeys([*(each.knob for each in telling), *coded.names]))
     _show_slices(frame, coded, names)
-    front = study_front(study.frame, study.manifest)["number"].tolist()
-    _show_lines(frame, coded, objectives, front, names)
+    _show_lines(frame, coded, objectives, study_front(study.frame, study.manifest)["number"].tolist(), names)
     _show_twins(study)
 
 
 def _shares(
     study: load.PageStudy, frame: pd.DataFrame, coded: Coding, measure: str, objectives: list[str], initial: bool
 ) -> list[KnobShare]:
-    limits = study.manifest.limits
     return load.once(
         study,
         ("knob shares", initial, measure),
-        lambda: knob_shares(frame, coded, measure, objectives, limits=limits),
+        lambda: knob_shares(frame, coded, measure, objectives, limits=study.manifest.limits),
     )
 
 
@@ -120,8 +118,8 @@ def _show_shares(
     trials = max((each.share.n for each in shares), default=0)
     if shares and trials < FEWEST:
         st.text(
-            f"{counted(trials, 'trial')} so far: too few to say what goes with {NAMES[chosen]}, as of fewer than "
-            f"{FEWEST} chance alone makes knobs look important."
+            f"{counted(trials, 'trial')} so far: too few to relate knobs to {NAMES[chosen]}; below "
+            f"{FEWEST}, chance alone makes knobs look important."
         )
     else:
         st.text(shares_note(shares, NAMES[chosen]))
@@ -176,7 +174,7 @@ def _show_lines(
     if len(points.lines) < points.of:
         drawn = f"{len(points.lines):,} of {points.of:,} trained trials, sampled at random, with the whole front"
     hidden = len(on_front) - front
-    left_out = f", {hidden:,} more of it not drawn here" if hidden else ""
+    left_out = f", {hidden:,} more not drawn" if hidden else ""
     st.caption(
         f"{drawn}; {front:,} on the front (thick lines with marks){left_out}. Top-1 is from the longest training."
     )

@@ -123,15 +123,14 @@ def _show_sizes(study: load.PageStudy, rows: Sequence[KeptRow], chosen: int | No
 
 
 def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: int | None) -> None:
-    """What the study's own measurements say: against predictions, against multiply-adds, at the end of the run."""
+    """The study's own measurements: against predictions, against multiply-adds, at the end of the run."""
     limits = study.manifest.limits
     left, right = st.columns(2)
     with left:
         st.subheader("Was the prediction right?")
         st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
         if any(one.predicted is not None for one in trials):
-            figure = draw_predictions(trials, limits.get("latency_ms"))
-            st.plotly_chart(figure, config=CONFIG, key="predictions")
+            st.plotly_chart(draw_predictions(trials, limits.get("latency_ms")), config=CONFIG, key="predictions")
             st.caption(OPEN)
     with right:
         st.subheader("Do multiply-adds tell latency?")
@@ -147,7 +146,7 @@ def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: in
 
 
 def _ask_device(study: load.PageStudy, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:
-    """The rows of one device: the study's where it has any, another on demand; how it differs from that is said."""
+    """The rows of one device: the study's if it has any, another on demand, with a sentence on how that differs."""
     devices = by_passport(rows)
     if not devices:
         return []
@@ -177,14 +176,14 @@ def _by_name(rows: Sequence[KeptRow]) -> list[KeptRow]:
 
 
 def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
-    """What a bar is called: the trial of this study that the network is, else the name that it was measured under."""
+    """A bar's name: the trial of this study with that network, else the name under which it was measured."""
     number = next((number for number, arch_id in arch_ids.items() if arch_id == row.arch_id), None)
     name = row.name if number is None or ":" not in row.name else f"trial {number}"
     return name if row.resolution == 224 else f"{name}, {row.resolution} px"
 
 
 def _latency_command(study: load.PageStudy, number: int | None, option: str) -> str:
-    """The command for a trial of the study, or for a published network where it has none."""
+    """The command for a trial of the study, or for a published network if it has none."""
     results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
     return f"mfsearch latency {'mf-151m' if number is None else quote(f'{study.command}:{number}')} {option}{results}"
 

@@ -59,7 +59,7 @@ def show(study: load.PageStudy) -> None:
     if number is None:
         st.container(border=True).text(why_no_front(frame))
         return
-    rates = load.latency_rates(study)
+    rates = load.latency_rates(study.path, study.at)
 
     left, right = st.columns(2)
     with left:
@@ -100,8 +100,7 @@ def _show_costs(trial: Trial, rates: StudyRates | None, measured: int) -> None:
     metric = parts.ask_one("Cost", options, options[0], "bars", told=BAR_NAMES.__getitem__, widget=buttons)
     costs = part_costs(config, None if rates is None else rates.rates)
     predicted = predicted_parts(config, rates.rates) if rates is not None and metric == PREDICTED else None
-    figure = draw_parts(part_bars(costs, metric, predicted))
-    st.plotly_chart(figure, config=CONFIG, key=f"parts-{metric}")
+    st.plotly_chart(draw_parts(part_bars(costs, metric, predicted)), config=CONFIG, key=f"parts-{metric}")
     if rates is None:
         st.text(rates_line(None, measured))
     elif metric == PREDICTED:
@@ -129,14 +128,13 @@ def _show_measured(study: load.PageStudy, config: MobileFormerConfig) -> None:
     for passport, rows in by_passport(own):
         row = latest(rows)[0]
         st.text(f"Latency by part, measured on {passport_text(passport)}. {scaled_in_words(row)}")
-        parts_ms = parts_of(row)
-        told = [[PARTS.get(part, part), ms] for part, ms in parts_ms.items() if ms > 0]
+        told = [[PARTS.get(part, part), ms] for part, ms in parts_of(row).items() if ms > 0]
         formats = {label("latency_ms"): st.column_config.NumberColumn(format="%.2f", help="latency_ms")}
         st.dataframe(pd.DataFrame(told, columns=["Part", label("latency_ms")]), hide_index=True, column_config=formats)
 
 
 def _show_neighbours(study: load.PageStudy, number: int, config: MobileFormerConfig) -> None:
-    """What is special about the network beside the nearest published one, and the nearest that costs less."""
+    """The network's differences from the nearest published one, and from the nearest that costs less."""
     frame = study.frame
     left, right = st.columns(2)
     with left:
@@ -179,8 +177,7 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
     """Two networks or more side by side, and of all that is known only what differs."""
     st.header("Compare")
     frame = study.frame
-    numbers = set(frame["number"].tolist())
-    named = _compared(numbers)
+    named = _compared(set(frame["number"].tolist()))
     asked = named[:MOST]
     if len(named) > MOST:
         st.text(
@@ -235,8 +232,8 @@ def _show_comparison(study: load.PageStudy, rates: StudyRates | None) -> None:
 
 
 def _compared(numbers: set[int]) -> list[str]:
-    """The networks of the address, trials by number and published ones by name; where it has none the pinned ones, in
-    the order of pinning."""
+    """The networks in the address, trials by number and published ones by name; without any, the pinned ones, in the
+    order of pinning."""
     asked = st.query_params.get("compare")
     if asked is None:
         return [str(number) for number in state.pins(numbers)]

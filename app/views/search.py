@@ -71,8 +71,7 @@ def show(study: load.PageStudy) -> None:
     _show_outcomes(study)
     _show_time(study)
     st.subheader("Was predicted latency right?")
-    trials = timed_trials(study.frame)
-    st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(trials)))
+    st.text(screen_in_words(turned_down(study.frame), prediction_accuracy(timed_trials(study.frame))))
 
 
 @st.fragment(run_every=load.POLL_S)
@@ -113,13 +112,12 @@ def _show_history(study: load.PageStudy) -> None:
     if manifests:
         link = st.query_params.get("beside", "")
         asked = [name for name in link.split(",") if name in manifests]
-        keep = partial(_keep_chosen, "beside")
         chosen = left.multiselect(
             "Compare with",
             list(manifests),
             default=asked or ([] if link == NONE else fits),
             key="beside",
-            on_change=keep,
+            on_change=partial(_keep_chosen, "beside"),
             placeholder="another study",
         )
     axis = right.selectbox("Against", list(AXES), format_func=AXES.__getitem__, key="against", bind="query-params")
@@ -152,7 +150,7 @@ def _show_history(study: load.PageStudy) -> None:
 
 
 def _read_others(study: load.PageStudy, paths: Sequence[Path]) -> list[load.PageStudy]:
-    """The studies to compare with as they are now; what one that cannot be read lacks is said."""
+    """The studies to compare with as they are now; a sentence names any that cannot be read."""
     found = []
     for path in paths:
         try:

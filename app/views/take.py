@@ -94,7 +94,7 @@ def _show_network(study: load.PageStudy, one: RankedTrial) -> None:
 
 
 def _file(label: str, data: Callable[[], str | bytes], name: str, key: str) -> None:
-    """A button whose file is only made when it is pressed."""
+    """A button; its file is made only when it is pressed."""
     st.download_button(label, data, name, "application/octet-stream", key=key, on_click="ignore")
 
 
@@ -111,7 +111,7 @@ def _csv(label: str, data: str | Callable[[], str], name: str) -> None:
 
 
 def _of_data(study: load.PageStudy) -> tuple[str, str]:
-    """What `export` needs to fit the images of the search, where it has other classes, and `train` to find them."""
+    """The options with which `export` fits the classes of the search's images, and `train` finds those images."""
     manifest, asked = study.manifest, study.manifest.options()
     options = f"--data {shlex.quote(asked['data'])}"
     if "data-dir" in asked or asked["data"].startswith("cifar"):

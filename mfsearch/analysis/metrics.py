@@ -47,11 +47,11 @@ METRICS = {
 
 
 def with_confidence(frame: pd.DataFrame, objectives: Sequence[str], images: int | None = None) -> pd.DataFrame:
-    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in, and a column
-    more: `top1_error`, the standard error of top1, a fraction. images: to validate with.
+    """The frame of a study with `front_probability` and `tied_with` ("8, 12"; "" for none) filled in, and a new column
+    `top1_error`, the standard error of top1, a fraction. images: to validate with.
 
-    The probability stays missing where no network was trained with two seeds, and all three where `images` is not known
-    either; tied_with is for members of the front.
+    The probability stays missing if no network was trained with two seeds, and all three do if `images` is unknown too.
+    Only members of the front have tied_with.
     """
     found = confidence(frame["trial"].tolist(), objectives, images)
     if not found:
@@ -75,7 +75,8 @@ def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
 
 
 def training_lengths(frame: pd.DataFrame) -> list[str]:
-    """How long each trial was trained, against the short training: "1x", "3x"; as `shown_training`, without seeds."""
+    """Each trial's length of training, in multiples of the short one: "1x", "3x"; as `shown_training`, without
+    seeds."""
     longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
     lengths = longer.where(frame["epochs"] > 0).fillna(1.0).tolist()
     names = {length: f"{round(length, 1):g}x" for length in set(lengths)}
@@ -83,7 +84,7 @@ def training_lengths(frame: pd.DataFrame) -> list[str]:
 
 
 def noise_sentence(frame: pd.DataFrame, images: int | None = None) -> str | None:
-    """Sentences on what top1 can tell apart, as `shown_noise`."""
+    """Sentences on the differences that top1 can show, from `shown_noise`."""
     telling = frame[(frame["seeds"] > 1) | ~frame["rung"].duplicated()]  # of each rung one will do, and all with seeds
     best = frame[(frame["outcome"] == "trained") & (frame["top1"] == frame["top1"].max())]
     return shown_noise(pd.concat([telling, best.drop(telling.index, errors="ignore")])["trial"].tolist(), images)

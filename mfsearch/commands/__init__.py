@@ -1,1 +1,1 @@
-"""What each command of the command line does, one function each."""
+"""The commands of the command line, one function each."""

@@ -68,8 +68,7 @@ def run(args: argparse.Namespace) -> int:
         kept = read_trainings(folder / TRAININGS)[0] if (folder / TRAININGS).exists() else {}
         classes = kept.get("deployment", {}).get("classes")  # of a calibration begun earlier
         classes = classes or count_classes(settings.data, settings.data_dir, settings.download)
-        space = settings.space.deployed(settings.space.resolution, classes)
-        settings = dataclasses.replace(settings, space=space)
+        settings = dataclasses.replace(settings, space=settings.space.deployed(settings.space.resolution, classes))
     progress = _Progress(settings, args.workers, folder / TRAININGS, quiet=args.json)
     try:
         trained = run_calibration(

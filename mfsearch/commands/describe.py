@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(f"{args.config}   arch_id {config.arch_id}   {config.resolution} px, {config.classes} classes\n")
     print(config.table())
-    print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (of them products: {costs.macs / 1e6:.2f} M)")
+    print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (multiplications alone: {costs.macs / 1e6:.2f} M)")
     print(f"parameters     {costs.num_params / 1e6:9.3f} M")
     print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1\n")
     for title, rows in (("part", costs.by_part()), ("place", costs.by_place())):

@@ -45,7 +45,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
     def __init__(self, console: Console, *, live: bool, quiet: bool) -> None:
         self.console, self.quiet = console, quiet
         self.progress: Progress | None = None
-        self.text = "starting"  # what is done before the search begins
+        self.text = "starting"  # the current step before the search begins
         self.live = Live(console=console, transient=True, get_renderable=self._panel) if live else None
         if self.live is not None:
             self.live.start()
@@ -101,7 +101,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say("\n* means on the front when it was trained")
 
     def stage(self, text: str) -> None:
-        """Say what is done before the search begins."""
+        """Print the current step before the search begins."""
         self.text = text
         if not self.quiet and self.live is None:
             print(f"{text} ...", file=sys.stderr, flush=True)

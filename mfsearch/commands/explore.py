@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
         own = args.study in list_studies(args.results)
         use = args.results if own or come_along is None or args.study not in list_studies(come_along) else come_along
         study = find_study(args.study, use)
-    if _listens(args.port):
-        raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
-    command = explore_command(study, args.results, args.port)
-    server = subprocess.Popen(command)
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", args.port)) == 0:
+            raise ValueError(f"--port {args.port} is in use; take another, such as {args.port % 65535 + 1}")
+    server = subprocess.Popen(explore_command(study, args.results, args.port))
     ended = False
 
     def end(*_: object) -> None:
@@ -78,12 +78,6 @@ def _is_ready(port: int) -> bool:
         return False
     finally:
         asked.close()
-
-
-def _listens(port: int) -> bool:
-    """Whether any program on this machine listens on the port."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def app_path() -> Path:

@@ -133,7 +133,7 @@ def _chosen(folder: Path, *, front: bool) -> list[int]:
 
 
 def _int8_images(args: argparse.Namespace, origin: "Origin") -> "ImageData | None":
-    """What int8 is calibrated by: --data, else the study's images, else digits."""
+    """The images that calibrate int8: from --data, else the study's, else digits."""
     if not args.int8:
         return None
     data = args.data or (origin.study.data.name if origin.study else "digits")

@@ -33,7 +33,7 @@ class Int8Judge(NamedTuple):
 
 
 class Int8Answers(NamedTuple):
-    """How far int8 answers as fp32 does. top1_fp32, top1_int8: fractions; judged_at: in pixels."""
+    """The agreement of int8 with fp32. top1_fp32, top1_int8: fractions; judged_at: in pixels."""
 
     agreement: Agreement
     top1_fp32: float
@@ -82,7 +82,7 @@ def measure_int8(
 
 
 def shown_agreement(found: Int8Latency) -> str:
-    """How int8 was written, and its answers in a sentence."""
+    """The int8 scheme and its agreement with fp32, in a sentence."""
     if found.answers is None:
         return f"{CHOSEN}; the answers of int8 are not judged: {found.unjudged}"
     same, answers = found.answers.agreement, found.answers

@@ -31,7 +31,7 @@ def whole(text: str) -> int:
 
 
 def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """The text of an option, once `parse` accepts it; otherwise argparse names the option beside what is allowed."""
+    """The text of an option, if `parse` accepts it; otherwise argparse names the option and the allowed values."""
 
     def read(text: str) -> str:
         try:
@@ -51,13 +51,13 @@ def add_default(parser: argparse._ActionsContainer, option: str, default: float 
 
 
 def note(text: str) -> None:
-    """Show on a terminal what is being done, until the next line; free of rich, for what comes before slow imports."""
+    """Show the current step on a terminal until the next line; without rich, for steps before slow imports."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}\r", end="", file=sys.stderr, flush=True)
 
 
 class TimeLeft:
-    """The seconds until all trainings are done: an estimate, corrected as they end, that goes down with the clock."""
+    """An estimate of the seconds until all trainings are done, which counts down and is corrected as they end."""
 
     def __init__(self, seconds: float, work: float) -> None:
         """work: of all trainings that are left, in any unit."""
@@ -170,7 +170,6 @@ def deployed_space(args: argparse.Namespace) -> "SearchSpace":
 
     space = find_space(args.space)
     resolution = space.resolution if args.resolution is None else args.resolution
-    classes = space.classes if args.classes is None else args.classes
-    space = space.deployed(resolution, classes)
+    space = space.deployed(resolution, space.classes if args.classes is None else args.classes)
     space.draw(random.Random(0))  # raises ValueError for a size that no network takes
     return space

@@ -137,14 +137,15 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 
 def _fixed(args: argparse.Namespace) -> frozenset[str]:
-    """What the user gave of the settings that are otherwise chosen."""
+    """Which of the settings that are otherwise chosen the user gave."""
     rungs = next((value for value in (args.rungs, args.finalists, args.final_seeds) if value is not None), None)
     given = {"resolution": args.proxy_resolution, "epochs": args.epochs, "rungs": rungs, "classes": args.classes}
     return frozenset(name for name, value in given.items() if value is not None)
 
 
 def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
-    """Print the header of the run, propose and count, train nothing: is the budget in reach, how long would it take?"""
+    """Print the run's header and count proposals, without training: is the budget in reach, how long would a run
+    take?"""
     from mfsearch.commands.display import make_display
     from mfsearch.search.loop import prepare
     from mfsearch.search.progress import SearchEvent

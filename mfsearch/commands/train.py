@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _interrupted(session: "Session", args: argparse.Namespace) -> str:
-    """What is kept of a training that Ctrl-C ended, and the command that resumes it."""
+    """The files kept of a training that Ctrl-C ended, and the command that resumes it."""
     from mfsearch.train.training_folder import CHECKPOINT
 
     training, folder = session.training, session.folder
@@ -129,7 +129,7 @@ def _interrupted(session: "Session", args: argparse.Namespace) -> str:
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options change of train.yaml; a named option overrules --set."""
+    """The options' changes to train.yaml; a named option overrules --set."""
     from mfsearch.plain_files import parse_yaml
 
     changes: dict[str, Any] = {}
@@ -176,12 +176,11 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         training, settings, images = begun.training, begun.settings, begun.images
         before, threads = begun.threads_before, training.threads
         if before not in (None, threads):
-            self._say(f"threads   {threads}, before {before}: the last digits may differ from those of one piece")
+            self._say(f"threads   {threads}, before {before}: the last digits may differ from an uninterrupted run")
         if self.quiet:
             return
         self.started, self.first, self.steps = time.monotonic(), training.step, training.steps
-        name = begun.bundle.manifest.bundle
-        self._say(f"network   {name} ({begun.bundle.config.arch_id}), {begun.start.note}")
+        self._say(f"network   {begun.bundle.manifest.bundle} ({begun.bundle.config.arch_id}), {begun.start.note}")
         if begun.start.tensors is None and begun.bundle.metrics.weights.trained_tensors:
             self._say("          the bundle's own are not used; --weights fine-tunes from them")
         self._say(

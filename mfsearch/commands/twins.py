@@ -369,7 +369,7 @@ def _measure(
 
 
 def _kept_latencies(path: Path, parent: "MobileFormerConfig", passport: "DevicePassport") -> "TwinLatencies":
-    """What was measured of this network on this device before; nothing of any other."""
+    """Earlier measurements of this network on this device; those of others are left out."""
     from mfsearch.study.files import read_as
     from mfsearch.study.twins_file import TwinLatencies
 

@@ -178,5 +178,4 @@ def _shares(model: onnx.ModelProto) -> dict[str, dict[str, float]]:
 
 def _middle_mean(values: list[float]) -> float:
     """The mean of the middle half: it ignores runs that had to wait, and averages out whole microseconds."""
-    ordered = sorted(values)
-    return statistics.fmean(ordered[len(values) // 4 : len(values) - len(values) // 4])
+    return statistics.fmean(sorted(values)[len(values) // 4 : len(values) - len(values) // 4])

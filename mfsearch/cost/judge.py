@@ -41,8 +41,7 @@ def judge_madds(model: nn.Module, resolution: int) -> JudgedCount:
             warnings.simplefilter("ignore")  # fvcore (2022) uses deprecated functions of torch
             from fvcore.nn import FlopCountAnalysis
 
-            image = torch.zeros(1, 3, resolution, resolution)
-            analysis: Any = FlopCountAnalysis(model, image)
+            analysis: Any = FlopCountAnalysis(model, torch.zeros(1, 3, resolution, resolution))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             by_operator: Counter[str] = analysis.by_operator()
             unknown = set(analysis.unsupported_ops()) - UNCOUNTED

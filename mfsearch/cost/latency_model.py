@@ -21,7 +21,7 @@ from mfsearch.config import BlockConfig, MobileFormerConfig
 
 Array = NDArray[np.float64]
 
-# Nanoseconds per unit of work: what fits the networks of results/reference/latency/measured.json that are not held out,
+# Nanoseconds per unit of work, fitted to the networks of results/reference/latency/measured.json not held out,
 # on a device where the reference network takes REFERENCE_MS.
 REFERENCE_MS = 6.207
 RATES: dict[str, float] = {

@@ -106,10 +106,7 @@ def _count_parts(config: MobileFormerConfig) -> list[tuple[str, str, int, int, i
         (
             "lite",
             "mobile",
-            *_sum(
-                _conv(config.stem, lite.exp, 9, N, config.stem),
-                _conv(lite.exp, lite.out, 1, N, groups),
-            ),
+            *_sum(_conv(config.stem, lite.exp, 9, N, config.stem), _conv(lite.exp, lite.out, 1, N, groups)),
         )
     )
     width = lite.out

@@ -76,8 +76,7 @@ class Runner:
     def measure(self, onnx_path: Path) -> RunnerLatency:
         """Return the program's answer for the network in an ONNX file; raises RunnerError without a usable answer."""
         words = [word.replace(PLACE, str(onnx_path)) for word in shlex.split(self.command)]
-        by_path = PLACE in self.command
-        with Path(os.devnull if by_path else onnx_path).open("rb") as given:
+        with Path(os.devnull if PLACE in self.command else onnx_path).open("rb") as given:
             # A session of its own: we handle Ctrl-C ourselves, and a timeout ends all of the program's processes.
             try:
                 process = subprocess.Popen(

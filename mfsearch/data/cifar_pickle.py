@@ -37,16 +37,14 @@ def _reconstruct(*_type_shape_code: object) -> _Array:
     return _Array()
 
 
-def _encode(text: str, _encoding: object = None) -> bytes:
-    return text.encode("latin1")
-
-
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,  # written by numpy 2
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _Dtype,
-    ("_codecs", "encode"): _encode,  # Python 3 writes bytes for Python 2 in this form
+    ("_codecs", "encode"): lambda text, _encoding=None: text.encode(
+        "latin1"
+    ),  # Python 3 writes bytes for Python 2 in this form
 }
 
 

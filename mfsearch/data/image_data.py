@@ -20,7 +20,7 @@ class DataError(ValueError):
 
 
 class DamagedError(DataError):
-    """Images that cannot be read. files: an error for each, by its position in what was asked for."""
+    """Images that cannot be read. files: the error of each, by its position in the request."""
 
     def __init__(self, place: str, files: Mapping[int, str]) -> None:
         self.files = files

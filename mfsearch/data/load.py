@@ -136,8 +136,7 @@ def _expand(path: str | Path) -> Path:
 
 def check_classes(source: Source, needed: int = 2) -> None:
     """Raise DataError if a class has fewer images than needed: two, one for each split, or one."""
-    sizes = np.bincount(source.labels, minlength=len(source.classes))
-    for name, size in zip(source.classes, sizes, strict=True):
+    for name, size in zip(source.classes, np.bincount(source.labels, minlength=len(source.classes)), strict=True):
         if size < needed:
             left = f" ({note})" if (note := left_out_note(source.left_out)) else ""
             rule = "2 images, one for validation" if needed == 2 else "an image"

@@ -124,7 +124,7 @@ def write_bundle(
     if full is not None:
         note = "weights of a full training"
     if fresh:
-        note += f", {len(fresh)} drawn anew for {config.classes} classes ({', '.join(fresh)})"
+        note += f", {len(fresh)} re-initialised for {config.classes} classes ({', '.join(fresh)})"
     preprocessing = origin.preprocessing
     if fresh or not warm:
         preprocessing = replace(preprocessing, class_names=None)

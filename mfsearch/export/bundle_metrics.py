@@ -79,7 +79,7 @@ class SearchTraining:
 
 @dataclass(frozen=True)
 class WeightsOrigin:
-    """trained_tensors: the number that a training set; fresh_tensors: re-initialised ones; note: both in a sentence."""
+    """trained_tensors: how many a training set; fresh_tensors: the re-initialised ones; note: both in a sentence."""
 
     trained_tensors: int
     fresh_tensors: tuple[str, ...]

@@ -14,7 +14,7 @@ from mfsearch.export.standalone import SHORTER_SIDE, Preprocessing
 MAX_CLASSES = 200  # names that the card prints; metrics.json has them all
 LICENCE = (
     "`model.py` and the other files that mfsearch wrote are under its licence, Apache-2.0. The weights, where they are "
-    "trained, belong to who trained them; what may be done with them also depends on the images."
+    "trained, belong to whoever trained them; their use also depends on the licence of the images."
 )
 
 
@@ -34,7 +34,7 @@ def write_card(
         _weights(config, metrics),
         fenced(config.table()),
         "## Figures",
-        _table(("what", "value", "how it was obtained"), _figures(metrics)),
+        _table(("figure", "value", "how it was obtained"), _figures(metrics)),
         "## Load it",
         _load(config, manifest, metrics),
         "## Pixels",
@@ -68,8 +68,7 @@ def fenced(text: str, language: str = "") -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 
 def _weights(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
@@ -82,8 +81,8 @@ def _weights(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
         return f"**Not trained**: {plain(weights.note)}. Train it before use: `mfsearch train` or `train.yaml`."
     if weights.fresh_tensors:
         return (
-            f"**Not ready for use**: {plain(weights.note)}. The classifier for {config.classes} classes is drawn "
-            "anew; the rest is a start for a full training."
+            f"**Not ready for use**: {plain(weights.note)}. The classifier for {config.classes} classes is "
+            "re-initialised; the rest is a start for a full training."
         )
     return f"**Trained shortly**, to be compared with others and not for use: {plain(weights.note)}."
 
@@ -94,9 +93,9 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
     counted = plain(f"{costs.counter}; fvcore {costs.fvcore} counts {costs.fvcore_madds / 1e6:.2f}M")
     rows = [
         ("multiply-adds", f"{costs.madds / 1e6:.2f}M", f"{size}; {counted}"),
-        ("of them products", f"{costs.macs / 1e6:.2f}M", "convolutions, linears, attention"),
+        ("multiplications alone", f"{costs.macs / 1e6:.2f}M", "convolutions, linears, attention"),
         ("parameters", f"{costs.num_params / 1e6:.3f}M", size),
-        ("activations at their peak", f"{costs.activation_bytes / 1e6:.2f} MB", "fp32, one image"),
+        ("peak activations", f"{costs.activation_bytes / 1e6:.2f} MB", "fp32, one image"),
     ]
     if latency:
         interval = ""
@@ -108,9 +107,9 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
     if proxy:
         data = proxy.data
         how = plain(
-            f"right of {data.val_images} validation images of {data.name} (digest {data.digest}) "
+            f"correct on {data.val_images} validation images of {data.name} (digest {data.digest}) "
             f"at {proxy.recipe.get('resolution')} px after the longest training that the search gave it, seeds "
-            f"{', '.join(map(str, proxy.seeds))}: it compares networks and is no promise"
+            f"{', '.join(map(str, proxy.seeds))}: for comparing networks only"
         )
         rows.append(("top1 of the search", f"{proxy.top1:.1%}", how))
     if metrics.full_training is not None:
@@ -142,7 +141,7 @@ def _length(full: Mapping[str, Any]) -> str:
 
 def _training_figures(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     rows = []
-    images = f"{full.get('val_images', 'its')} validation images, {full.get('val_from', 'wherever from')}"
+    images = f"{full.get('val_images', 'its')} validation images, {full.get('val_from', 'of unknown origin')}"
     best = f"after epoch {full.get('epoch', '?')}, the best of {full.get('epochs', '?')}"
     judged = plain(f"{best} by these very {images}")
     for name, form in (("top1", ".2%"), ("top5", ".2%"), ("val_loss", ".3f")):
@@ -152,7 +151,7 @@ def _training_figures(full: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         rows.append((plain(f"top1 at {there.get('size', '?')} px"), f"{value:.2%}", judged))
     known = ("start", "teacher", "seconds", "processes", "device", "amp", "timm", "finished")
     facts = [f"{name} {full[name]}" for name in known if full.get(name) is not None]
-    rows.append(("training", plain(_length(full).strip() or "not said"), plain("; ".join(facts) or "not said")))
+    rows.append(("training", plain(_length(full).strip() or "not recorded"), plain("; ".join(facts) or "not recorded")))
     return rows
 
 
@@ -198,7 +197,7 @@ def _pixels(
     config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics, preprocessing: Preprocessing
 ) -> str:
     side, judged = config.resolution, preprocessing.trained_size
-    told = "`preprocess.json` and the metadata of `model.onnx` tell programs the same, and the classes."
+    told = "`preprocess.json` and the metadata of `model.onnx` hold the same for programs, and the classes."
     if judged is None:
         size = f"RGB, {side} x {side}; other sizes work, none was judged."
     elif judged == side:
@@ -210,13 +209,13 @@ def _pixels(
         )
     if manifest.normalisation is None:
         return (
-            f"{size} The short training normalised by mean and deviation of its own training images, which the study "
-            f"does not tell and which were not at hand when this was written. {told}"
+            f"{size} The short training normalised by mean and deviation of its training images. The study does not "
+            f"record them, and the images were not available when this was written. {told}"
         )
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in manifest.normalisation)
     if judged is not None and preprocessing.resize == SHORTER_SIDE:
         short, how = replace(preprocessing, size=judged).resize_to, plain(preprocessing.interpolation)
-        size += f" Its short side was brought to {short} px ({how}) and the middle taken."
+        size += f" The shorter side was resized to {short} px ({how}) and the centre cropped."
     return f"{size} On the scale 0 to 1, less the mean ({mean}), over the deviation ({std}) of R, G and B. {told}"
 
 
@@ -238,14 +237,14 @@ def _classes(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
 def _unknown(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
     lines = []
     if metrics.full_training is None:
-        lines.append("What a full training reaches: this network has had none.")
-    lines.append("How it does on images of another kind, and whether it does equally well for all it may be shown.")
+        lines.append("Its accuracy after a full training: it has had none.")
+    lines.append("Its accuracy on other kinds of images, and whether it is equally accurate for all groups of them.")
     if metrics.latency:
-        lines.append("How long it takes on another device, with another runtime or size.")
+        lines.append("Its latency on another device, with another runtime or size.")
     else:
-        lines.append("How long it takes: it was not measured.")
+        lines.append("Its latency: it was not measured.")
     if metrics.int8 is None:
-        lines.append("What it is worth in int8.")
+        lines.append("Its accuracy in int8.")
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -55,7 +55,7 @@ from mfsearch.model import MobileFormer
 
 OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
 RUN_SECONDS = 30.0  # for an ONNX file to answer
-IMAGES = 2  # to compare the three ways on
+IMAGES = 2  # that the three ways are compared on
 
 
 class Check(NamedTuple):
@@ -262,8 +262,7 @@ class _Inspection:
             check_installed()
         except ValueError as error:
             raise _Skip(f"not run: {error}") from None
-        logits = run_pte(self.folder / PTE, self.images)
-        return f"{_agreeing(logits, self.expected, PTE)} from torch in ExecuTorch"
+        return f"{_agreeing(run_pte(self.folder / PTE, self.images), self.expected, PTE)} from torch in ExecuTorch"
 
     def _metadata(self, path: Path) -> None:
         model = onnx.load(str(path), load_external_data=False)
@@ -276,13 +275,13 @@ class _Inspection:
             _same(f"{name} in {path.name}", {path.name: told.get(name), place: value})
 
     def pixels(self) -> str:
-        """preprocess.json tells of the same pixels and classes as the other files."""
+        """preprocess.json gives the same preprocessing and classes as the other files."""
         told = self.preprocessing
         assert told is not None  # else there is no such check
         expected, metrics = of_metrics(self.config, self.manifest, self.metrics), self.metrics
         weights, full = metrics.weights, metrics.full_training
         if weights.trained_tensors and full is None and (weights.fresh_tensors or metrics.proxy is None):
-            # trained in a way that no other file tells
+            # no other file records how this training prepared its images
             kept = {name: getattr(expected, name) for name in ("size", "mean", "std", "class_names")}
             expected = dataclasses.replace(told, **kept)
         content = read_json(self.folder / PREPROCESS)
@@ -350,8 +349,8 @@ def _stored_numbers(path: Path) -> int:
 
 
 def _run_apart(path: Path, batches: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
-    """The first output for each batch, from a process of its own: a graph of others may never end, or break ONNX
-    Runtime. _Mismatch if it does not answer in time."""
+    """The first output for each batch, from a process of its own, because a foreign graph may never end or may crash
+    ONNX Runtime. _Mismatch if it does not answer in time."""
     given, taken = io.BytesIO(), io.BytesIO()
     np.savez(given, *(images.numpy() for images in batches))
     command = [sys.executable, "-P", "-c", _RUNNER, str(path)]

@@ -23,9 +23,9 @@ PROTOCOL = (
 
 @dataclass(frozen=True)
 class Origin:
-    """A network to bundle. weights: of its training, None without one (note says why). seed: of the initial weights.
-    preprocessing: of the training images, at the network's own size. full_training: its plain data, if the weights
-    come from one."""
+    """A network to bundle. weights: from its training, None without one (`note` says why). seed: of the initial
+    weights. preprocessing: of the training images, at the network's own size. full_training: its plain data, if the
+    weights come from one."""
 
     name: str
     config: MobileFormerConfig
@@ -45,7 +45,7 @@ def of_config(name: str, config: MobileFormerConfig) -> Origin:
 
 
 def of_training(config: MobileFormerConfig) -> Preprocessing:
-    """That of the recommended training."""
+    """The preprocessing of the recommended training."""
     told = recommended_training(config)
     return Preprocessing(
         size=config.resolution,
@@ -58,7 +58,7 @@ def of_training(config: MobileFormerConfig) -> Preprocessing:
 
 
 def of_metrics(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleMetrics) -> Preprocessing:
-    """That of a bundle, by what its other files tell of the training that its weights come from."""
+    """The preprocessing of a bundle, from what its other files record of the weights' training."""
     mean, std = manifest.normalisation or (None, None)
     if (full := metrics.full_training) is not None:
         settings = full.get("settings")
@@ -78,7 +78,7 @@ def of_metrics(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
 
 
 def _of_search(size: int, trained_size: int | None) -> Preprocessing:
-    """What `mfsearch.data.load_data` does to an image file."""
+    """The preprocessing of an image file by `mfsearch.data.load_data`."""
     return Preprocessing(size, trained_size, CENTRE_SQUARE, 1.0, "bilinear", jpeg_draft=True)
 
 

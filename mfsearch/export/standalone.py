@@ -29,13 +29,13 @@ class Normalisation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the input of a bundle's network, and what its logits stand for.
+    """How an image becomes the input of a bundle's network, and the meaning of its logits.
 
-    size: side of the input in pixels. trained_size: that of the training, None where there was none or it is not told.
-    resize: SHORTER_SIDE to floor(size / crop_pct) and then the middle, as `mfsearch train` and timm judge; or
-    CENTRE_SQUARE to size, as a search does (crop_pct 1), or None where that is not known, as are crop_pct and
-    interpolation then. Shrinking averages over all pixels (antialiasing). jpeg_draft: a JPEG may be decoded smaller, as
-    Pillow's draft does. mean, std: on the scale 0 to 1. class_names: in the order of the logits.
+    size: side of the input in pixels. trained_size: side used in training, None if untrained or not recorded. resize:
+    SHORTER_SIDE brings the shorter side to floor(size / crop_pct) and crops the centre, as `mfsearch train` and timm
+    evaluate; CENTRE_SQUARE brings the central square to size, as a search does (crop_pct 1); None if unknown, and then
+    crop_pct and interpolation are None too. Shrinking averages over all pixels (antialiasing). jpeg_draft: a JPEG may
+    be decoded smaller, as Pillow's draft does. mean, std: on the scale 0 to 1. class_names: in the order of the logits.
     """
 
     size: int
@@ -67,7 +67,7 @@ class Preprocessing:
         return None if self.crop_pct is None else math.floor(self.size / self.crop_pct)
 
     def facts(self) -> dict[str, Any]:
-        """All values by name, with what follows from them."""
+        """All values by name, and the sizes that follow from them."""
         values = dataclasses.asdict(self)
         names = values.pop("class_names")
         return values | {"resize_to": self.resize_to, "crop": self.size, "class_names": names}
@@ -77,7 +77,7 @@ class Preprocessing:
         return self.facts() | {"steps": self._steps()}
 
     def _steps(self) -> list[str]:
-        """The same in words, in the order in which it is done."""
+        """The steps in words, in order."""
         size, how = self.size, f"{self.interpolation} with antialiasing"
         said = ["decode to 8-bit RGB, upright by EXIF, without transparency"]
         if self.jpeg_draft:
@@ -206,7 +206,7 @@ def _words(
     if facts["down"] and not tail_column:
         widening = next(row.tail for row in rows if row.stride == 2)
         constants.append(f"TAIL = {widening}  # widening in the second half of a block of stride 2")
-    table = [[str(_cell(row, name)) for name in columns] for row in rows]
+    table = [[f'"{row.bridge}"' if name == "bridge" else str(getattr(row, name)) for name in columns] for row in rows]
     sizes = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return {
         "arch_id": config.arch_id,
@@ -274,11 +274,6 @@ def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]
         "static": facts["mixed"],
     }
     return ["exp", "out", *(name for name, there in varies.items() if there)]
-
-
-def _cell(row: object, name: str) -> str:
-    value = getattr(row, name)
-    return f'"{value}"' if name == "bridge" else str(value)
 
 
 def _steps(facts: Mapping[str, bool]) -> str:

@@ -299,10 +299,10 @@ def check_key(name: str, value: Any) -> None:
 
 
 def import_torchvision() -> None:
-    """Import torchvision, also where its build and torch's do not belong together; timm imports it.
+    """Import torchvision, which timm imports, even if its build does not match torch's.
 
-    Beside a CPU build of torch, its build for CUDA cannot load its own operators and then fails as it describes them.
-    No training calls them, so declaring them is enough.
+    Beside a CPU build of torch, torchvision for CUDA cannot load its operators, and fails when it describes them. No
+    training calls them, so declaring them is enough.
     """
     try:
         importlib.import_module("torchvision")

@@ -18,7 +18,7 @@ from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
 
-import_torchvision()  # before timm, which cannot import it where its build is not torch's
+import_torchvision()  # before timm, which fails if its build is not torch's
 
 import timm  # noqa: E402
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model  # noqa: E402

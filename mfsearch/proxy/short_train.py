@@ -71,8 +71,7 @@ class DeviceData:
         self.device = device
 
     def normalized(self, images_BCHW: Tensor) -> Tensor:
-        x_BCHW = normalize(images_BCHW, self.data.mean, self.data.std)
-        return x_BCHW.contiguous(memory_format=torch.channels_last)
+        return normalize(images_BCHW, self.data.mean, self.data.std).contiguous(memory_format=torch.channels_last)
 
 
 def short_train(

@@ -1,4 +1,4 @@
-"""How long trainings will take: a short measurement of this machine with these images, and what is planned from it."""
+"""How long trainings will take: a short measurement of this machine with these images, and the plan made from it."""
 
 import contextlib
 import dataclasses
@@ -32,20 +32,20 @@ from mfsearch.study.settings import Limits, Settings
 # One thread of a server's CPU at 32 px: mf-151m takes 3.7 ms per image, mf-52m 1.4 ms. Only their ratios are used.
 IMAGE_SECONDS, MADD_SECONDS = 0.2e-3, 0.9e-9
 SIZES = (48, 64, 96, 128)  # pixels, for photos; the embedded and downloaded images have one size
-MEASURE_SECONDS = 8.0  # larger sides are not measured after so long, but reckoned from the last one
+MEASURE_SECONDS = 8.0  # once a side takes this long, larger ones are extrapolated
 STEPS = 5  # of a training that is measured; the first two, which are slow, are left out
 DRAWN = 9  # networks, of which the one of medium work is measured
 LOADED = 24  # images that are loaded
-RUNNER_SECONDS = 5.0  # assumed of a latency that the user's own command measures: it is not called for the plan
+RUNNER_SECONDS = 5.0  # assumed for the user's own latency command, which the plan does not call
 
 
 def settle(
     settings: Settings, limits: Limits, folder: Path, fixed: frozenset[str], on_stage: Callable[[str], None]
 ) -> tuple[Settings, Plan | None]:
-    """The settings with everything that the user left open: classes, and with a time limit the plan's choice.
+    """The completed settings: classes and, with a time limit, the plan's choices for whatever the user left open.
 
-    A study that exists keeps its own and has no new plan. Without a time limit the plan only estimates. fixed: what the
-    user gave of resolution, epochs, rungs and classes.
+    An existing study keeps its own choices and gets no new plan. Without a time limit the plan only estimates. fixed:
+    those of resolution, epochs, rungs and classes that the user gave.
     """
     space, recipe, rungs, plan = settings.space, settings.recipe, settings.rungs, None
     kept = Manifest.read(folder) if (folder / MANIFEST).exists() else None
@@ -105,7 +105,7 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     network_seconds, latency_seconds = _network_seconds(config, settings)
     image_seconds: dict[int, float] = {}
     for size in SIZES if sizes else (recipe.resolution,):
-        if len(image_seconds) > 1 and time.monotonic() - start > MEASURE_SECONDS:  # on a line over the area
+        if len(image_seconds) > 1 and time.monotonic() - start > MEASURE_SECONDS:  # linear in the area
             (a, slow), (b, slower) = list(image_seconds.items())[-2:]
             image_seconds[size] = slower + max(0.0, slower - slow) * (size**2 - b**2) / (b**2 - a**2)
             continue
@@ -160,7 +160,8 @@ def trainings_seconds(
     device: str = "cpu",
     workers: int = 1,
 ) -> float:
-    """Seconds to train each network for its epochs; the one of medium work is measured, the others go by their work."""
+    """Seconds to train all networks for their epochs: the one of median cost is measured, the others are scaled from
+    it."""
     by_work = sorted(_image_seconds(config, recipe) for config, _ in trainings)
     config = next(one for one, _ in trainings if _image_seconds(one, recipe) == by_work[len(by_work) // 2])
     pace = _image_pace(config, recipe, recipe.resolution, len(source.classes), torch.device(device))

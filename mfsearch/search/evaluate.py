@@ -97,7 +97,7 @@ class Evaluator:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.device = torch.device(job.device)
-        # damaged files were refused, or skipped and told, before any worker began
+        # damaged files were refused, or skipped with a note, before any worker began
         images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed, skip_damaged=True)
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
@@ -139,7 +139,7 @@ class Evaluator:
             row = kept["row"]
             return dataclasses.replace(
                 result,
-                outcome=row.get("outcome", result.outcome),  # told of a rejected one alone
+                outcome=row.get("outcome", result.outcome),  # only a rejected one records it
                 reason=row.get("reason"),
                 measured=TrialLatency.from_dict(row),
                 violation_ms=row.get("violation_ms"),
@@ -259,7 +259,7 @@ def kept_meter(baseline_ms: float, cache_dir: Path | None) -> LatencyMeter:
 def measure_in_full(
     config: MobileFormerConfig, meter: LatencyMeter | Runner, seed: int, seconds: float | None = None
 ) -> Latency | RunnerLatency:
-    """A network's latency at the deployment size, to within 1 % or for half a minute, less if `seconds` are fewer."""
+    """A network's latency at the deployment size, to within 1 % or for half a minute, or `seconds` if that is less."""
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path = Path(folder) / "model.onnx"
         export_onnx(MobileFormer(config, seed=seed), config.resolution, path)

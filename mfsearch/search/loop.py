@@ -60,7 +60,7 @@ FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to sto
 SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
 RUNNING = "running.json"  # the proposals being evaluated
 FINAL_SHARE = 0.5  # largest share of a time limit that is reserved for the final
-LATE = 0.05  # share of a time limit by which a training may be expected to end after it
+LATE = 0.05  # a training may be expected to end late by this share of the time limit
 MAX_LOST_IN_A_ROW = 30  # rejected or failed trials in a row before the search gives up
 MAX_LOST_AT_FIRST = 12  # the same if nothing was ever trained and no prediction was within the limit
 
@@ -87,11 +87,10 @@ def run_search(
 ) -> RunResult:
     """Start or resume the study in `folder`; ends at a limit, at Ctrl-C or when the space is exhausted.
 
-    command: the user's command line, for the manifest. on_event: called in this thread. fixed: what the user gave, see
-    `settle`. on_stage: called with what takes its time before the first event. started: the command's start on the
-    monotonic clock, from where a time limit counts. Raises ValueError for settings that
-    cannot work (before anything is written) or that differ from the study's, StudyBusyError, DiskError, and
-    WorkerError if no worker can start.
+    command: the user's command line, for the manifest. on_event: called in this thread. fixed: see `settle`. on_stage:
+    called with the name of each slow step before the first event. started: the command's start on the monotonic clock,
+    from which a time limit counts. Raises ValueError for settings that cannot work (before anything is written) or that
+    differ from the study's, StudyBusyError, DiskError, and WorkerError if no worker can start.
     """
     started = time.monotonic() if started is None else started
     with contextlib.ExitStack() as lock:
@@ -185,8 +184,7 @@ def _manifest(
             f"study {settings.study!r} was started with --from {taught or 'nothing'}, this run says "
             f"--from {settings.start_from.name}: leave --from out or give another name with --study"
         )
-    places = (manifest.storage, storage)
-    theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in places)
+    theirs, ours = (without_password(str(place or folder / JOURNAL)) for place in (manifest.storage, storage))
     if theirs != ours:  # compared without passwords
         raise ValueError(
             f"study {settings.study!r} keeps its trials in {theirs}, this run says {ours}: give the same --storage"
@@ -276,8 +274,7 @@ class _Run:
         self.killed: set[Promotion | int] = set()  # longer trainings, and proposals, that lost their worker once
 
     def run(self) -> RunResult:
-        progress = self.progress
-        self.on_event(SearchEvent("began", progress))
+        self.on_event(SearchEvent("began", self.progress))
         with interruptible() as self.interrupted:
             if not self._over() or self._next_promotion() is not None:
                 self._train()
@@ -556,8 +553,7 @@ class _Run:
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: quota(len(ranked), rungs) + SPARE]
             may_go_on |= {trial.arch_id for trial in better if trial.score(rung + 1) is None}
-        kept = {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}
-        for name, arch_ids in kept.items():
+        for name, arch_ids in {WEIGHTS: front | running, CHECKPOINTS: may_go_on | running}.items():
             for path in (self.ledger.folder / name).iterdir():
                 if path.name.partition(".")[0].partition("-")[0] not in arch_ids and not path.name.startswith(STRAY):
                     path.unlink(missing_ok=True)

@@ -9,15 +9,15 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.units import counted, format_seconds
 
-USED = 0.9  # share of the time that is planned: the rest is for what nobody foresees
+USED = 0.9  # share of the time that is planned; the rest is a reserve
 START_SECONDS = 8.0  # until the workers have loaded torch
-JUDGED = 0.4  # seconds to evaluate on one image, in seconds to train on it
-TRIED = 1.4  # networks measured for each that keeps the latency limit
-FULL = 3.0  # a latency at the end of a run takes so many times as long as one in the search
-LATENCY_SHARE = 0.15  # largest share of the time for the latencies at the end
+JUDGED = 0.4  # time to evaluate one image, as a share of training on it
+TRIED = 1.4  # networks measured for each one within the latency limit
+FULL = 3.0  # a final latency takes this many times as long as one in the search
+LATENCY_SHARE = 0.15  # largest share of the time for the final latencies
 GOOD_STEPS, MOST_STEPS, LEAST_STEPS = 60, 400, 10  # of the optimizer in a short training
-NORM_IMAGES = 256  # for BatchNorm's statistics, where the length is chosen here
-ENOUGH = 0.8  # share of the most steps for which a larger image is taken, where time is short
+NORM_IMAGES = 256  # for BatchNorm's statistics, if the plan chooses the length
+ENOUGH = 0.8  # a larger image is chosen if it still allows this share of the most steps
 MOST_NETWORKS = 300
 # networks, lengths of training, finalists and their seeds: the fullest search first; the final takes half at the most
 SHAPES: tuple[tuple[int, tuple[float, ...], int, int], ...] = (
@@ -36,7 +36,7 @@ class Pace:
 
     image_seconds: to train a network at the budget on one image in one worker, by image side. load_seconds: to load one
     image. network_seconds: to build and check one network. latency_seconds: to measure its latency, 0 without a limit.
-    workers: that train at once, each at this pace.
+    workers: how many train at once, each at this pace.
     """
 
     image_seconds: Mapping[int, float]
@@ -59,7 +59,7 @@ class Plan:
     seconds: float
 
     def lines(self, seconds: float | None) -> list[str]:
-        """The plan in words, for the header of a run of so many seconds, None without a limit."""
+        """The plan in words, for the header of a run. seconds: its time limit, None without one."""
         longer = round(self.rungs.short_trainings(self.networks) - self.networks)
         more = f", longer ones worth {longer} more" if longer else ""
         length = f"{counted(self.recipe.epochs, 'epoch')} at {self.recipe.resolution} px"
@@ -86,10 +86,10 @@ def make_plan(
     networks: int | None = None,
     fixed: frozenset[str] = frozenset(),
 ) -> Plan:
-    """The fullest search that fits `seconds`, None for no limit; the least one if none does.
+    """The fullest search that fits `seconds` (None: no limit); the smallest one if none does.
 
-    images: numbers of training and validation images. fixed: which of resolution, epochs and rungs the user gave; they
-    stay as in `recipe` and `rungs`. networks: as given by the user, None to choose.
+    images: numbers of training and validation images. fixed: those of resolution, epochs and rungs that the user gave;
+    they stay as in `recipe` and `rungs`. networks: as given by the user, None to choose.
     """
     seconds = math.inf if seconds is None else seconds
     plans = []

@@ -17,8 +17,8 @@ from mfsearch.study.trial import Training, Trial
 from mfsearch.units import counted
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
-LATEST = 3  # trainings that tell the pace now, as the machine may be busier than before
-FULL_SECONDS = 15.0  # about, of a latency that is measured at the end of a run
+LATEST = 3  # the latest trainings give the pace, as the machine may be busier than before
+FULL_SECONDS = 15.0  # roughly, for one latency at the end of a run
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Progress:
         return sum(trial.outcome in TRAINED for trial in self.trials)
 
     def seconds_left(self) -> float | None:
-        """Seconds until the run stops, from its trainings so far and the time limit; None where nothing tells.
+        """Seconds until the run stops, from its trainings so far and the time limit; None if neither is known.
 
         Between two estimates it goes down with the clock.
         """
@@ -97,7 +97,7 @@ class Progress:
         return max(0.0, self.estimated[0] - (now - self.estimated[1]))
 
     def work(self) -> tuple[float, float | None]:
-        """Work done and in all, in short trainings; a longer training goes on from the shorter one of its seed."""
+        """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed."""
         factors = self.rungs.factors
         longest = {(trial.number, one.seed): factors[one.rung] for trial in self.trials for one in trial.trainings}
         done = sum(longest.values())
@@ -114,7 +114,7 @@ class Progress:
         return (self.short_seconds(last=LATEST) or 0.0) * (factors[rung] - (factors[rung - 1] if goes_on else 0))
 
     def short_seconds(self, last: int = 0) -> float | None:
-        """Mean seconds of a short training so far, before the first one the plan's. last: only of so many."""
+        """Mean seconds of a short training so far, or the plan's before the first. last: only the last so many."""
         seconds = [
             trial.short.train_seconds
             for trial in self.trials

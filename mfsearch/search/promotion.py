@@ -106,7 +106,7 @@ def standing(trials: Sequence[Trial], objectives: Sequence[str], rungs: Rungs) -
 
 
 def quota(count: int, rungs: Rungs) -> int:
-    """How many of `count` networks at a rung are promoted."""
+    """The number of promotions from `count` networks at a rung."""
     return math.floor(count / rungs.keep)
 
 
@@ -143,8 +143,7 @@ def finalists(at: Standing, rungs: Rungs) -> list[Trial]:
     If the front at that rung is larger than `finalists`, as over a wide budget, all of it qualifies; the limit is one
     in `keep` of the networks tried.
     """
-    wanted = max(rungs.finalists, at.leaders) if rungs.finalists else 0
-    places = min(wanted, math.ceil(at.judged / rungs.keep))
+    places = min(max(rungs.finalists, at.leaders) if rungs.finalists else 0, math.ceil(at.judged / rungs.keep))
     chosen = {trial.number: trial for ranked in reversed(at.ranked) for trial in ranked[:places]}
     return list(chosen.values())[:places]
 

@@ -250,8 +250,7 @@ def spread_out(ground: Ground, known: list[Candidate], count: int, rng: random.R
     x = np.stack([encoder.encode(c.params, c.madds) for c in unique])
     nearest = np.full(len(unique), np.inf)
     for candidate in known:
-        row = encoder.encode(candidate.params, candidate.madds)
-        nearest = np.minimum(nearest, ((x - row) ** 2).sum(1))
+        nearest = np.minimum(nearest, ((x - encoder.encode(candidate.params, candidate.madds)) ** 2).sum(1))
     chosen: list[int] = []
     for _ in range(min(count, len(unique))):
         k = int(nearest.argmax())  # the first among equals

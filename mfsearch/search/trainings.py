@@ -55,7 +55,7 @@ class Proxy:
 
     def load_data(self) -> DeviceData:
         """The images, on the device."""
-        # damaged files were refused, or skipped and told, before any worker began
+        # damaged files were refused, or skipped with a note, before any worker began
         images = self.recipe.load_images(self.data, data_dir=self.data_dir, seed=self.data_seed, skip_damaged=True)
         return DeviceData(images, torch.device(self.device))
 

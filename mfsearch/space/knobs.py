@@ -47,7 +47,7 @@ SCALE: Rule = (lambda value: _is_ratio(value) and value <= 4, "solve or a number
 
 @dataclass(frozen=True, slots=True)
 class KnobSpec:
-    """What is known of a knob without any space.
+    """The facts on a knob that hold in any space.
 
     default: its value if a file gives none; None if a file must. about: the part of a network that the knob needs
     (tokens, a dynamic dyrelu, row, stage); "" if every network has it. rule: for values used in calculations by

@@ -84,8 +84,7 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """Short hash of everything on which the result of `resolve` depends."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
     def deployed(self, resolution: int, classes: int) -> "SearchSpace":
         """The same space for another input side (pixels) and class count."""

@@ -46,12 +46,12 @@ def _within(space: SearchSpace, params: Params, width: float, low: float, high: 
     return Sized(dict(params), width, config, madds) if low <= madds <= high else None
 
 
-def extreme(space: SearchSpace, *, largest: bool, width: float = 1.0, starts: int = 8) -> MobileFormerConfig:
+def extreme(space: SearchSpace, *, largest: bool, width: float = 1.0) -> MobileFormerConfig:
     """The network with the fewest (or most) multiply-adds found by coordinate descent over the knobs, seeded starts."""
     sign = -1 if largest else 1
     rng = random.Random(0)
     best: tuple[int, MobileFormerConfig] | None = None
-    for _ in range(starts):
+    for _ in range(8):
         params = space.draw(rng)
         config = space.resolve(params, width)
         cost, improved = sign * count_madds(config), True

@@ -1,4 +1,4 @@
-"""What calibrations left behind: the figures of calibration.json, which of them fit a study, and one sentence on its
+"""The results of calibrations: the figures of calibration.json, which of them fit a study, and one sentence on its
 ranking. Free of torch."""
 
 import dataclasses
@@ -156,13 +156,14 @@ class GroupFigures:
         }
 
     def figures_of(self, reading: Reading) -> ProxyFigures | None:
-        """The figures of one reading; None where the group has none of it."""
+        """The figures of one reading; None if the group lacks it."""
         return next((proxy for proxy in self.proxies if proxy.reading == reading), None)
 
 
 @dataclass(frozen=True)
 class CalibrationIdentity:
-    """What all trainings of a calibration share. resolution, classes: at deployment; long: in short trainings."""
+    """The settings common to all trainings of a calibration. resolution, classes: at deployment; long: in short
+    trainings."""
 
     space: NamedSpace
     resolution: int
@@ -219,7 +220,7 @@ class CalibrationFile:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CalibrationFile":
-        """The calibration that `to_dict` wrote; ValueError, KeyError or TypeError where it is none."""
+        """The calibration that `to_dict` wrote; ValueError, KeyError or TypeError if it is invalid."""
         seeds, epochs = values["seeds"], values["epochs"]
         return cls(
             date=str(values["date"]),

@@ -80,7 +80,7 @@ def is_being_written(folder: Path) -> bool | None:
 
 
 def read_as(path: Path, parse: Callable[[Any], Parsed], command: str) -> Parsed:
-    """What `parse` makes of a JSON file; ValueError names the file, the reason and the command that writes it."""
+    """A JSON file, read by `parse`; ValueError names the file, the reason and the command that writes it."""
     try:
         return parse(parse_json(read_bytes(path, MAX_JSON_BYTES)))
     except (OSError, ValueError, OverflowError) as error:
@@ -116,8 +116,7 @@ def check_name(name: str) -> str:
 
 def study_name(data: str, budget: str) -> str:
     """The default name of a study: "flowers-150M" for data "photos/flowers" and budget "150M"."""
-    name = f"{Path(data).name or 'data'}-{budget}".replace("..", "-")
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("._-")
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{Path(data).name or 'data'}-{budget}".replace("..", "-")).strip("._-")
 
 
 def find_study(name: str, results: Path = RESULTS) -> Path:

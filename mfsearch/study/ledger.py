@@ -112,8 +112,7 @@ class Ledger:
     def add_training(self, number: int, training: Training) -> None:
         """Write one longer training of a finished trial; raises DiskError."""
         with storage_errors(f"cannot write the study in {self.folder}"):
-            key = f"{STAGE} {number} {training.rung} {training.seed}"
-            self.study.set_user_attr(key, training.to_dict())
+            self.study.set_user_attr(f"{STAGE} {number} {training.rung} {training.seed}", training.to_dict())
 
     def add_latency(self, number: int, final: FinalLatency) -> None:
         """Write the final latency of a finished trial, replacing an earlier one; raises DiskError."""

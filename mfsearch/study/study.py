@@ -43,7 +43,7 @@ class Study:
         return cls(folder, reader.manifest, trials, (*rows, *reader.unreadable))
 
     def check_whole(self) -> None:
-        """Raise ValueError if anything in the ledger cannot be read, as a search that goes on must know all of it."""
+        """Raise ValueError if anything in the ledger cannot be read, because a resumed search must know all of it."""
         strange = list(self.unreadable)
         for trial in self.trials:
             try:
@@ -162,7 +162,7 @@ def front_mask(trials: Sequence[Trial], objectives: Sequence[str], values: Array
 def top1_table(trials: Sequence[Trial], top1: Array) -> tuple[list[int], Array]:
     """The rungs, and the mean top1 at each [N, rungs]: NaN where a trial was not trained so long, or top1 [N] is NaN.
 
-    top1: after the longest training, which is all that is read of trials with the short one alone.
+    top1: after the longest training; enough for trials with the short one alone.
     """
     longer = [at for at, trial in enumerate(trials) if trial.longer]
     rungs = sorted({0}.union(*(trials[at].top1_by_rung for at in longer)))
@@ -175,9 +175,9 @@ def top1_table(trials: Sequence[Trial], top1: Array) -> tuple[list[int], Array]:
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
-    """The best network of a front, wherever one is named: that of the highest top1, however long it was trained.
+    """The best network of a front: the one with the highest top1, however long it was trained.
 
-    Of equals the one with the fewest multiply-adds, then the first; None where no trial has a top1.
+    Ties go to the fewest multiply-adds, then to the first; None if no trial has a top1.
     """
     known = [trial for trial in trials if not np.isnan(trial.metric("top1"))]
     return min(known, key=lambda trial: (-trial.metric("top1"), trial.metric("madds"), trial.number), default=None)

@@ -1,4 +1,4 @@
-"""What `mfsearch twins` leaves behind: the report in twins.json, and the latencies that it measured. Free of torch."""
+"""The results of `mfsearch twins`: the report in twins.json, and the measured latencies. Free of torch."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -113,7 +113,7 @@ class Twin:
 
     @property
     def verdict(self) -> str:
-        """What is shown about top1, in words."""
+        """The finding on top1, in words."""
         if self.effect.mean is None:
             reason = self.reason or next(iter(self.failures.values()), "")
             return f"not compared: {reason}" if reason else "not compared"
@@ -184,7 +184,8 @@ class TwinReport:
 
 @dataclass(frozen=True)
 class TwinLatencies:
-    """What was measured of a network, by its arch_id, and of its twins on one device. parent_ms: None before it was."""
+    """The measured latencies of a network (by its arch_id) and of its twins on one device. parent_ms: None if not
+    measured yet."""
 
     parent: str
     passport: Mapping[str, Any]

@@ -40,5 +40,4 @@ def generators_kept() -> Iterator[None]:
 
 
 def _value(seed: int, *place: int | str) -> int:
-    digest = hashlib.sha256(repr((seed, *place)).encode()).digest()
-    return int.from_bytes(digest[:7], "big")
+    return int.from_bytes(hashlib.sha256(repr((seed, *place)).encode()).digest()[:7], "big")

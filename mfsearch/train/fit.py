@@ -61,7 +61,8 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     if request.tensorboard:
         check_tensorboard()
     bundle = _read_whole(request.bundle)
-    folder = request.to or _beside(bundle.folder)
+    whole = bundle.folder.resolve()  # a name also for a bundle given as "."
+    folder = request.to or whole.with_name(f"{whole.name}-training")
     _check_apart(folder, bundle.folder)
     settings = make_settings(
         bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
@@ -150,17 +151,11 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                         on_step=watcher.step if first else lambda _: None,
                         on_epoch=on_epoch if first else lambda _: None,
                     )
-                except DataError:  # names one file; all of them are looked for now rather than before every training
+                except DataError:  # names one file; find all of them now, not before every training
                     if damaged := damaged_in(images.train, images.val):
                         raise DamagedError(images.name, damaged) from None
                     raise
             return _finish(Session(bundle, images, settings, start, training, folder, processes), request)
-
-
-def _beside(bundle: Path) -> Path:
-    """BUNDLE-training beside the bundle, also for a bundle given as "."."""
-    whole = bundle.resolve()
-    return whole.with_name(f"{whole.name}-training")
 
 
 def _read_whole(folder: Path) -> Bundle:

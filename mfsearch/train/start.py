@@ -63,12 +63,12 @@ def given_weights(
         own, theirs = next((a, b) for a, b in zip(classes, recorded, strict=True) if a != b)
         raise ValueError(
             f"weights {path}: trained on other classes, {theirs!r:.200} where the data has {own!r:.200}; "
-            "--new-classifier draws the classifier anew for those of the data"
+            "--new-classifier re-initialises the classifier for those of the data"
         )
     anew = new_classifier or not fits
     state.update({name: value for name, value in found.items() if not (anew and name in CLASSIFIER)})
     name = f"{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}{', new classifier' if anew else ''}"
     note = f"fine-tuning from {path}"
     if anew:
-        note += f", the classifier drawn anew for {len(classes)} classes"
+        note += f", the classifier re-initialised for {len(classes)} classes"
     return Start(state, name, note)

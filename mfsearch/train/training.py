@@ -48,7 +48,7 @@ LOOK_EVERY = 8  # steps between two looks at the loss on a GPU, which has to wai
 
 
 class DivergenceError(RuntimeError):
-    """The training cannot continue; the message says where it stopped and what to try."""
+    """The training cannot continue; the message says where it stopped and suggests a way on."""
 
 
 class StopSwitch:
@@ -296,7 +296,8 @@ class FullTraining:
         return right1 / count, right5 / count, loss / count
 
     def evaluate_at(self, size: int, weights: Path) -> tuple[float, float, float]:
-        """What `evaluate` gives for a file of weights at another size; the training is at its end and loses its own."""
+        """The result of `evaluate` for a file of weights at another size; they replace the training's own, so call it
+        last."""
         self.network.load_state_dict(load_file(weights))
         self.val_batches = eval_loader(self.images.val, parts.eval_transform(self.settings, size), **self.eval_loading)
         return self.evaluate()

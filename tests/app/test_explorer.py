@@ -282,7 +282,7 @@ def test_published_systems_have_a_figure_and_a_caption_of_their_own(explorer: Ex
     specs = [chart.proto.spec for chart in more.get("plotly_chart")]
     assert len(plain.get("plotly_chart")) == 2
     assert ["ImageNet" in spec for spec in specs] == [False, False, True]
-    assert "What others published: ImageNet, after a full training." in texts(more)
+    assert "Published results on ImageNet, after a full training." in texts(more)
 
 
 def test_the_card_tells_the_seconds_of_both_trainings(explorer: Explorer) -> None:

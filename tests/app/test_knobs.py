@@ -61,7 +61,7 @@ def test_a_study_without_trained_trials_gets_a_sentence(explorer: Explorer, rows
 def test_hardly_any_trials_bring_no_traceback(explorer: Explorer, rows: list[Trial]) -> None:
     explorer.add("small", rows, PLAIN)
     app = explorer.open(page=PAGE)
-    assert "too few to say" in texts(app) or "No knob has two values" in texts(app) or "hold no knobs" in texts(app)
+    assert "too few to relate" in texts(app) or "No knob has two values" in texts(app) or "hold no knobs" in texts(app)
     assert not any("<img" in element.value for element in app.markdown)
 
 
@@ -105,8 +105,8 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     explorer.results = RESULTS
     app = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE)
     assert len(figures(app)) == 3
-    assert "14 trials so far: too few to say" in texts(app)
-    assert "8 on the front (thick lines with marks), 2 more of it not drawn here" in texts(app)
+    assert "14 trials so far: too few to relate" in texts(app)
+    assert "8 on the front (thick lines with marks), 2 more not drawn" in texts(app)
     assert "3 trials below the budget's band" in texts(app)
     twins = app.selectbox(key="twins")
     assert [option.partition(":")[0] for option in twins.options] == ["mf-151m-time", "mf-151m-cifar10"]
@@ -167,7 +167,7 @@ def test_the_lines_mark_the_front_of_the_study_and_no_other(explorer: Explorer) 
     rows = [row(0, 0.6, 50_000_000), row(1, 0.5, 110_000_000), row(2, 0.7, 120_000_000)]
     budget = {"low": 100_000_000, "high": 150_000_000, "stated": True}
     explorer.add("flowers", rows, manifest(objectives=["top1", "madds"], latency_limit_ms=None, budget=budget))
-    assert "; 1 on the front (thick lines with marks), 1 more of it not drawn here" in texts(explorer.open(page=PAGE))
+    assert "; 1 on the front (thick lines with marks), 1 more not drawn" in texts(explorer.open(page=PAGE))
 
 
 def test_the_command_for_twins_names_this_studys_images_and_network(explorer: Explorer) -> None:

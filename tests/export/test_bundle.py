@@ -210,7 +210,7 @@ def test_kept_weights_come_along_where_they_fit(tmp_path: Path) -> None:
 
     other = write_bundle(of_trial(study, 28, resolution=32), tmp_path / "other")
     assert other.fresh == ["head.classifier.weight", "head.classifier.bias"]
-    assert "2 drawn anew for 1000 classes" in other.note
+    assert "2 re-initialised for 1000 classes" in other.note
     assert "**Not ready for use**" in (tmp_path / "other" / "README.md").read_text()
     assert verified(tmp_path / "other")
 
@@ -355,7 +355,7 @@ def test_weights_of_a_training_replace_the_old_ones_everywhere(tmp_path: Path) -
     card = (folder / "README.md").read_text()
     assert "**Trained** for 10 epochs at 24 px on 600 images of b\\*d: top1 75.00% of its validation images." in card
     assert "after epoch 2, the best of 10 by these very 60 validation images, val/" in card
-    assert "Its short side was brought to 27 px (bilinear) and the middle taken." in card
+    assert "The shorter side was resized to 27 px (bilinear) and the centre cropped." in card
     for size, said in (
         (32, "RGB, 32 x 32; other sizes work and were not judged."),
         (

@@ -122,9 +122,9 @@ def test_a_folder_with_other_classes_than_the_weights_is_named(
     other = request_of(trained, data=str(data), to=tmp_path / "to")
     refused(other, "another full training on other classes \\('light' where .*data has 'pale'\\)")
     fresh = request_of(trained, data=str(data), to=tmp_path / "to", replace=True, weights=trained)
-    refused(fresh, "trained on other classes, 'light' where the data has 'pale'; --new-classifier draws")
+    refused(fresh, "trained on other classes, 'light' where the data has 'pale'; --new-classifier re-initialises")
     result = train_bundle(dataclasses.replace(fresh, new_classifier=True))
-    assert result["start"].endswith("the classifier drawn anew for 2 classes")
+    assert result["start"].endswith("the classifier re-initialised for 2 classes")
 
 
 def test_fine_tuning_begins_with_the_given_weights_and_a_fitting_classifier(
@@ -139,7 +139,7 @@ def test_fine_tuning_begins_with_the_given_weights_and_a_fitting_classifier(
     assert start.tensors is not None
     for name, value in start.tensors.items():
         assert torch.equal(value, fresh[name] if name.startswith("head.classifier") else seven[name]), name
-    assert start.note.endswith("the classifier drawn anew for 3 classes")
+    assert start.note.endswith("the classifier re-initialised for 3 classes")
     same = given_weights(path, dataclasses.replace(TINY, classes=7), tuple("abcdefg"), seed=4)
     assert same.tensors is not None
     assert all(torch.equal(value, seven[name]) for name, value in same.tensors.items())

@@ -51,7 +51,7 @@ class CurveLine(NamedTuple):
 def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = None) -> ProgressPoints:
     """Top1 of the trained trials that keep the upper `limits`, by number, and the best one so far after each.
 
-    Top1 is that of the short training: who was trained longer is told by the hover.
+    Top1 is that of the short training; the hover names longer trainings.
     """
     trained = within(frame[(frame["outcome"] == "trained") & frame["top1"].notna()], limits or {})
     knobs = telling_knobs(frame, 8)

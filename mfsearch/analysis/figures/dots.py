@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 
 class Dot(NamedTuple):
-    """A figure on the line `name`, its interval in the same unit, NaN where it has none, and what hovering tells."""
+    """A figure on the line `name`, its interval in the same unit, NaN where it has none, and its hover text."""
 
     name: str
     value: float

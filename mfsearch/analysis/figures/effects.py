@@ -21,8 +21,8 @@ from mfsearch.units import counted
 
 NOT_USED = "not used"
 MOST_LINES = 400
-SPREAD = 0.06  # of the room that a value of a knob has, to each side of its place
-BESIDE = 0.34  # of the distance of two axes: lines go straight down past the values of a knob
+SPREAD = 0.06  # share of a knob value's room that its lines take, to each side
+BESIDE = 0.34  # share of the distance of two axes over which lines run straight past a knob's values
 BINS = 12  # shades of a coloured metric
 Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
@@ -176,8 +176,8 @@ def parallel_lines(
     """Lines across the knobs and metrics, for trained trials that have all `metrics` and the `colour`.
 
     At most `most` lines: the front within `limits` (upper ones, in base units by column), and a sample of the rest
-    drawn with `seed`. `front`: the trials on it, where `frame` is only a part of the trials that they beat. top1 is
-    that of the longest training. Lines through one value of a knob lie side by side, close about its place.
+    drawn with `seed`. `front`: the trials on it, needed if `frame` holds only some of the trials that they beat. top1
+    is after the longest training. Lines through the same value of a knob lie close together, side by side.
     """
     wanted = list(dict.fromkeys(["top1", colour, *metrics]))
     keep = (frame["outcome"] == "trained").to_numpy() & frame[wanted].notna().all(axis=1).to_numpy()
@@ -226,7 +226,7 @@ def parallel_lines(
 def draw_parallel(points: ParallelLines) -> go.Figure:
     """Axes from top to bottom, to fit a phone, and one line for each trial; the front is on top, with markers.
 
-    Names stand at the left, those of metrics with their ends; a value of a knob stands beside the lines through it.
+    Names stand at the left, for metrics with the ends of the axis; a knob's value stands beside the lines through it.
     customdata: trial numbers, on the markers of the front.
     """
     figure = go.Figure()
@@ -249,8 +249,7 @@ def draw_parallel(points: ParallelLines) -> go.Figure:
                 "align": "left",
                 "font": {"size": 11},
             }
-            right = place + SPREAD / len(axis.places)
-            figure.add_annotation(x=right, y=-at, text=_narrow(text), **look)
+            figure.add_annotation(x=place + SPREAD / len(axis.places), y=-at, text=_narrow(text), **look)
     rest = [line for line in points.lines if not line.on_front]
     for shade in range(BINS):
         some = [line for line in rest if min(BINS - 1, int(line.shade * BINS)) == shade]
@@ -342,7 +341,7 @@ def _twice(places: Sequence[float]) -> list[float]:
 
 
 def _narrow(value: str) -> str:
-    """A knob's value as HTML, in two lines where it has two words: on a phone its neighbours stand close."""
+    """A knob's value as HTML; two words take two lines, because neighbours are close on a phone."""
     return escape(value, quote=False).replace("_", "_<br>", 1)
 
 

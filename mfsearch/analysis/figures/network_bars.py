@@ -14,7 +14,7 @@ from mfsearch.cost.latency_model import Prediction
 
 PREDICTED = "predicted_ms"
 BAR_METRICS = ("madds", "num_params", PREDICTED)
-LOOKS = {  # colour and pattern, so that no part is told by its colour alone
+LOOKS = {  # colour and pattern, so that no part depends on its colour alone
     "mobile": (BLUE, ""),
     "dyrelu": (ORANGE, "/"),
     "to_former": (GREEN, "x"),
@@ -36,7 +36,7 @@ class CostBar(NamedTuple):
 
 
 class PartBars(NamedTuple):
-    """What `draw_parts` shows: places in the order of the forward pass, parts in the order of PARTS."""
+    """The content of `draw_parts`: places in the order of the forward pass, parts in the order of PARTS."""
 
     axis: str
     unit: str

@@ -1,4 +1,4 @@
-"""What all figures share: colours, look, hover, and how a figure becomes a page. Only this folder knows plotly."""
+"""Common to all figures: colours, look, hover, and how a figure becomes a page. Only this folder knows plotly."""
 
 from collections.abc import Sequence
 from html import escape

@@ -66,7 +66,7 @@ class Point(NamedTuple):
 
 
 class Cloud(NamedTuple):
-    """Many trained trials by column, in the units of the axes; hovers: None where there are too many for texts."""
+    """Many trained trials by column, in the units of the axes; hovers: None if there are too many for texts."""
 
     numbers: NDArray[np.int64]
     cost: NDArray[np.float32]
@@ -88,7 +88,7 @@ class Mark(NamedTuple):
 
 
 class TradeoffPoints(NamedTuple):
-    """What a tradeoff figure shows; all in the units of the axes."""
+    """The content of a tradeoff figure, in the units of the axes."""
 
     cost: str
     colour: str | None  # the metric of the front's colours
@@ -133,14 +133,14 @@ def tradeoff_points(
 
     `limits` are upper limits in base units by column. Both the front and the staircase are taken within all of them;
     the one on `cost` becomes a line. A staircase looks at this cost alone, so with three objectives a trial on the
-    front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits,
-    where the caller has it; where a member of it lacks this cost, the front is that of the trials that have it.
-    `colour`: a metric that the front's colours tell. `knobs`: those that a hover tells, by default the most telling.
+    front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits, if
+    the caller has it; if a member lacks this cost, the front of the trials that have it is used. `colour`: the metric
+    shown by the front's colours. `knobs`: shown in a hover, by default the most telling.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
     limits = limits or {}
-    # Of 100,000 trials a row that is copied costs: rows are told by masks, and few are taken.
+    # Copying rows is slow at 100,000 trials, so select by mask and copy only what is drawn.
     trained = comparable(frame, cost).to_numpy()
     inside = trained & keeps(frame, limits)
     judged = frame[["number", "outcome", "trial", *{"top1", "madds", cost, *objectives}]][inside]
@@ -197,7 +197,7 @@ def draw_tradeoff(
     """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
 
     Bars are the standard error of top1 and the interval of latency; dotted lines join what top1 cannot tell apart.
-    Trials without a top1 stand at the foot of the figure if `untrained`, else they wait in the legend.
+    Trials without a top1 stand at the foot of the figure if `untrained`, else a click in the legend shows them.
     """
     shown = [points.dominated] * dominated + [points.beyond] * beyond
     named = [*points.front, *points.published, *points.pinned]
@@ -230,7 +230,8 @@ def draw_tradeoff(
     _add_front(figure, points, lengths)
     if points.published:
         style = {"color": GREEN, "size": 15, "symbol": "diamond-open", "line": {"width": 2}}
-        names, sides = _place_names(points.published, left - pad, right + pad)
+        names = _clear_names([(point.cost, point.top1, point.name) for point in points.published])
+        sides = ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points.published]
         named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
         figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
     for point in points.front:
@@ -280,7 +281,7 @@ def draw_tradeoff(
 
 
 def draw_published(marks: Sequence[Mark]) -> go.Figure:
-    """Published systems in a picture of their own, as their top1 comes from other images and trainings."""
+    """Published systems in their own figure, because their top1 comes from other images and trainings."""
     figure = go.Figure()
     middle = float(np.median([np.log10(mark.cost) for mark in marks]))
     own_first = sorted(marks, key=lambda mark: not mark.own)
@@ -420,7 +421,7 @@ def _untrained(frame: pd.DataFrame, outcome: str, cost: str) -> list[tuple[int, 
 
 
 def _baseline_ms(frame: pd.DataFrame, rows: NDArray[np.bool_]) -> float | None:
-    """What MobileNetV3-Large took, from the ratios that the trials were measured by; None where there are none."""
+    """MobileNetV3-Large's latency, from the ratios of the measured trials; None if there are none."""
     latencies = [trial.latency for trial in frame["trial"].to_numpy()[rows] if trial.latency is not None]
     quotients = [latency.ms / latency.ratio for latency in latencies if latency.ratio]
     return float(np.median(quotients)) if quotients else None
@@ -521,7 +522,7 @@ def _cloud_traces(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) 
 
 
 def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go.Heatmap:
-    """How many of the points lie in each cell, the shade by the logarithm; a cell without any stays clear."""
+    """The number of points in each cell, shaded by its logarithm; empty cells stay clear."""
     finite = np.isfinite(cloud.cost) & np.isfinite(cloud.top1)
     cost, top1 = cloud.cost[finite].astype(np.float64), cloud.top1[finite].astype(np.float64)
     counts, x, y = np.histogram2d(cost, top1, bins=CELLS)
@@ -533,9 +534,3 @@ def _density(cloud: Cloud, name: str, rank: int, style: Mapping[str, Any]) -> go
     look = {"colorscale": [[0, clear], [first, clear], [first, light], [1, dark]], "zmin": 0, "zmax": 255}
     entry = {"name": name, "legendgroup": name, "legendrank": rank, "showlegend": True}
     return go.Heatmap(**cells, **look, **entry, showscale=False, hoverinfo="skip")
-
-
-def _place_names(points: Sequence[Point], left: float, right: float) -> tuple[list[str], list[str]]:
-    """Each point's label and the side on which it stands, clear of the front's line."""
-    names = _clear_names([(point.cost, point.top1, point.name) for point in points])
-    return names, ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points]

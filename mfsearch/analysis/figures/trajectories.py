@@ -1,4 +1,4 @@
-"""What a search did with its time: hypervolume beside a control, what was rejected and why, and how fast it trained."""
+"""How a search used its time: hypervolume beside a control, rejections with reasons, and training speed."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -49,8 +49,7 @@ def history_line(history: Trajectory, axis: str) -> HistoryLine:
     x, share = _along(history, axis), history.share * 100
     if not len(x):
         return HistoryLine(history.name, [0.0], [0.0])
-    turns = np.flatnonzero(np.diff(share, prepend=0.0) > 0)
-    places = np.unique(np.append(turns, len(x) - 1))
+    places = np.unique(np.append(np.flatnonzero(np.diff(share, prepend=0.0) > 0), len(x) - 1))
     return HistoryLine(history.name, [0.0, *x[places].tolist()], [0.0, *share[places].tolist()])
 
 
@@ -78,7 +77,7 @@ def draw_history(own: HistoryLine, others: Sequence[HistoryLine], median: Histor
 
 
 def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
-    """How many trials were stopped, rejected or failed for each reason; a bar a reason, a pattern an outcome."""
+    """The number of trials stopped, rejected or failed for each reason: one bar per reason, one pattern per outcome."""
     figure = go.Figure()
     for outcome in dict.fromkeys(reason.outcome for reason in reasons):
         places = [at for at, reason in enumerate(reasons) if reason.outcome == outcome]
@@ -90,7 +89,7 @@ def draw_reasons(reasons: Sequence[Reason]) -> go.Figure:
 
 
 def draw_proposers(found: Sequence[OriginOutcomes]) -> go.Figure:
-    """What became of each proposer's networks, and in the name of the bar how many of them are on the front."""
+    """The outcomes of each proposer's networks; the bar's name says how many are on the front."""
     figure = go.Figure()
     for outcome in LOOKS:
         counts = [one.counts[outcome] for one in found]
@@ -166,7 +165,7 @@ def _bars(figure: go.Figure, names: Sequence[str], title: str, each: int) -> go.
 
 
 def _name(text: str) -> str:
-    """What stands beside a bar, as HTML: a few short lines, cut where there is more."""
+    """The text beside a bar, as HTML: a few short lines, cut if longer."""
     lines = wrap(text, LINE)
     cut = [*lines[: LINES - 1], f"{lines[LINES - 1][: LINE - 1]}…"] if len(lines) > LINES else lines
     return "<br>".join(escape(line, quote=False) for line in cut)

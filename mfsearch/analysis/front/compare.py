@@ -1,4 +1,4 @@
-"""How networks differ and which is nearest, by the knobs that have a say in them, under their names in a space.
+"""How networks differ and which is nearest, by the knobs that affect them, under their names in a space.
 
 The distance between two networks is a sum over all knobs: min(1, |log2((1 + a) / (1 + b))|) for two numbers (a factor
 of two or more counts in full); 1 for two different words; 1/2 if only one network has the knob. A knob of one row or
@@ -43,7 +43,8 @@ class NearestPublished(NamedTuple):
 
 class CheaperTrial(NamedTuple):
     """The nearest trained trial that costs at least CHEAPER less. cost_change: a share, negative. top1_change: a
-    fraction, NaN if one has no top1; read after the longest training that both had: `after`, "" if that is all."""
+    fraction, after the longest training that both had (`after`, "" if that is all of both trainings); NaN if one has no
+    top1."""
 
     number: int
     cost: str
@@ -134,8 +135,8 @@ def nearest_published(config: MobileFormerConfig) -> NearestPublished:
 
 
 def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
-    """The nearest trained trial that is at least CHEAPER faster, or has as many fewer multiply-adds where the trial was
-    not timed; of equals the one with the highest top1. None where there is none, or the trial's config cannot be read.
+    """The nearest trained trial that is at least CHEAPER faster or, if the trial was not timed, has that many fewer
+    multiply-adds; the highest top1 breaks ties. None if there is none or the trial's config cannot be read.
 
     Only the LOOKED_AT trials that save the least are candidates, so the answer is quick in a study of any size.
     """

@@ -1,9 +1,9 @@
-"""How sure the front is: what a top1 varies by between seeds and images, and which networks that leaves open.
+"""How certain the front is: how much top1 varies between seeds and images, and which networks it cannot tell apart.
 
 Two networks are compared by their mean top1 after the longest training that both had, as on the front. A top1 has two
-sources of error. The validation images are a sample; as all networks see the same ones, half of that error is taken to
-be common to any two, so that the difference of two has the sampling error of one. And trainings differ between seeds,
-which is known where some networks were trained with several.
+sources of error. The validation images are a sample; all networks see the same ones, so half of this error is assumed
+to be common to any two, and their difference has the sampling error of one. And trainings differ between seeds, which
+is known if some networks were trained with several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ from mfsearch.units import counted
 
 DRAWS = 2000  # a probability of one half is then known to 0.011
 MOST_DRAWN, FEWEST_DRAWS = 5_000_000, 200  # draws times trials: half a second, and 80 MB
+RIVALS = 12  # checked for each trial before it is compared with all
 Z_95 = NormalDist().inv_cdf(0.975)
 
 
@@ -31,9 +32,9 @@ class Noise(NamedTuple):
 
 
 class Confidence(NamedTuple):
-    """top1_error: standard error of top1, a fraction. front_probability: of being on the front, None where no network
-    was trained with two seeds. tied_with: for members of the front, networks that cost no more and cannot be told from
-    it by top1, the nearest first."""
+    """top1_error: standard error of top1, a fraction. front_probability: of being on the front, None if no network was
+    trained with two seeds. tied_with: for members of the front, networks that cost no more and cannot be told from it
+    by top1, the nearest first."""
 
     top1_error: float
     front_probability: float | None
@@ -56,9 +57,9 @@ class Top1Errors(NamedTuple):
     reaches: NDArray[np.float64]
 
     def apart(self, at: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """By how much the top1 of trial `at` is above that of each, and the half-width of its 95 % interval [N]."""
+        """The top1 of trial `at` minus that of each trial, and the half-width of the 95 % interval [N]."""
         both = ~np.isnan(self.top1 - self.top1[at])
-        lengths = both.shape[1] - 1 - both[:, ::-1].argmax(axis=1)  # without a common one NaN is read
+        lengths = both.shape[1] - 1 - both[:, ::-1].argmax(axis=1)  # NaN if no length is common
         rows = np.arange(len(both))
         seeds, sample = (each[rows, lengths] + each[at, lengths] for each in (self.between_seeds, self.of_sample))
         lead = self.top1[at, lengths] - self.top1[rows, lengths]
@@ -82,7 +83,7 @@ def top1_errors(trials: Sequence[Trial], noise: Mapping[int, Noise], images: int
     known = [noise[_rung_of(noise, rung)] for rung in rungs] if noise else [Noise(0.0, np.inf)] * len(rungs)
     reaches = np.full(len(rungs), Z_95)
     if noise:
-        from scipy.special import stdtrit  # takes 0.2 s, which only a study with repeated seeds needs
+        from scipy.special import stdtrit  # takes 0.2 s, needed only with repeated seeds
 
         reaches = stdtrit([each.degrees for each in known], 0.975)
     variances = np.array([each.std**2 for each in known])
@@ -90,8 +91,8 @@ def top1_errors(trials: Sequence[Trial], noise: Mapping[int, Noise], images: int
 
 
 def _sampling_variance(top1: NDArray[np.float64], images: int | None) -> NDArray[np.float64]:
-    """Of a share of `images`, with two more right and two more wrong, so that none right is not certain (Agresti and
-    Coull 1998)."""
+    """The variance of a share of `images`. Two right and two wrong are added, so that a share of 0 is not certain
+    (Agresti and Coull 1998)."""
     if images is None:
         return np.zeros_like(top1)
     share = (top1 * images + 2) / (images + 4)
@@ -100,9 +101,9 @@ def _sampling_variance(top1: NDArray[np.float64], images: int | None) -> NDArray
 
 
 def marks(front: Sequence[Trial], noise: Mapping[int, Noise], images: int | None) -> dict[int, str]:
-    """By number: "best" for the best network of a front, "tied" for each that the errors do not tell to be worse.
+    """By number: "best" for the best network of a front, "tied" for each that may be as good, given the errors.
 
-    Networks of earlier searches that are dead in part are marked as such too.
+    Partly dead networks of earlier searches are marked too.
     """
     best = best_trial(front)
     if best is None:
@@ -115,12 +116,13 @@ def marks(front: Sequence[Trial], noise: Mapping[int, Noise], images: int | None
 
 
 def shown_wiring(front: Sequence[Trial]) -> str | None:
-    """Sentences on the networks of a front that are dead in part, or lack a bridge one way or Formers; None without."""
+    """Sentences on a front's networks that are partly dead, or lack Formers or one direction of bridges; None if none
+    are."""
     lacking: dict[str, list[str]] = {"Mobile->Former bridge": [], "Mobile<-Former bridge": [], "Former": []}
     for trial in front:
         try:
             blocks, final = trial.config.blocks, trial.config.bridges.final
-        except ValueError:  # keeps no config that can be read
+        except ValueError:  # its config cannot be read
             continue
         has = (final or any(row.to_former for row in blocks), any(row.to_mobile for row in blocks))
         for part, there in zip(lacking, (*has, any(row.former for row in blocks)), strict=True):
@@ -141,7 +143,7 @@ def shown_training(trial: Trial) -> str:
 
 
 def shown_length(trial: Trial, rung: int) -> str:
-    """How long the training of a trial at a rung was, against its short one: "3x"."""
+    """The length of a trial's training at a rung, in multiples of its short one: "3x"."""
     epochs, short = next((one.epochs for one in trial.longer if one.rung == rung and one.epochs), None), trial.epochs
     return f"{round(epochs / short, 1) if epochs and short else 1.0:g}x"
 
@@ -159,7 +161,7 @@ def shown_ties(tied: object) -> str:
 
 
 def shown_lengths(trials: Sequence[Trial]) -> str | None:
-    """A sentence on how networks of several lengths of training are compared; None where there is one length."""
+    """A sentence on how networks of several lengths of training are compared; None if all have one length."""
     lengths = {trial.rung: shown_training(trial).partition(",")[0] for trial in trials}
     if len(lengths) < 2:
         return None
@@ -168,9 +170,10 @@ def shown_lengths(trials: Sequence[Trial]) -> str | None:
 
 
 def shown_precision(images: int, seeds: int, top1: float = 0.5, noise: Noise | None = None) -> str:
-    """What difference of top1 will show: "150 validation images, one seed: differences under 8 points will not show".
+    """The least difference of top1 that will show: "150 validation images, one seed: differences under 8 points will
+    not show".
 
-    Of two networks near `top1`, by default where the error is largest, with `seeds` trainings each.
+    For two networks near `top1`, by default where the error is largest, with `seeds` trainings each.
     """
     few = np.full((2, 1), top1)
     variance = 0.0 if noise is None else noise.std**2 / seeds
@@ -187,9 +190,9 @@ def shown_precision(images: int, seeds: int, top1: float = 0.5, noise: Noise | N
 
 
 def shown_noise(trials: Sequence[Trial], images: int | None = None) -> str | None:
-    """Sentences on what top1 can tell apart, and where the probabilities come from, or why there are none.
+    """Sentences on the differences that top1 can show, and on the source of the probabilities or why there are none.
 
-    None where all trainings were short and the number of validation images is not known.
+    None if all trainings were short and the number of validation images is unknown.
     """
     trained = _trained(trials)
     longer = {trial.rung: shown_training(trial).partition(",")[0] for trial in trained if trial.rung}
@@ -199,7 +202,7 @@ def shown_noise(trials: Sequence[Trial], images: int | None = None) -> str | Non
         precision = shown_precision(images, len(best.longest), best.metric("top1"), known)
         told.append(f"{precision.removesuffix(' will not show')} do not show (95 %).")
     if longer and not noise:
-        told.append("No probability of being on the front: one seed each, so what a training varies by is not known.")
+        told.append("No probability of being on the front: with one seed each, the noise of a training is unknown.")
     elif noise:
         last = max(noise)
         degrees = noise[last].degrees
@@ -229,7 +232,7 @@ def training_noise(trials: Sequence[Trial]) -> dict[int, Noise]:
 
 
 def pooled_noise(top1: Mapping[tuple[int, int], float]) -> Noise | None:
-    """The noise of one training from `top1` by (network, seed); None where no network has two seeds.
+    """The noise of one training from `top1` by (network, seed); None if no network has two seeds.
 
     What is common to a network and what is common to a seed are both taken out (least squares of top1 on network plus
     seed, the residual over the degrees that are left): networks that share their seeds share their draws, and the
@@ -256,11 +259,11 @@ def front_probability(
 ) -> dict[int, float]:
     """The probability of being on the front for each trained trial by number; `noise` by rung.
 
-    Drawn: top1 about its mean with its errors, the noise itself as well as its degrees of freedom know it (so top1 is
-    Student's t), and latency by its 95 % interval. A network has the same luck after each length of its training. The
-    other costs are exact. Trials that lack an objective have 0. With more than 2,500 trained trials there are fewer
-    draws, MOST_DRAWN between them all and no fewer than FEWEST_DRAWS: with 10,000 trials a probability of one half is
-    known to 0.022, with 25,000 and more to 0.035.
+    Each draw varies top1 about its mean by its errors, the noise itself within its degrees of freedom (so top1 is
+    Student's t), and latency within its 95 % interval. A network has the same luck after each length of its training.
+    The other costs are exact. Trials that lack an objective have probability 0. Above 2,500 trained trials there are
+    fewer draws, MOST_DRAWN over all trials but at least FEWEST_DRAWS each: at 10,000 trials a probability of one half
+    is known to 0.022, from 25,000 on to 0.035.
     """
     trained = _trained(trials)
     draws = min(draws, max(FEWEST_DRAWS, MOST_DRAWN // max(1, len(trained))))
@@ -316,8 +319,8 @@ def ties(
 ) -> dict[int, list[int]]:
     """For each member of the front the trials that cost no more and cannot be told from it, the nearest first.
 
-    Cannot be told: the difference of top1, after the longest training that both had, lies within the 95 % interval of a
-    difference of two equals. A latency counts as no greater within the interval of its difference.
+    Two networks cannot be told apart if their top1, after the longest training that both had, differs by no more than
+    the 95 % interval for equals. A latency counts as no greater if the difference is within its interval.
     """
     trained = _trained(trials)
     values = minimised(trained, objectives)
@@ -345,7 +348,7 @@ def confidence(
     seed: int = 0,
     fallback: Mapping[int, Noise] | None = None,
 ) -> dict[int, Confidence]:
-    """What is known of each trained trial's place, by number; empty where neither noise nor `images` is known.
+    """The place of each trained trial, as far as it is known, by number; empty if neither noise nor `images` is known.
 
     images: to validate with. fallback: the noise by rung, such as a calibration's, for a study in which no network was
     trained with two seeds.
@@ -370,7 +373,7 @@ def _trained(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _rung_epochs(trials: Sequence[Trial]) -> dict[int, float]:
-    """The epochs at which each rung ends, as far as the trials tell."""
+    """The epochs at which each rung ends, as far as the trials record them."""
     epochs: dict[int, float] = {}
     for trial in _trained(trials):
         for training in (trial.short, *trial.longer):
@@ -380,7 +383,7 @@ def _rung_epochs(trials: Sequence[Trial]) -> dict[int, float]:
 
 
 def _top1_after(training: Training, epochs: float) -> float | None:
-    """The top1 of a training after so many epochs; None where its curve has no point there."""
+    """The top1 of a training after so many epochs; None if its curve has no point there."""
     if training.epochs == epochs:
         return training.top1
     return next((log.top1 for log in training.curve if abs(log.epoch - epochs) < 1e-6 * epochs), None)
@@ -393,7 +396,7 @@ def _indicators(labels: Sequence[int]) -> NDArray[np.float64]:
 
 
 def _variance_ratios(noise: Noise, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """What the variance may be in units of the one found, given how well it is known: degrees / chi-square."""
+    """Draws of the true variance in units of the estimated one: degrees / chi-square."""
     if np.isinf(noise.degrees):
         return np.ones(draws)
     ratios: NDArray[np.float64] = noise.degrees / generator.chisquare(noise.degrees, draws)
@@ -418,10 +421,11 @@ def _unbeaten(
     samples: NDArray[np.float64],
     spreads: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """The draws in which no strong rival dominates a trial [N, draws]; of trials compared after one length of training.
+    """The draws in which no strong rival dominates a trial [N, draws], for trials compared after one length of
+    training.
 
-    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. It saves time, and the
-    fronts of the draws stay exact: a trial that dominates a removed one also dominates all that that one dominates.
+    means: [N, K], minimised; samples: [N, V, draws] of the objectives `varied`; spreads: [N, V]. It saves time and
+    keeps the fronts of the draws exact: a trial that dominates a removed one also dominates everything below that.
     """
     rivals = _rivals(means, varied, spreads)
     left = np.zeros((len(means), samples.shape[2]), dtype=np.bool_)
@@ -437,10 +441,8 @@ def _unbeaten(
     return left
 
 
-def _rivals(
-    means: NDArray[np.float64], varied: Sequence[int], spreads: NDArray[np.float64], count: int = 12
-) -> NDArray[np.int64]:
-    """For each trial the rivals likeliest to dominate it in a draw: [N, count], the trial itself where there are fewer.
+def _rivals(means: NDArray[np.float64], varied: Sequence[int], spreads: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each trial the rivals likeliest to dominate it in a draw: [N, RIVALS], the trial itself if there are fewer.
 
     A rival is no worse in the exact objectives, and the further below in the varied ones, in spreads, the likelier.
     """
@@ -451,7 +453,7 @@ def _rivals(
         strong = np.concatenate([strong, front])
         if len(strong) >= 100:
             break
-    rivals = np.repeat(np.arange(len(means))[:, None], count, axis=1)
+    rivals = np.repeat(np.arange(len(means))[:, None], RIVALS, axis=1)
     if not varied or not len(strong):
         return rivals
     for start in range(0, len(whole), 256):
@@ -462,7 +464,7 @@ def _rivals(
             lead = np.minimum(lead, apart / (np.hypot(spreads[block, None, j], spreads[None, strong, j]) + 1e-12))
         for k in exact:
             lead[means[None, strong, k] > means[block, None, k]] = -np.inf
-        best = np.argsort(-lead, axis=1, kind="stable")[:, :count]
+        best = np.argsort(-lead, axis=1, kind="stable")[:, :RIVALS]
         there = np.take_along_axis(lead, best, axis=1) > -np.inf
         rivals[block, : best.shape[1]] = np.where(there, strong[best], block[:, None])
     return rivals

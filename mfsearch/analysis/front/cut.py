@@ -24,7 +24,7 @@ def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.floa
 def within(frame: pd.DataFrame, limits: Mapping[str, float]) -> pd.DataFrame:
     """The rows that keep every upper limit, in base units; rows with no value in a limited column are dropped.
 
-    A latency is over its limit where its whole interval is, as at the end of a search.
+    A latency is over its limit if its whole interval is, as at the end of a search.
     """
     return frame[keeps(frame, limits)]
 
@@ -41,7 +41,7 @@ def keeps(frame: pd.DataFrame, limits: Mapping[str, float]) -> NDArray[np.bool_]
 
 
 def pareto_front(frame: pd.DataFrame, objectives: Sequence[str]) -> pd.DataFrame:
-    """The trained trials that no other one beats after the longest training both had, by rising madds; those lacking
+    """The trained trials that no other beats after the longest training that both had, by rising madds. Trials without
     an objective are left out."""
     values = minimised(frame, objectives)
     values[frame["outcome"].to_numpy() != "trained"] = np.nan

@@ -26,8 +26,8 @@ class Reason(NamedTuple):
 
 
 class OriginOutcomes(NamedTuple):
-    """What came of the networks of one origin. counts: trials by outcome; front: how many are on it; top1: the best, a
-    fraction, NaN where none was trained."""
+    """The outcomes of the networks of one origin. counts: trials by outcome; front: how many are on it; top1: the best,
+    a fraction, NaN where none was trained."""
 
     name: str
     counts: dict[str, int]
@@ -45,8 +45,8 @@ class TrainingTime(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What the clock says of a study, in seconds: from its beginning to the last result, and the longest time between
-    two results. last: when that was."""
+    """A study's times in seconds: from its beginning to the last result, and the longest time between two results.
+    last: when that was."""
 
     seconds: float
     longest_gap: float
@@ -128,7 +128,8 @@ def _length(rung: int, manifest: Manifest) -> str:
 
 
 def clock(frame: pd.DataFrame, manifest: Manifest) -> Clock | None:
-    """What the stamps of trials and longer trainings tell; None where none was recorded, as in old studies."""
+    """The study's times from the stamps of trials and longer trainings; None if none was recorded, as in old
+    studies."""
     trials: list[Trial] = frame["trial"].tolist()
     stamps = [_stamp(stamp) for trial in trials for stamp in (trial.finished, *(one.finished for one in trial.longer))]
     known = sorted(stamp for stamp in stamps if stamp is not None)
@@ -150,7 +151,7 @@ def _stamp(value: object) -> datetime | None:
 
 
 def time_in_words(spent: Sequence[TrainingTime], taken: Clock | None) -> str:
-    """Where the time went as far as the study tells, and what it does not record."""
+    """How the time was spent, as far as the study records it, and what it does not record."""
     if not spent:
         return "No training was recorded, so the time spent is unknown."
     total, trainings = sum(one.core_seconds for one in spent), sum(one.trainings for one in spent)

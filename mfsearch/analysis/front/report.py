@@ -51,6 +51,7 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
     figures = _figures(frame, manifest, front)
     lacking = [] if len(front) else [why_no_front(frame)]
     lacking += [why] if len(front) and (why := why_no_figure(frame)) else []
+    settings = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False, default=str)
     body = [
         f"<p>{escape(summary(frame, manifest))}</p>",
         *(f'<p class="note">{escape(sentence)}</p>' for sentence in lacking),
@@ -58,7 +59,7 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
         f'<div class="figures">{"".join(figures)}</div>' if figures else "",
         _next_steps(study, front),
         _losses(frame),
-        _details(manifest),
+        f"<details><summary>Settings of this study</summary><pre>{escape(without_password(settings))}</pre></details>",
     ]
     script = plotly_script() if figures else ""
     page = _PAGE.substitute(title=escape(study), script=script, body="\n".join(filter(None, body)))
@@ -111,7 +112,7 @@ def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str]
         cells += "".join(f"<td>{shown(name, row[name]).removesuffix(METRICS[name].unit)}</td>" for name in metrics[1:])
         cells += "".join(f'<td class="text">{escape(str(row[KNOB + name]))}</td>' for name in knobs)
         lines.append(f"<tr>{cells}</tr>")
-    about = ["± is the standard error of top-1. Tied: top-1 does not tell it to be worse than the best."]
+    about = ["± is the standard error of top-1. Tied: its top-1 is not clearly below the best."]
     about += filter(None, (shown_lengths(trials), noise_sentence(frame, images), shown_wiring(trials)))
     titles = [METRICS[name].title.lower() for name in objectives]
     names = " and ".join([", ".join(titles[:-1]), titles[-1]]) if len(titles) > 1 else titles[0]
@@ -145,13 +146,8 @@ def _next_steps(study: str, front: pd.DataFrame) -> str:
     if len(front):
         best = best_number(front)
         command = f"mfsearch export {quote(study)} --trial {best} --to {quote(f'{study}-{best}')}"
-        steps.append(("Export a network for full training, here the best, of the highest top-1:", command))
+        steps.append(("Export a network for full training, here the one with the highest top-1:", command))
     return "<h2>What to do next</h2>" + "".join(f"<p>{text}</p><pre>{escape(command)}</pre>" for text, command in steps)
-
-
-def _details(manifest: Manifest) -> str:
-    text = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False, default=str)
-    return f"<details><summary>Settings of this study</summary><pre>{escape(without_password(text))}</pre></details>"
 
 
 _PAGE = Template("""<!doctype html>

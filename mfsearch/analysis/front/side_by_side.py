@@ -46,7 +46,7 @@ def knob_table(networks: Mapping[str, MobileFormerConfig]) -> pd.DataFrame:
 
 
 def published_network(config: MobileFormerConfig) -> RankedTrial:
-    """A network that is no trial, with its exact costs, to stand beside trials."""
+    """A network that is not a trial, with its exact costs, to compare with trials."""
     costs = count_costs(config)
     trial = Trial(
         number=-1,
@@ -75,8 +75,8 @@ def metric_table(trials: Mapping[str, RankedTrial], predicted: Mapping[str, Pred
 
 
 def compared_lengths(trials: Mapping[str, RankedTrial]) -> str | None:
-    """Where trained trials differ in the length of their training: the lengths, and top1 after the longest that all
-    had, which alone compares them; None where they do not differ."""
+    """A sentence on trials trained for different lengths, with the top1 to compare: after the longest that all had.
+    None if all have the same length."""
     trained = {name: one.trial for name, one in trials.items() if one.trial.outcome == "trained"}
     if len({trial.rung for trial in trained.values()}) < 2:
         return None
@@ -95,13 +95,13 @@ def _title(name: str) -> str:
 
 
 def _differ(texts: list[str], trials: list[RankedTrial]) -> bool:
-    """Whether the texts of trials differ; a published network counts only where it has the fact."""
+    """Whether the texts of trials differ; a published network counts only if it has the fact."""
     asked = [text for text, one in zip(texts, trials, strict=True) if one.trial.outcome or text != ABSENT]
     return len(set(asked)) > 1
 
 
 def shown_latency(trial: Trial) -> str:
-    """A trial's latency with its 95 % interval where it has one: "4.99 ms (4.73 to 5.15)"."""
+    """A trial's latency with its 95 % interval, if any: "4.99 ms (4.73 to 5.15)"."""
     text = shown("latency_ms", trial.metric("latency_ms"))
     ends = [trial.metric(f"latency_{end}_ms") for end in ("low", "high")]
     return text if np.isnan(ends).any() else f"{text} ({ends[0]:.2f} to {ends[1]:.2f})"
@@ -115,13 +115,9 @@ def shown_prediction(predicted: Prediction) -> str:
 # --- cells
 
 
-def _share(one: RankedTrial) -> str | None:
-    return None if np.isnan(one.front_probability) else shown_probability(one.front_probability)
-
-
 _OTHERS: dict[str, Callable[[RankedTrial], str | None]] = {
     "trained": lambda one: shown_training(one.trial) if one.trial.outcome == "trained" else None,
-    "on the front": _share,
+    "on the front": lambda one: None if np.isnan(one.front_probability) else shown_probability(one.front_probability),
     "tied_with": lambda one: one.tied_with,
     "outcome": lambda one: one.trial.outcome,
     "reason": lambda one: one.trial.reason,

@@ -12,8 +12,7 @@ from mfsearch.units import counted, epochs_in_words
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The study's Pareto front by rising madds: the trained trials within its limits that no other such trial beats."""
-    objectives = measured_objectives(frame, manifest.objectives)
-    return pareto_front(within(frame, manifest.limits), objectives)
+    return pareto_front(within(frame, manifest.limits), measured_objectives(frame, manifest.objectives))
 
 
 def compared(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def shared_objectives(frames: Sequence[pd.DataFrame], objectives: Sequence[str])
 
 
 def shared_box(frames: Sequence[pd.DataFrame], objectives: Sequence[str]) -> Box | None:
-    """The box in which all of these studies are compared; None where no trained network has every objective.
+    """The box in which all of these studies are compared; None if no trained network has every objective.
 
     The reference is the worst value of each objective over the trained networks of all studies, moved out by a tenth of
     their range: the same for all, within reach of all, and no network on the edge of the budget counts for nothing.
@@ -174,7 +174,7 @@ def _shown(what: str, value: object) -> str:
 
 
 def comparison(own: Trajectory, others: Sequence[Trajectory]) -> str:
-    """How much better a study is than others after equally many trainings; their median where there are several."""
+    """How much better a study is than others after equally many trainings (the median, if there are several others)."""
     there = [other for other in others if len(other.trainings) and other.trainings[-1]]
     if not there or not len(own.trainings) or not own.trainings[-1]:
         return "There is nothing to compare yet: one of the studies has no trainings."

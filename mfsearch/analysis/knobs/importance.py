@@ -28,7 +28,7 @@ QUARTER = 0.25
 INITIAL = ("random", "spread", "preset", "fitted")  # origins that do not depend on earlier results
 NAMED = 5  # most knobs named in a sentence
 ENOUGH = 16  # fewest trained networks in a selection
-FEWEST = 20  # trials from which shares are shown: of fewer, chance alone makes large ones
+FEWEST = 20  # least trials to show shares: with fewer, chance alone makes large ones
 
 
 class Coding(NamedTuple):
@@ -99,8 +99,7 @@ def measure_values(
         raise ValueError(f"measure must be one of {', '.join(MEASURES)}, got {measure!r}")
     if measure == REACH:
         return best_quarter(frame, objectives, limits)
-    column = short_top1(frame) if measure == "top1" else frame[measure]
-    values: Floats = np.array(column, dtype=np.float64)
+    values: Floats = np.array(short_top1(frame) if measure == "top1" else frame[measure], dtype=np.float64)
     if measure == "top1":
         values[(frame["outcome"] != "trained").to_numpy()] = np.nan
     return values
@@ -112,8 +111,7 @@ def best_quarter(frame: pd.DataFrame, objectives: Sequence[str], limits: Mapping
     Takes as many whole ranks, at least one, as come nearest to a quarter of the trials; all NaN if that is every trial.
     NaN for trials that lack an objective or exceed one of the upper `limits` (in base units by column).
     """
-    short = frame.assign(top1=short_top1(frame))
-    values = minimised(short, objectives)
+    values = minimised(frame.assign(top1=short_top1(frame)), objectives)
     kept = frame.index.isin(within(frame, limits or {}).index)
     there = (frame["outcome"] == "trained").to_numpy() & ~np.isnan(values).any(axis=1) & kept
     found = np.full(len(frame), np.nan)
@@ -134,17 +132,15 @@ def knob_shares(
     objectives: Sequence[str],
     *,
     limits: Mapping[str, float] | None = None,
-    seed: int = 0,
 ) -> list[KnobShare]:
     """For each knob, the share of the measure's variance between its values, the largest first; undefined ones are left
     out.
 
-    For `front` this is PED-ANOVA (arXiv:2304.10255) with frequencies instead of kernels: quarter^2 times the Pearson
-    divergence of a knob's values among the best from those among all is the variance, between values, of the chance to
-    be among the best.
+    For `front` this is PED-ANOVA (arXiv:2304.10255) with frequencies instead of kernels: the variance, between a knob's
+    values, of the chance to be among the best equals quarter^2 times the Pearson divergence of its values among the
+    best from those among all.
     """
-    values = measure_values(frame, measure, objectives, limits)
-    shares = judge_shares(values, coded.codes, seed=seed)
+    shares = judge_shares(measure_values(frame, measure, objectives, limits), coded.codes, seed=0)
     found = [KnobShare(name, share) for name, share in zip(coded.names, shares, strict=True)]
     return sorted((each for each in found if not math.isnan(each.share.value)), key=lambda each: -each.share.value)
 

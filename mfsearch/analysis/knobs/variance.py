@@ -87,10 +87,9 @@ def judge_shares(values: Floats, codes: Sequence[Codes], *, seed: int) -> list[S
     chance = table.permuted_shares(draws, generator)
     low, high = _quantiles(spread, (1 - LEVEL) / 2), _quantiles(spread, (1 + LEVEL) / 2)
     level = np.where(np.isnan(found), np.nan, _quantiles(chance, LEVEL))
-    sizes = zip(*table.sizes(), strict=True)
     return [
         Share(float(found[k]), float(found[k] + low[k]), float(min(1.0, found[k] + high[k])), float(level[k]), *size)
-        for k, size in enumerate((int(n), int(groups)) for n, groups in sizes)
+        for k, size in enumerate((int(n), int(groups)) for n, groups in zip(*table.sizes(), strict=True))
     ]
 
 

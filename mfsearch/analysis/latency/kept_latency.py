@@ -179,8 +179,7 @@ def parts_of(row: KeptRow) -> dict[str, float]:
     run = profiled_ms(row)
     scale = row.latency_ms / run if run > 0 and row.latency_ms > 0 else 1.0
     parts = {part: row.parts_ms.get(part, 0.0) for part in PARTS}
-    scaled = {part: ms * scale for part, ms in parts.items()}
-    return scaled | {REST: max(0.0, run - sum(parts.values())) * scale}
+    return {part: ms * scale for part, ms in parts.items()} | {REST: max(0.0, run - sum(parts.values())) * scale}
 
 
 def scaled_in_words(row: KeptRow) -> str:

@@ -22,8 +22,7 @@ def evolution(ground: Ground, history: History, rng: random.Random) -> Candidate
     population = history.trials[-POPULATION:]
     for _ in range(ATTEMPTS if population else 0):
         few = rng.sample(population, min(TOURNAMENT, len(population)))
-        parent = (history.best(1, few) or few)[0]
-        candidate = ground.screen("evolution", ground.mutate(parent.params, rng))
+        candidate = ground.screen("evolution", ground.mutate((history.best(1, few) or few)[0].params, rng))
         if candidate is not None:
             return candidate
     return None

@@ -36,8 +36,7 @@ class GaussianProcess:
         d = x.shape[1]
         self.inverse_lengths = np.exp(-self.theta[:d])
         self.amplitude, self.noise = math.exp(self.theta[d]), math.exp(self.theta[d + 1])
-        kernel = self._kernel(x, x) + self.noise * np.eye(len(x))
-        self.inverse = np.linalg.inv(kernel)
+        self.inverse = np.linalg.inv(self._kernel(x, x) + self.noise * np.eye(len(x)))
         self.weights = self.inverse @ self.z
 
     def _kernel(self, a: Array, b: Array) -> Array:

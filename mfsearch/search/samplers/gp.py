@@ -55,8 +55,7 @@ def gp(ground: Ground, history: History, rng: random.Random) -> Candidate | None
                 break
     if not sized:
         return None
-    exact = model.scores([c.params for c in sized], [c.madds for c in sized])
-    return sized[int(exact.argmax())]
+    return sized[int(model.scores([c.params for c in sized], [c.madds for c in sized]).argmax())]
 
 
 class Model:
@@ -74,8 +73,7 @@ class Model:
         pending = list(history.pending.values())
         if pending:
             x_pending = self._rows([c.params for c in pending], [c.madds for c in pending])
-            believed = self.top1.predict(x_pending)[0]
-            x, y = np.concatenate([x, x_pending]), np.concatenate([y, believed])
+            x, y = np.concatenate([x, x_pending]), np.concatenate([y, self.top1.predict(x_pending)[0]])
             self.top1 = GaussianProcess(x, y, theta=self.top1.theta)
         costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
         # the front by the model's means, because measured values include lucky seeds
@@ -111,8 +109,7 @@ class _Latency:
         self.model = None
         if self.limit is not None and len(timed) >= AT_LEAST:
             x = np.stack([encoder.encode(t.params, t.madds) for t in timed])
-            ratios = np.array([math.log((t.latency_ms or 1.0) / t.madds) for t in timed])
-            self.model = GaussianProcess(x, ratios)
+            self.model = GaussianProcess(x, np.array([math.log((t.latency_ms or 1.0) / t.madds) for t in timed]))
 
     def kept(self, x: Array, costs: Array) -> Array:
         """The probability of being within the limit; 1 until a network was too slow."""
