@@ -20,6 +20,7 @@ from mfsearch.export.bundle import load_network, read_bundle, write_bundle
 from mfsearch.export.bundle_manifest import BundleManifest, read_manifest, write_manifest
 from mfsearch.export.check import Report, verify_bundle
 from mfsearch.export.origin import of_config
+from mfsearch.study.configs import find_config
 from tests.export.bundles import content, small_bundle, trained_weights
 from tests.random_configs import SMALL
 
@@ -480,3 +481,14 @@ def test_a_graph_that_never_ends_is_told_and_not_waited_for(tmp_path: Path, monk
     monkeypatch.setattr(verifying, "RUN_SECONDS", 2.0)
     with pytest.raises(verifying._Mismatch, match="must answer in 2 s, and did not"):
         verifying._run_apart(path, [torch.zeros(1, 3, 32, 32)])
+
+
+def test_modules_in_the_working_directory_are_not_imported(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bundle.parent / "numpy.py").write_text("raise SystemExit('the working directory was imported')")
+    monkeypatch.chdir(bundle.parent)
+    assert failures(bundle) == []
+
+
+def test_a_bundle_given_for_a_network_is_named_as_such(bundle: Path) -> None:
+    with pytest.raises(ValueError, match=r"b is a bundle: name its network, .*b/arch\.yaml"):
+        find_config(str(bundle), bundle.parent)

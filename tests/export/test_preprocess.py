@@ -155,6 +155,8 @@ def other_code(folder: Path) -> None:
         (lambda folder: other_file(folder, steps=["as you like"]), "steps differ: preprocess.json"),
         (lambda folder: other_file(folder, resize="squash"), "preprocess.json: resize must be 'shorter side', 'centre"),
         (lambda folder: other_file(folder, crop_pct=0), "preprocess.json: crop_pct must be 0.01 to 2, got 0"),
+        (lambda folder: other_file(folder, crop_pct=1e-308), "preprocess.json: crop_pct must be 0.01 to 2, got 1e-308"),
+        (lambda folder: other_file(folder, size=-3), "preprocess.json: size must be 1 to 65536 pixels, got -3"),
         (lambda folder: other_file(folder, std=[1, 0, 1]), "preprocess.json: std of a normalisation must be three"),
         (lambda folder: other_file(folder, class_names="ab"), "preprocess.json: class_names must be a list or null"),
         (other_props, "class_names in model.onnx differ: model.onnx"),
