@@ -223,7 +223,7 @@ def test_images_that_are_not_at_hand_leave_the_normalisation_unknown(
     write_bundle(of_trial(study, 28, resolution=32, classes=10), tmp_path / "b")
     assert verified(tmp_path / "b")
     assert read_bundle(tmp_path / "b").manifest.normalisation is None
-    assert "which the study does not tell" in (tmp_path / "b" / "README.md").read_text()
+    assert "The study does not record them" in (tmp_path / "b" / "README.md").read_text()
     assert "MEAN" not in (tmp_path / "b" / "model.py").read_text()
 
 
