@@ -285,9 +285,9 @@ def test_the_command_has_the_settings_of_the_study() -> None:
         rungs={"factors": [1.0, 3.0]},
     )
     assert calibrate_command(odd) == (
-        "mfsearch calibrate --budget 120M..150M --data 'my photos' --space paper --epochs 2 --lr 0.01"
+        "mfsearch calibrate --budget 120M..150M --data 'my photos' --space paper --classes 1000 --epochs 2 --lr 0.01"
     )
     budget = {"low": 1_000_000, "high": 2_000_000, "stated": False}
     usual = {"space": {"name": "mobile_former", "digest": "0", "knobs": {}}}
     plain = manifest(budget=budget, recipe=dataclasses.asdict(default_recipe("digits")), **usual)
-    assert calibrate_command(plain) == "mfsearch calibrate --budget 2M --data digits"
+    assert calibrate_command(plain) == "mfsearch calibrate --budget 2M --data digits --classes 1000"

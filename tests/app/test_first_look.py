@@ -18,7 +18,8 @@ def test_the_first_look_is_never_empty(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("mfsearch.commands.explore.committed_results", lambda: REFERENCE)
     explorer = Explorer(tmp_path / "results", monkeypatch)
     app = explorer.open()
-    assert app.selectbox(key="study").options == ["fast151", "cifar10-150M-10ms", "fast151-random"]
+    others = ["fast151", "cifar10-150M-10ms", "living151-random", "fast151-random"]
+    assert app.selectbox(key="study").options == ["living151", *others]
     assert "these come with mfsearch" in app.caption[0].value
     assert app.get("plotly_chart")
     explorer.add("mine", [])

@@ -1,5 +1,8 @@
 """Studies that an earlier version began go on as that version would have gone on with them; see make_earlier.py.
 
+Searches have built living networks only since: the ends of `auto` (from trial 12), `limited` (from 19) and `random` are
+those of the first code that did, made from the same cuts.
+
 Trainings are made up by standin.py, so that all which follows from them is the same to the last digit on any machine,
 but for one study with real ones.
 """

@@ -169,7 +169,7 @@ def test_the_options_of_a_committed_study_are_those_of_its_command(name: str) ->
 
 
 def test_committed_manifests_are_what_their_files_say() -> None:
-    assert COMMITTED == ["cifar10-150M-10ms", "fast151", "fast151-random"]
+    assert COMMITTED == ["cifar10-150M-10ms", "fast151", "fast151-random", "living151", "living151-random"]
     for name in COMMITTED:
         kept = Manifest.read(REFERENCE / name)
         assert kept.study == name
