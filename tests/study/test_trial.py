@@ -84,7 +84,8 @@ def test_committed_trials_are_written_as_their_ledger_holds_them(folder: Path) -
 
 
 def test_there_are_committed_ledgers() -> None:
-    assert [folder.name for folder in COMMITTED] == ["cifar10-150M-10ms", "fast151", "fast151-random", "living151", "living151-random"]
+    searches = ["cifar10-150M-10ms", "fast151", "fast151-random", "living151", "living151-random"]
+    assert [folder.name for folder in COMMITTED] == searches
 
 
 def test_what_a_ledger_holds_of_a_trial_comes_back_whole() -> None:
