@@ -13,7 +13,7 @@ from tests.app.explorer import PLAIN, REFERENCE, Explorer, texts
 
 RESULTS = REFERENCE.parent
 PAGE = "Trust"
-CALIBRATE = "mfsearch calibrate --budget 150M --data digits --space made_up --batch 64 --lr 0.0025"
+CALIBRATE = "mfsearch calibrate --budget 150M --data digits --space made_up --classes 1000 --batch 64 --lr 0.0025"
 
 
 @pytest.fixture

@@ -113,8 +113,9 @@ def test_damaged_images_stop_a_run_unless_they_are_skipped_and_a_resumed_run_mus
     (data / "train" / "dark" / "a.gif").touch()
     for name in ("3.png", "5.png"):
         (data / "train" / "dark" / name).write_bytes(b"broken")
-    assert main(arguments(data, tmp_path, "--dry-run", "--trials", "1")) == 0
-    assert capsys.readouterr().out.startswith("left out: 1 GIF file;")
+    assert main(arguments(data, tmp_path, "--dry-run", "--trials", "1", "--skip-damaged")) == 0
+    assert "left out: 1 GIF file;" in capsys.readouterr().out
+    assert main(arguments(data, tmp_path, "--dry-run", "--trials", "1")) == 2
     assert main(arguments(data, tmp_path, "--trials", "1")) == 2
     said = capsys.readouterr().err
     assert "2 damaged, which --skip-damaged leaves out" in said
