@@ -161,16 +161,8 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         if (folder / MANIFEST).exists():
             progress.trials = list(Study.open(folder).trials)
         display(SearchEvent("began", progress))
-    plan, baseline_ms = progress.plan, progress.manifest.baseline_ms
-    proposer = Proposer(
-        settings.space,
-        settings.budget,
-        settings.objectives,
-        settings.sampler,
-        settings.seed,
-        settings.latency_limit_ms,
-        baseline_ms,
-    )
+    plan = progress.plan
+    proposer = Proposer.of(settings, progress.manifest.baseline_ms)
     times, proposals = [], []
     for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()

@@ -245,15 +245,7 @@ class _Run:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
         manifest = progress.manifest
-        self.proposer = Proposer(
-            settings.space,
-            settings.budget,
-            settings.objectives,
-            settings.sampler,
-            settings.seed,
-            settings.latency_limit_ms,
-            manifest.baseline_ms,
-        )
+        self.proposer = Proposer.of(settings, manifest.baseline_ms)
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
         for trial in ledger.trials():

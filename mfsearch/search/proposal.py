@@ -23,6 +23,7 @@ from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
+from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget, format_madds
 
@@ -105,6 +106,19 @@ class Proposer:
         self.index = 0
         self._transferred: list[Candidate] = []
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
+
+    @classmethod
+    def of(cls, settings: Settings, reference_ms: float | None) -> "Proposer":
+        """The proposer of a study."""
+        return cls(
+            settings.space,
+            settings.budget,
+            settings.objectives,
+            settings.sampler,
+            settings.seed,
+            settings.latency_limit_ms,
+            reference_ms,
+        )
 
     @property
     def choices(self) -> dict[str, tuple[Any, ...]]:

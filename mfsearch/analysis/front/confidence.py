@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mfsearch.living import dead_parts
 from mfsearch.pareto import fair_mask, fronts, pareto_mask, shared_lengths
 from mfsearch.study.study import best_trial, front_mask, minimised, top1_table
 from mfsearch.study.trial import Training, Trial
@@ -119,16 +120,19 @@ def shown_wiring(front: Sequence[Trial]) -> str | None:
     """Sentences on a front's networks that are partly dead, or lack Formers or one direction of bridges; None if none
     are."""
     lacking: dict[str, list[str]] = {"Mobile->Former bridge": [], "Mobile<-Former bridge": [], "Former": []}
+    dead: list[str] = []
     for trial in front:
         try:
-            blocks, final = trial.config.blocks, trial.config.bridges.final
+            config = trial.config
         except ValueError:  # its config cannot be read
             continue
-        has = (final or any(row.to_former for row in blocks), any(row.to_mobile for row in blocks))
+        blocks = config.blocks
+        dead += [str(trial.number)] if dead_parts(config) else []
+        has = (config.bridges.final or any(row.to_former for row in blocks), any(row.to_mobile for row in blocks))
         for part, there in zip(lacking, (*has, any(row.former for row in blocks)), strict=True):
             lacking[part] += [] if there else [str(trial.number)]
     sentences = [f"No {part} in trial {', '.join(numbers)}." for part, numbers in lacking.items() if numbers]
-    if dead := [str(trial.number) for trial in front if trial.dead]:
+    if dead:
         sentences.append(
             f"Dead in part: {counted(len(dead), 'network')} (trial {', '.join(dead)}). The image never reaches some of "
             "their Formers, bridges or tokens, or nothing reads them; a search today leaves such parts out."
