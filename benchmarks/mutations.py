@@ -222,12 +222,17 @@ JSON_TEXTS: dict[str, Callable[[], str]] = {
 FILES: dict[str, Callable[[Path], None]] = {
     "a link to /dev/zero": lambda path: path.symlink_to("/dev/zero"),
     "a pipe": os.mkfifo,
-    "a link to a pipe": lambda path: (os.mkfifo(path.with_name("pipe")), path.symlink_to("pipe"))[0],
+    "a link to a pipe": lambda path: _pipe_behind_link(path),
     "a link to itself": lambda path: path.symlink_to(path.name),
     "a folder": lambda path: path.mkdir(),
     "nothing": lambda path: None,
     "a sparse file of 20 GB": lambda path: _sparse(path),
 }
+
+
+def _pipe_behind_link(path: Path) -> None:
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
 
 
 def _sparse(path: Path) -> None:
