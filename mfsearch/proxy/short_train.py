@@ -25,6 +25,7 @@ from mfsearch.data import ImageData
 from mfsearch.data.augment import augment, normalize
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
+from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 
@@ -207,17 +208,9 @@ class _Training:
         model = copy.deepcopy(self.model) if self.evaluated is None else self.evaluated[1]
         for target, value in zip(model.parameters(), self.average, strict=True):
             target.copy_(value)
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over the batches
-        model.train()
         images = self.data.train_images[: self.recipe.norm_images]
-        for batch in images.tensor_split(math.ceil(len(images) / EVAL_BATCH)):  # similar sizes, so similar weights
-            model(self.data.normalized(batch))
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        batches = images.tensor_split(math.ceil(len(images) / EVAL_BATCH))  # similar sizes, so similar weights
+        restate_batch_norm(model, map(self.data.normalized, batches))
         self.evaluated = self.step, model
         return model
 
