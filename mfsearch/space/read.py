@@ -2,11 +2,11 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mfsearch.space.knobs import KNOBS, SECTIONS, Value, find_knob, section_defaults
+from mfsearch.space.knobs import KNOBS, SECTIONS, Rule, Value, find_knob, section_defaults
 from mfsearch.space.search_space import Knob, Row, SearchSpace, hint
 from mfsearch.space.yaml_lines import load_with_lines
 
@@ -24,10 +24,10 @@ def load_space(path: Path, name: str | None = None) -> SearchSpace:
     """The space in a YAML file; ValueError names the file, the line, the key and what is allowed there."""
     shown = name or str(path)
     data, lines = load_with_lines(path, shown)
-    return _Reader(shown, lines).read(data, path.stem)
+    return SpaceFile(shown, lines).read(data, path.stem)
 
 
-class _Reader:
+class SpaceFile:
     """Collects the knobs and constants of one file, and knows its name and line numbers for the errors."""
 
     def __init__(self, file: str, lines: dict[tuple[str, ...], int]) -> None:
@@ -110,10 +110,13 @@ class _Reader:
                 )
         return data
 
-    def value(self, path: tuple[str, ...], value: Any) -> None:
+    def value(
+        self, path: tuple[str, ...], value: Any, rule: Rule | None = None, kind: Callable[[Any], Value] = lambda v: v
+    ) -> None:
+        """Add a knob or a constant. rule: default that of `KNOBS`. kind: the type in which the numbers are kept."""
         name = ".".join(path)
         choices = value if isinstance(value, list) else [value]
-        fits, allowed = find_knob(name).rule
+        fits, allowed = rule or find_knob(name).rule
         if not choices:
             raise self.fail(path, f"{name} is an empty list: give at least one value")
         for choice in choices:
@@ -126,9 +129,9 @@ class _Reader:
         if len(set(choices)) < len(choices):  # 1, 1.0 and true are one value to Python, and to Optuna
             raise self.fail(path, f"{name} holds a value twice: {choices!s:.200}")
         if len(choices) > 1:
-            self.knobs.append(Knob(name, tuple(choices)))
+            self.knobs.append(Knob(name, tuple(map(kind, choices))))
         else:
-            self.constants[name] = choices[0]
+            self.constants[name] = kind(choices[0])
 
     def try_values(self, space: SearchSpace) -> None:
         """Check that every choice can be built in some network, so a search never meets an impossible value."""
