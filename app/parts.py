@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training, shown_wiring
+from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
 from mfsearch.analysis.front.cut import best_number
 from mfsearch.analysis.front.summary import study_front
 from mfsearch.analysis.metrics import (
@@ -209,8 +209,6 @@ def _remarks(study: "load.PageStudy", trial: Trial) -> list[str]:
     if trial.outcome == "trained":
         noise = noise_sentence(study.frame, study.manifest.data.val_images)
         found += [] if noise is None else [noise]
-    if dead := shown_wiring([trial]):
-        found.append(dead)
     if trial.latency is not None and trial.latency.disturbed is True:
         found.append("Other work disturbed its latency measurement, which may be off by a few percent.")
     return found

@@ -13,6 +13,7 @@ from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
 from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
+from mfsearch.analysis.front.confidence import shown_wiring
 from mfsearch.analysis.front.side_by_side import (
     block_table,
     compared_lengths,
@@ -78,6 +79,8 @@ def show(study: load.PageStudy) -> None:
         if config is not None:
             st.subheader("The network")
             st.code(config.table(), language=None)
+            if dead := shown_wiring([trial]):
+                st.text(dead)
     with right:
         st.subheader("Training")
         if lines := curve_lines(frame[frame["number"] == number]):

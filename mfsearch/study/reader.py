@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Position(NamedTuple):
-    """The state of a study at one look; equal positions mean that nothing happened in between.
+    """How far a study has come; two equal positions mean that nothing happened in between.
 
     trials: their number, None if they would have to be read to be counted.
     """

@@ -352,7 +352,7 @@ def confidence(
     seed: int = 0,
     fallback: Mapping[int, Noise] | None = None,
 ) -> dict[int, Confidence]:
-    """The place of each trained trial, as far as it is known, by number; empty if neither noise nor `images` is known.
+    """How sure the place of each trained trial is, by number; empty if neither noise nor `images` is known.
 
     images: to validate with. fallback: the noise by rung, such as a calibration's, for a study in which no network was
     trained with two seeds.
