@@ -18,7 +18,9 @@ from mfsearch.units import format_seconds, parse_budget, parse_seconds
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
     from mfsearch.space import SearchSpace
+    from mfsearch.study.parent import Parent
 
+SPACE = "mobile_former"  # searched by default
 DATA = "digits, cifar10, cifar100 or an image folder"
 NETWORK = "preset, YAML file or STUDY:TRIAL"
 
@@ -89,7 +91,12 @@ def add_results(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
 def add_budget(parser: argparse.ArgumentParser) -> None:
     text = "multiply-adds at deployment: 150M, 1.2G or 120M..150M"
     parser.add_argument("--budget", type=checked(parse_budget), required=True, help=text)
-    add_default(parser, "--space", "mobile_former", "name or YAML file of the search space")
+    add_default(parser, "--space", SPACE, "name or YAML file of the search space")
+
+
+def add_parent(parser: argparse.ArgumentParser) -> None:
+    text = "search inside this bundle's trained network; --space: a file that `mfsearch space --parent` printed"
+    parser.add_argument("--parent", type=Path, metavar="BUNDLE", help=text)
 
 
 def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = False, download: bool = True) -> None:
@@ -127,7 +134,8 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     if args.proxy_resolution is not None:
         given |= {"resolution": args.proxy_resolution, "crop": args.proxy_resolution // 8}
     changed = {name: value for name, value in given.items() if value is not None}
-    return dataclasses.replace(default_recipe(args.data), **changed)
+    inside = getattr(args, "parent", None) is not None
+    return dataclasses.replace(default_recipe(args.data, inside=inside), **changed)
 
 
 def add_runner(parser: argparse.ArgumentParser) -> None:
@@ -168,7 +176,23 @@ def deployed_space(args: argparse.Namespace) -> "SearchSpace":
     """The space of --space with --resolution and --classes, if given."""
     from mfsearch.space import find_space
 
-    space = find_space(args.space)
+    return _deployed(find_space(args.space), args)
+
+
+def space_and_parent(args: argparse.Namespace) -> tuple["SearchSpace", "Parent | None"]:
+    """The space of --space, inside --parent if that is given, with --resolution and --classes."""
+    if args.parent is None:
+        return deployed_space(args), None
+    from mfsearch.export.parent import read_parent
+    from mfsearch.space.nested import nested_space, read_nested
+
+    parent = read_parent(args.parent)
+    whole = args.space in (None, SPACE)
+    space = nested_space(parent.config) if whole else read_nested(Path(args.space), parent.config)
+    return _deployed(space, args), parent
+
+
+def _deployed(space: "SearchSpace", args: argparse.Namespace) -> "SearchSpace":
     resolution = space.resolution if args.resolution is None else args.resolution
     space = space.deployed(resolution, space.classes if args.classes is None else args.classes)
     space.draw(random.Random(0))  # raises ValueError for a size that no network takes

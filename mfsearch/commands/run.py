@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
+    options.add_parent(parser)
     options.add_data(parser, f"{options.DATA} (default: digits)")
     text = "limit on latency at batch 1, one thread: 8ms, 800us (default: not measured)"
     parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
@@ -98,7 +99,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     from mfsearch.study.files import check_name, find_lesson, study_name
 
     budget = parse_budget(args.budget)
-    space = options.deployed_space(args)
+    space, parent = options.space_and_parent(args)
     study = args.study or study_name(args.data, args.budget)
     return Settings(
         study=check_name(study),
@@ -117,7 +118,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         start_from=find_lesson(args.start_from, study, args.results),
         runner=options.runner_of(args),
         cache_dir=args.cache_dir,
-        space_given=args.space,
+        space_given=args.space if parent is None or args.space != options.SPACE else None,
+        parent=parent,
     )
 
 

@@ -13,7 +13,9 @@ DRAWS = 1000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("space", metavar="SPACE", help="name or YAML file")
+    text = "name or YAML file; without it, --parent prints the YAML of the whole space inside"
+    parser.add_argument("space", metavar="SPACE", nargs="?", help=text)
+    options.add_parent(parser)
     text = "also print the share of random draws that fit: 150M or 120M..150M"
     parser.add_argument("--budget", type=options.checked(parse_budget), help=text)
     options.add_json(parser)
@@ -23,9 +25,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print knobs, size and reach of a search space, and with a budget the share of random draws that fit it."""
     from mfsearch.cost.madds import count_costs
+    from mfsearch.space.nested import NestedSpace
     from mfsearch.space.solve import extreme, fit, largest_madds, smallest_madds
 
-    found = options.deployed_space(args)
+    if args.space is None and args.parent is None:
+        raise ValueError("name a SPACE, or a --parent to print the space inside it")
+    found, _ = options.space_and_parent(args)
+    if args.space is None and isinstance(found, NestedSpace) and not (args.budget or args.json):
+        print(found.to_yaml(), end="")
+        return 0
     rng = random.Random(0)
     draws = [found.draw(rng) for _ in range(DRAWS)]
     costs = sorted((count_costs(found.resolve(params)) for params in draws), key=lambda cost: cost.madds)

@@ -86,6 +86,10 @@ _BY_DATA = {
 _FOLDER = Recipe(resolution=64, epochs=3, samples=None, batch=32, lr=2e-3, warmup=0.5, crop=8)
 
 
-def default_recipe(data: str) -> Recipe:
-    """The default recipe of a data set by name; any other name is an image folder."""
-    return _BY_DATA.get(data, _FOLDER)
+INSIDE_LR = 1e-3  # for networks cut from a trained parent; from first weights 2.5e-3 (docs/LOG.md)
+
+
+def default_recipe(data: str, *, inside: bool = False) -> Recipe:
+    """The default recipe of a data set by name; any other name is an image folder. inside: for a search in a parent."""
+    recipe = _BY_DATA.get(data, _FOLDER)
+    return dataclasses.replace(recipe, lr=INSIDE_LR) if inside else recipe

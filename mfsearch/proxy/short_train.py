@@ -45,6 +45,13 @@ class Evaluation(NamedTuple):
     loss: float
 
 
+class Start(NamedTuple):
+    """The weights that a training begins with, for the classes of the data; the name identifies them in checkpoints."""
+
+    name: str
+    tensors: dict[str, Tensor]
+
+
 @dataclass(frozen=True)
 class ShortTraining:
     """The result of a short training: top1 at its last point, its curve and the averaged weights.
@@ -81,6 +88,7 @@ def short_train(
     recipe: Recipe,
     *,
     seed: int,
+    start: Start | None = None,
     points: Sequence[float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -92,6 +100,7 @@ def short_train(
     The network is built for the data's classes, whatever config.classes is. Random draws depend on `seed` alone: two
     networks see the same crops in the same order.
 
+    start: the weights to begin with, None for first weights.
     points: rising epochs at which the network is evaluated; the last one ends the training. Default: recipe.epochs.
     checkpoint: a file written every `checkpoint_seconds` and at each point. The training resumes from it if it is of
     the same training, or of a shorter one with the same first points; the resumed numbers equal those of an
@@ -100,7 +109,7 @@ def short_train(
     points = (recipe.epochs,) if points is None else tuple(points)
     if not points or points[0] <= 0 or any(b <= a for a, b in itertools.pairwise(points)):
         raise ValueError(f"points must be above 0 and rise, got {points}")
-    run = _Training(config, data, recipe, seed)
+    run = _Training(config, data, recipe, seed, start)
     ends = list(dict.fromkeys(max(1, round(point * run.per_epoch)) for point in points))  # steps; near points merge
     if checkpoint is not None:
         run.load(checkpoint, ends)
@@ -130,14 +139,19 @@ def short_train(
 class _Training:
     """The state of a training between two steps."""
 
-    def __init__(self, config: MobileFormerConfig, data: DeviceData, recipe: Recipe, seed: int) -> None:
+    def __init__(
+        self, config: MobileFormerConfig, data: DeviceData, recipe: Recipe, seed: int, start: Start | None = None
+    ) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": config.arch_id, "seed": seed} | {
             f"recipe.{name}": value for name, value in recipe.as_dict().items()
         }
         self.identity |= {"data": data.data.digest, "torch": str(torch.__version__), "device": data.device.type}
         self.model = build_proxy(config, data.data, seed).to(data.device)
-        if recipe.zero_residual:
+        if start is not None:
+            self.identity["start"] = start.name
+            self.model.load_state_dict(start.tensors)
+        elif recipe.zero_residual:
             zero_residuals(self.model)
         self.optimizer = _optimizer(self.model, recipe)
         count = len(data.train_images)

@@ -29,6 +29,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
+from mfsearch.search.parent import Cutter, ParentWeights
 from mfsearch.search.pool import DeviceLostError, Report
 from mfsearch.search.promotion import Stop
 from mfsearch.study.files import DiskError, write_json
@@ -60,6 +61,7 @@ class Job:
     checkpoints: Path
     checkpoint_seconds: float
     cache_dir: Path | None
+    parent: ParentWeights | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,7 @@ class Evaluator:
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)
+        self.cutter = None if job.parent is None else Cutter(job.parent, self.data)
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = kept_meter(job.baseline_ms, job.cache_dir)
@@ -205,6 +208,7 @@ class Evaluator:
             self.data,
             job.recipe,
             seed=work.seed,
+            start=None if self.cutter is None else self.cutter.start(work.config),
             points=points,
             checkpoint=job.checkpoints / f"{work.key}.pt",
             checkpoint_seconds=job.checkpoint_seconds,

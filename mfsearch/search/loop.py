@@ -22,6 +22,7 @@ from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
 from mfsearch.search.estimate import settle
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
+from mfsearch.search.parent import ParentWeights, prepare_parent
 from mfsearch.search.plan import LATENCY_SHARE
 from mfsearch.search.pool import Event, Pool, interruptible
 from mfsearch.search.progress import FULL_SECONDS, TRAINED, OnEvent, Progress, Running, SearchEvent
@@ -108,7 +109,8 @@ def run_search(
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
-        return _Run(settings, limits, ledger, progress, on_event).run()
+        parent = prepare_parent(settings, manifest, folder, on_stage)
+        return _Run(settings, limits, ledger, progress, on_event, parent).run()
 
 
 def prepare(
@@ -142,6 +144,7 @@ def prepare(
         trials=limits.trials,
         workers=limits.workers,
         time=limits.seconds,
+        parent=None if settings.parent is None else str(settings.parent.weights.parent),
     )
     if lock is not None:
         lock.enter_context(locked(folder))
@@ -241,7 +244,9 @@ class _Run:
         ledger: Ledger,
         progress: Progress,
         on_event: OnEvent,
+        parent: ParentWeights | None = None,
     ) -> None:
+        self.parent = parent
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
         manifest = progress.manifest
@@ -367,6 +372,7 @@ class _Run:
             checkpoints=checkpoints,
             checkpoint_seconds=self.limits.checkpoint_seconds or CHECKPOINT_SECONDS,
             cache_dir=settings.cache_dir,
+            parent=self.parent,
         )
 
     def _open_meter(self) -> LatencyMeter | Runner:

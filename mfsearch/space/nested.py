@@ -359,7 +359,12 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
         values["bridges.final"] = (True, False) if parent.bridges.final else (False,)
         for stage, here in by_stage.items():
             to_former, to_mobile = any(row.to_former for row in here), any(row.to_mobile for row in here)
-            ways = {(True, True): "both", (True, False): "to_former", (False, True): "to_mobile", (False, False): "none"}
+            ways = {
+                (True, True): "both",
+                (True, False): "to_former",
+                (False, True): "to_mobile",
+                (False, False): "none",
+            }
             kept = [ways[a, b] for a in (True, False) for b in (True, False) if a <= to_former and b <= to_mobile]
             values[f"bridges.{stage}"] = tuple(kept)
     if parent.dyrelu.dynamic:
@@ -423,12 +428,16 @@ def _read(file: SpaceFile, data: Any, parent: MobileFormerConfig, title: str) ->
     if not isinstance(top.get("name", title), str):
         raise file.fail(("name",), f"name must be a word, got {top['name']!r:.200}")
     if "parent" in top and top["parent"] != parent.arch_id:
-        raise file.fail(("parent",), f"parent must be {parent.arch_id}, the network that is given, got {top['parent']!r:.200}")
+        raise file.fail(
+            ("parent",), f"parent must be {parent.arch_id}, the network that is given, got {top['parent']!r:.200}"
+        )
     for section in sections:
         keys = [name.partition(".")[2] for name in allowed if name.startswith(f"{section}.")]
         given = file.mapping(top.get(section, {}), (section,), {key.partition(".")[0]: None for key in keys})
         for row in {key.partition(".")[0]: None for key in keys if "." in key}:
-            file.mapping(given.get(row, {}), (section, row), [k.partition(".")[2] for k in keys if k.startswith(f"{row}.")])
+            file.mapping(
+                given.get(row, {}), (section, row), [k.partition(".")[2] for k in keys if k.startswith(f"{row}.")]
+            )
     for name, choices in allowed.items():
         value: Any = top
         for part in name.split("."):

@@ -14,6 +14,7 @@ from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.space import SearchSpace
 from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
+from mfsearch.study.parent import ParentFacts
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget
@@ -23,7 +24,7 @@ SCHEMA = 1
 # A later run of the study must have the same values; trials, time and workers may differ.
 IDENTITY = (
     *("budget", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs", "deployment"),
-    *("sampler", "seed", "device"),
+    *("sampler", "seed", "device", "parent"),
 )
 
 
@@ -58,7 +59,7 @@ class StudyRequest:
     """Requested options that are not part of the study's identity; None in older studies.
 
     data: as typed, such as a folder's path. space: name or file. trials: number of networks to train. time: seconds
-    that the plan of recipe and rungs was made for, None without one.
+    that the plan of recipe and rungs was made for, None without one. parent: folder of the parent's bundle.
     """
 
     data: str
@@ -67,6 +68,7 @@ class StudyRequest:
     trials: int | None = None
     workers: int = 1
     time: float | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class Manifest:
     std: tuple[float, float, float] | None = None
     class_names: tuple[str, ...] | None = None
     lesson: Lesson | None = None
+    parent: ParentFacts | None = None
     request: StudyRequest | None = None
     storage: str | None = None
     created: str | None = None
@@ -174,6 +177,7 @@ class Manifest:
             std=None if told is None else _three(told["std"]),
             class_names=parsed(tuple[str, ...] | None, names, "class_names"),
             lesson=None if lesson is None else Lesson.from_dict(lesson),
+            parent=None if values.get("parent") is None else _as(ParentFacts, values, "parent"),
             request=None if request is None else _as(StudyRequest, values, "request"),
             storage=parsed(str | None, values.get("storage"), "storage"),
             created=parsed(str | None, values.get("created"), "created"),
@@ -219,14 +223,15 @@ class Manifest:
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
-            "space": None if space == "mobile_former" else space,
+            "space": None if space == "mobile_former" or (self.parent and request.space is None) else space,
+            "parent": request.parent,
             "latency-cmd": self.latency_cmd,
             "workers": str(request.workers) if request.workers > 1 else None,
         }
         recipe = {"proxy-resolution": "resolution"} | {n: n for n in ("epochs", "samples", "batch", "optimizer", "lr")}
         rungs = {"finalists": "finalists", "rank-by": "rank_by", "final-seeds": "seeds"}
         defaults: list[tuple[dict[str, str], object, object]] = [
-            (recipe, self.recipe, default_recipe(request.data)),
+            (recipe, self.recipe, default_recipe(request.data, inside=self.parent is not None)),
             (rungs, self.rungs, Rungs),
             ({n: n for n in ("sampler", "seed", "device")}, self, Settings),
             ({"resolution": "resolution"}, self, SearchSpace),
@@ -280,6 +285,7 @@ def make_manifest(
             "normalisation": {"mean": list(images.mean), "std": list(images.std)},
             "class_names": list(images.classes),
             **({} if lesson is None else {"from": lesson.to_dict()}),
+            **({} if settings.parent is None else {"parent": dataclasses.asdict(settings.parent.facts)}),
             "storage": storage,
             "command": None if command is None else without_password(command),
             "request": dataclasses.asdict(request),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
+from mfsearch.study.parent import Parent
 from mfsearch.units import Budget
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ class Settings:
 
     data_dir: the images' folder. start_from: folder of a study whose best networks are tried first, fitted to this
     budget. runner: the program that measures latency, None for ONNX Runtime on this machine. cache_dir: folder of the
-    reference network's latency. space_given: the space's name or file
-    as the user gave it, for commands that repeat the study.
+    reference network's latency. space_given: the space's name or file as the user gave it, for commands that repeat the
+    study. parent: the trained network that the networks of `space` are cut from; None if they start from first weights.
     """
 
     study: str
@@ -45,6 +46,7 @@ class Settings:
     runner: Runner | None = None
     cache_dir: Path | None = None
     space_given: str | None = None
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
         if self.latency_limit_ms is not None and not 0 < self.latency_limit_ms < math.inf:

@@ -1,0 +1,42 @@
+"""A bundle as the parent of a search."""
+
+from pathlib import Path
+
+from mfsearch.export.bundle import read_bundle
+from mfsearch.export.bundle_manifest import sha256_of
+from mfsearch.export.check import wrong_files
+from mfsearch.export.source import check_fit, read_tensors
+from mfsearch.living import check_living
+from mfsearch.model import MobileFormer
+from mfsearch.study.parent import Parent, ParentFacts
+
+
+def read_parent(folder: Path) -> Parent:
+    """The network in a bundle as a parent; ValueError if a file was altered, or its weights are not trained."""
+    if not folder.is_dir():
+        raise ValueError(f"--parent {folder}: must be the folder of a bundle, there is none")
+    bundle = read_bundle(folder)
+    if wrong := wrong_files(folder, bundle.manifest):
+        raise ValueError(f"--parent {wrong[0]}")
+    if bundle.weights is None or not bundle.metrics.weights.trained_tensors:
+        raise ValueError(
+            f"--parent {folder}: its weights are not trained, so nothing can be cut from them; "
+            f"`mfsearch train {folder} --data DIR` trains them"
+        )
+    check_fit(MobileFormer(bundle.config), read_tensors(bundle.weights), bundle.weights)
+    told = bundle.preprocessing
+    if told.mean is None or told.std is None:
+        raise ValueError(f"--parent {folder}: it does not say the mean and std of the pixels it was trained on")
+    return Parent(
+        facts=ParentFacts(folder.resolve().name, bundle.config.arch_id, sha256_of(bundle.weights)),
+        config=check_living(bundle.config, folder),
+        weights=bundle.weights,
+        mean=_three(told.mean),
+        std=_three(told.std),
+        class_names=told.class_names,
+    )
+
+
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
+    r, g, b = values
+    return r, g, b

@@ -1,0 +1,124 @@
+"""The parent of a study in the study's own folder: its classes and normalisation are those of the study's images."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mfsearch.config import MobileFormerConfig
+from mfsearch.model import MobileFormer
+from mfsearch.proxy.cut import Score, by_weight, cut, mean_coefficients
+from mfsearch.proxy.short_train import DeviceData, Start, short_train
+from mfsearch.search.remeasure import one_thread
+from mfsearch.study.files import CHECKPOINTS, DiskError
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.settings import Settings
+
+PARENT = "parent.safetensors"  # in the study's folder
+CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
+Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std by channel
+MEAN_IMAGES = 256  # over which the slopes of DyReLUs that become static are averaged
+
+
+@dataclass(frozen=True)
+class ParentWeights:
+    """The parent as the workers read it. config: with the classes of the data."""
+
+    path: Path
+    config: MobileFormerConfig
+    digest: str
+
+
+def prepare_parent(
+    settings: Settings, manifest: Manifest, folder: Path, on_stage: Callable[[str], None]
+) -> ParentWeights | None:
+    """The study's own copy of its parent, made at the study's start; None for a study without one.
+
+    Where the parent has other classes than the images, its classifier is re-initialised and all of it is trained for as
+    long as the study's longest training; after an interruption that goes on from a checkpoint.
+    """
+    parent = settings.parent
+    if parent is None:
+        return None
+    config = dataclasses.replace(parent.config, classes=manifest.data.classes)
+    kept = ParentWeights(folder / PARENT, config, parent.facts.digest)
+    if kept.path.exists():
+        return kept
+    assert manifest.mean is not None
+    assert manifest.std is not None
+    state = adapted(load_file(parent.weights), (parent.mean, parent.std), (manifest.mean, manifest.std))
+    if parent.class_names != manifest.class_names:
+        on_stage("fine-tuning the parent on these images")
+        state = _fine_tuned(state, config, settings, folder)
+    part = kept.path.with_name(kept.path.name + ".part")
+    try:
+        save_file(state, part)
+        part.replace(kept.path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise DiskError(f"cannot write {kept.path}: {error}") from None
+    return kept
+
+
+def _fine_tuned(
+    state: dict[str, Tensor], config: MobileFormerConfig, settings: Settings, folder: Path
+) -> dict[str, Tensor]:
+    fresh = MobileFormer(config, seed=settings.seed).state_dict()
+    start = Start("parent", {**state, **{name: fresh[name] for name in CLASSIFIER}})
+    longest = settings.recipe.epochs * max(settings.rungs.factors)
+    checkpoint = folder / CHECKPOINTS / PARENT
+    try:
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"cannot write in {folder}: {error.strerror}") from None
+    images = settings.recipe.load_images(
+        settings.data, data_dir=settings.data_dir, seed=settings.seed, skip_damaged=True
+    )
+    with one_thread():
+        trained = short_train(
+            config,
+            DeviceData(images, torch.device(settings.device)),
+            settings.recipe,
+            seed=settings.seed,
+            start=start,
+            points=(longest,),
+            checkpoint=checkpoint,
+        )
+    checkpoint.unlink(missing_ok=True)
+    return trained.weights
+
+
+def adapted(state: dict[str, Tensor], theirs: Pixels, ours: Pixels) -> dict[str, Tensor]:
+    """A network's weights for pixels that are normalised with another mean and std.
+
+    The stem computes the same from either, except that its padding is the mean colour.
+    """
+    (mean, std), (old_mean, old_std) = (torch.tensor(one, dtype=torch.float64) for one in (ours, theirs))
+    weight = state["stem.conv.conv.weight"].double()
+    added = weight.sum((2, 3)) @ ((mean - old_mean) / old_std)  # to every output of the convolution
+    weight = weight * (std / old_std)[:, None, None]
+    running = state["stem.conv.norm.running_mean"].double() - added
+    return {**state, "stem.conv.conv.weight": weight.float(), "stem.conv.norm.running_mean": running.float()}
+
+
+class Cutter:
+    """Cuts networks from a study's parent, one after another."""
+
+    def __init__(self, weights: ParentWeights, data: DeviceData) -> None:
+        self.digest = weights.digest
+        self.parent = MobileFormer(weights.config)
+        self.parent.load_state_dict(load_file(weights.path))
+        self.parent.eval()
+        images = data.normalized(data.train_images[:MEAN_IMAGES]).cpu()
+        self.coefficients = mean_coefficients(self.parent, images)
+        self.score: Score = by_weight(self.parent)
+
+    def start(self, config: MobileFormerConfig) -> Start:
+        """The weights of a network inside the parent; ValueError if it does not lie inside."""
+        model = cut(self.parent, config, score=self.score, coefficients=self.coefficients)
+        return Start(self.digest, dict(model.state_dict()))
