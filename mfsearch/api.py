@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mfsearch.cost.meter import Latency
     from mfsearch.model import MobileFormer
     from mfsearch.search.progress import SearchEvent
+    from mfsearch.study.parent import Parent
 
 
 def load_space(name: str | Path) -> SearchSpace:
@@ -34,9 +35,10 @@ def load_space(name: str | Path) -> SearchSpace:
 
 
 def search(
-    space: SearchSpace | str | Path = "mobile_former",
+    space: SearchSpace | str | Path | None = None,
     *,
     budget: str | float,
+    parent: str | Path | None = None,
     data: str | Path = "digits",
     data_dir: str | Path | None = None,
     latency: str | float | None = None,
@@ -57,20 +59,23 @@ def search(
 ) -> Study:
     """Search a space inside a budget of multiply-adds; the same call again resumes the study where it stopped.
 
-    budget: multiply-adds at deployment: "150M", 150e6 or "120M..150M". latency: limit at batch 1 on one thread here,
-    "8ms" or a number of milliseconds. data: "digits", "cifar10", "cifar100" (in `data_dir`) or an image folder with
-    train/CLASS/*.jpg. trials: number of networks to train in the whole study. time: limit of this call, "30m" or
-    seconds; those of recipe, rungs and trials that are not given are chosen to fit it. Without `trials` and `time`, 30
-    networks are trained. workers: processes, one thread each. study: its name under `results`, by default made from
-    data and budget. recipe, rungs: the short training and the longer ones. classes: the number that costs are for, by
-    default that of the data or of a SearchSpace. start_from: a study whose best networks are tried first. storage: URL
-    of a database. on_event: called with each SearchEvent; without it, a terminal or notebook shows a progress bar.
+    space: by default "mobile_former", or with a parent all that is inside it. budget: multiply-adds at deployment:
+    "150M", 150e6 or "120M..150M". parent: folder of a bundle with trained weights, from which networks are cut.
+    latency: limit at batch 1 on one thread here, "8ms" or a number of milliseconds. data: "digits", "cifar10",
+    "cifar100" (in `data_dir`) or an image folder with train/CLASS/*.jpg. trials: number of networks to train in the
+    whole study. time: limit of this call, "30m" or seconds; those of recipe, rungs and trials that are not given are
+    chosen to fit it. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study:
+    its name under `results`, by default made from data and budget. recipe, rungs: the short training and the longer
+    ones. classes: the number that costs are for, by default that of the data or of a SearchSpace. start_from: a study
+    whose best networks are tried first. storage: URL of a database. on_event: called with each SearchEvent; without it,
+    a terminal or notebook shows a progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
     network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
     DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
     finished is kept, and the same call resumes.
     """
+    from mfsearch.export.parent import read_parent
     from mfsearch.search.bar import progress_bar
     from mfsearch.search.ending import check_found
     from mfsearch.search.loop import run_search
@@ -79,21 +84,23 @@ def search(
     name = check_name(study or study_name(str(data), budget))
     if trials is None and time is None:
         trials = Limits.trials
-    whole = space if isinstance(space, SearchSpace) else find_space(str(space))
+    inside = None if parent is None else read_parent(Path(parent))
+    whole = _space(space, inside)
     settings = Settings(
         study=name,
         budget=parse_budget(budget),
         latency_limit_ms=parse_ms(latency) if isinstance(latency, str) else latency,
         space=whole if classes is None else whole.deployed(whole.resolution, classes),
         data=str(data),
-        recipe=recipe or default_recipe(str(data)),
+        recipe=recipe or default_recipe(str(data), inside=inside is not None),
         sampler=sampler,
         seed=seed,
         device=device,
         rungs=rungs or Rungs(),
         data_dir=None if data_dir is None else Path(data_dir),
         start_from=find_lesson(start_from, name, results),
-        space_given=None if isinstance(space, SearchSpace) else str(space),
+        space_given=None if isinstance(space, SearchSpace | None) else str(space),
+        parent=inside,
     )
     limits = Limits(trials, parse_seconds(time) if isinstance(time, str) else time, workers)
     given = {"resolution": recipe, "epochs": recipe, "rungs": rungs, "classes": classes}
@@ -106,6 +113,17 @@ def search(
         raise KeyboardInterrupt
     check_found(result.stopped, result.study, settings)
     return result.study
+
+
+def _space(space: SearchSpace | str | Path | None, parent: "Parent | None") -> SearchSpace:
+    """The space that was asked for, inside the parent if there is one."""
+    from mfsearch.space.nested import nested_space, read_nested
+
+    if isinstance(space, SearchSpace):
+        return space
+    if parent is None:
+        return find_space(str(space or "mobile_former"))
+    return nested_space(parent.config) if space is None else read_nested(Path(space), parent.config)
 
 
 def open_study(name: str | Path) -> Study:

@@ -20,11 +20,10 @@ from mfsearch.data.image_data import DataError, ImageData, Source
 from mfsearch.data.load import KNOWN_DATA, check_classes, count_classes, find_source
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.short_train import DeviceData, short_train
+from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
 from mfsearch.search.evaluate import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
 from mfsearch.search.proposal import Proposer, nothing_inside
-from mfsearch.search.remeasure import one_thread
 from mfsearch.study.files import MANIFEST
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits, Settings

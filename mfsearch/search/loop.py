@@ -18,7 +18,7 @@ from mfsearch.cost.meter import LatencyMeter, reference_onnx
 from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.plain_files import read_json
-from mfsearch.proxy.short_train import CHECKPOINT_SECONDS
+from mfsearch.proxy.short_train import CHECKPOINT_SECONDS, one_thread
 from mfsearch.search.estimate import settle
 from mfsearch.search.evaluate import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
@@ -37,7 +37,7 @@ from mfsearch.search.promotion import (
     stop_rule,
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.remeasure import measure_front, one_thread
+from mfsearch.search.remeasure import measure_front
 from mfsearch.study.calibration_file import find_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,

@@ -13,8 +13,7 @@ from torch import Tensor
 from mfsearch.config import MobileFormerConfig
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.cut import Score, by_weight, cut, mean_coefficients
-from mfsearch.proxy.short_train import DeviceData, Start, short_train
-from mfsearch.search.remeasure import one_thread
+from mfsearch.proxy.short_train import DeviceData, Start, one_thread, short_train
 from mfsearch.study.files import CHECKPOINTS, DiskError
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings

@@ -1,12 +1,9 @@
 """The end of a run with a latency limit: all of the front is measured again, in one go."""
 
-import contextlib
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterator
-
-import torch
+from collections.abc import Callable
 
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import ExportError
@@ -75,17 +72,6 @@ def measure_front(
             progress.trials[place] = dataclasses.replace(trial, final=final)
             on_event(SearchEvent("latency", progress, progress.trials[place], left=len(left) - k))
         progress.rank()
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread, as the workers are, then as it was before."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _to_measure(progress: Progress, first: list[int]) -> list[int]:
