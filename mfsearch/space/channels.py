@@ -26,7 +26,7 @@ def inverse(order: list[int]) -> list[int]:
     return sorted(range(len(order)), key=order.__getitem__)
 
 
-class Layout(NamedTuple):
+class Demand(NamedTuple):
     """What the layers around some channels ask of them.
 
     groups: of the convolutions. heads: of the bridges; 1 where no bridge touches the channels. interleaved: a grouped
@@ -50,14 +50,14 @@ class Layout(NamedTuple):
 
 
 @cache
-def fitting_widths(layout: Layout, width: int) -> tuple[int, ...]:
+def fitting_widths(demand: Demand, width: int) -> tuple[int, ...]:
     """The widths to which `width` channels can be cut: multiples of 4, heads and groups; the last is `width` itself."""
-    groups = layout.groups if width % layout.groups == 0 else 1  # a stem need not be a multiple of them
-    step = math.lcm(STEP, groups, layout.heads)
+    groups = demand.groups if width % demand.groups == 0 else 1  # a stem need not be a multiple of them
+    step = math.lcm(STEP, groups, demand.heads)
     narrower: Iterable[int] = range(step, width, step)
-    if layout.groups > 1:
-        whole = Counter(layout.places(width))
-        narrower = (part for part in narrower if Counter(layout.places(part)) <= whole)
+    if demand.groups > 1:
+        whole = Counter(demand.places(width))
+        narrower = (part for part in narrower if Counter(demand.places(part)) <= whole)
     return (*narrower, width)
 
 

@@ -32,7 +32,7 @@ from mfsearch.config import (
 )
 from mfsearch.living import check_living, living
 from mfsearch.plain_files import parse_yaml
-from mfsearch.space.channels import Layout, fitting_multipliers, fitting_widths, nearest
+from mfsearch.space.channels import Demand, fitting_multipliers, fitting_widths, nearest
 from mfsearch.space.knobs import KNOBS, Rule, Value, row_stages
 from mfsearch.space.read import SpaceFile
 from mfsearch.space.search_space import Knob, Params, SearchSpace
@@ -76,24 +76,24 @@ def stream_width(config: MobileFormerConfig, stream: Stream) -> int:
     return widths[stream.start] if stream.start < 0 else config.blocks[stream.start].out
 
 
-def stream_layouts(config: MobileFormerConfig) -> list[Layout]:
+def stream_demands(config: MobileFormerConfig) -> list[Demand]:
     """What the layers of each stream ask of its channels."""
     streams = find_streams(config)
-    layouts, rows = [], config.blocks
+    demands, rows = [], config.blocks
     for stream, after in zip(streams, [*streams[1:], None], strict=True):
         writers = [rows[k] for k in (stream.start, *stream.skips) if k >= 0]
         readers = [rows[k] for k in (*stream.skips, after.start if after else -1) if k >= 0]
         final = after is None and config.bridges.final
         touched = final or any(row.to_mobile for row in writers) or any(row.to_former for row in readers)
-        layouts.append(
-            Layout(
+        demands.append(
+            Demand(
                 groups=config.groups,
                 heads=config.bridges.heads if touched else 1,
                 interleaved=config.groups > 1 and any(row.stride == 1 for row in writers),
                 to_head=config.groups > 1 and after is None,
             )
         )
-    return layouts
+    return demands
 
 
 def match(parent: MobileFormerConfig, config: MobileFormerConfig) -> tuple[int, ...]:
@@ -156,7 +156,7 @@ def check_inside(parent: MobileFormerConfig, config: MobileFormerConfig, rows: l
             at_most(f"{at}.tail", row.tail, whole.tail)
 
 
-def row_names(config: MobileFormerConfig) -> dict[str, Stream]:
+def named_streams(config: MobileFormerConfig) -> dict[str, Stream]:
     """The rows of `blocks` in the file of a nested space, by name: s4, then s4_2, with the stream of each."""
     named: dict[str, Stream] = {}
     stages = row_stages(config)
@@ -179,12 +179,12 @@ class NestedSpace(SearchSpace):
     parent: MobileFormerConfig = field(kw_only=True)
 
     @cached_property
-    def _layouts(self) -> dict[Stream, Layout]:
-        return dict(zip(find_streams(self.parent), stream_layouts(self.parent), strict=True))
+    def _demands(self) -> dict[Stream, Demand]:
+        return dict(zip(find_streams(self.parent), stream_demands(self.parent), strict=True))
 
     @cached_property
     def _rows(self) -> dict[str, Stream]:
-        return row_names(self.parent)
+        return named_streams(self.parent)
 
     @cached_property
     def _stages(self) -> list[str]:
@@ -196,12 +196,12 @@ class NestedSpace(SearchSpace):
         get: dict[str, Any] = {**dict(self.constants), **params}
         width = width * float(get.get("width", 1.0))
         parent, groups = self.parent, self.parent.groups
-        streams = list(self._layouts)
+        streams = list(self._demands)
 
         def out(stream: Stream, name: str, besides: int = 0) -> int:
             """The width of a stream. besides: a width that would give a block a skip that the parent lacks."""
             whole = stream_width(parent, stream)
-            widths = [each for each in fitting_widths(self._layouts[stream], whole) if each != besides]
+            widths = [each for each in fitting_widths(self._demands[stream], whole) if each != besides]
             if not widths:
                 raise ValueError(f"{name} must differ from the {besides} channels before it")
             return nearest(widths, whole * min(1.0, get[name] * width))
@@ -217,7 +217,7 @@ class NestedSpace(SearchSpace):
         lite_exp = stem * multiple(lite.exp // parent.stem, get["lite.expand"], stem)
 
         has_bridge = self._reached(get)
-        inner = Layout(groups, interleaved=groups > 1)
+        inner = Demand(groups, interleaved=groups > 1)
         blocks: list[BlockConfig] = []
         inp = lite_out
         for k, name in self._standing(get):
@@ -249,13 +249,17 @@ class NestedSpace(SearchSpace):
             blocks = [dataclasses.replace(row, static=False) for row in blocks]
         head, tokens, former = parent.head, parent.tokens, parent.former
         config = MobileFormerConfig(
-            tokens=dataclasses.replace(tokens, count=get["tokens.count"]) if has_bridge else TokenConfig(0, 0),
+            tokens=dataclasses.replace(tokens, count=get["tokens.count"])
+            if has_bridge
+            else TokenConfig(0, 0)
+            if tokens.count
+            else tokens,
             stem=stem,
             lite=LiteConfig(lite_exp, lite_out, lite.stride),
             blocks=tuple(blocks),
             head=HeadConfig(
-                nearest(fitting_widths(Layout(groups), head.conv), head.conv * min(1.0, get["head.conv"] * width)),
-                nearest(fitting_widths(Layout(), head.hidden), head.hidden * get["head.hidden"]),
+                nearest(fitting_widths(Demand(groups), head.conv), head.conv * min(1.0, get["head.conv"] * width)),
+                nearest(fitting_widths(Demand(), head.hidden), head.hidden * get["head.hidden"]),
             ),
             former=dataclasses.replace(former, ffn=get["former.ffn"]) if "former.ffn" in get else former,
             bridges=dataclasses.replace(parent.bridges, final=has_bridge and get["bridges.final"]),
@@ -359,7 +363,12 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
         values["bridges.final"] = (True, False) if parent.bridges.final else (False,)
         for stage, here in by_stage.items():
             to_former, to_mobile = any(row.to_former for row in here), any(row.to_mobile for row in here)
-            ways = {(True, True): "both", (True, False): "to_former", (False, True): "to_mobile", (False, False): "none"}
+            ways = {
+                (True, True): "both",
+                (True, False): "to_former",
+                (False, True): "to_mobile",
+                (False, False): "none",
+            }
             kept = [ways[a, b] for a in (True, False) for b in (True, False) if a <= to_former and b <= to_mobile]
             values[f"bridges.{stage}"] = tuple(kept)
     if parent.dyrelu.dynamic:
@@ -368,7 +377,7 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
     values |= {"stem.out": fractions, "lite.expand": fractions}
     if any(stream.start == LITE for stream in find_streams(parent)):
         values["lite.out"] = fractions
-    for name, stream in row_names(parent).items():
+    for name, stream in named_streams(parent).items():
         at, here = f"blocks.{name}.", [rows[k] for k in (stream.start, *stream.skips) if k >= 0]
         if stream.skips:
             values[at + "repeat"] = tuple(range(len(stream.skips), -1, -1))
@@ -389,7 +398,7 @@ def nested_space(parent: MobileFormerConfig, name: str = "inside") -> NestedSpac
     values = {key: tuple(reversed(choices)) for key, choices in parent_values(parent).items()}  # the smallest first
     whole = find_streams(parent)
     if all(s.start < 0 for s in whole):  # one block must stay
-        first = next(iter(row_names(parent)))
+        first = next(iter(named_streams(parent)))
         values[f"blocks.{first}.repeat"] = values[f"blocks.{first}.repeat"][1:]
     return NestedSpace(
         name=name,
@@ -423,12 +432,16 @@ def _read(file: SpaceFile, data: Any, parent: MobileFormerConfig, title: str) ->
     if not isinstance(top.get("name", title), str):
         raise file.fail(("name",), f"name must be a word, got {top['name']!r:.200}")
     if "parent" in top and top["parent"] != parent.arch_id:
-        raise file.fail(("parent",), f"parent must be {parent.arch_id}, the network that is given, got {top['parent']!r:.200}")
+        raise file.fail(
+            ("parent",), f"parent must be {parent.arch_id}, the network that is given, got {top['parent']!r:.200}"
+        )
     for section in sections:
         keys = [name.partition(".")[2] for name in allowed if name.startswith(f"{section}.")]
         given = file.mapping(top.get(section, {}), (section,), {key.partition(".")[0]: None for key in keys})
         for row in {key.partition(".")[0]: None for key in keys if "." in key}:
-            file.mapping(given.get(row, {}), (section, row), [k.partition(".")[2] for k in keys if k.startswith(f"{row}.")])
+            file.mapping(
+                given.get(row, {}), (section, row), [k.partition(".")[2] for k in keys if k.startswith(f"{row}.")]
+            )
     for name, choices in allowed.items():
         value: Any = top
         for part in name.split("."):
