@@ -78,6 +78,11 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(
             f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
         )
+        if manifest.parent is not None:
+            parent = manifest.parent
+            self._say(
+                f"parent    {parent.name} ({parent.arch_id}): networks start from its weights {parent.digest[:12]}"
+            )
         self._say(
             f"data      {data.name}: {data.train_images} training and {data.val_images} validation images, "
             f"{data.classes} classes"

@@ -13,6 +13,7 @@ from mfsearch import plain_files
 from mfsearch.export.standalone import Normalisation
 from mfsearch.plain_files import parsed
 from mfsearch.study.manifest import DataFacts, NamedSpace
+from mfsearch.study.parent import ParentFacts
 
 SCHEMA = 2  # 1: without preprocess.json
 MANIFEST = "manifest.json"
@@ -35,7 +36,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class StudyOrigin:
-    """The study that a network was found in, and its trial there."""
+    """The study that a network was found in, and its trial there. parent: the network it was cut from."""
 
     name: str
     trial: int
@@ -47,6 +48,7 @@ class StudyOrigin:
     created: str | None = None
     versions: dict[str, str] | None = None
     git_revision: str | None = None
+    parent: ParentFacts | None = None
 
 
 @dataclass(frozen=True)

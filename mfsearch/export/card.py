@@ -261,6 +261,11 @@ def _origin(manifest: BundleManifest) -> str:
             ("space", plain(f"{study.space.name} ({study.space.digest})")),
             ("data", plain(f"{study.data.name} ({study.data.digest})")),
             ("seed of the study", plain(study.seed)),
+            *(
+                []
+                if study.parent is None
+                else [("cut from", plain(f"{study.parent.name}, weights {study.parent.digest}"))]
+            ),
         ]
     rows.append(("versions", plain(", ".join(f"{name} {version}" for name, version in versions.items()))))
     commands = [told for told in (study and study.command, manifest.command) if told]

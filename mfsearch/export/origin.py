@@ -162,6 +162,7 @@ def _study(manifest: Manifest, trial: Trial) -> StudyOrigin:
         created=manifest.created,
         versions=dict(manifest.versions) or None,
         git_revision=manifest.git_revision,
+        parent=manifest.parent,
     )
 
 

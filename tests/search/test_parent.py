@@ -59,6 +59,11 @@ def test_a_search_inside_a_parent_keeps_to_its_budget_and_resumes(
     assert study.manifest.parent == parent.facts
     assert study.manifest.options()["parent"] == str(bundle)
     assert study.manifest.recipe.lr == 1e-3
+    to = tmp_path / "found"
+    assert main(["export", "s", "--best", "--to", str(to), "--results", str(tmp_path)]) == 0
+    assert f"weights {parent.facts.digest}" in (to / "README.md").read_text()
+    assert main(["verify", str(to), "--no-latency"]) == 0
+    assert main(["describe", f"s:{study.trials[0].number}", "--results", str(tmp_path)]) == 0
     assert not list((tmp_path / "s" / CHECKPOINTS).glob(PARENT))
 
 
