@@ -1,0 +1,142 @@
+"""How early does a network cut from a trained parent show its rank, and is the rank biased towards the parent?
+
+    python benchmarks/inside_parent.py PARENT --data cifar10 --data-dir DIR --budget 90M..100M --to FILE.jsonl
+        [--resolution 224] [--networks 48] [--size 48] [--json]
+
+Random networks of one band inside the parent are cut, and read without a step (BatchNorm re-estimated) and after 8,
+31 and 124 steps of 128 images, learning rate 0.001. The judge is 156 steps with each of two other seeds. Printed for
+each length: Kendall's tau with the judge, its 95 % interval, the ceiling that the judge's own noise sets, and the
+correlation of what the judge says beyond the reading with the share of the parent's parameters kept. The file keeps a
+line for each network; the same command again resumes.
+
+Not yet run on 48 networks.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mfsearch.analysis.ranking.agreement import bootstrap_tau, kendall_tau, noise_ceiling, retest_noise, spread_between
+from mfsearch.cost.madds import count_costs
+from mfsearch.export.parent import read_parent
+from mfsearch.proxy.batch_norm import restate_batch_norm
+from mfsearch.proxy.recipe import default_recipe
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.short_train import DeviceData, Start, build_proxy, evaluate, short_train
+from mfsearch.search.parent import Cutter, prepare_parent
+from mfsearch.search.samplers.ground import Ground
+from mfsearch.space.nested import nested_space
+from mfsearch.study.manifest import StudyRequest, make_manifest
+from mfsearch.study.settings import Settings
+from mfsearch.units import parse_budget
+
+STEPS, JUDGE_STEPS, JUDGES = (8, 31, 124), 156, (1, 2)
+
+
+def read_network(start: Start, config: Any, data: DeviceData, recipe: Any) -> dict[str, Any]:
+    """Validation losses of one network: before any step, after STEPS, and by each judge."""
+    model = build_proxy(config, data.data, 0)
+    model.load_state_dict(start.tensors)
+    images = data.train_images[: recipe.norm_images]
+    restate_batch_norm(model, map(data.normalized, images.tensor_split(4)))
+    per_epoch = len(data.train_images) // recipe.batch
+    points = [steps / per_epoch for steps in STEPS]
+    first = evaluate(model, data)
+    curve = short_train(config, data, recipe, seed=0, start=start, points=points).curve
+    read = {"0": first.loss} | {str(steps): log.val_loss for steps, log in zip(STEPS, curve, strict=True)}
+    top1 = {"0": first.top1} | {str(steps): log.top1 for steps, log in zip(STEPS, curve, strict=True)}
+    judged = [
+        short_train(config, data, recipe, seed=seed, start=start, points=[JUDGE_STEPS / per_epoch]).curve[-1]
+        for seed in JUDGES
+    ]
+    return {"loss": read, "top1": top1, "judge": [j.val_loss for j in judged], "judge_top1": [j.top1 for j in judged]}
+
+
+def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line a length; more is better, so losses are negated."""
+    judge = -np.array([row["judge"] for row in rows])
+    mean, noise = judge.mean(1), retest_noise(judge[:, 0], judge[:, 1]) / math.sqrt(2)
+    ceiling = noise_ceiling(0.0, 1.0, noise, spread_between(mean, noise))
+    kept = np.array([row["share"] for row in rows])
+    table = []
+    for name in ("0", *map(str, STEPS)):
+        reading = -np.array([row["loss"][name] for row in rows])
+        tau = bootstrap_tau(reading, mean, seed=0)
+        slope, base = np.polyfit(reading, mean, 1)
+        bias = float(np.corrcoef(mean - slope * reading - base, kept)[0, 1])
+        table.append({"steps": name, **tau._asdict(), "ceiling": ceiling, "bias": bias})
+    for name in ("madds", "share"):
+        value = [row[name] for row in rows]
+        table.append({"steps": name, "value": kendall_tau(value, mean), "n": len(rows)})
+    return table
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parent", type=Path)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--budget", required=True, type=parse_budget)
+    parser.add_argument("--to", required=True, type=Path)
+    parser.add_argument("--resolution", type=int, default=224)
+    parser.add_argument("--networks", type=int, default=48)
+    parser.add_argument("--size", type=int)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    parent = read_parent(args.parent)
+    recipe = dataclasses.replace(default_recipe(args.data, inside=True), batch=128)
+    if args.size:
+        recipe = dataclasses.replace(recipe, resolution=args.size, crop=args.size // 8)
+    images = recipe.load_images(args.data, data_dir=args.data_dir, seed=0)
+    space = nested_space(parent.config).deployed(args.resolution, len(images.classes))
+    settings = Settings(
+        "inside", args.budget, None, space, args.data, recipe, rungs=Rungs(), data_dir=args.data_dir, parent=parent
+    )
+    folder = args.to.with_suffix("")
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = make_manifest(settings, images, StudyRequest(args.data), passport=None, baseline_ms=None)
+    weights = prepare_parent(settings, manifest, folder, lambda _: None)
+    assert weights is not None
+    data = DeviceData(images, torch.device("cpu"))
+    cutter, ground, rng = Cutter(weights, data), Ground(space, args.budget), random.Random(0)
+    whole = count_costs(weights.config).num_params
+    rows = [json.loads(line) for line in args.to.read_text().splitlines()] if args.to.exists() else []
+    done = {row["arch_id"]: row for row in rows}
+    drawn: list[str] = []
+    while len(drawn) < args.networks:
+        candidate = ground.drawn("random", rng)
+        if candidate is None or candidate.config.arch_id in drawn:
+            continue
+        config = candidate.config
+        drawn.append(config.arch_id)
+        if config.arch_id in done:
+            continue
+        costs = count_costs(config)
+        row = {"arch_id": config.arch_id, "madds": costs.madds, "share": costs.num_params / whole}
+        row |= read_network(cutter.start(config), config, data, recipe)
+        done[config.arch_id] = row
+        with args.to.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(json.dumps(row), file=sys.stderr)
+    table = summarise([done[arch_id] for arch_id in drawn])
+    if args.json:
+        print(json.dumps(table, indent=1))
+        return 0
+    for line in table:
+        interval = f" {line['low']:.2f} to {line['high']:.2f}, ceiling {line['ceiling']:.2f}" if "low" in line else ""
+        bias = f", correlation with the share kept {line['bias']:+.2f}" if "bias" in line else ""
+        print(f"{line['steps']:>6} tau {line['value']:.2f}{interval} (n = {line['n']}){bias}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
