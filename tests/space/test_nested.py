@@ -67,8 +67,7 @@ def test_draws_lie_inside_the_parent_and_are_alive(parent: MobileFormerConfig) -
     for width in (1.0, 0.7, 0.4, 3.0) * 5:
         try:
             config = space.resolve({knob.name: rng.choice(knob.choices) for knob in space.knobs}, width)
-        except ValueError as error:
-            assert "must differ from" in str(error)  # a width that would make a skip
+        except ValueError:  # a width that would make a skip
             continue
         assert living(config) is config
         rows = match(parent, config)  # raises for what is not inside
@@ -222,7 +221,7 @@ def test_a_search_can_use_it_like_any_space() -> None:
         child = ground.screen("mutated", ground.mutate(candidate.params, rng))
         row = encoder.encode(candidate.params)
         assert len(row) == encoder.columns
-        assert (0 <= row).all()
+        assert (row >= 0).all()
         assert (row <= 1).all()
         candidate = child or candidate
     gone = {**full(space), "blocks.s5.repeat": 0}
