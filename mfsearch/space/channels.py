@@ -41,12 +41,12 @@ class Demand(NamedTuple):
     def places(self, width: int) -> list[Place]:
         """The place of each channel: its block of the groups, its head, and its groups beyond the shuffles."""
         groups = self.groups
-        columns = [[p * groups // width for p in range(width)], [p * self.heads // width for p in range(width)]]
+        columns = [[p * parts // width for p in range(width)] for parts in (groups, self.heads) if parts > 1]
         if self.interleaved:
             columns.append([p % groups for p in range(width)])
         if self.to_head:
             columns.append([q * groups // width for q in inverse(shuffled(width, groups))])
-        return list(zip(*columns, strict=True))
+        return list(zip(*columns, strict=True)) or [()] * width
 
 
 @cache

@@ -1,7 +1,7 @@
 """The space inside a parent network: which blocks, channels, tokens, bridges and Formers of it stay.
 
 Every network of such a space is the parent with parts left out, so it can start from the parent's trained weights
-(`mfsearch.proxy.cut`). The file has the form of any space, with the parent's own values as defaults:
+(`mfsearch.proxy.cutting`). The file has the form of any space, with the parent's own values as defaults:
 
 - widths and expansions (`out`, `expand`, `head`) are fractions of the parent's. `expand` is a share of the ratio to the
   input, so narrower blocks have fewer channels inside as well.

@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from mfsearch.config import (
     TOKEN_SOURCES,
@@ -86,7 +86,7 @@ class SearchSpace:
         """Short hash of everything on which the result of `resolve` depends."""
         return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
 
-    def deployed(self, resolution: int, classes: int) -> "SearchSpace":
+    def deployed(self, resolution: int, classes: int) -> Self:
         """The same space for another input side (pixels) and class count."""
         return dataclasses.replace(self, resolution=resolution, classes=classes)
 

@@ -25,6 +25,8 @@ from mfsearch.model.mobile import ConvNorm, Mobile, MobileDown
 from mfsearch.space.channels import Demand, Place, inverse, shuffled
 from mfsearch.space.nested import LITE, check_inside, find_streams, match, stream_demands, stream_width
 
+ARRAYS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked", "coefficients")  # of a layer
+
 
 class Channels:
     """One choice of channels, which several arrays follow.
@@ -107,7 +109,8 @@ def by_taylor(parent: MobileFormer, images_BCHW: Tensor, labels_B: Tensor) -> Sc
 
 def _row_norms(model: nn.Module, name: str) -> Tensor:
     weight = model.get_submodule(name).get_parameter("weight").detach().cpu()
-    return torch.linalg.vector_norm(weight.reshape(len(weight), -1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(weight.reshape(len(weight), -1), dim=1)
+    return norms
 
 
 def _column_norms(model: nn.Module, name: str) -> Tensor:
@@ -115,7 +118,8 @@ def _column_norms(model: nn.Module, name: str) -> Tensor:
     layer = model.get_submodule(name)
     weight, groups = layer.get_parameter("weight").detach().cpu(), int(getattr(layer, "groups", 1))
     weight = weight.reshape(groups, len(weight) // groups, weight.shape[1], -1)
-    return torch.linalg.vector_norm(weight, dim=(1, 3)).flatten()
+    norms: Tensor = torch.linalg.vector_norm(weight, dim=(1, 3)).flatten()
+    return norms
 
 
 @torch.no_grad()
@@ -191,6 +195,7 @@ class _Scissors:
 
     def __init__(self, parent: MobileFormer, model: MobileFormer, coefficients: Mapping[str, Tensor]) -> None:
         self.parent, self.model, self.coefficients = parent, model, coefficients
+        self.state = parent.state_dict()
         self.channels: list[Channels] = []
         self.tensors: dict[str, Callable[[], Tensor]] = {}  # by the cut's name of the array
 
@@ -248,9 +253,8 @@ class _Scissors:
     def _take(self, at: str, was: str, out: _Axis | None, inp: _Axis | None = None, scale: float = 1.0) -> None:
         """Note a layer whose rows follow `out` and whose columns follow `inp`; None for all of them."""
         ours, theirs = self.model.get_submodule(at), self.parent.get_submodule(was)
-        state = theirs.state_dict()
 
-        def taken(name: str, array: Tensor) -> Tensor:
+        def taken(array: Tensor) -> Tensor:
             if isinstance(theirs, nn.Conv2d):
                 assert isinstance(ours, nn.Conv2d)
                 array = _convolution(array, theirs, ours, out, inp)
@@ -259,8 +263,9 @@ class _Scissors:
                 array = array if inp is None or array.ndim == 1 else array[:, inp.kept().to(array.device)]
             return array if scale == 1 else array * scale
 
-        for name, array in state.items():
-            self.tensors[f"{at}.{name}"] = partial(taken, name, array)
+        for name in ARRAYS:
+            if f"{was}.{name}" in self.state:
+                self.tensors[f"{at}.{name}"] = partial(taken, self.state[f"{was}.{name}"])
 
     def _conv_norm(
         self, at: str, was: str, inp: Channels, out: Channels, *, reads: bool = True, writes: bool = True
