@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.model import MobileFormer
-from mfsearch.proxy.cut import Score, by_weight, cut, mean_coefficients
+from mfsearch.proxy.cutting import Score, by_weight, cut, mean_coefficients
 from mfsearch.proxy.short_train import DeviceData, Start, one_thread, short_train
 from mfsearch.study.files import CHECKPOINTS, DiskError
 from mfsearch.study.manifest import Manifest

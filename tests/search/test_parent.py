@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from mfsearch.cli import main
 from mfsearch.export.parent import read_parent
 from mfsearch.model import MobileFormer
-from mfsearch.proxy.cut import cut
+from mfsearch.proxy.cutting import cut
 from mfsearch.search.parent import PARENT, adapted
 from mfsearch.study.files import CHECKPOINTS
 from mfsearch.study.study import Study
@@ -68,7 +68,7 @@ def test_a_search_inside_a_parent_keeps_to_its_budget_and_resumes(
 
 
 def _zeros(network: MobileFormer) -> dict[str, torch.Tensor]:
-    from mfsearch.proxy.cut import mean_coefficients
+    from mfsearch.proxy.cutting import mean_coefficients
 
     return mean_coefficients(network, torch.zeros(1, 3, 32, 32))
 
