@@ -280,7 +280,8 @@ class _Inspection:
         assert told is not None  # else there is no such check
         expected, metrics = of_metrics(self.config, self.manifest, self.metrics), self.metrics
         weights, full = metrics.weights, metrics.full_training
-        if weights.trained_tensors and full is None and (weights.fresh_tensors or metrics.proxy is None):
+        known = full is not None or weights.published is not None
+        if weights.trained_tensors and not known and (weights.fresh_tensors or metrics.proxy is None):
             # no other file records how this training prepared its images
             kept = {name: getattr(expected, name) for name in ("size", "mean", "std", "class_names")}
             expected = dataclasses.replace(told, **kept)
