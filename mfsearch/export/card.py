@@ -196,7 +196,8 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
                 f'(logits,) = session.run(["logits"], {{"image": images}})  # [{batch}, {config.classes}]',
                 "python",
             ),
-            "`mfsearch verify` checks this folder, `mfsearch train` trains the network in full.",
+            "`mfsearch verify` checks this folder, `mfsearch train` trains the network in full; once it is trained, "
+            "`mfsearch predict` names the classes of photos and `mfsearch evaluate` judges it on yours.",
         ]
     )
 
