@@ -196,8 +196,7 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
                 f'(logits,) = session.run(["logits"], {{"image": images}})  # [{batch}, {config.classes}]',
                 "python",
             ),
-            "`mfsearch verify` checks this folder, `mfsearch train` trains the network in full; once it is trained, "
-            "`mfsearch predict` names the classes of photos and `mfsearch evaluate` judges it on yours.",
+            "`mfsearch verify` checks this folder, `train` trains it; `predict` and `evaluate` use a trained one.",
         ]
     )
 
