@@ -22,7 +22,7 @@ from mfsearch.cost.madds import Costs, count_costs
 from mfsearch.data import ImageData
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.search.evaluate import TrialResult
+from mfsearch.search.evaluator import TrialResult
 from mfsearch.search.loop import finished_trial
 from mfsearch.search.promotion import standing, stop_rule
 from mfsearch.search.proposal import Proposal, Proposer

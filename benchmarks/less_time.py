@@ -20,7 +20,7 @@ from mfsearch.analysis.knobs.twin_pairs import paired_effect
 from mfsearch.cost.madds import count_madds
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.presets import preset
-from mfsearch.search.evaluate import measure_in_full
+from mfsearch.search.evaluator import measure_in_full
 from mfsearch.search.trainings import Task, run_tasks
 from mfsearch.search.twin_networks import top1_by_seed
 from mfsearch.study.study import Study

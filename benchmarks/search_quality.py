@@ -41,7 +41,7 @@ from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.pareto import hypervolume, pareto_mask
-from mfsearch.search.evaluate import TrialResult
+from mfsearch.search.evaluator import TrialResult
 from mfsearch.search.loop import finished_trial
 from mfsearch.search.proposal import TARGET, Proposer
 from mfsearch.search.samplers.encode import Encoder

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mfsearch.api import (
         export_bundle,
         load_bundle,
+        load_published,
         load_space,
         measure_latency,
         open_study,
@@ -39,6 +40,7 @@ _HOMES = {
     "export_bundle": "api",
     "load_bundle": "api",
     "load_config": "config",
+    "load_published": "api",
     "load_space": "api",
     "measure_latency": "api",
     "open_study": "api",
@@ -55,6 +57,7 @@ __all__ = [
     "export_bundle",
     "load_bundle",
     "load_config",
+    "load_published",
     "load_space",
     "measure_latency",
     "open_study",

@@ -215,3 +215,17 @@ def load_bundle(folder: str | Path) -> "MobileFormer":
     from mfsearch.export.bundle import load_network
 
     return load_network(Path(folder)).eval()
+
+
+def load_published(name: str, path: str | Path) -> "MobileFormer":
+    """A preset with the weights that the paper's authors released, in eval mode: images [N, 3, H, W] in, logits out.
+
+    path: their PyTorch checkpoint of that size, which is read without running code. Images are normalised by ImageNet's
+    mean and std. ValueError names the file and the key that does not fit, or the preset that the file is of.
+    """
+    from mfsearch.export.published_weights import read_published
+    from mfsearch.model import MobileFormer
+
+    model = MobileFormer(preset(name))
+    model.load_state_dict(read_published(name, Path(path)))
+    return model.eval()

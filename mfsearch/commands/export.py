@@ -22,6 +22,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     told = "the best trial of the front: the highest top1 (--knee: its earlier name)"
     which.add_argument("--best", "--knee", dest="best", action="store_true", help=told)
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
+    text = "the authors' published weights of a preset (.pth of AAboys/MobileFormer)"
+    parser.add_argument("--weights", type=Path, metavar="FILE", help=text)
     parser.add_argument("--to", type=Path, required=True, help="new or empty folder to write")
     parser.add_argument("--dynamic-batch", action="store_true", help="write ONNX for any batch size (default: 1)")
     parser.add_argument("--int8", action="store_true", help="also write model.int8.onnx, by static quantisation")
@@ -92,6 +94,8 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
     ways = [name for name in ("trial", "best", "front") if getattr(args, name) not in (None, False)]
     if len(ways) > 1:
         raise ValueError(f"--{ways[0]} goes without --{ways[1]}: say which network in one way")
+    if args.weights is not None:
+        return {".": _published(args, ways)}
     if not ways and (Path(args.network) / MANIFEST).is_file() and (Path(args.network) / ARCH).is_file():
         return {".": of_bundle(Path(args.network), resolution=args.resolution, classes=args.classes)}
     study, trial = args.network, args.trial
@@ -119,6 +123,17 @@ def _origins(args: argparse.Namespace) -> "dict[str, Origin]":
         )
         for number in numbers
     }
+
+
+def _published(args: argparse.Namespace, ways: list[str]) -> "Origin":
+    """A preset with the authors' weights."""
+    from mfsearch.export.published_weights import of_published
+    from mfsearch.presets import PRESETS
+
+    if ways or args.network not in PRESETS:
+        given = f"--{ways[0]}" if ways else f"{args.network!r:.200}"
+        raise ValueError(f"--weights goes with one of {', '.join(PRESETS)}, got {given}")
+    return of_published(args.network, args.weights, resolution=args.resolution, classes=args.classes)
 
 
 def _chosen(folder: Path, *, front: bool) -> list[int]:

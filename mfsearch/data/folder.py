@@ -179,25 +179,29 @@ def read_image(path: Path, resolution: int) -> Images:
     return np.asarray(square).transpose(2, 0, 1)
 
 
-def open_image(path: Path, at_least: int | None = None) -> "Image.Image":
+def open_image(path: Path, at_least: int | None = None, formats: Sequence[str] = FORMATS) -> "Image.Image":
     """One file as an upright RGB image; a JPEG may be decoded smaller, with no side below `at_least` pixels."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with open_regular(path) as file, Image.open(file, formats=FORMATS) as opened:
+        with open_regular(path) as file, Image.open(file, formats=tuple(formats)) as opened:
             if at_least is not None:
                 opened.draft("RGB", (at_least, at_least))  # only for JPEG: decodes at 1/2, 1/4 or 1/8
             return _as_rgb(ImageOps.exif_transpose(opened))
     except Exception as error:  # a damaged file can raise anything
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, UnidentifiedImageError):  # its own text names the file's number
-            reason = f"its content is none of {', '.join(FORMATS)}"
+            reason = (
+                f"its content is none of {', '.join(formats) if len(formats) < 9 else 'the formats that Pillow reads'}"
+            )
         raise DataError(f"{path}: not a readable image: {reason}") from error
 
 
 def _as_rgb(image: "Image.Image") -> "Image.Image":
     from PIL import Image
 
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() > 65535):
+        raise ValueError("more than 16 bits a pixel, and which value is white is not known")
     if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
         return Image.fromarray((np.asarray(image).astype(np.int64) // 257).astype(np.uint8)).convert("RGB")
     if "transparency" in image.info:  # keeps the palette's hidden colours and avoids Pillow's warning

@@ -24,6 +24,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from torch import Tensor
+
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data import ImageData
@@ -118,9 +120,11 @@ def write_bundle(
     model = MobileFormer(config, seed=origin.seed)
     warm, fresh = 0, list[str]()
     if origin.weights is not None:
-        warm, fresh = take_weights(model, read_tensors(origin.weights))
+        warm, fresh = take_weights(model, origin.weights)
     full = origin.full_training if warm and not fresh else None
-    note = origin.note if origin.weights is None else f"{warm} tensors from the longest training it got"
+    published = origin.published
+    source = "the longest training it got" if published is None else f"the authors' release, file {published.name}"
+    note = origin.note if origin.weights is None else f"{warm} tensors from {source}"
     if full is not None:
         note = "weights of a full training"
     if fresh:
@@ -138,7 +142,7 @@ def write_bundle(
             costs=costs_of(model),
             latency=origin.latency or (measured_here(model, cache_dir) if measure else None),
             proxy=origin.proxy,
-            weights=WeightsOrigin(warm, tuple(fresh), note),
+            weights=WeightsOrigin(warm, tuple(fresh), note, published),
             onnx=OnnxFile("any" if dynamic_batch else 1, difference),
             executorch=write_pte(model, part / PTE) if executorch else None,
             full_training=full,
@@ -170,6 +174,9 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
     """
     bundle = read_bundle(folder)
     manifest, metrics = bundle.manifest, bundle.metrics
+    weights: Path | dict[str, Tensor] | None = bundle.weights if metrics.weights.trained_tensors else None
+    if bundle.weights is not None and weights is not None and (fresh := metrics.weights.fresh_tensors):
+        weights = {name: one for name, one in read_tensors(bundle.weights).items() if name not in fresh}
     config = replace(
         bundle.config,
         resolution=bundle.config.resolution if resolution is None else resolution,
@@ -178,7 +185,7 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
     return Origin(
         name=manifest.bundle,
         config=config,
-        weights=bundle.weights if metrics.weights.trained_tensors else None,
+        weights=weights,
         note=metrics.weights.note,
         seed=manifest.seed,
         preprocessing=replace(bundle.preprocessing, size=config.resolution),
@@ -186,6 +193,7 @@ def of_bundle(folder: Path, *, resolution: int | None = None, classes: int | Non
         latency=metrics.latency if config == bundle.config else None,
         proxy=metrics.proxy,
         full_training=metrics.full_training,
+        published=metrics.weights.published,
     )
 
 
@@ -309,7 +317,7 @@ def trial_onnx(study: Path, number: int, data_dir: Path | None = None) -> bytes:
     origin = of_trial(study, number, data_dir=data_dir)
     model = MobileFormer(origin.config, seed=origin.seed)
     if origin.weights is not None:
-        take_weights(model, read_tensors(origin.weights))
+        take_weights(model, origin.weights)
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as place:
         path = Path(place) / ONNX
         told = origin.preprocessing

@@ -78,12 +78,24 @@ class SearchTraining:
 
 
 @dataclass(frozen=True)
+class PublishedFile:
+    """The file of the authors' release that weights come from. trained_size: in pixels. preset: their network."""
+
+    name: str
+    sha256: str
+    trained_size: int
+    preset: str
+
+
+@dataclass(frozen=True)
 class WeightsOrigin:
-    """trained_tensors: how many a training set; fresh_tensors: the re-initialised ones; note: both in a sentence."""
+    """trained_tensors: how many a training set; fresh_tensors: the re-initialised ones; note: both in a sentence.
+    published: None unless they come from the authors' release."""
 
     trained_tensors: int
     fresh_tensors: tuple[str, ...]
     note: str
+    published: PublishedFile | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,10 @@ LICENCE = (
     "`model.py` and the other files that mfsearch wrote are under its licence, Apache-2.0. The weights, where they are "
     "trained, belong to whoever trained them; their use also depends on the licence of the images."
 )
+RELEASED = (
+    "The weights are from the release of the paper's authors (AAboys/MobileFormer). mfsearch does not know its "
+    "licence: check it before you use them or pass them on."
+)
 
 
 def write_card(
@@ -44,9 +48,10 @@ def write_card(
         "## What is not known",
         _unknown(config, metrics),
         "## Where it comes from",
-        _origin(manifest),
+        _origin(manifest, metrics),
         "## Licence",
         LICENCE,
+        RELEASED if metrics.weights.published else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -84,6 +89,9 @@ def _weights(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
             f"**Not ready for use**: {plain(weights.note)}. The classifier for {config.classes} classes is "
             "re-initialised; the rest is a start for a full training."
         )
+    if weights.published is not None:
+        size = weights.published.trained_size
+        return f"**Trained** by the paper's authors, at {size} px on ImageNet; mfsearch has not measured its accuracy."
     return f"**Trained shortly**, to be compared with others and not for use: {plain(weights.note)}."
 
 
@@ -188,7 +196,7 @@ def _load(config: MobileFormerConfig, manifest: BundleManifest, metrics: BundleM
                 f'(logits,) = session.run(["logits"], {{"image": images}})  # [{batch}, {config.classes}]',
                 "python",
             ),
-            "`mfsearch verify` checks this folder, `mfsearch train` trains the network in full.",
+            "`mfsearch verify` checks this folder, `train` trains it; `predict` and `evaluate` use a trained one.",
         ]
     )
 
@@ -236,7 +244,9 @@ def _classes(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
 
 def _unknown(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
     lines = []
-    if metrics.full_training is None:
+    if metrics.weights.published is not None:
+        lines.append("Its accuracy: `mfsearch evaluate` measures it on your images.")
+    elif metrics.full_training is None:
         lines.append("Its accuracy after a full training: it has had none.")
     lines.append("Its accuracy on other kinds of images, and whether it is equally accurate for all groups of them.")
     if metrics.latency:
@@ -248,11 +258,13 @@ def _unknown(config: MobileFormerConfig, metrics: BundleMetrics) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _origin(manifest: BundleManifest) -> str:
+def _origin(manifest: BundleManifest, metrics: BundleMetrics) -> str:
     study, versions = manifest.study, manifest.versions
     rows = [("written", plain(manifest.created))]
     if manifest.changed:
         rows.append(("weights replaced", plain(manifest.changed)))
+    if (file := metrics.weights.published) is not None:
+        rows.append(("weights", plain(f"{file.preset} of the authors' release, {file.name}, SHA-256 {file.sha256}")))
     rows.append(("seed of the first weights", plain(manifest.seed)))
     if study:
         rows += [

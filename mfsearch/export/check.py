@@ -5,11 +5,8 @@ read safely, and there is no pickle.
 """
 
 import dataclasses
-import io
 import json
 import math
-import subprocess
-import sys
 import types
 import warnings
 from collections.abc import Callable, Sequence
@@ -48,13 +45,13 @@ from mfsearch.export.bundle_metrics import BundleMetrics, read_preprocessing
 from mfsearch.export.executorch import check_installed, run_pte
 from mfsearch.export.origin import of_metrics
 from mfsearch.export.replacing import finish_replacing
+from mfsearch.export.run_apart import run_apart
 from mfsearch.export.source import check_fit, measured, onnx_metadata, read_tensors
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
 
 OK, FAILED, SKIPPED, WARNING = "ok", "failed", "skipped", "warning"
-RUN_SECONDS = 30.0  # for an ONNX file to answer
 IMAGES = 2  # that the three ways are compared on
 
 
@@ -240,15 +237,15 @@ class _Inspection:
         path = self.folder / ONNX
         self._metadata(path)
         any_batch = self.metrics.onnx.batch == "any"
-        batches = [self.images] if any_batch else [image_CHW[None] for image_CHW in self.images]
-        parts = _run_apart(path, batches)
+        images_NCHW = self.images.numpy()
+        parts = run_apart(path, [images_NCHW] if any_batch else [image_CHW[None] for image_CHW in images_NCHW])
         return f"{_agreeing(torch.from_numpy(np.concatenate(parts)), self.expected, ONNX)} from torch in ONNX Runtime"
 
     def int8(self) -> str:
         """The int8 file is of this network and runs; its accuracy is not judged, which needs the images."""
         path = self.folder / INT8
         self._metadata(path)
-        (logits,) = _run_apart(path, [self.images[:1]])
+        (logits,) = run_apart(path, [self.images[:1].numpy()])
         if logits.shape != (1, self.config.classes) or not np.isfinite(logits).all():
             raise _Mismatch(f"{INT8} must give {self.config.classes} finite logits, got {logits.shape}")
         scheme = self.metrics.int8 and self.metrics.int8.scheme
@@ -280,7 +277,8 @@ class _Inspection:
         assert told is not None  # else there is no such check
         expected, metrics = of_metrics(self.config, self.manifest, self.metrics), self.metrics
         weights, full = metrics.weights, metrics.full_training
-        if weights.trained_tensors and full is None and (weights.fresh_tensors or metrics.proxy is None):
+        known = full is not None or weights.published is not None
+        if weights.trained_tensors and not known and (weights.fresh_tensors or metrics.proxy is None):
             # no other file records how this training prepared its images
             kept = {name: getattr(expected, name) for name in ("size", "mean", "std", "class_names")}
             expected = dataclasses.replace(told, **kept)
@@ -346,37 +344,6 @@ def _inside(found: Latency, low: float, high: float) -> bool:
 def _stored_numbers(path: Path) -> int:
     with safe_open(path, framework="pt") as file:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
-
-
-def _run_apart(path: Path, batches: Sequence[Tensor]) -> list[np.ndarray[Any, Any]]:
-    """The first output for each batch, from a process of its own, because a foreign graph may never end or may crash
-    ONNX Runtime. _Mismatch if it does not answer in time."""
-    given, taken = io.BytesIO(), io.BytesIO()
-    np.savez(given, *(images.numpy() for images in batches))
-    command = [sys.executable, "-P", "-c", _RUNNER, str(path)]
-    try:
-        ran = subprocess.run(command, input=given.getvalue(), capture_output=True, timeout=RUN_SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        raise _Mismatch(f"{path.name} must answer in {RUN_SECONDS:g} s, and did not") from None
-    if ran.returncode:
-        said = ran.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise _Mismatch(f"{path.name} does not run in ONNX Runtime: {said or f'code {ran.returncode}'!s:.200}")
-    taken.write(ran.stdout)
-    taken.seek(0)
-    with np.load(taken) as answers:
-        return [answers[name] for name in answers.files]
-
-
-_RUNNER = """
-import io, sys
-import numpy as np, onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads, options.log_severity_level = 1, 3  # errors
-session = onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
-given, taken = np.load(io.BytesIO(sys.stdin.buffer.read())), io.BytesIO()
-np.savez(taken, *(session.run(None, {"image": given[name]})[0] for name in given.files))
-sys.stdout.buffer.write(taken.getvalue())
-"""
 
 
 def _same(what: str, values: dict[str, object]) -> None:

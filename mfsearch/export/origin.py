@@ -1,13 +1,16 @@
 """The origin of a network to bundle, with all that is known about it: a trial of a study, or a config alone."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from mfsearch.config import MobileFormerConfig
 from mfsearch.data import KNOWN_DATA, DataError
 from mfsearch.export.bundle_manifest import BundleManifest, StudyOrigin
-from mfsearch.export.bundle_metrics import BundleLatency, BundleMetrics, SearchTraining
+from mfsearch.export.bundle_metrics import BundleLatency, BundleMetrics, PublishedFile, SearchTraining
 from mfsearch.export.standalone import CENTRE_SQUARE, SHORTER_SIDE, Normalisation, Preprocessing
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.study.files import without_password
@@ -25,11 +28,11 @@ PROTOCOL = (
 class Origin:
     """A network to bundle. weights: from its training, None without one (`note` says why). seed: of the initial
     weights. preprocessing: of the training images, at the network's own size. full_training: its plain data, if the
-    weights come from one."""
+    weights come from one. published: their file, if they come from the authors' release."""
 
     name: str
     config: MobileFormerConfig
-    weights: Path | None
+    weights: Path | Mapping[str, Tensor] | None
     note: str
     seed: int
     preprocessing: Preprocessing
@@ -37,6 +40,7 @@ class Origin:
     latency: BundleLatency | None = None
     proxy: SearchTraining | None = None
     full_training: dict[str, Any] | None = None
+    published: PublishedFile | None = None
 
 
 def of_config(name: str, config: MobileFormerConfig) -> Origin:
@@ -44,11 +48,12 @@ def of_config(name: str, config: MobileFormerConfig) -> Origin:
     return Origin(name, config, None, "first weights, nothing trained", 0, of_training(config))
 
 
-def of_training(config: MobileFormerConfig) -> Preprocessing:
+def of_training(config: MobileFormerConfig, trained_size: int | None = None) -> Preprocessing:
     """The preprocessing of the recommended training."""
     told = recommended_training(config)
     return Preprocessing(
         size=config.resolution,
+        trained_size=trained_size,
         resize=SHORTER_SIDE,
         crop_pct=told["crop_pct"],
         interpolation=told["interpolation"],
@@ -69,6 +74,8 @@ def of_metrics(config: MobileFormerConfig, manifest: BundleManifest, metrics: Bu
             found = replace(found, resize=SHORTER_SIDE, crop_pct=crop_pct, interpolation=interpolation)
     elif not metrics.weights.trained_tensors:
         found = of_training(config)
+    elif (published := metrics.weights.published) is not None:
+        found = of_training(config, published.trained_size)
     elif metrics.proxy is not None:
         size = metrics.proxy.recipe.get("resolution")
         found = _of_search(config.resolution, size if type(size) is int else None)

@@ -112,8 +112,9 @@ def measured(model: MobileFormer, meter: LatencyMeter) -> Latency:
         return meter.measure(path)
 
 
-def take_weights(model: MobileFormer, trained: Mapping[str, Tensor]) -> tuple[int, list[str]]:
-    """Load the tensors that fit; returns their number and the names of the others."""
+def take_weights(model: MobileFormer, trained: Path | Mapping[str, Tensor]) -> tuple[int, list[str]]:
+    """Load the tensors that fit, of a safetensors file or by name; returns their number and the names of the others."""
+    trained = read_tensors(trained) if isinstance(trained, Path) else trained
     state = dict(model.state_dict())
     fits = {name: value for name, value in trained.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict({**state, **fits})

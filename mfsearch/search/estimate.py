@@ -21,7 +21,7 @@ from mfsearch.data.load import KNOWN_DATA, check_classes, count_classes, find_so
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
-from mfsearch.search.evaluate import MIN_ROUNDS, kept_meter
+from mfsearch.search.evaluator import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
 from mfsearch.search.proposal import Proposer, nothing_inside
 from mfsearch.study.files import MANIFEST

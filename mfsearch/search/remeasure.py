@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
-from mfsearch.search.evaluate import measure_in_full, trial_latency
+from mfsearch.search.evaluator import measure_in_full, trial_latency
 from mfsearch.search.front import front_in_search
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
 from mfsearch.study.files import now

@@ -221,16 +221,18 @@ def _export_for(bundle: Bundle, classes: int) -> str:
 
 def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, request: Request) -> None:
     """Raise ValueError if the weights of another training would be lost."""
-    full = bundle.metrics.full_training
-    if full is None or request.replace or full == _kept_result(folder):
+    full, weights = bundle.metrics.full_training, bundle.metrics.weights
+    released = weights.published is not None and not weights.fresh_tensors
+    if request.replace or not (full or released) or (full is not None and full == _kept_result(folder)):
         return
+    held = "the authors' published weights" if released else "the weights of another full training"
     names = bundle.metrics.class_names
     classes = ""
     if names is not None and names != images.classes:
         theirs, own = next((a, b) for a, b in zip(names, images.classes, strict=True) if a != b)
         classes = f" on other classes ({theirs!r} where {request.data} has {own!r})"
     raise ValueError(
-        f"{bundle.folder} holds the weights of another full training{classes}: export the network anew, or say "
+        f"{bundle.folder} holds {held}{classes}: export the network anew, or say "
         "--replace to lose them; --weights fine-tunes from them"
     )
 

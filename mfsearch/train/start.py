@@ -8,8 +8,8 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.export.weights_file import read_weights
 from mfsearch.model import MobileFormer
-from mfsearch.train.teacher import read_weights
 from mfsearch.train.training_folder import weights_facts
 
 CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfsearch.export.weights_file import read_weights
 from mfsearch.train.parts import import_timm
 
 
@@ -67,28 +68,6 @@ def load_teacher(
             f"{name}:FILE"
         )
     return Teacher(model, mean, std, device)
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from safetensors or torch.save, without running pickled code; ValueError names the file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise ValueError(f"weights {path}: no such file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, EOFError) as error:
-        raise ValueError(f"weights {path}: cannot be read: {error}") from None
-    except Exception as error:  # torch's reader can raise anything
-        raise ValueError(f"weights {path}: not a file of weights alone: {type(error).__name__}") from None
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]  # as timm's train.py writes it
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"weights {path}: holds no tensors by name")
-    return state
 
 
 def distilled(loss: Tensor, logits_BK: Tensor, teacher_BK: Tensor, *, share: float, temperature: float) -> Tensor:

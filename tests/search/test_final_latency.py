@@ -14,7 +14,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.search.evaluate import measure_in_full, trial_latency
+from mfsearch.search.evaluator import measure_in_full, trial_latency
 from mfsearch.search.front import contenders, front_in_search
 from mfsearch.search.promotion import standing
 from mfsearch.study.files import WEIGHTS

@@ -21,7 +21,7 @@ from mfsearch.cli import main
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.search.evaluate import Job, TrialResult, Work
+from mfsearch.search.evaluator import Job, TrialResult, Work
 from mfsearch.search.pool import Event, MakeWorker
 from mfsearch.search.promotion import finalists, next_final, standing
 from mfsearch.study.files import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study

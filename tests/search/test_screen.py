@@ -12,7 +12,7 @@ import pytest
 from mfsearch.cli import main
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import MIN_MEASURED, RATES, REFERENCE_MS, accuracy, count_work, unmeasured
-from mfsearch.search.evaluate import TrialResult
+from mfsearch.search.evaluator import TrialResult
 from mfsearch.search.loop import RUNNING, finished_trial
 from mfsearch.search.pool import Event
 from mfsearch.search.proposal import Proposal, Proposer

@@ -74,7 +74,7 @@ def cut_here() -> None:
 
 
 def make_evaluator(job: Any) -> Any:
-    return import_module("mfsearch.search.evaluate").make_evaluator(job)
+    return import_module("mfsearch.search.evaluator").make_evaluator(job)
 
 
 real.short_train = cut if os.environ.get("REAL") else made_up

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mfsearch.train.parts import import_timm
-from mfsearch.train.teacher import distilled, load_teacher, read_weights
+from mfsearch.train.teacher import distilled, load_teacher
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 CPU = torch.device("cpu")
@@ -54,21 +54,3 @@ def test_teachers_that_do_not_fit(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             load_teacher(spec, 4, MEAN, STD, CPU, download=False)
-
-
-class Evil:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return print, ("code ran",)
-
-
-def test_weights_are_read_without_running_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    torch.save({"a": Evil()}, tmp_path / "evil.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{")
-    (tmp_path / "empty.pt").touch()
-    for name in ("evil.pt", "list.pt", "cut.safetensors", "empty.pt"):
-        with pytest.raises(ValueError, match=name):
-            read_weights(tmp_path / name)
-    assert capsys.readouterr().out == ""
-    torch.save({"state_dict": {"a": torch.ones(2)}, "epoch": 3}, tmp_path / "of_timm.pt")
-    assert list(read_weights(tmp_path / "of_timm.pt")) == ["a"]
