@@ -16,10 +16,8 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
-from mfsearch.study.settings import check_device
+from mfsearch.study.settings import MAX_WORKERS, check_device
 from mfsearch.study.task_file import TaskFile, TaskRecord
-
-MAX_WORKERS = 256
 
 
 @dataclass(frozen=True)
