@@ -54,7 +54,9 @@ class Proxy:
     def load_data(self) -> DeviceData:
         """The images, on the device."""
         # damaged files were refused, or skipped with a note, before any worker began
-        images = self.recipe.load_images(self.data, data_dir=self.data_dir, seed=self.data_seed, skip_damaged=True)
+        images = self.recipe.load_images(
+            self.data, data_dir=self.data_dir, seed=self.data_seed, skip_damaged=True, notes=False
+        )
         return DeviceData(images, torch.device(self.device))
 
 
