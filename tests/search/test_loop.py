@@ -431,6 +431,61 @@ def test_a_time_limit_leaves_room_for_the_final(
         assert taken > seconds - 45
 
 
+@pytest.mark.parametrize(
+    ("workers", "seconds", "trained"), [(1, 35, 3), (1, 39.5, 4), (2, 35, 6), (1, 4, 1), (2, 4, 2)]
+)
+def test_a_training_starts_only_if_it_is_expected_to_end_in_time_but_the_first_always_does(
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pretended: Clock,
+    workers: int,
+    seconds: float,
+    trained: int,
+) -> None:
+    """Every training takes 10 s, and may end late by a twentieth of the limit; a second call counts afresh."""
+    command = arguments(image_folder, tmp_path, "--time", f"{seconds}s", "--workers", str(workers), "--json")
+    for call in (1, 2):
+        began = pretended.now = time.monotonic() + 1000 * call
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("mfsearch.commands.run.time", pretended)
+            assert main(command) == 0
+        said = report(capsys)
+        assert (said["stopped"], said["trained"]) == ("time", call * trained)
+        assert pretended.now - began == SHORT * trained / workers
+
+
+def test_a_call_whose_time_is_gone_before_its_first_training_trains_one_network(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    command = arguments(image_folder, tmp_path, "--time", "30s", "--workers", "2", "--json")
+    for call in (1, 2):
+        pretended.now = time.monotonic() + 1000 * call
+        assert main(command) == 0
+        said = report(capsys)
+        assert (said["stopped"], said["trained"]) == ("time", call)
+
+
+def test_a_short_training_takes_the_time_that_a_longer_one_does_not_fit(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    """Six networks earn the first longer training of 20 s, when 15 s are left."""
+    more = ("--time", "75s", "--finalists", "0", "--sampler", "random", "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3,9")) == 0
+    assert report(capsys)["stopped"] == "time"
+    assert [len(trial.trainings) for trial in trials_in(tmp_path)] == [1] * 7
+
+
+def test_a_worker_without_work_does_not_end_the_search_for_want_of_time(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    """Six networks on three workers take 20 s of 25; two longer trainings of 2 s are left, and fit."""
+    more = ("--time", "25s", "--trials", "6", "--workers", "3", "--finalists", "0", "--sampler", "random", "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,1.2,9")) == 0
+    assert report(capsys)["stopped"] == "trials"
+    assert sorted(len(trial.longer) for trial in trials_in(tmp_path)) == [0, 0, 0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
