@@ -37,7 +37,7 @@ from mfsearch.search.promotion import (
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front, one_thread
-from mfsearch.study.calibration_file import study_calibration, trust_line
+from mfsearch.study.calibration_file import CalibrationFile, study_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,
     JOURNAL,
@@ -148,9 +148,9 @@ def prepare(
     if settings.latency_limit_ms is not None:
         on_stage("measuring the reference network's latency")
     manifest = _manifest(settings, images, request, folder, storage, command)
-    trust = _trust(settings, folder.parent, manifest)
+    calibration, trust = _trust(settings, folder.parent, manifest)
     started = time.monotonic() if started is None else started
-    return settings, Progress(manifest, limits, trust, plan, images.notes, started)
+    return settings, Progress(manifest, limits, trust, plan, images.notes, started, calibration)
 
 
 def _manifest(
@@ -207,13 +207,13 @@ def _latency_device(settings: Settings) -> tuple[Mapping[str, object] | None, fl
     return {"device": latency.device}, latency.latency_ms
 
 
-def _trust(settings: Settings, results: Path, manifest: Manifest) -> str:
-    """The sentence on a calibration of the ranking; an unreadable calibration does not stop the search."""
+def _trust(settings: Settings, results: Path, manifest: Manifest) -> tuple[CalibrationFile | None, str]:
+    """The calibration that fits, and a sentence on it; an unreadable calibration does not stop the search."""
     try:
         calibration = study_calibration(results, manifest, settings.space)
     except ValueError as error:
-        return f"ranking   {error}"
-    return trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
+        return None, f"ranking   {error}"
+    return calibration, trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 
 def _lesson(settings: Settings) -> Lesson | None:
