@@ -40,6 +40,14 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run", "--budgte", "150M"], "unknown option --budgte: did you mean --budget?; see `mfsearch run --help`"),
         (["calibrate", "--netwroks=8"], "unknown option --netwroks: did you mean --networks?; see"),
         (
+            ["calibrate", "--budget", "150M", "--data", "digits", "--workers", "0"],
+            "argument --workers: must be 1 to 256, got 0; see `mfsearch calibrate --help`",
+        ),
+        (
+            ["twins", "mf-26m", "--workers=0"],
+            "argument --workers: must be 1 to 256, got 0; see `mfsearch twins --help`",
+        ),
+        (
             ["latency", "mf-26m", "--batch", "1.5"],
             "must be a whole number, 0 or more, got '1.5'; see `mfsearch latency",
         ),
@@ -92,7 +100,7 @@ def run_arguments(results: Path, **changed: str) -> list[str]:
         ({"from": "nothing"}, "no study 'nothing'"),
         ({"optimizer": "adam"}, "recipe.optimizer must be adamw or sgd, got 'adam'"),
         ({"epochs": "-1"}, "recipe.epochs must be above 0, got -1.0"),
-        ({"workers": "0"}, "--workers must be 1 to 256, got 0"),
+        ({"workers": "0"}, "argument --workers: must be 1 to 256, got 0; see `mfsearch run --help`"),
         ({"trials": "0"}, "--trials must be 1 or more, got 0"),
         ({"trials": "many"}, "must be a whole number, 0 or more, got 'many'"),
         ({"device": "tpu"}, "--device must be cpu, cuda or cuda:N, got 'tpu'"),

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mfsearch.analysis.front.confidence import (
     Confidence,
+    Noise,
     confidence,
     marks,
     shown_lengths,
@@ -89,7 +90,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         )
         for note in progress.notes:
             self._say(f"          {note}".replace("\n", "\n          "))
-        self._say(f"precision {shown_precision(data.val_images, progress.rungs.seeds if progress.rungs.last else 1)}")
+        self._say(f"precision {_precision(progress)}")
         self._say(
             f"training  {counted(recipe.epochs, 'epoch')} at {recipe.resolution} px, {recipe.optimizer}, "
             f"batch {recipe.batch}; {counted(progress.limits.workers, 'worker')} on {manifest.device}"
@@ -155,6 +156,17 @@ class Display(contextlib.AbstractContextManager["Display"]):
 
     def _say(self, text: str) -> None:
         self.console.print(Text(text), soft_wrap=True)
+
+
+def _precision(progress: Progress) -> str:
+    """The least difference that will show, with the seed noise of the study's own finals or of the calibration."""
+    noise, kept = training_noise(progress.trials), progress.calibration
+    known = noise[max(noise)] if noise else None
+    if known is None and kept is not None and kept.long_noise is not None:
+        known = Noise(kept.long_noise, len(kept.noise_seeds) - 1)
+    seeds = progress.rungs.seeds if progress.rungs.last else 1
+    words = shown_precision(progress.manifest.data.val_images, seeds, noise=known)
+    return words if known else f"{words}, and seeds add noise"
 
 
 def _longer(rungs: Rungs) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
-from mfsearch.study.settings import Limits, Settings
+from mfsearch.study.settings import MAX_WORKERS, Limits, Settings
 from mfsearch.units import format_seconds, parse_budget, parse_seconds
 
 if TYPE_CHECKING:
@@ -29,6 +29,13 @@ def whole(text: str) -> int:
     """Parse a whole number from the command line."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r:.200}")
+    return int(text)
+
+
+def worker_count(text: str) -> int:
+    """Parse a number of worker processes; refused here, before any image is loaded."""
+    if not 1 <= whole(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}, got {text:.200}")
     return int(text)
 
 
@@ -109,7 +116,8 @@ def add_data(parser: argparse.ArgumentParser, text: str, *, required: bool = Fal
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add the options for worker processes, seed and device, and those of the short training."""
-    add_default(parser, "--workers", Limits.workers, "worker processes, one thread each")
+    text = f"worker processes, one thread each (default: {Limits.workers})"
+    parser.add_argument("--workers", type=worker_count, default=Limits.workers, help=text)
     add_default(parser, "--seed", Settings.seed, "seed of everything random")
     add_default(parser, "--device", Settings.device, "device to train on: cpu or cuda")
     group = parser.add_argument_group("short training")

@@ -28,6 +28,7 @@ def load_data(
     seed: int = 0,
     download: bool = False,
     skip_damaged: bool = False,
+    notes: bool = True,
 ) -> ImageData:
     """The training and validation images of a search, square at `resolution` pixels, shuffled by the seed.
 
@@ -38,6 +39,7 @@ def load_data(
     samples: number of training images, stratified and chosen before decoding; default all.
     val_samples: number of validation images; default all, but at most `samples`.
     skip_damaged: leave damaged files out of the chosen images, with a note; otherwise DamagedError names them all.
+    notes: find the notes on a folder, which may hash thousands of files; without them the images are the same.
     Test splits are never read: CIFAR's test batch, a folder's val/ and test/, and a fixed fifth of digits.
     """
     if not MIN_RESOLUTION <= resolution <= MAX_RESOLUTION:
@@ -68,7 +70,7 @@ def load_data(
             train, val = without_damaged(source, train, val, skipped)
             images = source.read(np.concatenate([train, val]), resolution)
         train_images, val_images = images[: len(train)], images[len(train) :]
-        notes = notes_of(source, train, val, skipped)
+        told = notes_of(source, train, val, skipped) if notes else ()
     except OSError as error:
         raise DataError(f"cannot read {spec}: {error}") from error
     train_labels, val_labels = source.labels[train], source.labels[val]
@@ -84,7 +86,7 @@ def load_data(
         mean=mean,
         std=std,
         digest=digest_of(source.classes, (train_images, train_labels), (val_images, val_labels)),
-        notes=notes,
+        notes=told,
     )
 
 

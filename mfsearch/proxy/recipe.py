@@ -58,9 +58,19 @@ class Recipe:
         return dataclasses.asdict(self)
 
     def load_images(
-        self, data: str, *, data_dir: Path | None, seed: int, download: bool = False, skip_damaged: bool = False
+        self,
+        data: str,
+        *,
+        data_dir: Path | None,
+        seed: int,
+        download: bool = False,
+        skip_damaged: bool = False,
+        notes: bool = True,
     ) -> "ImageData":
-        """The images for this recipe; every process of a study must load the same ones. Raises DataError."""
+        """The images for this recipe; every process of a study must load the same ones. Raises DataError.
+
+        notes: as in `load_data`.
+        """
         from mfsearch.data import load_data
 
         return load_data(
@@ -72,6 +82,7 @@ class Recipe:
             seed=seed,
             download=download,
             skip_damaged=skip_damaged,
+            notes=notes,
         )
 
 

@@ -167,7 +167,7 @@ def trainings_seconds(
     train, val = _split_sizes(source, recipe)
     judging = 2 * JUDGED * (min(recipe.norm_images, train) + val)
     work = sum(_image_seconds(one, recipe) * (epochs * train + judging) for one, epochs in trainings)
-    return work * pace / _image_seconds(config, recipe) / max(1, workers)
+    return work * pace / _image_seconds(config, recipe) / workers
 
 
 def _image_seconds(config: MobileFormerConfig, recipe: Recipe) -> float:

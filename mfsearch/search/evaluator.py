@@ -100,7 +100,7 @@ class Evaluator:
         self.job = job
         self.device = torch.device(job.device)
         # damaged files were refused, or skipped with a note, before any worker began
-        images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed, skip_damaged=True)
+        images = job.recipe.load_images(job.data, data_dir=job.data_dir, seed=job.seed, skip_damaged=True, notes=False)
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)

@@ -38,7 +38,7 @@ from mfsearch.search.promotion import (
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front
-from mfsearch.study.calibration_file import find_calibration, trust_line
+from mfsearch.study.calibration_file import CalibrationFile, study_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,
     JOURNAL,
@@ -151,9 +151,9 @@ def prepare(
     if settings.latency_limit_ms is not None:
         on_stage("measuring the reference network's latency")
     manifest = _manifest(settings, images, request, folder, storage, command)
-    trust = _trust(settings, folder.parent, manifest.data.digest)
+    calibration, trust = _trust(settings, folder.parent, manifest)
     started = time.monotonic() if started is None else started
-    return settings, Progress(manifest, limits, trust, plan, images.notes, started)
+    return settings, Progress(manifest, limits, trust, plan, images.notes, started, calibration)
 
 
 def _manifest(
@@ -210,16 +210,13 @@ def _latency_device(settings: Settings) -> tuple[Mapping[str, object] | None, fl
     return {"device": latency.device}, latency.latency_ms
 
 
-def _trust(settings: Settings, results: Path, data_digest: str) -> str:
-    """The sentence on a calibration of the ranking; an unreadable calibration does not stop the search."""
+def _trust(settings: Settings, results: Path, manifest: Manifest) -> tuple[CalibrationFile | None, str]:
+    """The calibration that fits, and a sentence on it; an unreadable calibration does not stop the search."""
     try:
-        space, rest = settings.space, (data_digest, settings.recipe, settings.budget)
-        calibration = find_calibration(results, space.digest, *rest)
-        if calibration is None:  # of before networks were costed for the classes of the data
-            calibration = find_calibration(results, space.deployed(space.resolution, 1000).digest, *rest)
+        calibration = study_calibration(results, manifest, settings.space)
     except ValueError as error:
-        return f"ranking   {error}"
-    return trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
+        return None, f"ranking   {error}"
+    return calibration, trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
 
 
 def _lesson(settings: Settings) -> Lesson | None:
@@ -262,6 +259,7 @@ class _Run:
         self.progress.rank()
         self.final_for_time = False  # once True, nothing new is proposed
         self.too_late = False  # once True, nothing new is started
+        self.tried = False  # whether this call has given a worker something to do
         self.begun = False  # whether this call has finished a training
         self.exhausted = False
         self.dry = False  # the last ask found nothing new; ask again after the next result
@@ -398,7 +396,8 @@ class _Run:
         """Why no more training starts, or None."""
         if self.interrupted():
             return "interrupted"
-        if self.too_late or self._left() <= 0:
+        # the first work of a call starts in any case: else short calls would never get anywhere
+        if self.too_late or (self.tried and self._left() <= 0):
             return "time"
         over = self._search_over()
         return over if over not in FINALS or self._next_promotion() is None else None
@@ -421,7 +420,6 @@ class _Run:
             return "trials"
         if limits.seconds is not None:
             final = min(progress.final_seconds() or 0.0, limits.seconds * FINAL_SHARE)
-            # the first training of a call starts in any case: else short calls would never get anywhere
             self.final_for_time |= self.begun and self._left() - progress.training_seconds(None) / 2 <= final
             if self.final_for_time:
                 return "time"
@@ -452,15 +450,17 @@ class _Run:
         for number in pool.idle():
             if self._over() is not None:
                 return
-            promotion = self._next_promotion()
-            if promotion is not None and self._is_late(promotion) and self._search_over() is None:
+            promotion, proposing = self._next_promotion(), self._search_over() is None and not self.dry
+            if promotion is not None and proposing and self._is_late(promotion):
                 promotion = None  # a short training may still fit
+            if promotion is None and not proposing:
+                return  # until a running training ends
             if self._is_late(promotion):
                 self.too_late = True
                 return
             if promotion is not None:
                 self._train_longer(pool, number, promotion)
-            elif self._search_over() is None and not self.dry:
+            else:
                 self._try_new(pool, number)
 
     def _is_late(self, promotion: Promotion | None) -> bool:
@@ -475,7 +475,7 @@ class _Run:
         self.progress.stage = "final" if promotion.rung == self.settings.rungs.last else "searching"
         origin = f"trial {promotion.number} to {self.settings.rungs.factors[promotion.rung]:g}x"
         self.progress.running[number] = Running(trial.config, trial.madds or 0, origin, promotion=promotion)
-        pool.submit(number, Work(trial.config, promotion.rung, promotion.seed))
+        self._submit(pool, number, Work(trial.config, promotion.rung, promotion.seed))
 
     def _try_new(self, pool: Pool[Work, TrialResult], number: int) -> None:
         if self.again:
@@ -493,7 +493,11 @@ class _Run:
         )
         self.progress.stage = "searching"
         self._note_running()
-        pool.submit(number, Work(proposal.config, 0, self.settings.seed, stop))
+        self._submit(pool, number, Work(proposal.config, 0, self.settings.seed, stop))
+
+    def _submit(self, pool: Pool[Work, TrialResult], number: int, work: Work) -> None:
+        self.tried = True
+        pool.submit(number, work)
 
     def _take(self, event: Event[TrialResult]) -> None:
         running = self.progress.running[event.worker]

@@ -10,6 +10,7 @@ from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.plan import Plan
 from mfsearch.search.promotion import Promotion, Standing, Stop, finalists, standing
 from mfsearch.search.proposal import Proposal
+from mfsearch.study.calibration_file import CalibrationFile
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import front_trials
@@ -45,6 +46,7 @@ class Progress:
     plan: Plan | None = None
     notes: tuple[str, ...] = ()  # on the images
     started: float = field(default_factory=time.monotonic)
+    calibration: CalibrationFile | None = None  # that fits the study
     stage: str = "starting workers"
     to_measure: int = 0  # latencies of the front, at the end
     estimated: tuple[float, float] = (0.0, 0.0)  # the last estimate of the seconds left, and when it was made

@@ -16,10 +16,8 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
-from mfsearch.study.settings import check_device
+from mfsearch.study.settings import MAX_WORKERS, check_device
 from mfsearch.study.task_file import TaskFile, TaskRecord
-
-MAX_WORKERS = 256
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,9 @@ class Proxy:
     def load_data(self) -> DeviceData:
         """The images, on the device."""
         # damaged files were refused, or skipped with a note, before any worker began
-        images = self.recipe.load_images(self.data, data_dir=self.data_dir, seed=self.data_seed, skip_damaged=True)
+        images = self.recipe.load_images(
+            self.data, data_dir=self.data_dir, seed=self.data_seed, skip_damaged=True, notes=False
+        )
         return DeviceData(images, torch.device(self.device))
 
 

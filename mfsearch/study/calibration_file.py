@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.space import SearchSpace
 from mfsearch.study.files import read_as
-from mfsearch.study.manifest import DataFacts, NamedSpace
+from mfsearch.study.manifest import DataFacts, Manifest, NamedSpace
 from mfsearch.study.task_file import ZeroCostScore
 from mfsearch.units import Budget, epochs_in_words
 
 SCHEMA = 1
 CALIBRATIONS, CALIBRATION = "calibrations", "calibration.json"
+EARLIER_CLASSES = 1000  # that every network was costed for, whatever the data
 GROUPS = ("band", "across")
 PLACES = {"band": "inside the band", "across": "across budgets"}
 COSTS = ("madds", "params")
@@ -249,6 +251,20 @@ class CalibrationFile:
             "left_out": list(self.left_out),
             "groups": {name: group.to_dict() for name, group in self.groups.items()},
         }
+
+
+def study_calibration(results: Path, manifest: Manifest, space: SearchSpace | None) -> CalibrationFile | None:
+    """The calibration that fits a study, as in `find_calibration`.
+
+    space: the study's, None if unknown. With it, a calibration of before networks were costed for the classes of the
+    data fits too.
+    """
+    earlier = [] if space is None else [space.deployed(space.resolution, EARLIER_CLASSES).digest]
+    for digest in (manifest.space.digest, *earlier):
+        found = find_calibration(results, digest, manifest.data.digest, manifest.recipe, manifest.budget)
+        if found is not None:
+            return found
+    return None
 
 
 def find_calibration(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration evaluates a training
 MIN_NETWORKS = 6  # top-5 recall needs one more network than five; below 16 a tau proves nothing
+MAX_WORKERS = 256
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
 
 
@@ -77,8 +78,8 @@ class Limits:
     def __post_init__(self) -> None:
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"--trials must be 1 or more, got {self.trials}")
-        if not 1 <= self.workers <= 256:
-            raise ValueError(f"--workers must be 1 to 256, got {self.workers}")
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise ValueError(f"--workers must be 1 to {MAX_WORKERS}, got {self.workers}")
         if self.seconds is not None and not 0 < self.seconds < math.inf:
             raise ValueError(f"a time limit must be seconds above 0, got {self.seconds}")
 

@@ -32,7 +32,8 @@ from mfsearch.analysis.ranking.trust import (
     verdict,
 )
 from mfsearch.proxy.recipe import default_recipe
-from mfsearch.study.calibration_file import GROUPS, Reading
+from mfsearch.space import find_space
+from mfsearch.study.calibration_file import GROUPS, Reading, study_calibration
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
@@ -227,6 +228,21 @@ def test_the_committed_calibration_fits_the_committed_study_but_for_its_budget()
         "short training: read after 0.05, 0.1, 0.2 epochs, here it takes 3",
     ]
     assert study_reading(figures, own) == Reading("val_loss", 0.1)
+
+
+def test_a_calibration_of_before_networks_were_costed_for_the_classes_fits_as_in_a_run() -> None:
+    own = manifest_of("fast151")
+    space = find_space("mobile_former").deployed(224, 10)
+    ten = {"name": space.name, "digest": space.digest, "knobs": own.kept["space"]["knobs"]}
+    new = manifest_of("fast151", space=ten, deployment={"resolution": 224, "classes": 10})
+    figures = read_calibrations([RESULTS])[0][0].figures
+    assert study_calibration(RESULTS, new, space) == figures  # as `mfsearch run` does
+    assert fitting_calibration([RESULTS], new) == figures
+    budget = "budget: up to 50.0M multiply-adds, here 152.1M"
+    assert differences(figures, new) == ["classes at deployment: 1000, here 10", budget]
+    unknown = manifest_of("fast151", space={**ten, "digest": "x"}, deployment={"resolution": 224, "classes": 10})
+    assert fitting_calibration([RESULTS], unknown) is None
+    assert differences(figures, unknown)[0] == "space: another version of mobile_former"
 
 
 def test_the_verdict_says_tau_interval_networks_and_what_costs_nothing() -> None:

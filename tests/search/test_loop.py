@@ -349,6 +349,7 @@ def wait_for_longer(results: Path, process: subprocess.Popen[str]) -> None:
 
 
 SHORT = 10.0  # seconds of a short training in the tests of time below
+TICK = 5.0  # seconds that a search waits for a result before it looks around
 
 
 class Clock:
@@ -359,6 +360,9 @@ class Clock:
 
     def monotonic(self) -> float:
         return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
 
 
 class PretendPool:
@@ -388,6 +392,9 @@ class PretendPool:
             self.clock.now += timeout
             return []
         number, (end, work) = min(self.working.items(), key=lambda item: item[1][0])
+        if end - self.clock.now > TICK:
+            self.clock.now += TICK
+            return []
         del self.working[number]
         self.clock.now = end
         top1 = int(work.config.arch_id[:4], 16) / 0x10000
@@ -400,13 +407,23 @@ class PretendPool:
         pass
 
 
+def few_networks(folder: Path) -> Path:
+    """A space of nine networks."""
+    text = re.sub(r"\[([^],]+), [^]]*\]", r"\1", TINY_SPACE.read_text())  # the first choice of each knob
+    text = text.replace("count: 1", "count: [1, 2, 3]").replace("hidden: 32", "hidden: [32, 48, 64]")
+    space = folder / "few.yaml"
+    space.write_text(text.replace("width: solve", "width: 1"))
+    return space
+
+
 @pytest.fixture
 def pretended(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A search in this process on a clock of its own."""
     clock = Clock()
     monkeypatch.setattr(PretendPool, "clock", clock, raising=False)
     monkeypatch.setattr("mfsearch.search.loop.Pool", PretendPool)
-    monkeypatch.setattr("mfsearch.search.loop.time", clock)
+    for module in ("mfsearch.search.loop", "mfsearch.commands.run"):
+        monkeypatch.setattr(f"{module}.time", clock)
     return clock
 
 
@@ -431,17 +448,69 @@ def test_a_time_limit_leaves_room_for_the_final(
         assert taken > seconds - 45
 
 
+@pytest.mark.parametrize(
+    ("workers", "seconds", "trained"), [(1, 35, 3), (1, 39.5, 4), (2, 35, 6), (1, 4, 1), (2, 4, 2)]
+)
+def test_a_training_starts_only_if_it_is_expected_to_end_in_time_but_the_first_always_does(
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    pretended: Clock,
+    workers: int,
+    seconds: float,
+    trained: int,
+) -> None:
+    """Every training takes 10 s, and may end late by a twentieth of the limit; a second call counts afresh."""
+    command = arguments(image_folder, tmp_path, "--time", f"{seconds}s", "--workers", str(workers), "--json")
+    for call in (1, 2):
+        began = pretended.now
+        assert main(command) == 0
+        said = report(capsys)
+        assert (said["stopped"], said["trained"]) == ("time", call * trained)
+        assert pretended.now - began == SHORT * trained / workers
+
+
+def test_a_call_whose_time_is_gone_before_its_first_training_trains_one_network(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    command = arguments(image_folder, tmp_path, "--time", "30s", "--workers", "2", "--json")
+    for call in (1, 2):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("mfsearch.search.loop.check_device", lambda _: pretended.wait(40))  # a slow start
+            assert main(command) == 0
+        said = report(capsys)
+        assert (said["stopped"], said["trained"]) == ("time", call)
+
+
+def test_a_short_training_takes_the_time_that_a_longer_one_does_not_fit(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    """Six networks earn the first longer training of 20 s, when 15 s are left."""
+    more = ("--time", "75s", "--finalists", "0", "--sampler", "random", "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,3,9")) == 0
+    assert report(capsys)["stopped"] == "time"
+    assert [len(trial.trainings) for trial in trials_in(tmp_path)] == [1] * 7
+
+
+def test_a_worker_that_finds_nothing_new_does_not_end_the_search_for_want_of_time(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock
+) -> None:
+    """From 44 s on a worker waits for the last of nine networks, which at 50 s earns a longer training of 2 s; at 49 s
+    no short training would fit any more."""
+    space = few_networks(tmp_path)
+    more = ("--time", "55.5s", "--workers", "2", "--finalists", "0", "--space", str(space), "--json")
+    assert main(arguments(image_folder, tmp_path, *more, rungs="1,1.2,9", budget="1K..100M")) == 0
+    assert report(capsys)["trained"] == 9
+    assert sum(len(trial.longer) for trial in trials_in(tmp_path)) == 3
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_a_space_that_is_used_up_ends_the_search_whatever_is_running(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], pretended: Clock, workers: int
 ) -> None:
     """Nine networks in all: the last ask finds nothing new while the third longer training, which the ninth network
     made room for, is all that runs."""
-    space = tmp_path / "few.yaml"
-    text = re.sub(r"\[([^],]+), [^]]*\]", r"\1", TINY_SPACE.read_text())  # the first choice of each knob
-    text = text.replace("count: 1", "count: [1, 2, 3]").replace("hidden: 32", "hidden: [32, 48, 64]")
-    space.write_text(text.replace("width: solve", "width: 1"))
-    more = ("--space", str(space), "--trials", "100", "--workers", str(workers), "--json")
+    more = ("--space", str(few_networks(tmp_path)), "--trials", "100", "--workers", str(workers), "--json")
     assert main(arguments(image_folder, tmp_path, *more, rungs="1,2,4", budget="1K..100M")) == 0
     assert report(capsys)["stopped"] == "exhausted"
     trials = trials_in(tmp_path)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mfsearch.analysis.knobs.importance import study_space
 from mfsearch.study.calibration_file import (
     CALIBRATION,
     CALIBRATIONS,
@@ -12,9 +13,10 @@ from mfsearch.study.calibration_file import (
     NAMES,
     PLACES,
     CalibrationFile,
+    CalibrationIdentity,
     ProxyFigures,
     Reading,
-    find_calibration,
+    study_calibration,
 )
 from mfsearch.study.manifest import Manifest
 from mfsearch.units import counted, epochs_in_words, format_madds
@@ -55,11 +57,10 @@ def read_calibrations(places: Iterable[Path]) -> tuple[list[KeptCalibration], li
 
 def fitting_calibration(places: Iterable[Path], manifest: Manifest) -> CalibrationFile | None:
     """The calibration that `mfsearch run` finds for this study, in the first folder that has one."""
+    space = study_space(manifest)
     for place in places:
         try:
-            found = find_calibration(
-                place, manifest.space.digest, manifest.data.digest, manifest.recipe, manifest.budget
-            )
+            found = study_calibration(place, manifest, space)
         except ValueError:
             continue  # read_calibrations says why
         if found is not None:
@@ -77,7 +78,7 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
     identity = figures.identity
     words = []
     for kind, theirs, ours in (("space", identity.space, manifest.space), ("data", identity.data, manifest.data)):
-        if theirs.digest != ours.digest:
+        if theirs.digest != ours.digest and not (kind == "space" and _deployed_alone(identity, manifest)):
             same = theirs.name == ours.name
             words.append(
                 f"{kind}: " + (f"another version of {ours.name}" if same else f"{theirs.name}, here {ours.name}")
@@ -100,6 +101,12 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
     if top != own:
         words.append(f"budget: up to {format_madds(top)} multiply-adds, here {format_madds(own)}")
     return words
+
+
+def _deployed_alone(identity: CalibrationIdentity, manifest: Manifest) -> bool:
+    """Whether the spaces differ in their image size or classes alone, which have words of their own."""
+    space = study_space(manifest)
+    return space is not None and space.deployed(identity.resolution, identity.classes).digest == identity.space.digest
 
 
 def study_reading(figures: CalibrationFile, manifest: Manifest) -> Reading:

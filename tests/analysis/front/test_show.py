@@ -11,6 +11,7 @@ from mfsearch.analysis.figures.tradeoff import tradeoff_points
 from mfsearch.analysis.front.confidence import confidence, marks
 from mfsearch.analysis.front.cut import best_number
 from mfsearch.analysis.front.summary import study_front, summary
+from mfsearch.analysis.ranking.trust import read_calibrations
 from mfsearch.commands.display import Display, front_table, print_front
 from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
@@ -24,6 +25,7 @@ from tests.analysis.rows import changed, longer_study, manifest, row, study
 MANIFEST = manifest(
     objectives=["top1", "madds"], budget={"low": 1, "high": 200_000_000, "stated": False}, latency_limit_ms=None
 )
+RESULTS = Path(__file__).parents[3] / "results"
 CONFIG = preset("mf-151m").to_dict()
 
 
@@ -117,7 +119,22 @@ def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys:
         display = Display(Console(), live=False, quiet=False)
         display(SearchEvent("began", Progress(asked, Limits(), "")))
         text = capsys.readouterr().out
-        assert f"150 validation images, {seeds}: differences under 8 points will not show" in text
+        assert f"150 validation images, {seeds}: differences under 8 points will not show, and seeds add noise" in text
+
+
+def test_the_start_knows_the_seed_noise_of_the_study_or_else_of_its_calibration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    images = {**MANIFEST.kept["data"], "val_images": 150}
+    progress = Progress(manifest(rungs={"factors": [1.0, 3.0, 9.0], "seeds": 2}, data=images), Limits(), "")
+    progress.calibration = read_calibrations([RESULTS])[0][0].figures  # 1.26 points by three seeds
+    show = Display(Console(), live=False, quiet=False)
+    show(SearchEvent("began", progress))
+    # sqrt((4.30 * 0.0126)^2 + (1.96 * 0.0403)^2): Student's t with two degrees of freedom
+    assert "150 validation images, 2 seeds: differences under 10 points will not show\n" in capsys.readouterr().out
+    progress.trials = longer_study()  # 1 point with one degree of freedom: sqrt((12.7 * 0.01)^2 + 0.079^2)
+    show(SearchEvent("began", progress))
+    assert "150 validation images, 2 seeds: differences under 15 points will not show\n" in capsys.readouterr().out
 
 
 def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixture[str]) -> None:
