@@ -26,12 +26,12 @@ import torch
 
 from mfsearch.analysis.ranking.agreement import bootstrap_tau, kendall_tau, noise_ceiling, retest_noise, spread_between
 from mfsearch.cost.madds import count_costs
-from mfsearch.export.parent import read_parent
+from mfsearch.export.parent_bundle import read_parent
 from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, Start, build_proxy, evaluate, short_train
-from mfsearch.search.parent import Cutter, prepare_parent
+from mfsearch.search.cutter import Cutter, prepare_parent
 from mfsearch.search.samplers.ground import Ground
 from mfsearch.space.nested import nested_space
 from mfsearch.study.manifest import StudyRequest, make_manifest

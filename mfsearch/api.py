@@ -75,7 +75,7 @@ def search(
     DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
     finished is kept, and the same call resumes.
     """
-    from mfsearch.export.parent import read_parent
+    from mfsearch.export.parent_bundle import read_parent
     from mfsearch.search.bar import progress_bar
     from mfsearch.search.ending import check_found
     from mfsearch.search.loop import run_search

@@ -191,7 +191,7 @@ def space_and_parent(args: argparse.Namespace) -> tuple["SearchSpace", "Parent |
     """The space of --space, inside --parent if that is given, with --resolution and --classes."""
     if args.parent is None:
         return deployed_space(args), None
-    from mfsearch.export.parent import read_parent
+    from mfsearch.export.parent_bundle import read_parent
     from mfsearch.space.nested import nested_space, read_nested
 
     parent = read_parent(args.parent)

@@ -29,7 +29,7 @@ from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
 from mfsearch.proxy.smoke_test import SmokeTestError, smoke_test
-from mfsearch.search.parent import Cutter, ParentWeights
+from mfsearch.search.cutter import Cutter, ParentWeights
 from mfsearch.search.pool import DeviceLostError, Report
 from mfsearch.search.promotion import Stop
 from mfsearch.study.files import DiskError, write_json

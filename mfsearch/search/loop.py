@@ -19,10 +19,10 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.plain_files import read_json
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS, one_thread
+from mfsearch.search.cutter import ParentWeights, prepare_parent
 from mfsearch.search.estimate import settle
 from mfsearch.search.evaluator import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
-from mfsearch.search.parent import ParentWeights, prepare_parent
 from mfsearch.search.plan import LATENCY_SHARE
 from mfsearch.search.pool import Event, Pool, interruptible
 from mfsearch.search.progress import FULL_SECONDS, TRAINED, OnEvent, Progress, Running, SearchEvent

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mfsearch.config import MobileFormerConfig
+if TYPE_CHECKING:
+    from mfsearch.config import MobileFormerConfig
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Parent:
     logits, None if unknown."""
 
     facts: ParentFacts
-    config: MobileFormerConfig
+    config: "MobileFormerConfig"
     weights: Path
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

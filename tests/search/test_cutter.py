@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mfsearch.cli import main
-from mfsearch.export.parent import read_parent
+from mfsearch.export.parent_bundle import read_parent
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.cutting import cut
-from mfsearch.search.parent import PARENT, adapted
+from mfsearch.search.cutter import PARENT, adapted
 from mfsearch.study.files import CHECKPOINTS
 from mfsearch.study.study import Study
 from tests.conftest import TINY_SPACE

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from mfsearch.search.evaluate import Evaluator, Job
 
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.evaluator import Evaluator, Job
 from mfsearch.search.trainings import Proxy
 
 RECIPE = Recipe(resolution=16, epochs=1, batch=4, crop=0)
