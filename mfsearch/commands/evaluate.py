@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mfsearch.commands import options
 
 if TYPE_CHECKING:
-    from mfsearch.train.inference import Evaluation, Share
+    from mfsearch.train.inference import BundleAccuracy, RightAnswers
 
 WHOLE_TABLE = 12  # classes up to which the confusion table is printed whole
 MOST_ROWS = 20  # of classes, or of confusions
@@ -45,12 +45,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _shown(share: "Share") -> str:
+def _shown(share: "RightAnswers") -> str:
     low, high = share.interval
     return f"{share.value:.2%} ({low:.1%} to {high:.1%})"
 
 
-def _print_classes(found: "Evaluation") -> None:
+def _print_classes(found: "BundleAccuracy") -> None:
     shares = {k: share for k in range(len(found.classes)) if (share := found.fp32.of_class(k)).images}
     order = sorted(shares, key=lambda k: shares[k].value) if len(shares) > MOST_ROWS else list(shares)
     print("\ntop1 by class" + (f", the {MOST_ROWS} lowest of {len(shares)}" if len(shares) > MOST_ROWS else "") + ":")
@@ -60,7 +60,7 @@ def _print_classes(found: "Evaluation") -> None:
         print(f"  {_name(found, k):<{wide}}  {_shown(shares[k])}, {shares[k].images} images{int8}")
 
 
-def _print_confusions(found: "Evaluation") -> None:
+def _print_confusions(found: "BundleAccuracy") -> None:
     """The table of true classes (rows) and answers (columns), or the most frequent mistakes if it is large."""
     if len(found.classes) <= WHOLE_TABLE:
         table_KK = found.fp32.confusion
@@ -78,5 +78,5 @@ def _print_confusions(found: "Evaluation") -> None:
         print(f"  {count:>5}  {_name(found, true)} taken for {_name(found, answer)}")
 
 
-def _name(found: "Evaluation", k: int) -> str:
+def _name(found: "BundleAccuracy", k: int) -> str:
     return " ".join(f"{found.classes[k]:.60}".split())

@@ -33,7 +33,7 @@ Runner = Callable[[Array], Array]  # images [N, 3, S, S] to logits [N, K]
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PhotoClasses:
     """The likeliest classes of a photo with their probabilities, the likeliest first."""
 
     photo: str
@@ -41,7 +41,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Share:
+class RightAnswers:
     """right of images, as a fraction with its exact binomial 95 % interval."""
 
     right: int
@@ -64,17 +64,17 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class FileAccuracy:
     """The accuracy of one ONNX file. confusion: [K, K] images by true class and predicted class."""
 
     file: str
-    top1: Share
-    top5: Share
+    top1: RightAnswers
+    top5: RightAnswers
     confusion: NDArray[np.int64]
 
-    def of_class(self, k: int) -> Share:
+    def of_class(self, k: int) -> RightAnswers:
         """top1 of the images of one class."""
-        return Share(int(self.confusion[k, k]), int(self.confusion[k].sum()))
+        return RightAnswers(int(self.confusion[k, k]), int(self.confusion[k].sum()))
 
     def confusions(self) -> list[tuple[int, int, int]]:
         """True class, predicted class and number of images of every kind of mistake, the most frequent first."""
@@ -84,21 +84,21 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class BundleAccuracy:
     """The accuracy of a bundle in fp32, and in int8 if it has such a file. same_top1: share of equal answers of both.
     notes: sentences on images that were left out and names that are not known."""
 
     place: str
     classes: tuple[str, ...]
-    fp32: Accuracy
-    int8: Accuracy | None = None
+    fp32: FileAccuracy
+    int8: FileAccuracy | None = None
     same_top1: float | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
 
-        def told(one: Accuracy) -> dict[str, Any]:
+        def told(one: FileAccuracy) -> dict[str, Any]:
             names = self.classes
             return {
                 "file": one.file,
@@ -112,7 +112,7 @@ class Evaluation:
         return {"data": self.place, "images": self.fp32.top1.images, **parts, "notes": list(self.notes)}
 
 
-def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: bool = False) -> list[Prediction]:
+def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: bool = False) -> list[PhotoClasses]:
     """The `top` likeliest classes of each photo, by ONNX Runtime or by torch.
 
     A photo is any image that Pillow opens; of an animation it is the first frame. ValueError names every photo that
@@ -134,12 +134,12 @@ def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: boo
     shares_NK = likelihoods_NK / likelihoods_NK.sum(axis=1, keepdims=True)
     best_NT = np.argsort(-shares_NK, axis=1, kind="stable")[:, :top]
     return [
-        Prediction(str(photo), tuple((names[k], float(shares_K[k])) for k in best_T))
+        PhotoClasses(str(photo), tuple((names[k], float(shares_K[k])) for k in best_T))
         for photo, best_T, shares_K in zip(photos, best_NT, shares_NK, strict=True)
     ]
 
 
-def evaluate(folder: Path, data: Path, *, split: str = "val", skip_damaged: bool = False) -> Evaluation:
+def evaluate(folder: Path, data: Path, *, split: str = "val", skip_damaged: bool = False) -> BundleAccuracy:
     """The accuracy of a bundle on data/SPLIT/CLASS/*.jpg, in fp32 and in int8 if it has such a file.
 
     The classes must be those of the bundle; without recorded names as many, in the order of their names. ValueError
@@ -158,7 +158,7 @@ def evaluate(folder: Path, data: Path, *, split: str = "val", skip_damaged: bool
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
     told_notes = tuple(note for note in (*notes, skipped_note(damaged)) if note)
-    return Evaluation(str(data / split), classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
+    return BundleAccuracy(str(data / split), classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
 
 
 def prepared(image: "Image.Image", told: Preprocessing) -> Array:
@@ -296,10 +296,10 @@ def _labelled(
     return [path for name in names for path in files[name]], np.array(labels, np.int64), names, notes
 
 
-def _accuracy(file: str, logits_NK: Array, labels_N: NDArray[np.int64]) -> Accuracy:
+def _accuracy(file: str, logits_NK: Array, labels_N: NDArray[np.int64]) -> FileAccuracy:
     count, classes = logits_NK.shape
     ranked_NK = np.argsort(-logits_NK, axis=1, kind="stable")
     confusion_KK = np.zeros((classes, classes), np.int64)
     np.add.at(confusion_KK, (labels_N, ranked_NK[:, 0]), 1)
     top5 = int((ranked_NK[:, :5] == labels_N[:, None]).any(axis=1).sum())
-    return Accuracy(file, Share(int(np.trace(confusion_KK)), count), Share(top5, count), confusion_KK)
+    return FileAccuracy(file, RightAnswers(int(np.trace(confusion_KK)), count), RightAnswers(top5, count), confusion_KK)

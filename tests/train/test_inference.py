@@ -24,7 +24,7 @@ from mfsearch.export.origin import of_config
 from mfsearch.export.published_weights import TRAINED_SIZE
 from mfsearch.model import MobileFormer
 from mfsearch.train.fit import Callbacks, train_bundle
-from mfsearch.train.inference import Accuracy, Share, evaluate, predict, prepared
+from mfsearch.train.inference import FileAccuracy, RightAnswers, evaluate, predict, prepared
 from mfsearch.train.parts import eval_transform
 from mfsearch.train.train_options import Request, make_settings
 from tests.cost.test_onnx_graph import lived
@@ -258,9 +258,9 @@ def test_the_accuracy_is_that_of_the_answers_one_by_one(
 
 
 def test_shares_and_confusions_by_hand() -> None:
-    assert Share(0, 10).interval == pytest.approx((0, 1 - 0.025**0.1))  # Clopper and Pearson
-    assert Share(10, 10).interval == pytest.approx((0.025**0.1, 1))
-    accuracy = Accuracy("f", Share(3, 9), Share(9, 9), np.array([[1, 2, 0], [0, 2, 3], [1, 0, 0]]))
+    assert RightAnswers(0, 10).interval == pytest.approx((0, 1 - 0.025**0.1))  # Clopper and Pearson
+    assert RightAnswers(10, 10).interval == pytest.approx((0.025**0.1, 1))
+    accuracy = FileAccuracy("f", RightAnswers(3, 9), RightAnswers(9, 9), np.array([[1, 2, 0], [0, 2, 3], [1, 0, 0]]))
     assert accuracy.confusions() == [(1, 2, 3), (0, 1, 2), (2, 0, 1)]
     assert (accuracy.of_class(1).right, accuracy.of_class(1).images) == (2, 5)
 
