@@ -30,7 +30,7 @@ from mfsearch.export.parent_bundle import read_parent
 from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.proxy.short_train import DeviceData, Start, build_proxy, evaluate, short_train
+from mfsearch.proxy.short_train import DeviceData, InitialWeights, build_proxy, evaluate, short_train
 from mfsearch.search.cutter import Cutter, prepare_parent
 from mfsearch.search.samplers.ground import Ground
 from mfsearch.space.nested import nested_space
@@ -41,7 +41,7 @@ from mfsearch.units import parse_budget
 STEPS, JUDGE_STEPS, JUDGES = (8, 31, 124), 156, (1, 2)
 
 
-def read_network(start: Start, config: Any, data: DeviceData, recipe: Any) -> dict[str, Any]:
+def read_network(start: InitialWeights, config: Any, data: DeviceData, recipe: Any) -> dict[str, Any]:
     """Validation losses of one network: before any step, after STEPS, and by each judge."""
     model = build_proxy(config, data.data, 0)
     model.load_state_dict(start.tensors)

@@ -45,7 +45,7 @@ class Evaluation(NamedTuple):
     loss: float
 
 
-class Start(NamedTuple):
+class InitialWeights(NamedTuple):
     """The weights that a training begins with, for the classes of the data; the name identifies them in checkpoints."""
 
     name: str
@@ -99,7 +99,7 @@ def short_train(
     recipe: Recipe,
     *,
     seed: int,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
     points: Sequence[float] | None = None,
     checkpoint: Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
@@ -151,7 +151,12 @@ class _Training:
     """The state of a training between two steps."""
 
     def __init__(
-        self, config: MobileFormerConfig, data: DeviceData, recipe: Recipe, seed: int, start: Start | None = None
+        self,
+        config: MobileFormerConfig,
+        data: DeviceData,
+        recipe: Recipe,
+        seed: int,
+        start: InitialWeights | None = None,
     ) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": config.arch_id, "seed": seed} | {

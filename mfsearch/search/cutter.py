@@ -13,7 +13,7 @@ from torch import Tensor
 from mfsearch.config import MobileFormerConfig
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.cutting import Score, by_weight, cut, mean_coefficients
-from mfsearch.proxy.short_train import DeviceData, Start, one_thread, short_train
+from mfsearch.proxy.short_train import DeviceData, InitialWeights, one_thread, short_train
 from mfsearch.study.files import CHECKPOINTS, DiskError
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings
@@ -68,7 +68,7 @@ def _fine_tuned(
     state: dict[str, Tensor], config: MobileFormerConfig, settings: Settings, folder: Path
 ) -> dict[str, Tensor]:
     fresh = MobileFormer(config, seed=settings.seed).state_dict()
-    start = Start("parent", {**state, **{name: fresh[name] for name in CLASSIFIER}})
+    start = InitialWeights("parent", {**state, **{name: fresh[name] for name in CLASSIFIER}})
     longest = settings.recipe.epochs * max(settings.rungs.factors)
     checkpoint = folder / CHECKPOINTS / PARENT
     try:
@@ -117,7 +117,7 @@ class Cutter:
         self.coefficients = mean_coefficients(self.parent, images)
         self.score: Score = by_weight(self.parent)
 
-    def start(self, config: MobileFormerConfig) -> Start:
+    def start(self, config: MobileFormerConfig) -> InitialWeights:
         """The weights of a network inside the parent; ValueError if it does not lie inside."""
         model = cut(self.parent, config, score=self.score, coefficients=self.coefficients)
-        return Start(self.digest, dict(model.state_dict()))
+        return InitialWeights(self.digest, dict(model.state_dict()))
