@@ -109,8 +109,9 @@ def main(argv: list[str] | None = None) -> int:
     data = DeviceData(images, torch.device("cpu"))
     cutter, ground, rng = Cutter(weights, data), Ground(space, args.budget), random.Random(0)
     whole = count_costs(weights.config).num_params
+    # a row belongs to the parent whose hash it holds
     rows = [json.loads(line) for line in args.to.read_text().splitlines()] if args.to.exists() else []
-    done = {row["arch_id"]: row for row in rows}
+    done = {row["arch_id"]: row for row in rows if row["parent"] == weights.digest}
     drawn: list[str] = []
     while len(drawn) < args.networks:
         candidate = ground.drawn("random", rng)
@@ -121,7 +122,12 @@ def main(argv: list[str] | None = None) -> int:
         if config.arch_id in done:
             continue
         costs = count_costs(config)
-        row = {"arch_id": config.arch_id, "madds": costs.madds, "share": costs.num_params / whole}
+        row = {
+            "parent": weights.digest,
+            "arch_id": config.arch_id,
+            "madds": costs.madds,
+            "share": costs.num_params / whole,
+        }
         row |= read_network(cutter.start(config), config, data, recipe)
         done[config.arch_id] = row
         with args.to.open("a") as file:

@@ -117,9 +117,12 @@ def search(
 
 def _space(space: SearchSpace | str | Path | None, parent: "Parent | None") -> SearchSpace:
     """The space that was asked for, inside the parent if there is one."""
-    from mfsearch.space.nested import nested_space, read_nested
+    from mfsearch.space.nested import NestedSpace, nested_space, read_nested
 
     if isinstance(space, SearchSpace):
+        theirs = space.parent if isinstance(space, NestedSpace) else None
+        if theirs != (parent and parent.config):
+            raise ValueError(f"space {space.name} must be one inside the given parent, or neither")
         return space
     if parent is None:
         return find_space(str(space or "mobile_former"))

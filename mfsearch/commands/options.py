@@ -196,6 +196,10 @@ def space_and_parent(args: argparse.Namespace) -> tuple["SearchSpace", "Parent |
 
     parent = read_parent(args.parent)
     whole = args.space in (None, SPACE)
+    if not whole and not Path(args.space).is_file():
+        raise ValueError(
+            f"--space {args.space!r:.200}: inside a parent it must be a file that `mfsearch space --parent` printed"
+        )
     space = nested_space(parent.config) if whole else read_nested(Path(args.space), parent.config)
     return _deployed(space, args), parent
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig, load_config
@@ -46,7 +45,7 @@ from mfsearch.export.executorch import check_installed, run_pte
 from mfsearch.export.origin import of_metrics
 from mfsearch.export.replacing import finish_replacing
 from mfsearch.export.run_apart import run_apart
-from mfsearch.export.source import check_fit, measured, onnx_metadata, read_tensors
+from mfsearch.export.source import check_fit, measured, onnx_metadata, read_tensors, stored_numbers
 from mfsearch.export.standalone import GENERATOR, write_standalone
 from mfsearch.export.train_yaml import load_training
 from mfsearch.model import MobileFormer
@@ -181,7 +180,7 @@ class _Inspection:
         num_params = count_costs(config).num_params
         path = self.folder / WEIGHTS
         if path.exists():
-            stored = _stored_numbers(path)  # before a network of any size is built
+            stored = stored_numbers(path)  # before a network of any size is built
             if stored < num_params:
                 raise _Mismatch(f"{WEIGHTS} holds {stored} numbers, the network of {ARCH} has {num_params} parameters")
         self.model = MobileFormer(config, seed=self.manifest.seed).eval()
@@ -339,11 +338,6 @@ class _Inspection:
 def _inside(found: Latency, low: float, high: float) -> bool:
     """Whether the measured and the stated interval overlap."""
     return found.latency_low_ms <= high and found.latency_high_ms >= low
-
-
-def _stored_numbers(path: Path) -> int:
-    with safe_open(path, framework="pt") as file:
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
 
 
 def _same(what: str, values: dict[str, object]) -> None:

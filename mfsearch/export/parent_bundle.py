@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from mfsearch.cost.madds import count_costs
 from mfsearch.export.bundle import read_bundle
 from mfsearch.export.bundle_manifest import sha256_of
 from mfsearch.export.check import wrong_files
-from mfsearch.export.source import check_fit, read_tensors
+from mfsearch.export.source import check_fit, read_tensors, stored_numbers
 from mfsearch.living import check_living
 from mfsearch.model import MobileFormer
 from mfsearch.study.parent import Parent, ParentFacts
@@ -23,6 +24,9 @@ def read_parent(folder: Path) -> Parent:
             f"--parent {folder}: its weights are not trained, so nothing can be cut from them; "
             f"`mfsearch train {folder} --data DIR` trains them"
         )
+    stored, num_params = stored_numbers(bundle.weights), count_costs(bundle.config).num_params
+    if stored < num_params:  # before a network of any size is built
+        raise ValueError(f"{bundle.weights}: holds {stored} numbers, the network has {num_params} parameters")
     check_fit(MobileFormer(bundle.config), read_tensors(bundle.weights), bundle.weights)
     told = bundle.preprocessing
     if told.mean is None or told.std is None:

@@ -2,13 +2,14 @@
 
 import importlib.metadata
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -119,6 +120,15 @@ def take_weights(model: MobileFormer, trained: Path | Mapping[str, Tensor]) -> t
     fits = {name: value for name, value in trained.items() if name in state and state[name].shape == value.shape}
     model.load_state_dict({**state, **fits})
     return len(fits), [name for name in state if name not in fits]
+
+
+def stored_numbers(path: Path) -> int:
+    """How many numbers a safetensors file holds, by its header; ValueError names it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118, no mapping
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: not readable as safetensors: {error}") from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.cutting import Score, by_weight, cut, mean_coefficients
-from mfsearch.proxy.short_train import DeviceData, InitialWeights, one_thread, short_train
+from mfsearch.proxy.short_train import CHECKPOINT_SECONDS, DeviceData, InitialWeights, one_thread, short_train
 from mfsearch.study.files import CHECKPOINTS, DiskError
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings
@@ -21,6 +21,7 @@ from mfsearch.study.settings import Settings
 PARENT = "parent.safetensors"  # in the study's folder
 CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std by channel
+MEAN_BATCH = 32  # images at once
 MEAN_IMAGES = 256  # over which the slopes of DyReLUs that become static are averaged
 
 
@@ -34,7 +35,11 @@ class ParentWeights:
 
 
 def prepare_parent(
-    settings: Settings, manifest: Manifest, folder: Path, on_stage: Callable[[str], None]
+    settings: Settings,
+    manifest: Manifest,
+    folder: Path,
+    on_stage: Callable[[str], None],
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> ParentWeights | None:
     """The study's own copy of its parent, made at the study's start; None for a study without one.
 
@@ -46,26 +51,42 @@ def prepare_parent(
         return None
     config = dataclasses.replace(parent.config, classes=manifest.data.classes)
     kept = ParentWeights(folder / PARENT, config, parent.facts.digest)
-    if kept.path.exists():
+    made = {"parent": parent.facts.digest, "data": manifest.data.digest, "seed": str(settings.seed)}
+    if _made_of(kept.path) == made:
         return kept
     assert manifest.mean is not None
     assert manifest.std is not None
     state = adapted(load_file(parent.weights), (parent.mean, parent.std), (manifest.mean, manifest.std))
     if parent.class_names != manifest.class_names:
         on_stage("fine-tuning the parent on these images")
-        state = _fine_tuned(state, config, settings, folder)
+        state = _fine_tuned(state, config, settings, folder, checkpoint_seconds)
+    network = MobileFormer(config)
+    network.load_state_dict(state)
+    if not network.eval()(torch.zeros(1, 3, config.resolution, config.resolution)).isfinite().all():
+        raise ValueError(f"--parent {parent.weights.parent}: the network's logits are not finite")
     part = kept.path.with_name(kept.path.name + ".part")
     try:
-        save_file(state, part)
+        save_file(state, part, metadata=made)
         part.replace(kept.path)
+        (folder / CHECKPOINTS / PARENT).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise DiskError(f"cannot write {kept.path}: {error}") from None
     return kept
 
 
+def _made_of(path: Path) -> dict[str, str] | None:
+    """What the file in a study was made of; None if there is none that can be read."""
+    try:
+        with safe_open(path, "pt") as file:
+            told: dict[str, str] | None = file.metadata()
+            return told
+    except (OSError, SafetensorError):
+        return None
+
+
 def _fine_tuned(
-    state: dict[str, Tensor], config: MobileFormerConfig, settings: Settings, folder: Path
+    state: dict[str, Tensor], config: MobileFormerConfig, settings: Settings, folder: Path, checkpoint_seconds: float
 ) -> dict[str, Tensor]:
     fresh = MobileFormer(config, seed=settings.seed).state_dict()
     start = InitialWeights("parent", {**state, **{name: fresh[name] for name in CLASSIFIER}})
@@ -87,8 +108,8 @@ def _fine_tuned(
             start=start,
             points=(longest,),
             checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
         )
-    checkpoint.unlink(missing_ok=True)
     return trained.weights
 
 
@@ -113,8 +134,13 @@ class Cutter:
         self.parent = MobileFormer(weights.config)
         self.parent.load_state_dict(load_file(weights.path))
         self.parent.eval()
-        images = data.normalized(data.train_images[:MEAN_IMAGES]).cpu()
-        self.coefficients = mean_coefficients(self.parent, images)
+        batches = torch.split(data.train_images[:MEAN_IMAGES], MEAN_BATCH)
+        parts = [mean_coefficients(self.parent, data.normalized(batch).cpu()) for batch in batches]
+        shares = [len(batch) / sum(map(len, batches)) for batch in batches]
+        self.coefficients = {
+            name: sum((share * part[name] for share, part in zip(shares, parts, strict=True)), start=torch.zeros(()))
+            for name in parts[0]
+        }
         self.score: Score = by_weight(self.parent)
 
     def start(self, config: MobileFormerConfig) -> InitialWeights:

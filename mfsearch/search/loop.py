@@ -56,6 +56,7 @@ from mfsearch.study.settings import Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
 
+SEEN = "a parent trained on these images may know the validation ones: top1 then favours networks that keep more of it"
 TAUGHT = 64  # best trials of another study that become its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to stop proposing that lead to the final
 SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
@@ -109,7 +110,7 @@ def run_search(
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
-        parent = prepare_parent(settings, manifest, folder, on_stage)
+        parent = prepare_parent(settings, manifest, folder, on_stage, limits.checkpoint_seconds or CHECKPOINT_SECONDS)
         return _Run(settings, limits, ledger, progress, on_event, parent).run()
 
 
@@ -153,7 +154,10 @@ def prepare(
     manifest = _manifest(settings, images, request, folder, storage, command)
     calibration, trust = _trust(settings, folder.parent, manifest)
     started = time.monotonic() if started is None else started
-    return settings, Progress(manifest, limits, trust, plan, images.notes, started, calibration)
+    notes = images.notes
+    if settings.parent is not None and settings.parent.class_names == images.classes:
+        notes = (*notes, SEEN)
+    return settings, Progress(manifest, limits, trust, plan, notes, started, calibration)
 
 
 def _manifest(

@@ -309,7 +309,8 @@ class NestedSpace(SearchSpace):
     def find_params(self, config: MobileFormerConfig) -> dict[str, Value] | None:
         """The params of the parent if `config` is the parent, else None."""
         full = {name: values[0] for name, values in parent_values(self.parent).items()}
-        params = {knob.name: full.get(knob.name, self.resolution) for knob in self.knobs}
+        full |= {"width": 1.0, "resolution": self.resolution}
+        params = {knob.name: full[knob.name] for knob in self.knobs}
         whole = dataclasses.replace(config, resolution=self.resolution, classes=self.classes)
         try:
             return params if self.resolve(params) == whole else None
@@ -453,6 +454,7 @@ def _read(file: SpaceFile, data: Any, parent: MobileFormerConfig, title: str) ->
             file.value(tuple(name.split(".")), value, _among(choices))
     if "resolution" in top:
         file.value(("resolution",), top["resolution"], SIDES)
+    resolution = file.constants.pop("resolution", parent.resolution)
     width = top.get("width", 1.0)
     if width != "solve":
         file.value(("width",), width, FRACTION, float)
@@ -462,6 +464,7 @@ def _read(file: SpaceFile, data: Any, parent: MobileFormerConfig, title: str) ->
         knobs=tuple(file.knobs),
         constants=tuple(file.constants.items()),
         solved=width == "solve",
+        resolution=int(resolution),
     )
     file.try_values(space)
     return space

@@ -206,7 +206,10 @@ class Manifest:
     @property
     def identity(self) -> dict[str, Any]:
         """The settings that all trials of the study share, in the form of the file."""
-        return {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
+        settings = {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
+        if self.parent is not None:  # its folder may move
+            settings["parent"] = {"arch_id": self.parent.arch_id, "digest": self.parent.digest}
+        return settings
 
     def asked_budget(self) -> str:
         """The budget in the form of the option: "150M", "120M..150M"."""

@@ -104,7 +104,7 @@ class BundleAccuracy:
                 "file": one.file,
                 "top1": one.top1.to_dict(),
                 "top5": one.top5.to_dict(),
-                "by_class": {name: one.of_class(k).to_dict() for k, name in enumerate(names)},
+                "by_class": {name: one.of_class(k).to_dict() for k, name in enumerate(names) if one.confusion[k].any()},
                 "confusions": [{"is": names[a], "taken_for": names[b], "images": n} for a, b, n in one.confusions()],
             }
 
@@ -290,7 +290,7 @@ def _labelled(
         names = tuple(files)
         notes.append("the bundle does not name its classes: taken as the folder's, in the order of their names")
     for name in sorted({*files} ^ {*names}):
-        fault = "has no image of the bundle's class" if name in names else "has a class that the bundle has not,"
+        fault = "has no image of the bundle's class" if name in names else "has a class that the bundle does not have:"
         raise DataError(f"{root} {fault} {name!r:.200}; the bundle's classes are {', '.join(names)!s:.500}")
     labels = [k for k, name in enumerate(names) for _ in files[name]]
     return [path for name in names for path in files[name]], np.array(labels, np.int64), names, notes

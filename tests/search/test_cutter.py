@@ -57,6 +57,7 @@ def test_a_search_inside_a_parent_keeps_to_its_budget_and_resumes(
         assert trial.metric("madds") <= 300_000
         cut(network, trial.config, coefficients=_zeros(network))  # it lies inside
     assert study.manifest.parent == parent.facts
+    assert study.manifest.identity["parent"] == {"arch_id": parent.facts.arch_id, "digest": parent.facts.digest}
     assert study.manifest.options()["parent"] == str(bundle)
     assert study.manifest.recipe.lr == 1e-3
     to = tmp_path / "found"

@@ -74,7 +74,8 @@ def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
         for row in zip(*columns, strict=True)
     ]
-    active = [active_knobs(each, space) for each in params]
+    # inside a parent the rules of other spaces do not hold, so every knob counts in every trial
+    active = [set(each) if manifest.parent else active_knobs(each, space) for each in params]
     coded = Coding(names, [], [])
     for name, column in zip(names, columns, strict=True):
         there = {value_key(value): value for value in column if value is not None}
