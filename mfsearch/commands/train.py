@@ -216,7 +216,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
     def step(self, training: "FullTraining") -> None:
         self.at = training.step
         if not self.quiet and self.at == self.first + 3:
-            self._say(f"{self._left()} of {training.epochs} epochs, by the first steps")
+            self._say(f"{self._left()} of {counted(training.epochs, 'epoch')}, by the first steps")
         if self.bar.live.is_started:
             done = (training.step - 1) % training.per_epoch + 1
             epoch = (training.step - 1) // training.per_epoch + 1

@@ -19,7 +19,7 @@ from mfsearch.study.calibration_file import (
     study_calibration,
 )
 from mfsearch.study.manifest import Manifest
-from mfsearch.units import counted, epochs_in_words, format_madds
+from mfsearch.units import counted, format_madds
 
 ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that a calibration must repeat.
@@ -174,7 +174,7 @@ def noise_note(figures: CalibrationFile) -> str:
     if figures.long_noise is not None:
         spread = f"is {100 * figures.long_noise:.2f} points (one network, {counted(len(figures.noise_seeds), 'seed')})"
     return (
-        f"Judged by top1 on {figures.identity.data.val_images:,} images after {epochs_in_words(figures.long_epochs)} "
+        f"Judged by top1 on {figures.identity.data.val_images:,} images after {counted(figures.long_epochs, 'epoch')} "
         f"with another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
     )
 
