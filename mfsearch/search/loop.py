@@ -142,6 +142,7 @@ def prepare(
         trials=limits.trials,
         workers=limits.workers,
         time=limits.seconds,
+        skip_damaged=settings.skip_damaged,
     )
     if lock is not None:
         lock.enter_context(locked(folder))

@@ -58,7 +58,8 @@ class StudyRequest:
     """Requested options that are not part of the study's identity; None in older studies.
 
     data: as typed, such as a folder's path. space: name or file. trials: number of networks to train. time: seconds
-    that the plan of recipe and rungs was made for, None without one.
+    that the plan of recipe and rungs was made for, None without one. skip_damaged: whether damaged images were left
+    out.
     """
 
     data: str
@@ -67,6 +68,7 @@ class StudyRequest:
     trials: int | None = None
     workers: int = 1
     time: float | None = None
+    skip_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -212,13 +214,14 @@ class Manifest:
     def options(self) -> dict[str, str]:
         """The options of `mfsearch run` that repeat this study, by name without dashes; defaults are left out.
 
-        The caller adds budget, latency limit and name.
+        A flag has the value "", see `option_words`. The caller adds budget, latency limit and name.
         """
         request = self.request or StudyRequest(data=self.data.name)
         space = request.space or self.space.name
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
+            "skip-damaged": "" if request.skip_damaged else None,
             "space": None if space == "mobile_former" else space,
             "latency-cmd": self.latency_cmd,
             "workers": str(request.workers) if request.workers > 1 else None,
@@ -240,6 +243,11 @@ class Manifest:
                 if (value := getattr(ours, name)) is not None and value != getattr(usual, name):
                     options[option] = f"{value:.10g}" if isinstance(value, float) else str(value)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def option_words(options: Mapping[str, str]) -> list[str]:
+    """Options by name without dashes as the words of a command line; one of value "" is a flag."""
+    return [word for name, value in options.items() for word in (f"--{name}", value) if word]
 
 
 def make_manifest(
