@@ -71,8 +71,9 @@ def parse_seconds(text: str) -> float:
 
 
 def counted(count: float, noun: str) -> str:
-    """ "1 trial", "1,200 trials", "0.1 epochs"."""
-    return f"{count:,.10g} {noun}" if count == 1 else f"{count:,.10g} {noun}s"
+    """ "1 trial", "1,200 trials", "0.1 epochs"; fractions have three digits."""
+    shown = f"{count:,.0f}" if count % 1 == 0 or count >= 100 else f"{count:.3g}"
+    return f"{shown} {noun}{'' if shown == '1' else 's'}"
 
 
 def format_madds(madds: float) -> str:
@@ -92,9 +93,3 @@ def format_seconds(seconds: float) -> str:
     if whole < 3 * 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
-
-
-def epochs_in_words(epochs: float) -> str:
-    """ "1 epoch", "0.1 epochs"."""
-    number = f"{epochs:.3g}"
-    return f"{number} epoch{'' if number == '1' else 's'}"

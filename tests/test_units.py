@@ -134,7 +134,18 @@ def test_a_latency_that_lacks_its_unit_is_asked_about(text: str, meant: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("count", "text"), [(1, "1 epoch"), (1.0, "1 epoch"), (0, "0 epochs"), (0.1, "0.1 epochs"), (1200, "1,200 epochs")]
+    ("count", "text"),
+    [
+        (1, "1 epoch"),
+        (1.0, "1 epoch"),
+        (1.0000001, "1 epoch"),
+        (0, "0 epochs"),
+        (0.1, "0.1 epochs"),
+        (0.1 * 3, "0.3 epochs"),
+        (2 / 3, "0.667 epochs"),
+        (1200, "1,200 epochs"),
+        (1234.5, "1,234 epochs"),
+    ],
 )
-def test_one_is_singular(count: float, text: str) -> None:
+def test_one_is_singular_and_fractions_are_short(count: float, text: str) -> None:
     assert counted(count, "epoch") == text

@@ -116,5 +116,7 @@ def _of_data(study: load.PageStudy) -> tuple[str, str]:
     options = f"--data {shlex.quote(asked['data'])}"
     if "data-dir" in asked or asked["data"].startswith("cifar"):
         options += f" --data-dir {shlex.quote(asked.get('data-dir', 'DIR'))}"
+    if "skip-damaged" in asked:
+        options += " --skip-damaged"
     classes = manifest.data.classes
     return (f" --classes {classes}" if classes != manifest.classes else ""), options

@@ -75,12 +75,17 @@ def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
 
 
 def training_lengths(frame: pd.DataFrame) -> list[str]:
-    """Each trial's length of training, in multiples of the short one: "1x", "3x"; as `shown_training`, without
-    seeds."""
-    longer = (frame["epochs_trained"] / frame["epochs"]).where((frame["rung"] > 0) & (frame["epochs_trained"] > 0))
-    lengths = longer.where(frame["epochs"] > 0).fillna(1.0).tolist()
-    names = {length: f"{round(length, 1):g}x" for length in set(lengths)}
-    return [names[length] for length in lengths]
+    """Each trial's length of training, in multiples of the short one: "1x", "3x", or "rung 1" if that is unknown; as
+    `shown_training`, without seeds."""
+    known = (frame["epochs_trained"] > 0) & (frame["epochs"] > 0)
+    multiples = (frame["epochs_trained"] / frame["epochs"]).where(known).tolist()
+    return [_length(rung, multiple) for rung, multiple in zip(frame["rung"].tolist(), multiples, strict=True)]
+
+
+def _length(rung: float, multiple: float) -> str:
+    if not rung > 0:
+        return "1x"
+    return f"rung {rung:g}" if np.isnan(multiple) else f"{round(multiple, 1):g}x"
 
 
 def noise_sentence(frame: pd.DataFrame, images: int | None = None) -> str | None:

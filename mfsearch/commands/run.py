@@ -140,8 +140,14 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 def _fixed(args: argparse.Namespace) -> frozenset[str]:
     """Which of the settings that are otherwise chosen the user gave."""
-    rungs = next((value for value in (args.rungs, args.finalists, args.final_seeds) if value is not None), None)
-    given = {"resolution": args.proxy_resolution, "epochs": args.epochs, "rungs": rungs, "classes": args.classes}
+    given = {
+        "resolution": args.proxy_resolution,
+        "epochs": args.epochs,
+        "rungs": args.rungs,
+        "finalists": args.finalists,
+        "seeds": args.final_seeds,
+        "classes": args.classes,
+    }
     return frozenset(name for name, value in given.items() if value is not None)
 
 

@@ -114,16 +114,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _interrupted(session: "Session", args: argparse.Namespace) -> str:
-    """The files kept of a training that Ctrl-C ended, and the command that resumes it."""
-    from mfsearch.train.training_folder import CHECKPOINT
+    """What is on disk of a training that Ctrl-C ended, and the command that resumes it."""
+    from mfsearch.train.training_folder import BEST, weights_facts
 
     training, folder = session.training, session.folder
-    if not (folder / CHECKPOINT).is_file():
+    step, best = training.kept_step, weights_facts(folder / BEST)
+    if step is None:
         return f"interrupted before the first checkpoint: nothing is kept, {args.bundle} is unchanged"
-    kept = f"step {training.step} of {training.steps}"
-    if training.rows:
-        best = training.rows[training.best - 1]
-        kept += f" and the best weights so far (epoch {best.epoch}, top1 {best.top1:.2%})"
+    kept = f"step {step} of {training.steps} (epoch {math.ceil(step / training.per_epoch)} of {training.epochs})"
+    if best:
+        kept += f" and the best weights so far (epoch {best['epoch']}, top1 {best['top1']:.2%})"
     again = args.command_line if session.processes.size == 1 else "the same torchrun command"
     return f"interrupted; {folder} keeps {kept}, {args.bundle} is unchanged. To resume:\n  {again}"
 
@@ -216,7 +216,7 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
     def step(self, training: "FullTraining") -> None:
         self.at = training.step
         if not self.quiet and self.at == self.first + 3:
-            self._say(f"{self._left()} of {training.epochs} epochs, by the first steps")
+            self._say(f"{self._left()} of {counted(training.epochs, 'epoch')}, by the first steps")
         if self.bar.live.is_started:
             done = (training.step - 1) % training.per_epoch + 1
             epoch = (training.step - 1) // training.per_epoch + 1

@@ -123,8 +123,9 @@ def shared_note(train: Sequence[Path], val: Sequence[Path]) -> str | None:
     if not twice:
         return None
     one, other = twice[0]
-    count = f"{len(twice):,} of {len(val):,} validation images"
-    return f"same image: {count} are also training images, so top1 reads too high; {one} is {other}"
+    count = f"{len(twice):,} of {counted(len(val), 'validation image')}"
+    also = "is also a training image" if len(twice) == 1 else "are also training images"
+    return f"same image: {count} {also}, so top1 reads too high; {one} is {other}"
 
 
 def _content(path: Path) -> bytes:

@@ -143,7 +143,8 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
 
 def _length(full: Mapping[str, Any]) -> str:
     """Length and data of a training, as far as they are recorded."""
-    words = [(" for {} epochs", "epochs"), (" at {} px", "size"), (" on {} images", "train_images"), (" of {}", "data")]
+    epochs = " for {} epoch" if full.get("epochs") == 1 else " for {} epochs"
+    words = [(epochs, "epochs"), (" at {} px", "size"), (" on {} images", "train_images"), (" of {}", "data")]
     return "".join(text.format(plain(full[name])) for text, name in words if full.get(name) is not None)
 
 

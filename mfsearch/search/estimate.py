@@ -44,7 +44,7 @@ def settle(
     """The completed settings: classes and, with a time limit, the plan's choices for whatever the user left open.
 
     An existing study keeps its own choices and gets no new plan. Without a time limit the plan only estimates. fixed:
-    those of resolution, epochs, rungs and classes that the user gave.
+    those of resolution, epochs, rungs (which hold the next two), finalists, seeds and classes that the user gave.
     """
     space, recipe, rungs, plan = settings.space, settings.recipe, settings.rungs, None
     kept = Manifest.read(folder) if (folder / MANIFEST).exists() else None
@@ -58,7 +58,9 @@ def settle(
             recipe = dataclasses.replace(recipe, epochs=own.epochs, norm_images=own.norm_images)
         if "resolution" not in fixed:
             recipe = dataclasses.replace(recipe, resolution=own.resolution, crop=own.crop)
-        rungs = rungs if "rungs" in fixed else dataclasses.replace(kept.rungs, rank_by=rungs.rank_by)
+        if "rungs" not in fixed:
+            given = {name: getattr(rungs, name) for name in ("finalists", "seeds") if name in fixed}
+            rungs = dataclasses.replace(kept.rungs, rank_by=rungs.rank_by, **given)
     elif kept is None:
         fixed = frozenset(("resolution", "epochs", "rungs")) if limits.seconds is None else fixed
         source = find_source(settings.data, settings.data_dir, settings.download)

@@ -146,6 +146,7 @@ def prepare(
         workers=limits.workers,
         time=limits.seconds,
         parent=None if settings.parent is None else str(settings.parent.weights.parent),
+        skip_damaged=settings.skip_damaged,
     )
     if lock is not None:
         lock.enter_context(locked(folder))

@@ -88,16 +88,23 @@ def make_plan(
 ) -> Plan:
     """The fullest search that fits `seconds` (None: no limit); the smallest one if none does.
 
-    images: numbers of training and validation images. fixed: those of resolution, epochs and rungs that the user gave;
-    they stay as in `recipe` and `rungs`. networks: as given by the user, None to choose.
+    images: numbers of training and validation images. fixed: those of resolution, epochs, rungs (which hold the next
+    two), finalists and seeds that the user gave; they stay as in `recipe` and `rungs`. networks: as given by the user,
+    None to choose.
     """
     seconds = math.inf if seconds is None else seconds
     plans = []
-    for shape in SHAPES:
-        count, factors, finalists, seeds = shape
+    for count, factors, finalists, seeds in SHAPES:
         own = rungs
         if "rungs" not in fixed:
-            own = dataclasses.replace(rungs, factors=factors, finalists=finalists, seeds=seeds)
+            if len(factors) == 1 and fixed & {"finalists", "seeds"} and rungs.finalists:
+                continue  # it has no final
+            own = dataclasses.replace(
+                rungs,
+                factors=factors,
+                finalists=rungs.finalists if "finalists" in fixed else finalists,
+                seeds=rungs.seeds if "seeds" in fixed else seeds,
+            )
         sizes = sorted(pace.image_seconds, reverse=True)
         plans += [_fitted(pace, images, seconds, recipe, own, networks or count, size, fixed) for size in sizes]
     good = next((plan for plan, steps in plans if steps >= GOOD_STEPS and plan.seconds <= seconds), None)

@@ -15,7 +15,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.study.files import read_as
 from mfsearch.study.manifest import DataFacts, Manifest, NamedSpace
 from mfsearch.study.task_file import ZeroCostScore
-from mfsearch.units import Budget, epochs_in_words
+from mfsearch.units import Budget, counted
 
 SCHEMA = 1
 CALIBRATIONS, CALIBRATION = "calibrations", "calibration.json"
@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
     @property
     def words(self) -> str:
-        after = "" if self.epochs is None else f" after {epochs_in_words(self.epochs)}"
+        after = "" if self.epochs is None else f" after {counted(self.epochs, 'epoch')}"
         return NAMES.get(self.name, self.name) + after
 
 

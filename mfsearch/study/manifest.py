@@ -60,6 +60,7 @@ class StudyRequest:
 
     data: as typed, such as a folder's path. space: name or file. trials: number of networks to train. time: seconds
     that the plan of recipe and rungs was made for, None without one. parent: folder of the parent's bundle.
+    skip_damaged: whether damaged images were left out.
     """
 
     data: str
@@ -69,6 +70,7 @@ class StudyRequest:
     workers: int = 1
     time: float | None = None
     parent: str | None = None
+    skip_damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -219,13 +221,14 @@ class Manifest:
     def options(self) -> dict[str, str]:
         """The options of `mfsearch run` that repeat this study, by name without dashes; defaults are left out.
 
-        The caller adds budget, latency limit and name.
+        A flag has the value "", see `option_words`. The caller adds budget, latency limit and name.
         """
         request = self.request or StudyRequest(data=self.data.name)
         space = request.space or self.space.name
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
+            "skip-damaged": "" if request.skip_damaged else None,
             "space": None if space == "mobile_former" or (self.parent and request.space is None) else space,
             "parent": request.parent,
             "latency-cmd": self.latency_cmd,
@@ -248,6 +251,11 @@ class Manifest:
                 if (value := getattr(ours, name)) is not None and value != getattr(usual, name):
                     options[option] = f"{value:.10g}" if isinstance(value, float) else str(value)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def option_words(options: Mapping[str, str]) -> list[str]:
+    """Options by name without dashes as the words of a command line; one of value "" is a flag."""
+    return [word for name, value in options.items() for word in (f"--{name}", value) if word]
 
 
 def make_manifest(

@@ -1,19 +1,20 @@
 """A training in several processes, which all hold the same state after every step."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)  # the longest wait for another process
 
 
 class Processes(NamedTuple):
-    """This process in its group. rank: 0 to size - 1; only rank 0 writes."""
+    """This process in its group. rank: 0 to size - 1; only rank 0 reads and writes the training's folder."""
 
     rank: int
     size: int
@@ -40,10 +41,22 @@ class Processes(NamedTuple):
         dist.all_reduce(total)
         return total.tolist()
 
-    def wait(self) -> None:
-        """Wait until all processes call this."""
-        if self.size > 1:
-            dist.barrier()
+    def from_first(self, make: Callable[[], T]) -> T:
+        """The result of `make` in the first process, for all processes, whose folders may be on other machines; what it
+        raises is raised in all."""
+        if self.size == 1:
+            return make()
+        shared: list[Any] = [None, None]  # the result, or what was raised
+        if self.rank == 0:
+            try:
+                shared[0] = make()
+            except Exception as error:
+                shared[1] = error
+        dist.broadcast_object_list(shared, src=0, device=self.device)
+        if shared[1] is not None:
+            raise shared[1]
+        result: T = shared[0]
+        return result
 
 
 @contextlib.contextmanager

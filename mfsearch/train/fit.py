@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors.torch import load_file
 
 from mfsearch.data.image_data import DamagedError, DataError
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
@@ -257,18 +258,29 @@ def _kept_result(folder: Path) -> dict[str, Any] | None:
     return {name: value for name, value in kept.items() if name != "class_names"}
 
 
+def _ended_before(begun: Session) -> dict[str, Any] | None:
+    """The result of this training if the bundle has it already; None otherwise."""
+    kept = _kept_result(begun.folder)
+    return kept if kept == begun.bundle.metrics.full_training else None
+
+
+def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
+    if not (folder / BEST).is_file():
+        raise ValueError(f"{folder / BEST}: missing; put it back, or delete {folder} to train anew")
+    return load_file(folder / BEST)
+
+
 def _finish(begun: Session, request: Request) -> dict[str, Any]:
     """The result of a finished training; the first process puts it and the best weights into the bundle."""
-    kept = _kept_result(begun.folder)
-    if kept is not None and kept == begun.bundle.metrics.full_training:
-        return kept  # ended before
-    training, images = begun.training, begun.images
+    training, images, processes = begun.training, begun.images, begun.processes
+    ended = processes.from_first(lambda: _ended_before(begun))
+    if ended is not None:
+        return ended
     best = training.rows[training.best - 1]
-    if not (begun.folder / BEST).is_file():
-        raise ValueError(f"{begun.folder / BEST}: missing; put it back, or delete {begun.folder} to train anew")
+    weights = processes.from_first(lambda: _best_weights(begun.folder))
     deployed, side = None, begun.bundle.config.resolution
     if side != begun.settings.size:
-        top1, top5, val_loss = training.evaluate_at(side, begun.folder / BEST)
+        top1, top5, val_loss = training.evaluate_at(side, weights)
         deployed = {"size": side, "top1": top1, "top5": top5, "val_loss": val_loss}
     result = {
         "top1": best.top1,
@@ -286,8 +298,8 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "start": begun.start.note,
         "teacher": request.teacher,
         "seconds": round(sum(row.seconds for row in training.rows), 1),
-        "processes": begun.processes.size,
-        "device": begun.processes.device.type,
+        "processes": processes.size,
+        "device": processes.device.type,
         "amp": training.amp_enabled,
         "timm": timm_version(),
         "finished": now(),
@@ -297,7 +309,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "curve": [dataclasses.asdict(row) for row in training.rows],
         "class_names": list(images.classes),
     }
-    if begun.processes.rank == 0:
+    if processes.rank == 0:
         write_json(begun.folder / RESULT, result)  # first: the bundle's own copy is known by it
         try:
             replace_weights(begun.bundle.folder, begun.folder / BEST, result=result)

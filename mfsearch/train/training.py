@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
@@ -150,6 +149,7 @@ class FullTraining:
         self.seconds = 0.0  # of the epoch so far, over all pieces of the training
         self.rows: list[EpochRow] = []
         self.best = -1
+        self.kept_step: int | None = None  # of the checkpoint on disk
         self.threads: int | None = None  # of this process, on a CPU; another number may change the last digits
 
     @property
@@ -178,7 +178,6 @@ class FullTraining:
         within an epoch a checkpoint is written every `checkpoint_seconds`. Raises KeyboardInterrupt (after a
         checkpoint) if `stop` is set, DivergenceError for a loss that is not finite, DiskError and DataError.
         """
-        self.processes.wait()  # all processes read before one writes
         while self.step < self.steps:
             epoch, done = divmod(self.step, self.per_epoch)
             saved = begin = time.perf_counter()
@@ -295,10 +294,10 @@ class FullTraining:
             raise DivergenceError(self._advice(f"the loss on the validation images is {loss}"))
         return right1 / count, right5 / count, loss / count
 
-    def evaluate_at(self, size: int, weights: Path) -> tuple[float, float, float]:
-        """The result of `evaluate` for a file of weights at another size; they replace the training's own, so call it
+    def evaluate_at(self, size: int, weights: Mapping[str, Tensor]) -> tuple[float, float, float]:
+        """The result of `evaluate` for other weights at another size; they replace the training's own, so call it
         last."""
-        self.network.load_state_dict(load_file(weights))
+        self.network.load_state_dict(dict(weights))
         self.val_batches = eval_loader(self.images.val, parts.eval_transform(self.settings, size), **self.eval_loading)
         return self.evaluate()
 
@@ -333,10 +332,11 @@ class FullTraining:
         }
         self._check_finite(float(self.loss_sum))
         write_checkpoint(path, state)
+        self.kept_step = self.step
 
     def load(self, path: Path) -> None:
-        """Resume from a checkpoint, if there is one; ValueError if it is of another training."""
-        state = read_checkpoint(path, self.identity)
+        """Resume from the first process's checkpoint, if it has one; ValueError if that is of another training."""
+        state = self.processes.from_first(lambda: read_checkpoint(path, self.identity))
         if state is None:
             return
         self.model.load_state_dict(state["model"])
@@ -344,7 +344,8 @@ class FullTraining:
             self.average.module.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.step, self.seconds, self.best = state["step"], state["seconds"], state["best"]
+        self.step = self.kept_step = state["step"]
+        self.seconds, self.best = state["seconds"], state["best"]
         self.loss_sum.copy_(state["loss_sum"])
         self.rows = [EpochRow(**row) for row in state["rows"]]
         self.threads = state.get("threads")  # None in checkpoints of earlier versions

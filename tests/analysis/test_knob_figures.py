@@ -29,6 +29,7 @@ from mfsearch.analysis.ranking.trust import (
     read_calibrations,
     readings,
     study_reading,
+    twins_command,
     verdict,
 )
 from mfsearch.proxy.recipe import default_recipe
@@ -303,6 +304,9 @@ def test_the_command_has_the_settings_of_the_study() -> None:
     assert calibrate_command(odd) == (
         "mfsearch calibrate --budget 120M..150M --data 'my photos' --space paper --classes 1000 --epochs 2 --lr 0.01"
     )
+    damaged = manifest_of("fast151", request={"data": "my photos", "skip_damaged": True})
+    assert " --data 'my photos' --skip-damaged " in calibrate_command(damaged)
+    assert " --data 'my photos' --skip-damaged " in twins_command(damaged, "mf-151m")
     budget = {"low": 1_000_000, "high": 2_000_000, "stated": False}
     usual = {"space": {"name": "mobile_former", "digest": "0", "knobs": {}}}
     plain = manifest(budget=budget, recipe=dataclasses.asdict(default_recipe("digits")), **usual)

@@ -3,8 +3,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mfsearch.presets import preset
+from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import failed, row
+from tests.analysis.rows import changed, failed, row
 from tests.app.explorer import REFERENCE, Explorer, texts
 
 
@@ -54,3 +56,13 @@ def test_pinned_networks_come_with_their_notes_commands_and_link(explorer: Explo
 
 def test_a_chosen_trial_that_is_gone_gives_the_best(explorer: Explorer) -> None:
     assert "Trial 34" in texts(real(explorer, trial="4711"))
+
+
+def test_damaged_images_are_left_out_of_the_full_training_too(explorer: Explorer) -> None:
+    plain = Manifest.read(REFERENCE / "fast151").to_dict()
+    asked = {"data": "my photos", "skip_damaged": True}
+    explorer.add(
+        "torn", [changed(row(0), config=preset("mf-151m").to_dict())], Manifest.from_dict({**plain, "request": asked})
+    )
+    commands = explorer.open(page="Take").code[0].value
+    assert commands.splitlines()[-1] == "mfsearch train torn-0 --data 'my photos' --skip-damaged"

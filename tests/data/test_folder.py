@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from mfsearch.data import DataError, load_data
-from mfsearch.data.folder import folder_source, left_out_note, read_image
+from mfsearch.data.folder import folder_source, left_out_note, read_image, shared_note
 from mfsearch.data.image_data import DamagedError
 
 
@@ -366,6 +366,15 @@ def test_the_same_image_in_both_splits_is_told_with_its_number(tmp_path: Path) -
     assert twice
     (note,) = data.notes
     assert note.startswith(f"same image: {twice} of 8 validation images are also training images")
+
+
+def test_one_image_in_both_splits_is_in_the_singular(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{k}.png" for k in range(3)]
+    for path, colour in zip(paths, (1, 2, 1), strict=True):
+        save(path, (colour, 0, 0))
+    note = shared_note(paths[:2], paths[2:])
+    assert note is not None
+    assert note.startswith("same image: 1 of 1 validation image is also a training image, so")
 
 
 def test_a_folder_that_several_links_reach_is_read_once(tmp_path: Path) -> None:

@@ -128,6 +128,7 @@ def test_damaged_images_stop_a_run_unless_they_are_skipped_and_a_resumed_run_mus
     assert "left out: 1 GIF file;" in head
     assert "skipped: 2 damaged files" in head
     assert f"{data}/train/dark/3.png: not a readable image" in head
+    assert "skip-damaged" in Study.open(tmp_path / "s").manifest.options()
     (data / "train" / "dark" / "7.png").write_bytes(b"broken")
     assert main([*skipping, "3"]) == 2
     assert "data.digest: the study has" in capsys.readouterr().err

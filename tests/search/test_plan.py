@@ -54,6 +54,32 @@ def test_what_the_user_gave_stays() -> None:
     assert alone.seconds == pytest.approx(8 + 30 * 18.8)
 
 
+def test_finalists_or_seeds_that_the_user_gave_stay_and_the_lengths_are_chosen() -> None:
+    """One finalist: 30 and 20 networks with 1,3,9 are 65 and 48.3 short trainings, too many for 60 steps; 16 with 1,3
+    are 16 + 2 * 3 - 1 = 21, 892 / 21 s each: 4 epochs of 0.01 s an image."""
+    one = Rungs(finalists=1)
+    plan = make_plan(PACE, IMAGES, 1000, PHOTOS, one, fixed=frozenset(("finalists",)))
+    assert (plan.networks, plan.recipe.epochs) == (16, 4.0)
+    assert plan.rungs == Rungs((1.0, 3.0), finalists=1, seeds=2)
+    seeds = make_plan(PACE, IMAGES, 1000, PHOTOS, Rungs(seeds=1), fixed=frozenset(("seeds",)))
+    assert (len(seeds.rungs.factors) > 1, seeds.rungs.seeds) == (True, 1)
+    least = make_plan(PACE, IMAGES, 20, PHOTOS, one, fixed=frozenset(("finalists",)))
+    assert least.rungs == Rungs((1.0, 3.0), finalists=1, seeds=1)  # the smallest search that has a final
+    none = make_plan(PACE, IMAGES, 20, PHOTOS, Rungs(finalists=0), fixed=frozenset(("finalists",)))
+    assert none.rungs.factors == (1.0,)
+
+
+@pytest.mark.usefixtures("pretended")
+def test_a_run_with_finalists_given_chooses_the_lengths_and_resumes(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(image_folder, tmp_path, "--time", "9s", "--finalists", "1", "--json")
+    for _ in range(2):
+        assert main(words) == 0, capsys.readouterr().err
+    rungs = Study.open(tmp_path / "s").manifest.rungs
+    assert (rungs.factors, rungs.finalists) == ((1.0, 3.0), 1)
+
+
 def test_workers_share_and_latencies_count() -> None:
     """Two workers: 21 latencies of 5 s for the 15 networks that keep the limit, three at the end of 15 s each."""
     every = frozenset(("resolution", "epochs", "rungs"))

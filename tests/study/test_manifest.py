@@ -11,7 +11,7 @@ import pytest
 from mfsearch import cli
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.study.manifest import Manifest
+from mfsearch.study.manifest import Manifest, option_words
 from mfsearch.units import Budget, parse_budget
 from tests.analysis.rows import VALUES, manifest
 
@@ -21,12 +21,13 @@ COMMITTED = sorted(path.parent.name for path in REFERENCE.glob("*/manifest.json"
 # What a study does not hold, or what the caller gives: how long, how much, where to, and how the output looks.
 NOT_OF_THE_STUDY = {
     *("help", "budget", "latency", "study", "from"),
-    *("trials", "time", "download", "storage", "latency-timeout", "results", "dry-run", "json", "skip-damaged"),
+    *("trials", "time", "download", "storage", "latency-timeout", "results", "dry-run", "json"),
 }
 # By the option's name: the value in the manifest's typed fields is a different one from the default.
 ASKED = {
     "data": "my photos",
     "data-dir": "/data/photos",
+    "skip-damaged": "",
     "space": "spaces/mine.yaml",
     "latency-cmd": "adb shell run {onnx}",
     "workers": "2",
@@ -61,8 +62,7 @@ def plain(**values: object) -> Manifest:
 
 def parsed(command: str, options: dict[str, str]) -> argparse.Namespace:
     """The options as the command line reads them, with a budget."""
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return cli._parser().parse_args([command, "--budget", "150M", *words])
+    return cli._parser().parse_args([command, "--budget", "150M", *option_words(options)])
 
 
 def option_names(command: str) -> set[str]:
@@ -81,6 +81,7 @@ def test_every_option_of_a_run_comes_back() -> None:
             "space": "spaces/mine.yaml",
             "trials": 9,
             "workers": 2,
+            "skip_damaged": True,
         },
         latency_cmd="adb shell run {onnx}",
         recipe=dataclasses.asdict(dataclasses.replace(recipe, optimizer="sgd", lr=0.00123456)),
@@ -94,6 +95,7 @@ def test_every_option_of_a_run_comes_back() -> None:
     assert set(ASKED) == option_names("run") - NOT_OF_THE_STUDY
     args = parsed("run", asked.options())
     assert (args.epochs, args.lr, args.final_seeds, args.data_dir) == (0.123456789, 0.00123456, 4, Path("/data/photos"))
+    assert args.skip_damaged
 
 
 @pytest.mark.parametrize("name", sorted(ASKED))
@@ -104,8 +106,9 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
     rungs = {"finalists": "finalists", "rank-by": "rank_by", "final-seeds": "seeds"}
     text = ASKED[name]
     values: dict[str, Any]
-    if name in ("data", "data-dir", "space", "workers"):
-        request: dict[str, Any] = {"data": "digits", name.replace("-", "_"): int(text) if name == "workers" else text}
+    if name in ("data", "data-dir", "skip-damaged", "space", "workers"):
+        told = {"workers": 2, "skip-damaged": True}.get(name, text)
+        request: dict[str, Any] = {"data": "digits", name.replace("-", "_"): told}
         values = {"request": request, "recipe": dataclasses.asdict(default_recipe(request["data"]))}
     elif name == "rungs":
         values = {"rungs": {"factors": [1.0, 2.5, 10.0]}}

@@ -272,7 +272,8 @@ def test_classes_that_are_not_the_bundles_are_named(
     (images / "val" / "light").rename(images / "val" / "bright")
     assert main(asked) == 2
     assert (
-        "has a class that the bundle does not have: 'bright'; the bundle's classes are dark, light" in capsys.readouterr().err
+        "has a class that the bundle does not have: 'bright'; the bundle's classes are dark, light"
+        in capsys.readouterr().err
     )
     shutil.rmtree(images / "val" / "bright")
     assert main(asked) == 2

@@ -1,10 +1,12 @@
 """A bundle in, a trained bundle out; and everything that can be wrong before, in which case nothing is written."""
 
+import argparse
 import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import json
+import re
 import resource
 import shutil
 import signal
@@ -20,6 +22,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from mfsearch import cli
+from mfsearch.commands.train import _interrupted
 from mfsearch.data.image_data import DamagedError
 from mfsearch.export.bundle import load_network, read_bundle
 from mfsearch.model import MobileFormer
@@ -29,12 +32,13 @@ from mfsearch.train.images import load_images
 from mfsearch.train.parts import eval_transform, import_timm
 from mfsearch.train.start import given_weights
 from mfsearch.train.train_options import Request, make_settings
-from mfsearch.train.training import choose_threads
+from mfsearch.train.training import FullTraining, choose_threads
 from mfsearch.train.training_folder import EpochRow
 from tests.train.conftest import CHANGES, TINY
 
 Ask = Callable[..., Request]
 ROOT = Path(__file__).parents[2]
+PERCENT = r"\d+\.\d\d%"
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -355,6 +359,35 @@ def test_wrong_words_are_wrong_use(
 ) -> None:
     assert cli.main(["train", str(bundle), "--data", str(image_folder), *more]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_interrupted_training_says_what_is_on_disk_and_no_more(
+    bundle: Path, request_of: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second Ctrl-C ends it at once: in step 3, before any checkpoint; in step 7, and while epoch 2 is written."""
+    session: list[Session] = []
+    args = argparse.Namespace(bundle=bundle, command_line="mfsearch train tiny")
+
+    def told(step: int, folder: Path) -> str:
+        def cut(training: FullTraining) -> None:
+            if training.step == step:
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            train_bundle(request_of(bundle, to=folder), Callbacks(began=session.append, step=cut))
+        return _interrupted(session[-1], args)
+
+    assert "nothing is kept" in told(3, tmp_path / "early")
+    folder = tmp_path / "t"
+    kept = rf"keeps step 5 of 15 \(epoch 1 of 3\) and the best weights so far \(epoch 1, top1 {PERCENT}\), {bundle} is"
+    assert re.search(kept, told(7, folder))
+    assert re.search(kept, told(6, folder))  # nothing was written since it resumed
+
+    def cut_in_epoch_2(path: Path, state: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mfsearch.train.training.write_weights", cut_in_epoch_2)
+    assert re.search(kept, told(99, folder))
 
 
 def test_the_threads_are_kept_and_a_change_is_said(bundle: Path, request_of: Ask, tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mfsearch.config import HeadConfig
+from mfsearch.export.bundle import read_bundle
 from mfsearch.export.train_yaml import recommended_training
 from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
@@ -285,3 +288,44 @@ def test_two_processes_train_like_one(make: Make, bundle: Path, image_folder: Pa
     assert [row["train_loss"] for row in found] == pytest.approx([row.train_loss for row in whole], rel=1e-4)
     assert [row["val_loss"] for row in found] == pytest.approx([row.val_loss for row in whole], rel=0.1)
     assert done.stdout.count("network ") == 1  # one process speaks
+
+
+@pytest.mark.slow
+def test_processes_without_a_shared_folder_resume_and_end_together(
+    bundle: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """As on two machines: each process has a bundle and a training folder of its own, and the first alone writes."""
+    bundles = [bundle, Path(shutil.copytree(bundle, tmp_path / "other" / "tiny"))]
+    folders = [one.with_name("tiny-training") for one in bundles]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+
+    def start(rank: int) -> subprocess.Popen[str]:
+        words = [sys.executable, *command(bundles[rank], image_folder, "--size", "24")]
+        env = {**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def both(cut: bool) -> list[tuple[int, str]]:
+        processes = [start(0), start(1)]
+        try:
+            while cut and not (folders[0] / CHECKPOINT).exists() and processes[0].poll() is None:
+                time.sleep(0.01)
+            if cut:
+                for process in processes:
+                    process.kill()
+            said = [process.communicate(timeout=120)[0] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+        return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
+
+    both(cut=True)
+    assert 0 < torch.load(folders[0] / CHECKPOINT, weights_only=True)["step"] < 15
+    for code, text in [*both(cut=False), *both(cut=False)]:  # to its end, and once more: it ended before
+        assert code == 0, text
+    result = read_bundle(bundles[0]).metrics.full_training or {}
+    assert (result["size"], result["deployed"]["size"], result["processes"]) == (24, 32, 2)
+    assert read_bundle(bundles[1]).metrics.full_training is None
+    assert not folders[1].exists() or not [*folders[1].iterdir()]

@@ -13,7 +13,7 @@ from mfsearch.analysis.metrics import label
 from mfsearch.analysis.ranking.agreement import mean_rank
 from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.study.calibration_file import COSTS, NAMES, GroupFigures, RankedNetwork, Reading
-from mfsearch.units import epochs_in_words
+from mfsearch.units import counted
 
 TOP = 5
 # The unit of what is read, what it is multiplied by, and whether less of it is better.
@@ -140,7 +140,7 @@ def draw_short_long(found: ShortLong, epochs: float | None) -> go.Figure:
                 bars = {"type": "constant", "value": found.noise, "color": GREY, "thickness": 1, "width": 2}
                 trace.update(error_y=bars)
             figure.add_trace(trace)
-    after = "" if epochs is None else f" after {epochs_in_words(epochs)}"
+    after = "" if epochs is None else f" after {counted(epochs, 'epoch')}"
     figure.update_xaxes(title=found.axis + after, autorange="reversed" if found.reversed else None)
     figure.update_yaxes(title="Top-1 after the long training (%)")
     return finish(figure, height=430).update_layout(margin={"l": 64, "r": 16, "t": 16, "b": 84})

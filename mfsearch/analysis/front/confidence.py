@@ -147,9 +147,11 @@ def shown_training(trial: Trial) -> str:
 
 
 def shown_length(trial: Trial, rung: int) -> str:
-    """The length of a trial's training at a rung, in multiples of its short one: "3x"."""
+    """The length of a trial's training at a rung, in multiples of its short one: "3x"; "rung 1" if that is unknown."""
     epochs, short = next((one.epochs for one in trial.longer if one.rung == rung and one.epochs), None), trial.epochs
-    return f"{round(epochs / short, 1) if epochs and short else 1.0:g}x"
+    if rung == 0:
+        return "1x"
+    return f"{round(epochs / short, 1):g}x" if epochs and short else f"rung {rung}"
 
 
 def shown_probability(share: float) -> str:

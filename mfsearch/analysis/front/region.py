@@ -6,7 +6,7 @@ from math import ceil, floor, isfinite
 
 from mfsearch.analysis.figures.tradeoff import Brush
 from mfsearch.analysis.metrics import METRICS
-from mfsearch.study.manifest import Manifest
+from mfsearch.study.manifest import Manifest, option_words
 
 
 def parse_brush(text: str) -> Brush | None:
@@ -50,5 +50,4 @@ def search_command(manifest: Manifest, study: str, brush: Brush | None, limits: 
     options = {"budget": asked, **manifest.options()}
     if latency is not None:
         options["latency"] = f"{ceil(latency * 100) / 100:g}ms"
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return shlex.join(["mfsearch", "run", *words, "--from", study])
+    return shlex.join(["mfsearch", "run", *option_words(options), "--from", study])

@@ -7,7 +7,7 @@ from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES
-from mfsearch.units import counted, epochs_in_words
+from mfsearch.units import counted
 
 
 def study_front(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
@@ -59,7 +59,9 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
         source = "a short training"
         if best["rung"] > 0:
             length = shown_training(best["trial"])
-            source = f"a training of {epochs_in_words(best['epochs_trained'])} ({length})"
+            source = f"a longer training ({length})"
+            if best["epochs_trained"] > 0:
+                source = f"a training of {counted(best['epochs_trained'], 'epoch')} ({length})"
         sentences.append(f"It comes from {source}: enough to compare networks, but no estimate of a full training.")
     return " ".join(sentences)
 

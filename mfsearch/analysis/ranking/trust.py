@@ -18,13 +18,13 @@ from mfsearch.study.calibration_file import (
     Reading,
     study_calibration,
 )
-from mfsearch.study.manifest import Manifest
-from mfsearch.units import counted, epochs_in_words, format_madds
+from mfsearch.study.manifest import Manifest, option_words
+from mfsearch.units import counted, format_madds
 
 ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that a calibration must repeat.
 SHARED = (
-    *("data", "data-dir", "space", "resolution", "classes", "seed", "device"),
+    *("data", "data-dir", "skip-damaged", "space", "resolution", "classes", "seed", "device"),
     *("epochs", "samples", "batch", "optimizer", "lr", "proxy-resolution"),
 )
 
@@ -174,7 +174,7 @@ def noise_note(figures: CalibrationFile) -> str:
     if figures.long_noise is not None:
         spread = f"is {100 * figures.long_noise:.2f} points (one network, {counted(len(figures.noise_seeds), 'seed')})"
     return (
-        f"Judged by top1 on {figures.identity.data.val_images:,} images after {epochs_in_words(figures.long_epochs)} "
+        f"Judged by top1 on {figures.identity.data.val_images:,} images after {counted(figures.long_epochs, 'epoch')} "
         f"with another seed; its own noise {spread}. Calibrated {figures.date[:10]}."
     )
 
@@ -183,7 +183,7 @@ def calibrate_command(manifest: Manifest) -> str:
     """The command that calibrates with the study's settings."""
     options = {"budget": manifest.asked_budget()}
     options |= {name: value for name, value in manifest.options().items() if name in SHARED}
-    return shlex.join(["mfsearch", "calibrate", *(word for name in options for word in (f"--{name}", options[name]))])
+    return shlex.join(["mfsearch", "calibrate", *option_words(options)])
 
 
 def twins_command(manifest: Manifest, network: str) -> str:
@@ -193,5 +193,4 @@ def twins_command(manifest: Manifest, network: str) -> str:
     """
     unasked = ("space", "resolution", "classes", "seed")
     options = {name: value for name, value in manifest.options().items() if name in SHARED and name not in unasked}
-    words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    return shlex.join(["mfsearch", "twins", network, *words, "--seeds", "3", "--latency"])
+    return shlex.join(["mfsearch", "twins", network, *option_words(options), "--seeds", "3", "--latency"])

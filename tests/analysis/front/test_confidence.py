@@ -25,7 +25,7 @@ from mfsearch.analysis.front.confidence import (
     top1_errors,
     training_noise,
 )
-from mfsearch.analysis.metrics import with_confidence
+from mfsearch.analysis.metrics import training_lengths, with_confidence
 from mfsearch.config import BlockConfig, DyReLUConfig
 from mfsearch.living import living
 from mfsearch.pareto import fair_mask, pareto_mask
@@ -350,6 +350,16 @@ def test_the_end_says_what_difference_shows_and_that_lengths_differ() -> None:
     assert "360 validation images, one seed" in str(shown_noise([row(0, 0.5)], 360))
     assert "Lengths of training differ (1x, 3x, 9x)" in str(shown_lengths(rows[:6]))
     assert shown_lengths(rows[:3]) is None
+
+
+def test_lengths_of_unknown_epochs_are_told_by_their_rung() -> None:
+    """Ledgers of earlier versions lack the epochs."""
+    rows = [changed(trial, epochs=None) for trial in longer_study()[:6]]
+    rows = [longer(trial, [dataclasses.replace(one, epochs=None) for one in trial.longer]) for trial in rows]
+    assert "Lengths of training differ (1x, rung 1, rung 2)" in str(shown_lengths(rows))
+    assert shown_training(rows[5]) == "rung 2, 2 seeds"
+    frame = study_frame(rows)
+    assert training_lengths(frame) == ["1x", "1x", "1x", "rung 1", "rung 2", "rung 2"]
 
 
 def test_the_confidence_of_ten_thousand_trials_is_quick() -> None:
