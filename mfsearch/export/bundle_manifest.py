@@ -79,6 +79,8 @@ class BundleManifest:
     def to_dict(self) -> dict[str, Any]:
         told = {"schema": SCHEMA, **dataclasses.asdict(self)}
         told["normalisation"] = self.normalisation and self.normalisation._asdict()
+        if self.study is not None and self.study.parent is None:  # as in earlier bundles
+            del told["study"]["parent"]
         return {name: value for name, value in told.items() if name != "changed" or value is not None}
 
 

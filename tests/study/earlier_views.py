@@ -109,7 +109,10 @@ def _exported(folder: Path, number: int) -> dict[str, Any]:
     told = {"study": origin.study, "latency": origin.latency, "proxy": origin.proxy}
     if Study:
         metrics = find("BundleMetrics", ("export",))("", None, None, None, latency=origin.latency, proxy=origin.proxy)
-        told = {"study": dataclasses.asdict(origin.study), **{name: metrics.to_dict()[name] for name in [*told][1:]}}
+        study = dataclasses.asdict(origin.study)
+        if study.get("parent", "") is None:  # a file has it only in a search inside a parent
+            del study["parent"]
+        told = {"study": study, **{name: metrics.to_dict()[name] for name in [*told][1:]}}
     told["latency"] = {key: value for key, value in (told["latency"] or {}).items() if key != "protocol"}
     told["config"] = origin.config.to_dict()
     return {key: exact(value) for key, value in told.items()}

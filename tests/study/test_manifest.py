@@ -25,6 +25,7 @@ NOT_OF_THE_STUDY = {
 }
 # By the option's name: the value in the manifest's typed fields is a different one from the default.
 ASKED = {
+    "parent": "found",
     "data": "my photos",
     "data-dir": "/data/photos",
     "skip-damaged": "",
@@ -82,7 +83,9 @@ def test_every_option_of_a_run_comes_back() -> None:
             "trials": 9,
             "workers": 2,
             "skip_damaged": True,
+            "parent": "found",
         },
+        parent={"name": "found", "arch_id": "0", "digest": "1"},
         latency_cmd="adb shell run {onnx}",
         recipe=dataclasses.asdict(dataclasses.replace(recipe, optimizer="sgd", lr=0.00123456)),
         rungs=Rungs((1, 2.5, 10), finalists=0, seeds=4, rank_by="top1").to_dict(),
@@ -106,7 +109,7 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
     rungs = {"finalists": "finalists", "rank-by": "rank_by", "final-seeds": "seeds"}
     text = ASKED[name]
     values: dict[str, Any]
-    if name in ("data", "data-dir", "skip-damaged", "space", "workers"):
+    if name in ("data", "data-dir", "skip-damaged", "space", "parent", "workers"):
         told = {"workers": 2, "skip-damaged": True}.get(name, text)
         request: dict[str, Any] = {"data": "digits", name.replace("-", "_"): told}
         values = {"request": request, "recipe": dataclasses.asdict(default_recipe(request["data"]))}
