@@ -395,7 +395,7 @@ def _of_length(cloud: Cloud, length: str) -> Cloud:
 
 def _in_order(lengths: Sequence[str]) -> list[str]:
     """Each length once, the shortest first: "1x", "3x", "9x"."""
-    return sorted(set(lengths), key=lambda length: float(length.removesuffix("x") or 0))
+    return sorted(set(lengths), key=lambda length: float(length.removesuffix("x").removeprefix("rung ") or 0))
 
 
 def _name(kind: str, length: str) -> str:
