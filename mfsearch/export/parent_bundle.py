@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mfsearch.cost.madds import count_costs
 from mfsearch.export.bundle import read_bundle
-from mfsearch.export.bundle_manifest import sha256_of
+from mfsearch.export.bundle_manifest import WEIGHTS
 from mfsearch.export.check import wrong_files
 from mfsearch.export.source import check_fit, read_tensors, stored_numbers
 from mfsearch.living import check_living
@@ -32,15 +32,10 @@ def read_parent(folder: Path) -> Parent:
     if told.mean is None or told.std is None:
         raise ValueError(f"--parent {folder}: it does not say the mean and std of the pixels it was trained on")
     return Parent(
-        facts=ParentFacts(folder.resolve().name, bundle.config.arch_id, sha256_of(bundle.weights)),
+        facts=ParentFacts(folder.resolve().name, bundle.config.arch_id, bundle.manifest.files[WEIGHTS].sha256),
         config=check_living(bundle.config, folder),
         weights=bundle.weights,
-        mean=_three(told.mean),
-        std=_three(told.std),
+        mean=told.mean,
+        std=told.std,
         class_names=told.class_names,
     )
-
-
-def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
-    r, g, b = values
-    return r, g, b

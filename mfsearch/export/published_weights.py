@@ -16,11 +16,10 @@ from mfsearch.export.bundle_manifest import sha256_of
 from mfsearch.export.bundle_metrics import PublishedFile
 from mfsearch.export.origin import Origin, of_training
 from mfsearch.export.weights_file import read_weights
-from mfsearch.model import MobileFormer
+from mfsearch.model import CLASSIFIER, MobileFormer
 from mfsearch.presets import PRESETS, preset
 
 TRAINED_SIZE = 224  # pixels a side
-CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 AUTHORS_CLASSIFIER = "classifier.classifier.1"
 
 # our layer: the authors'

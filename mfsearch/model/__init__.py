@@ -1,5 +1,5 @@
 """The networks: MobileFormer(config)."""
 
-from mfsearch.model.mobile_former import MobileFormer
+from mfsearch.model.mobile_former import CLASSIFIER, MobileFormer
 
-__all__ = ["MobileFormer"]
+__all__ = ["CLASSIFIER", "MobileFormer"]

@@ -15,6 +15,8 @@ from mfsearch.model.dyrelu import StaticSlopes
 from mfsearch.model.former import Former
 from mfsearch.model.mobile import ConvNorm, LiteBottleneck, Mobile, MobileDown, Stem, shuffle
 
+CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")  # the arrays that depend on the classes
+
 
 class Block(nn.Module):
     """One row: Z' = Former(ToFormer(X, Z)); X^ = Mobile(X, Z'); X' = ToMobile(X^, Z')."""

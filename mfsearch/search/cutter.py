@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.model import MobileFormer
+from mfsearch.model import CLASSIFIER, MobileFormer
 from mfsearch.proxy.cutting import Score, by_weight, cut, mean_coefficients
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS, DeviceData, InitialWeights, one_thread, short_train
 from mfsearch.study.files import CHECKPOINTS, DiskError
@@ -19,8 +19,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings
 
 PARENT = "parent.safetensors"  # in the study's folder
-CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
-Pixels = tuple[tuple[float, float, float], tuple[float, float, float]]  # mean and std by channel
+Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and std by channel
 MEAN_BATCH = 32  # images at once
 MEAN_IMAGES = 256  # over which the slopes of DyReLUs that become static are averaged
 

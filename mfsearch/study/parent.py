@@ -25,6 +25,6 @@ class Parent:
     facts: ParentFacts
     config: "MobileFormerConfig"
     weights: Path
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     class_names: tuple[str, ...] | None = None

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.export.weights_file import read_weights
-from mfsearch.model import MobileFormer
+from mfsearch.model import CLASSIFIER, MobileFormer
 from mfsearch.train.training_folder import weights_facts
-
-CLASSIFIER = ("head.classifier.weight", "head.classifier.bias")
 
 
 class Start(NamedTuple):
