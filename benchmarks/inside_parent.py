@@ -1,13 +1,15 @@
 """How early does a network cut from a trained parent show its rank, and is the rank biased towards the parent?
 
     python benchmarks/inside_parent.py PARENT --data cifar10 --data-dir DIR --budget 90M..100M --to FILE.jsonl
-        [--resolution 224] [--networks 48] [--size 48] [--json]
+        [--resolution 224] [--networks 48] [--twice 16]
+        [--size 48] [--batch 128] [--json]
 
 Random networks of one band inside the parent are cut, and read without a step (BatchNorm re-estimated) and after 8,
-31 and 124 steps of 128 images, learning rate 0.001. The judge is 156 steps with each of two other seeds. Printed for
-each length: Kendall's tau with the judge, its 95 % interval, the ceiling that the judge's own noise sets, and the
-correlation of what the judge says beyond the reading with the share of the parent's parameters kept. The file keeps a
-line for each network; the same command again resumes.
+31 and 124 steps, learning rate 0.001, on 2,000 validation images. The judge is 156 steps with another seed; the first networks are
+judged with a second seed too, which tells the judge's noise. Printed for each length: Kendall's tau with the judge, its
+95 % interval, the ceiling that the judge's own noise sets, and the correlation of what the judge says beyond the
+reading with the share of the parent's parameters kept. The file keeps a line for each network; the same command again
+resumes.
 
 Not yet run on 48 networks.
 """
@@ -15,9 +17,9 @@ Not yet run on 48 networks.
 import argparse
 import dataclasses
 import json
-import math
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,10 @@ from mfsearch.units import parse_budget
 STEPS, JUDGE_STEPS, JUDGES = (8, 31, 124), 156, (1, 2)
 
 
-def read_network(start: InitialWeights, config: Any, data: DeviceData, recipe: Any) -> dict[str, Any]:
-    """Validation losses of one network: before any step, after STEPS, and by each judge."""
+def read_network(
+    start: InitialWeights, config: Any, data: DeviceData, recipe: Any, judges: Sequence[int]
+) -> dict[str, Any]:
+    """Validation losses of one network: before any step, after STEPS, and by each judge's seed."""
     model = build_proxy(config, data.data, 0)
     model.load_state_dict(start.tensors)
     images = data.train_images[: recipe.norm_images]
@@ -55,15 +59,16 @@ def read_network(start: InitialWeights, config: Any, data: DeviceData, recipe: A
     top1 = {"0": first.top1} | {str(steps): log.top1 for steps, log in zip(STEPS, curve, strict=True)}
     judged = [
         short_train(config, data, recipe, seed=seed, start=start, points=[JUDGE_STEPS / per_epoch]).curve[-1]
-        for seed in JUDGES
+        for seed in judges
     ]
     return {"loss": read, "top1": top1, "judge": [j.val_loss for j in judged], "judge_top1": [j.top1 for j in judged]}
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One line a length; more is better, so losses are negated."""
-    judge = -np.array([row["judge"] for row in rows])
-    mean, noise = judge.mean(1), retest_noise(judge[:, 0], judge[:, 1]) / math.sqrt(2)
+    mean = -np.array([row["judge"][0] for row in rows])
+    twice = -np.array([row["judge"] for row in rows if len(row["judge"]) == len(JUDGES)])
+    noise = retest_noise(twice[:, 0], twice[:, 1])
     ceiling = noise_ceiling(0.0, 1.0, noise, spread_between(mean, noise))
     kept = np.array([row["share"] for row in rows])
     table = []
@@ -88,12 +93,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--to", required=True, type=Path)
     parser.add_argument("--resolution", type=int, default=224)
     parser.add_argument("--networks", type=int, default=48)
+    parser.add_argument("--twice", type=int, default=16, help="networks judged with two seeds")
     parser.add_argument("--size", type=int)
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     parent = read_parent(args.parent)
-    recipe = dataclasses.replace(default_recipe(args.data, inside=True), batch=128)
+    recipe = dataclasses.replace(default_recipe(args.data, inside=True), batch=args.batch, val_samples=2000)
     if args.size:
         recipe = dataclasses.replace(recipe, resolution=args.size, crop=args.size // 8)
     images = recipe.load_images(args.data, data_dir=args.data_dir, seed=0)
@@ -128,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
             "madds": costs.madds,
             "share": costs.num_params / whole,
         }
-        row |= read_network(cutter.start(config), config, data, recipe)
+        row |= read_network(cutter.start(config), config, data, recipe, JUDGES[: 1 + (len(drawn) <= args.twice)])
         done[config.arch_id] = row
         with args.to.open("a") as file:
             file.write(json.dumps(row) + "\n")
