@@ -273,7 +273,7 @@ def print_front(study: Study) -> None:
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)
     console.print(
-        f"\n{study.folder.name}: {study.count('trained')} trained, "
+        f"\n{study.folder.name}: {study.count('trained')} trained ({_own(trials)} the search's own), "
         + (f"{longer} of them longer, " if longer else "")
         + (f"{study.count('stopped')} stopped half way, " if study.count("stopped") else "")
         + f"{study.count('rejected')} rejected by latency, {study.count('failed')} failed; "
@@ -292,6 +292,12 @@ def print_front(study: Study) -> None:
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
+
+
+def _own(trials: Sequence[Trial]) -> int:
+    """How many trained networks are neither published nor published ones fitted to the budget."""
+    published = ("preset ", "fitted ")
+    return sum(trial.outcome == "trained" and not trial.origin.startswith(published) for trial in trials)
 
 
 def _latency_origin(study: Study, front: Sequence[Trial]) -> str:

@@ -170,7 +170,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             progress.trials = list(Study.open(folder).trials)
         display(SearchEvent("began", progress))
     plan = progress.plan
-    proposer = Proposer.of(settings, progress.manifest.baseline_ms)
+    proposer = Proposer.of(settings, progress.manifest)
     times, proposals = [], []
     for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()
