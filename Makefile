@@ -9,6 +9,7 @@ BIN = $(VENV)/bin
 # Sets up, then searches on the embedded digits for five minutes; again: goes on with the study.
 demo: $(VENV)/.base
 	$(BIN)/mfsearch run --budget 20M..150M --latency 100ms --data digits --time 5m --workers $(WORKERS) --study demo
+	@echo; echo "mfsearch is in $(BIN): . $(BIN)/activate makes the commands above work as they stand"
 
 # A test file stays in one of the processes, so that its fixtures are made once.
 test: $(VENV)/.dev
@@ -24,6 +25,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 $(VENV)/.base: pyproject.toml constraints.txt
+	@echo "installing torch and the other packages in $(VENV): some 2 GB, a few minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@

@@ -35,6 +35,9 @@ class _Parser(argparse.ArgumentParser):
             if name.startswith("--") and name not in self._option_string_actions:
                 near = difflib.get_close_matches(name, self._option_string_actions, n=1)
                 self.error(f"unknown option {name}" + (f": did you mean {near[0]}?" if near else ""))
+        if self._subparsers and args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            self.error(f"unknown command {args[0]!r}: " + (f"did you mean {near[0]}?" if near else ", ".join(COMMANDS)))
         return super().parse_known_args(args, namespace)
 
 

@@ -38,6 +38,7 @@ def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
         (["run"], "the following arguments are required: --budget; see `mfsearch run --help`"),
         (["show", "--every"], "unknown option --every; see `mfsearch show --help`"),
         (["run", "--budgte", "150M"], "unknown option --budgte: did you mean --budget?; see `mfsearch run --help`"),
+        (["exprot", "7"], "unknown command 'exprot': did you mean export?; see `mfsearch --help`"),
         (["calibrate", "--netwroks=8"], "unknown option --netwroks: did you mean --networks?; see"),
         (
             ["calibrate", "--budget", "150M", "--data", "digits", "--workers", "0"],

@@ -197,7 +197,7 @@ def panel(progress: Progress) -> Group:
         if stage == "training":
             rung = 0 if running.promotion is None else running.promotion.rung
             epochs = progress.manifest.recipe.epochs * progress.rungs.factors[rung]
-            stage = f"epoch {running.share * epochs:.1f} of {epochs:g}"
+            stage = f"epoch {running.share * epochs:.2g} of {epochs:g}"
         text = f"  worker {number}  {format_madds(running.madds):>7}  {stage:<16} [{bar:<20}]  {running.origin}"
         lines.append(Text(text, style="dim"))
     front = [progress.trials[number] for number in progress.front[-LINES_LIVE:]]
@@ -269,11 +269,12 @@ def print_front(study: Study) -> None:
         marked = marks(front, training_noise(trials), images)
         console.print(front_table(front, objectives, sure, marked), soft_wrap=True)
         told = [shown_noise(trials, images), shown_lengths(front), shown_wiring(front)]
+        told.insert(0, "± is one standard error." if sure else "")
         console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)
     console.print(
-        f"\n{study.folder.name}: {study.count('trained')} trained, "
+        f"\n{study.folder.name}: {study.count('trained')} trained ({_own(trials)} the search's own), "
         + (f"{longer} of them longer, " if longer else "")
         + (f"{study.count('stopped')} stopped half way, " if study.count("stopped") else "")
         + f"{study.count('rejected')} rejected by latency, {study.count('failed')} failed; "
@@ -292,6 +293,12 @@ def print_front(study: Study) -> None:
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
+
+
+def _own(trials: Sequence[Trial]) -> int:
+    """How many trained networks are neither published nor published ones fitted to the budget."""
+    published = ("preset ", "fitted ")
+    return sum(trial.outcome == "trained" and not trial.origin.startswith(published) for trial in trials)
 
 
 def _latency_origin(study: Study, front: Sequence[Trial]) -> str:

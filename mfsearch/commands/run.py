@@ -170,7 +170,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             progress.trials = list(Study.open(folder).trials)
         display(SearchEvent("began", progress))
     plan = progress.plan
-    proposer = Proposer.of(settings, progress.manifest.baseline_ms)
+    proposer = Proposer.of(settings, progress.manifest)
     times, proposals = [], []
     for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()
@@ -253,4 +253,13 @@ def _print_ending(
         print(f"  mfsearch describe {settings.study}:{best.number}{in_results}")
         ours, theirs = study.manifest.data.classes, study.manifest.classes
         classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
-        print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to exported{in_results}")
+        to, data = f"{settings.study}-{best.number}", shlex.quote(args.data)
+        print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to {to}{in_results}")
+        where = "" if args.data_dir is None else f" --data-dir {shlex.quote(str(args.data_dir))}"
+        print(f"  mfsearch train {to} --data {data}{where}    # the full training; then predict and evaluate")
+        side, trained = study.manifest.resolution, study.manifest.recipe.resolution
+        if side != trained:
+            print(
+                f"\nThe weights so far were trained at {trained} px. Before the full training they do best there: "
+                f"export with --resolution {trained}."
+            )

@@ -30,6 +30,7 @@ from mfsearch.search.promotion import (
     Promotion,
     Stop,
     finalists,
+    least_explored,
     next_final,
     next_promotion,
     quota,
@@ -145,6 +146,7 @@ def prepare(
         trials=limits.trials,
         workers=limits.workers,
         time=limits.seconds,
+        networks=None if plan is None else plan.networks,
         parent=None if settings.parent is None else str(settings.parent.weights.parent),
         skip_damaged=settings.skip_damaged,
     )
@@ -252,7 +254,7 @@ class _Run:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
         manifest = progress.manifest
-        self.proposer = Proposer.of(settings, manifest.baseline_ms)
+        self.proposer = Proposer.of(settings, manifest)
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
         for trial in ledger.trials():
@@ -444,7 +446,7 @@ class _Run:
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
         rule = (progress.standing, settings.rungs, running, settings.seed)
-        earned = next_promotion(*rule)
+        earned = next_promotion(*rule, explored=least_explored(self.manifest.afforded))
         proposing = any(item.proposal is not None for item in progress.running.values())
         if earned is not None or proposing or self._search_over() not in FINALS:
             return earned

@@ -19,6 +19,7 @@ GOOD_STEPS, MOST_STEPS, LEAST_STEPS = 60, 400, 10  # of the optimizer in a short
 NORM_IMAGES = 256  # for BatchNorm's statistics, if the plan chooses the length
 ENOUGH = 0.8  # a larger image is chosen if it still allows this share of the most steps
 MOST_NETWORKS = 300
+FEW = 8  # networks that are no search yet
 # networks, lengths of training, finalists and their seeds: the fullest search first; the final takes half at the most
 SHAPES: tuple[tuple[int, tuple[float, ...], int, int], ...] = (
     (30, (1.0, 3.0, 9.0), 3, 2),
@@ -70,9 +71,16 @@ class Plan:
             lines.append(f"          about {measured}, {format_seconds(self.latency_seconds)} in all")
         limit = ""
         if seconds is not None:
-            late = ": it ends before all of this is trained" if self.seconds > 1.2 * seconds else ""
-            limit = f" of {format_seconds(seconds)}{late}"
-        lines.append(f"          expected end after {format_seconds(self.seconds)}{limit}")
+            limit = f" of {format_seconds(seconds)}"
+        if seconds is not None and self.seconds > 1.2 * seconds:
+            lines.append(
+                f"          all of this takes {format_seconds(self.seconds)}, the limit is {format_seconds(seconds)}: "
+                "only the first networks will be trained"
+            )
+        else:
+            lines.append(f"          expected end after {format_seconds(self.seconds)}{limit}")
+        if self.networks <= FEW:
+            lines.append("          that compares a few networks: a search wants 30 or more")
         return lines
 
 

@@ -110,15 +110,23 @@ def quota(count: int, rungs: Rungs) -> int:
     return math.floor(count / rungs.keep)
 
 
-def next_promotion(at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int) -> Promotion | None:
+def least_explored(networks: int | None) -> int:
+    """Networks with a short training before the first promotion: half of those that the study can afford."""
+    return MIN_RANKED if networks is None else max(MIN_RANKED, math.ceil(networks / 2))
+
+
+def next_promotion(
+    at: Standing, rungs: Rungs, running: Collection[Promotion], seed: int, explored: int = MIN_RANKED
+) -> Promotion | None:
     """The best trial that has earned the next rung and is not yet there, highest rungs first; None without one.
 
-    The last rung is for the finalists, chosen after the search has trained all its networks (`next_final`).
+    explored: networks with a short training before the first promotion. The last rung is for the finalists, chosen
+    after the search has trained all its networks (`next_final`).
     """
     busy = {promotion.number for promotion in running}
     for rung in range(rungs.last - 2, -1, -1):
         judged = at.judged if rung == 0 else len(at.ranked[rung])
-        if judged < MIN_RANKED:
+        if judged < (MIN_RANKED if rung else explored):
             continue
         for trial in at.ranked[rung][: quota(judged, rungs)]:
             if trial.number not in busy and not trial.trained_at(rung + 1, seed):

@@ -5,6 +5,7 @@ A search starts with the published networks and a spread-out sample of networks 
 proposals. No sampler keeps a state, so a resumed search continues exactly like an uninterrupted one.
 """
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
+from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget, format_madds
@@ -84,6 +86,8 @@ class Proposer:
     Sampler `random` has no starting points: it is the control, and all feasible networks are equally likely.
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
+    networks: number that the study can afford, None if unknown: a third of them may be published ones, chosen to span
+    the budget, and half starting points.
     """
 
     def __init__(
@@ -95,7 +99,9 @@ class Proposer:
         seed: int,
         latency_limit_ms: float | None = None,
         reference_ms: float | None = None,
+        networks: int | None = None,
     ) -> None:
+        self.networks = networks
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
         self.ground = Ground(space, budget)
@@ -108,7 +114,7 @@ class Proposer:
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
 
     @classmethod
-    def of(cls, settings: Settings, reference_ms: float | None) -> "Proposer":
+    def of(cls, settings: Settings, manifest: Manifest) -> "Proposer":
         """The proposer of a study."""
         return cls(
             settings.space,
@@ -117,7 +123,8 @@ class Proposer:
             settings.sampler,
             settings.seed,
             settings.latency_limit_ms,
-            reference_ms,
+            manifest.baseline_ms,
+            manifest.afforded,
         )
 
     @property
@@ -227,8 +234,13 @@ class Proposer:
 
     def _starting(self) -> list[Candidate]:
         if self._starts is None:
-            known = [*self._transferred, *self._published()]
+            published = [*self._published()]
+            if self.networks is not None:
+                published = spanning(published, max(1, self.networks // 3))
+            known = [*self._transferred, *published]
             count = max(LEAST_SPREAD, STARTS - len(known))
+            if self.networks is not None:
+                count = min(count, max(1, self.networks // 2 - len(known)))
             self._starts = known + spread_out(self.ground, known, count, random.Random(f"{self.seed}:spread"))
         return self._starts
 
@@ -248,6 +260,17 @@ class Proposer:
                 if fitted is not None:
                     above.append(self.ground.placed(f"fitted {name}", fitted))
         yield from above
+
+
+def spanning(candidates: list[Candidate], count: int) -> list[Candidate]:
+    """At most `count` of the candidates: the largest first, then each furthest from the chosen in log multiply-adds."""
+    if len(candidates) <= count:
+        return candidates
+    chosen = [max(candidates, key=lambda one: one.madds)]  # the first among equals, here and below
+    while len(chosen) < count:
+        left = [one for one in candidates if one not in chosen]
+        chosen.append(max(left, key=lambda one: min(abs(math.log(one.madds / other.madds)) for other in chosen)))
+    return chosen
 
 
 def spread_out(ground: Ground, known: list[Candidate], count: int, rng: random.Random) -> list[Candidate]:

@@ -59,8 +59,9 @@ class StudyRequest:
     """Requested options that are not part of the study's identity; None in older studies.
 
     data: as typed, such as a folder's path. space: name or file. trials: number of networks to train. time: seconds
-    that the plan of recipe and rungs was made for, None without one. parent: folder of the parent's bundle.
-    skip_damaged: whether damaged images were left out.
+    that the plan of recipe and rungs was made for, None without one. networks: that the first run could afford; presets
+    get a third of them at the most. parent: folder of the parent's bundle. skip_damaged: whether damaged images were
+    left out.
     """
 
     data: str
@@ -69,6 +70,7 @@ class StudyRequest:
     trials: int | None = None
     workers: int = 1
     time: float | None = None
+    networks: int | None = None
     parent: str | None = None
     skip_damaged: bool = False
 
@@ -198,6 +200,11 @@ class Manifest:
         """The name of the device that latencies are measured on; None without latencies."""
         passport = self.passport or {}
         return passport.get("cpu") or passport.get("device")
+
+    @property
+    def afforded(self) -> int | None:
+        """The number of networks that the study's first run could afford; None in older studies."""
+        return None if self.request is None else self.request.networks
 
     @cached_property
     def limits(self) -> dict[str, float]:

@@ -12,10 +12,12 @@ from mfsearch.pareto import nondominated_ranks
 from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.promotion import (
+    MIN_RANKED,
     Promotion,
     Standing,
     Stop,
     finalists,
+    least_explored,
     next_final,
     next_promotion,
     quota,
@@ -163,6 +165,15 @@ def test_the_first_promotion_waits_for_six_and_takes_the_best_third() -> None:
     rows[5] = rows[5].with_training(training(1, 0.9))
     rows[4] = rows[4].with_training(training(1, None))  # failed: it had its turn
     assert promotion(rows, rungs) is None
+
+
+def test_promotions_wait_until_half_of_what_can_be_afforded_is_explored() -> None:
+    rungs = Rungs((1, 3, 9))
+    assert [least_explored(networks) for networks in (None, 8, 30, 31)] == [MIN_RANKED, MIN_RANKED, 15, 16]
+    rows = [trial(k, 0.05 * k) for k in range(1, 16)]
+    at, fewer = standing(rows, TWO, rungs), standing(rows[:14], TWO, rungs)
+    assert next_promotion(fewer, rungs, [], seed=0, explored=least_explored(30)) is None
+    assert next_promotion(at, rungs, [], seed=0, explored=least_explored(30)) == Promotion(15, 1, 0)
 
 
 def test_stopped_trainings_count_as_judged() -> None:

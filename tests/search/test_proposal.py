@@ -57,6 +57,22 @@ def test_a_stated_lower_end_keeps_smaller_presets_out() -> None:
     assert origins == ["preset mf-96m", "preset mf-151m", "fitted mf-214m"]
 
 
+def affording(networks: int, budget: str = "20M..150M") -> Proposer:
+    return Proposer(find_space("mobile_former"), parse_budget(budget), ["top1", "madds"], "auto", 0, networks=networks)
+
+
+def test_published_networks_take_a_third_of_what_can_be_afforded_and_span_the_budget() -> None:
+    origins = [proposal.origin for proposal in first(affording(9), 9)]
+    assert origins[:3] == ["fitted mf-214m", "preset mf-26m", "preset mf-52m"]  # largest, smallest, between
+    assert origins[3:] == ["spread"] + ["random"] * 5  # the sampler's own, random until it has results to learn from
+    assert [proposal.origin for proposal in first(affording(3), 2)] == ["fitted mf-214m", "spread"]
+
+
+def test_a_long_search_starts_with_all_published_networks() -> None:
+    expected = [proposal.arch_id for proposal in first(whole("20M..150M"), STARTS)]
+    assert [proposal.arch_id for proposal in first(affording(30), STARTS)] == expected
+
+
 def test_the_control_has_no_starting_points() -> None:
     assert {proposal.origin for proposal in first(whole("150M", "random"), 5)} == {"random"}
 
