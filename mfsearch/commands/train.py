@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_default(parser, "--checkpoint-minutes", minutes, "minutes between checkpoints within an epoch")
     parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard logs")
     options.add_json(parser)
-    recipe = parser.add_argument_group("recipe (defaults: the bundle's train.yaml)")
+    recipe = parser.add_argument_group("recipe (defaults: the bundle's train.yaml; a fine-tuning prints its own)")
     recipe.add_argument("--epochs", type=options.whole, help="passes over the images; the schedule adapts")
     recipe.add_argument("--size", type=options.whole, help="input side in pixels")
     recipe.add_argument("--batch", type=options.whole, help="images per step, over all processes")
@@ -44,9 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     recipe.add_argument("--seed", type=options.whole, help="seed of first weights, order and augmentation")
     recipe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any other key of train.yaml")
     begin = parser.add_argument_group("fine-tuning and distillation")
-    begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune from (default: train from scratch)")
-    begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of --weights")
-    begin.add_argument("--teacher", metavar="NAME[:FILE]", help="timm model to learn from; --download gets its weights")
+    begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune (default: BUNDLE, if it is trained)")
+    begin.add_argument("--scratch", action="store_true", help="train from first weights, by the recipe of train.yaml")
+    begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of these weights")
+    text = "bundle, or timm model, to learn from; --download gets the weights of a NAME alone"
+    begin.add_argument("--teacher", metavar="BUNDLE|NAME[:FILE]", help=text)
     for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of the teacher's logits")):
         begin.add_argument(f"--{name}", type=float, help=f"{text} (default: {TEACHING[name]:g})")
 
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         samples=args.samples,
         skip_damaged=args.skip_damaged,
         changes=_changes(args),
+        scratch=args.scratch,
         weights=args.weights,
         new_classifier=args.new_classifier,
         teacher=args.teacher,
@@ -99,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     print(
         f"{args.bundle} holds the weights of epoch {result['epoch']} of {result['epochs']}: top1 {result['top1']:.2%}"
+        + ("" if result["epoch"] else ", with which it began, as no epoch was better")
     )
     if (deployed := result.get("deployed")) is not None:
         size = result["size"]
@@ -182,7 +186,9 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         self.started, self.first, self.steps = time.monotonic(), training.step, training.steps
         self._say(f"network   {begun.bundle.manifest.bundle} ({begun.bundle.config.arch_id}), {begun.start.note}")
         if begun.start.tensors is None and begun.bundle.metrics.weights.trained_tensors:
-            self._say("          the bundle's own are not used; --weights fine-tunes from them")
+            self._say("          the bundle's own are not used; another --to, without --scratch, fine-tunes them")
+        if begun.defaults:
+            self._say(f"          fine-tuning: {begun.defaults}")
         self._say(
             f"data      {images.name}: {len(images.train.labels)} training images, {len(images.val.labels)} for "
             f"validation ({images.val_from}), {len(images.classes)} classes"
@@ -204,7 +210,12 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
             f"{settings.cooldown_epochs}"
         )
         if training.teacher is not None:
-            self._say(f"teacher   {settings.distill:.0%} of the loss, at temperature {settings.temperature:g}")
+            name = training.identity["teacher"]
+            self._say(f"teacher   {name}, {settings.distill:.0%} of the loss, temperature {settings.temperature:g}")
+        elif begun.bundle.manifest.study is not None and (parent := begun.bundle.manifest.study.parent) is not None:
+            self._say(
+                f"          cut from {parent.name} (weights {parent.digest[:16]}): --teacher BUNDLE learns from it"
+            )
         self._say(f"folder    {begun.folder}")
         if training.step:
             self._say(f"resumes after step {training.step} of {training.steps}")
@@ -226,9 +237,10 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
 
     def epoch(self, row: "EpochRow") -> None:
         if not self.quiet:
+            loss = "" if row.train_loss is None else f"{row.train_loss:.4f}"
             self._say(
-                f"{row.epoch:>7} {row.train_loss:>8.4f} {row.val_loss:>9.4f} {row.top1:>8.2%} {row.top5:>8.2%} "
-                f"{row.lr:>10.3g} {format_seconds(row.seconds):>9}  {self._left()}"
+                f"{row.epoch:>7} {loss:>8} {row.val_loss:>9.4f} {row.top1:>8.2%} {row.top5:>8.2%} "
+                f"{row.lr:>10.3g} {format_seconds(row.seconds):>9}  {self._left() if row.epoch else 'as it begins'}"
             )
 
     def _left(self) -> str:

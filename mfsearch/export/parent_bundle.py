@@ -12,17 +12,19 @@ from mfsearch.model import MobileFormer
 from mfsearch.study.parent import Parent, ParentFacts
 
 
-def read_parent(folder: Path) -> Parent:
-    """The network in a bundle as a parent; ValueError if a file was altered, or its weights are not trained."""
+def read_parent(folder: Path, option: str = "--parent") -> Parent:
+    """The network in a bundle as a parent or teacher; ValueError if a file was altered, or its weights are not trained.
+
+    option: its place in the command.
+    """
     if not folder.is_dir():
-        raise ValueError(f"--parent {folder}: must be the folder of a bundle, there is none")
+        raise ValueError(f"{option} {folder}: must be the folder of a bundle, there is none")
     bundle = read_bundle(folder)
     if wrong := wrong_files(folder, bundle.manifest):
-        raise ValueError(f"--parent {wrong[0]}")
+        raise ValueError(f"{option} {wrong[0]}")
     if bundle.weights is None or not bundle.metrics.weights.trained_tensors:
         raise ValueError(
-            f"--parent {folder}: its weights are not trained, so nothing can be cut from them; "
-            f"`mfsearch train {folder} --data DIR` trains them"
+            f"{option} {folder}: its weights are not trained; `mfsearch train {folder} --data DIR` trains them"
         )
     stored, num_params = stored_numbers(bundle.weights), count_costs(bundle.config).num_params
     if stored < num_params:  # before a network of any size is built
@@ -30,7 +32,7 @@ def read_parent(folder: Path) -> Parent:
     check_fit(MobileFormer(bundle.config), read_tensors(bundle.weights), bundle.weights)
     told = bundle.preprocessing
     if told.mean is None or told.std is None:
-        raise ValueError(f"--parent {folder}: it does not say the mean and std of the pixels it was trained on")
+        raise ValueError(f"{option} {folder}: it does not say the mean and std of the pixels it was trained on")
     return Parent(
         facts=ParentFacts(folder.resolve().name, bundle.config.arch_id, bundle.manifest.files[WEIGHTS].sha256),
         config=check_living(bundle.config, folder),

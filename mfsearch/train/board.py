@@ -21,11 +21,11 @@ class Board:
         """rows: of the finished epochs; later points from an interrupted run are dropped."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=len(rows) + 1)
+        self.writer: Any = SummaryWriter(str(folder / BOARD), purge_step=rows[-1].epoch + 1 if rows else 0)
 
     def add(self, row: EpochRow) -> None:
         for name, value in dataclasses.asdict(row).items():
-            if name != "epoch":
+            if name != "epoch" and value is not None:
                 self.writer.add_scalar(name, value, row.epoch)
         self.writer.flush()
 

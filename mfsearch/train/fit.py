@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,24 +14,43 @@ from safetensors.torch import load_file
 
 from mfsearch.data.image_data import DamagedError, DataError
 from mfsearch.export.bundle import Bundle, read_bundle, replace_weights
-from mfsearch.export.bundle_manifest import MANIFEST, TRAINING, WEIGHTS, changed, read_json
+from mfsearch.export.bundle_manifest import TRAINING, changed, read_json
 from mfsearch.study.files import DiskError, now
 from mfsearch.train.board import Board, check_tensorboard
 from mfsearch.train.distributed import Processes, open_processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.images import TrainingImages, damaged_in, load_images
 from mfsearch.train.parts import timm_version
-from mfsearch.train.start import Start, first_weights, given_weights
-from mfsearch.train.teacher import load_teacher
-from mfsearch.train.train_options import TEACHING, Request, TrainSettings, make_settings
+from mfsearch.train.start import Start, TrainedWeights, find_weights, first_weights, given_weights
+from mfsearch.train.teacher import find_teacher
+from mfsearch.train.train_options import (
+    CLASSIFIER_LR_RATIO,
+    FINE_TUNING,
+    TEACHING,
+    Request,
+    TrainSettings,
+    make_settings,
+    told_fine_tuning,
+)
 from mfsearch.train.training import FullTraining, StopSwitch, choose_threads
-from mfsearch.train.training_folder import BEST, CHECKPOINT, FILES, PART, RESULT, EpochRow, locked, write_json
+from mfsearch.train.training_folder import (
+    BEST,
+    CHECKPOINT,
+    FILES,
+    PART,
+    RESULT,
+    EpochRow,
+    locked,
+    stored_checkpoint,
+    write_json,
+)
 
 SPLIT_SEED = 0  # every training has the validation images of a search with seed 0
+RATIO = "classifier_lr_ratio"
 
 
 class Session(NamedTuple):
-    """A training that is ready for its first or next step."""
+    """A training that is ready for its first or next step. defaults: of a fine-tuning that are in force, in a line."""
 
     bundle: Bundle
     images: TrainingImages
@@ -41,6 +60,7 @@ class Session(NamedTuple):
     folder: Path
     processes: Processes
     threads_before: int | None = None  # of the checkpoint
+    defaults: str = ""
 
 
 class Callbacks(NamedTuple):
@@ -65,38 +85,6 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     whole = bundle.folder.resolve()  # a name also for a bundle given as "."
     folder = request.to or whole.with_name(f"{whole.name}-training")
     _check_apart(folder, bundle.folder)
-    settings = make_settings(
-        bundle.training, bundle.config.resolution, _changes(request), place=str(bundle.folder / "train.yaml")
-    )
-    images = load_images(
-        request.data,
-        data_dir=request.data_dir,
-        seed=SPLIT_SEED,
-        samples=request.samples,
-        download=request.download,
-        skip_damaged=request.skip_damaged,
-    )
-    _check_classes(bundle, images, request)
-    _check_replaces(bundle, folder, images, request)
-    start = first_weights(settings.seed)
-    if request.weights is not None:
-        file, recorded = _weights_of(request.weights)
-        ended = _kept_result(folder)
-        own = bundle.weights is not None and file.resolve() == bundle.weights.resolve()
-        if own and ended is not None and ended == bundle.metrics.full_training:
-            asked = json.loads(json.dumps(settings.as_dict()))
-            if (ended["settings"], ended["data_digest"]) == (asked, images.digest):
-                return ended  # it has replaced its own starting weights
-        start = given_weights(
-            file,
-            bundle.config,
-            images.classes,
-            recorded=recorded,
-            seed=settings.seed,
-            new_classifier=request.new_classifier,
-        )
-    elif request.new_classifier:
-        raise ValueError("--new-classifier is for --weights, which is not given")
     stop = StopSwitch()
     with (
         open_processes(request.device, request.world_size, request.local_rank) as processes,
@@ -105,15 +93,50 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
     ):
         after.callback(torch.set_num_threads, torch.get_num_threads())
         first = processes.rank == 0
-        teacher = None
-        if request.teacher is not None:
-            teacher = load_teacher(
-                request.teacher,
-                len(images.classes),
-                settings.mean,
-                settings.std,
-                processes.device,
-                download=request.download,
+        begun = processes.from_first(lambda: (stored_checkpoint(folder / CHECKPOINT) or {}).get("identity"))
+        given = find_weights(request, bundle, begun)
+        tunes = given is not None and (begun is None or RATIO in begun)  # trainings before 2026-11-28 had no defaults
+        settings = make_settings(
+            bundle.training | (FINE_TUNING | given.pixels if given is not None and tunes else {}),
+            bundle.config.resolution,
+            _changes(request),
+            place=str(bundle.folder / "train.yaml"),
+        )
+        images = load_images(
+            request.data,
+            data_dir=request.data_dir,
+            seed=SPLIT_SEED,
+            samples=request.samples,
+            download=request.download,
+            skip_damaged=request.skip_damaged,
+        )
+        _check_classes(bundle, images, request)
+        processes.from_first(lambda: _check_replaces(bundle, folder, images, request))
+        start = first_weights(settings.seed)
+        if given is not None:
+            start = given_weights(
+                given.file,
+                bundle.config,
+                images.classes,
+                recorded=given.class_names,
+                seed=settings.seed,
+                new_classifier=request.new_classifier,
+            )
+            if tunes and RATIO not in request.changes:
+                fresh = CLASSIFIER_LR_RATIO if given.untrained_classifier or start.new_classifier else None
+                settings = dataclasses.replace(settings, classifier_lr_ratio=begun[RATIO] if begun else fresh)
+        teacher, teacher_name = None, request.teacher
+        if teacher_name is not None:
+            pixels = settings.mean, settings.std, processes.device
+            teacher = find_teacher(teacher_name, images.classes, *pixels, download=request.download)
+            if begun is None or begun["teacher"] != teacher_name:  # before 2026-11-28 that was its path
+                teacher_name = teacher.name
+        ended = processes.from_first(lambda: _tuned_before(bundle, folder, given, settings, images, teacher_name))
+        if ended is not None:
+            return ended
+        if processes.summed([start.name != processes.from_first(lambda: start.name)])[0]:
+            raise ValueError(
+                f"{bundle.folder}: its weights differ between the machines; copy the first one's to the others"
             )
         with locked(folder) if first else contextlib.nullcontext():
             training = FullTraining(
@@ -124,7 +147,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                 start=start.tensors,
                 start_name=start.name,
                 teacher=teacher,
-                teacher_name=request.teacher,
+                teacher_name=teacher_name,
                 workers=request.workers,
                 amp=_amp(request, bundle),
             )
@@ -133,7 +156,8 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
             training.threads = request.threads or before or choose_threads(training)
             torch.set_num_threads(training.threads)
             if first:
-                watcher.began(Session(bundle, images, settings, start, training, folder, processes, before))
+                told = told_fine_tuning(settings, request.changes) if tunes else ""
+                watcher.began(Session(bundle, images, settings, start, training, folder, processes, before, told))
             board = Board(folder, training.rows) if first and request.tensorboard else None
 
             def on_epoch(row: EpochRow) -> None:
@@ -156,7 +180,7 @@ def train_bundle(request: Request, watcher: Callbacks | None = None) -> dict[str
                     if damaged := damaged_in(images.train, images.val):
                         raise DamagedError(images.name, damaged) from None
                     raise
-            return _finish(Session(bundle, images, settings, start, training, folder, processes), request)
+            return _finish(Session(bundle, images, settings, start, training, folder, processes))
 
 
 def _read_whole(folder: Path) -> Bundle:
@@ -232,21 +256,7 @@ def _check_replaces(bundle: Bundle, folder: Path, images: TrainingImages, reques
     if names is not None and names != images.classes:
         theirs, own = next((a, b) for a, b in zip(names, images.classes, strict=True) if a != b)
         classes = f" on other classes ({theirs!r} where {request.data} has {own!r})"
-    raise ValueError(
-        f"{bundle.folder} holds {held}{classes}: export the network anew, or say "
-        "--replace to lose them; --weights fine-tunes from them"
-    )
-
-
-def _weights_of(path: Path) -> tuple[Path, Sequence[str] | None]:
-    """The file of --weights, and the class names if it belongs to a bundle that records them."""
-    folder = path if path.is_dir() else path.parent
-    if path.is_dir() or (path.name == WEIGHTS and (folder / MANIFEST).is_file()):
-        bundle = read_bundle(folder)
-        if bundle.weights is None:
-            raise ValueError(f"--weights {path}: this bundle holds none")
-        return bundle.weights, bundle.metrics.class_names
-    return path, None
+    raise ValueError(f"{bundle.folder} holds {held}{classes}: export the network anew, or say --replace to lose them")
 
 
 def _kept_result(folder: Path) -> dict[str, Any] | None:
@@ -264,19 +274,37 @@ def _ended_before(begun: Session) -> dict[str, Any] | None:
     return kept if kept == begun.bundle.metrics.full_training else None
 
 
+def _tuned_before(
+    bundle: Bundle,
+    folder: Path,
+    given: TrainedWeights | None,
+    settings: TrainSettings,
+    images: TrainingImages,
+    teacher: str | None,
+) -> dict[str, Any] | None:
+    """The result of this fine-tuning if it has replaced the weights that it began with; None otherwise."""
+    kept = _kept_result(folder)
+    own = given is not None and bundle.weights is not None and given.file.resolve() == bundle.weights.resolve()
+    if not own or kept is None or kept != bundle.metrics.full_training:
+        return None
+    asked = json.loads(json.dumps(settings.as_dict()))
+    same = (asked | kept["settings"], kept["data_digest"], kept.get("teacher")) == (asked, images.digest, teacher)
+    return kept if same else None
+
+
 def _best_weights(folder: Path) -> dict[str, torch.Tensor]:
     if not (folder / BEST).is_file():
         raise ValueError(f"{folder / BEST}: missing; put it back, or delete {folder} to train anew")
     return load_file(folder / BEST)
 
 
-def _finish(begun: Session, request: Request) -> dict[str, Any]:
+def _finish(begun: Session) -> dict[str, Any]:
     """The result of a finished training; the first process puts it and the best weights into the bundle."""
     training, images, processes = begun.training, begun.images, begun.processes
     ended = processes.from_first(lambda: _ended_before(begun))
     if ended is not None:
         return ended
-    best = training.rows[training.best - 1]
+    best = next(row for row in training.rows if row.epoch == training.best)
     weights = processes.from_first(lambda: _best_weights(begun.folder))
     deployed, side = None, begun.bundle.config.resolution
     if side != begun.settings.size:
@@ -296,7 +324,7 @@ def _finish(begun: Session, request: Request) -> dict[str, Any]:
         "val_images": len(images.val.labels),
         "val_from": images.val_from,
         "start": begun.start.note,
-        "teacher": request.teacher,
+        "teacher": training.identity["teacher"],
         "seconds": round(sum(row.seconds for row in training.rows), 1),
         "processes": processes.size,
         "device": processes.device.type,

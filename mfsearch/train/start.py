@@ -1,28 +1,68 @@
 """The initial weights of a training: random, or from a file with a classifier that fits the data."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from mfsearch.config import MobileFormerConfig
+from mfsearch.export.bundle import Bundle, read_bundle
+from mfsearch.export.bundle_manifest import MANIFEST, WEIGHTS
 from mfsearch.export.weights_file import read_weights
 from mfsearch.model import CLASSIFIER, MobileFormer
+from mfsearch.train.train_options import Request
 from mfsearch.train.training_folder import weights_facts
+
+FIRST = "first weights"  # their name in checkpoints
 
 
 class Start(NamedTuple):
-    """tensors: None for random weights. name: identifies them in checkpoints. note: a sentence for people."""
+    """tensors: None for random weights. name: identifies them in checkpoints. note: a sentence for people.
+    new_classifier: whether the classifier is one that nothing trained."""
 
     tensors: dict[str, Tensor] | None
     name: str
     note: str
+    new_classifier: bool = True
+
+
+class TrainedWeights(NamedTuple):
+    """Weights to fine-tune, and what is known of them if they are a bundle's. pixels: mean and std of its images."""
+
+    file: Path
+    class_names: Sequence[str] | None = None
+    untrained_classifier: bool = False
+    pixels: dict[str, Any] = {}  # noqa: RUF012
+
+
+def find_weights(request: Request, bundle: Bundle, begun: Mapping[str, Any] | None) -> TrainedWeights | None:
+    """The weights to fine-tune, None to train from first weights. begun: identity of the training to resume."""
+    path = request.weights
+    if request.scratch and path is not None:
+        raise ValueError(f"--scratch trains from first weights, --weights {path} from these: say one of them")
+    if path is None and not request.scratch and bundle.metrics.weights.trained_tensors:
+        path = None if begun is not None and begun["weights"] == FIRST else bundle.folder
+    if path is None:
+        if request.new_classifier:
+            raise ValueError(
+                "--new-classifier is for --weights, or a bundle that is trained: this begins from first weights"
+            )
+        return None
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and not (path.name == WEIGHTS and (folder / MANIFEST).is_file()):
+        return TrainedWeights(path)
+    owner = read_bundle(folder)
+    if owner.weights is None:
+        raise ValueError(f"--weights {path}: this bundle holds none")
+    told, fresh = owner.preprocessing, owner.metrics.weights.fresh_tensors
+    pixels = {} if told.mean is None or told.std is None else {"mean": list(told.mean), "std": list(told.std)}
+    return TrainedWeights(owner.weights, owner.metrics.class_names, bool(fresh), pixels)
 
 
 def first_weights(seed: int) -> Start:
-    return Start(None, "first weights", f"first weights, drawn by seed {seed}")
+    return Start(None, FIRST, f"{FIRST}, drawn by seed {seed}")
 
 
 def given_weights(
@@ -69,4 +109,4 @@ def given_weights(
     note = f"fine-tuning from {path}"
     if anew:
         note += f", the classifier re-initialised for {len(classes)} classes"
-    return Start(state, name, note)
+    return Start(state, name, note, anew)

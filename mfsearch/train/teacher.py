@@ -1,22 +1,40 @@
-"""Knowledge distillation (arXiv:1503.02531) from any network of timm."""
+"""Knowledge distillation (arXiv:1503.02531) from the network of a bundle, or any of timm."""
 
 import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfsearch.export.bundle_metrics import BundleMetrics
+from mfsearch.export.parent_bundle import read_parent
+from mfsearch.export.source import read_tensors
 from mfsearch.export.weights_file import read_weights
+from mfsearch.model import MobileFormer
 from mfsearch.train.parts import import_timm
 
 
 class Teacher:
     """A network in eval mode that gets the student's images, converted to its own normalisation and size."""
 
-    def __init__(self, model: nn.Module, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> None:
-        """mean, std: of the student's images."""
-        config = getattr(model, "pretrained_cfg", None) or {}
+    def __init__(
+        self,
+        model: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        device: torch.device,
+        *,
+        name: str,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """mean, std: of the student's images. name: identifies the teacher in checkpoints, by the hash of its weights.
+        config: its own normalisation, by default as timm keeps it in the model."""
+        self.name = name
+        config = config or getattr(model, "pretrained_cfg", None) or {}
         self.model = model.to(device).eval().requires_grad_(False)
         self.side = config["input_size"][-1] if config.get("fixed_input_size") else None
         of_student, own = (mean, std), (config.get("mean", mean), config.get("std", std))
@@ -32,6 +50,42 @@ class Teacher:
         return self.model(x_BCHW)  # type: ignore[no-any-return]
 
 
+def find_teacher(
+    spec: str,
+    classes: Sequence[str],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    device: torch.device,
+    *,
+    download: bool,
+) -> Teacher:
+    """The teacher that is asked for: a bundle, or a network of timm."""
+    if Path(spec).is_dir():
+        return bundle_teacher(Path(spec), classes, mean, std, device)
+    return load_teacher(spec, len(classes), mean, std, device, download=download)
+
+
+def bundle_teacher(
+    folder: Path, classes: Sequence[str], mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Teacher:
+    """The network of a bundle as the teacher; ValueError if a file was altered, its weights or its classifier are not
+    trained, or its classes are not those of the data."""
+    parent = read_parent(folder, "--teacher")
+    if BundleMetrics.read(folder).weights.fresh_tensors:
+        raise ValueError(f"--teacher {folder}: its classifier is re-initialised, not trained")
+    names = parent.class_names
+    if len(classes) != parent.config.classes or (names is not None and tuple(classes) != names):
+        told = f" ({', '.join(names)!s:.200})" if names else ""
+        raise ValueError(
+            f"--teacher {folder}: must have the classes of the data, {len(classes)} ({', '.join(classes)!s:.200}), got "
+            f"{parent.config.classes}{told}"
+        )
+    model = MobileFormer(parent.config)
+    model.load_state_dict(read_tensors(parent.weights))
+    own = {"mean": parent.mean, "std": parent.std}
+    return Teacher(model, mean, std, device, name=f"bundle {parent.facts.digest[:16]}", config=own)
+
+
 def load_teacher(
     spec: str, classes: int, mean: tuple[float, ...], std: tuple[float, ...], device: torch.device, *, download: bool
 ) -> Teacher:
@@ -45,7 +99,7 @@ def load_teacher(
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
         hint = f"; near are {', '.join(near)}" if near else ""
-        raise ValueError(f"teacher {name!r} is not a model of timm{hint}")
+        raise ValueError(f"teacher {name!r} is not a model of timm{hint}; a bundle is given by its folder")
     if not file:
         if not download:
             raise ValueError(f"teacher {name}: give its weights as {name}:FILE, or --download to fetch timm's own")
@@ -67,7 +121,8 @@ def load_teacher(
             f"teacher {name} has {model.num_classes} classes, the data {classes}: give weights trained on them, "
             f"{name}:FILE"
         )
-    return Teacher(model, mean, std, device)
+    identity = f"{name}:{hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}" if file else name
+    return Teacher(model, mean, std, device, name=identity)
 
 
 def distilled(loss: Tensor, logits_BK: Tensor, teacher_BK: Tensor, *, share: float, temperature: float) -> Tensor:

@@ -1,5 +1,6 @@
 """The options of a full training: train.yaml, which uses timm's keys, and the command line's changes to it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -14,11 +15,12 @@ MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 class Request:
     """The options of one full training.
 
-    changes: to train.yaml, as in `make_settings`. weights: a file or a bundle to fine-tune. teacher: NAME or NAME:FILE
-    of timm. to: the training's folder, by default beside the bundle. replace: allows to overwrite the weights of
-    another full training in the bundle. workers: processes that load images. threads: of each process on a CPU, by
-    default the checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that
-    torchrun started, and this one's number on its machine.
+    changes: to train.yaml, as in `make_settings`. scratch: train from first weights even if the bundle's are trained.
+    weights: a file or a bundle to fine-tune instead of this one. teacher: a bundle, or NAME or NAME:FILE of timm. to:
+    the training's folder, by default beside the bundle. replace: allows to overwrite the weights of another full
+    training in the bundle. workers: processes that load images. threads: of each process on a CPU, by default the
+    checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that torchrun started,
+    and this one's number on its machine.
     """
 
     bundle: Path
@@ -28,6 +30,7 @@ class Request:
     samples: int | None = None
     skip_damaged: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
+    scratch: bool = False
     weights: Path | None = None
     new_classifier: bool = False
     teacher: str | None = None
@@ -50,7 +53,7 @@ class TrainSettings:
     size: input side in pixels. batch: images per step, over all processes. micro_batch: images per forward pass in one
     process; gradients are summed over batch / micro_batch passes, each with its own BatchNorm statistics and Mixup.
     distill, temperature: with a teacher, temperature^2 KL(teacher / temperature, student / temperature) makes up the
-    fraction `distill` of the loss.
+    fraction `distill` of the loss. classifier_lr_ratio: of the classifier's learning rate to that of the rest; None: 1.
     """
 
     size: int
@@ -101,6 +104,7 @@ class TrainSettings:
     seed: int = 42
     distill: float = 0.0
     temperature: float = 1.0
+    classifier_lr_ratio: float | None = None
 
     def __post_init__(self) -> None:
         if not MIN_SIZE <= self.size <= MAX_SIZE:
@@ -136,6 +140,23 @@ class TrainSettings:
 
 SCHEDULES = ("cosine", "constant")
 TEACHING = {"distill": 0.5, "temperature": 2.0}  # defaults with a teacher
+# Defaults of a fine-tuning, in place of those of train.yaml, which are for 1.3 million images and first weights.
+FINE_TUNING: dict[str, Any] = {
+    "epochs": 30,
+    "batch_size": 64,
+    "grad_accum_steps": 1,
+    "lr": 5e-4,
+    "warmup_lr": 1e-5,
+    "min_lr": 1e-6,
+    "warmup_epochs": 1,
+    "cooldown_epochs": 0,
+    "sched_on_updates": True,
+    "mixup": 0.0,
+    "aa": None,
+    "reprob": 0.0,
+    "scale": [0.35, 1.0],
+}
+CLASSIFIER_LR_RATIO = 10.0  # of a fine-tuning with a new classifier
 
 # Settings without a key in train.yaml, each with the key whose rule its values follow.
 _OWN = {
@@ -144,6 +165,7 @@ _OWN = {
     "micro_batch": "batch_size",
     "distill": "mixup_prob",
     "temperature": "kd_temperature",
+    "classifier_lr_ratio": "kd_temperature",
 }
 
 # The defaults of timm's train.py (timm 1.0.31).
@@ -175,9 +197,10 @@ def make_settings(
 ) -> TrainSettings:
     """The settings of train.yaml with some changes; ValueError names the key, the value and the way out.
 
-    training: from `load_training`. resolution: of the network, the default size. changes: timm's keys, and size, batch,
-    micro_batch, distill and temperature. If `epochs` differ from the file's, the schedule is adapted unless the changes
-    set it: it moves with every step, warms up for at most a tenth of the epochs and has no cool-down.
+    training: from `load_training`, for a fine-tuning with FINE_TUNING over it. resolution: of the network, the default
+    size. changes: timm's keys, and size, batch, micro_batch, distill, temperature and classifier_lr_ratio. If `epochs`
+    differ from the file's, the schedule is adapted unless the changes set it: it moves with every step, warms up for at
+    most a tenth of the epochs and has no cool-down.
     """
     for key, value in changes.items():
         if key not in _OWN:
@@ -208,8 +231,16 @@ def make_settings(
         values[key] = values[key] or default  # timm's null
     values["interpolation"] = values["interpolation"] or "bilinear"
     del values["batch_size"], values["grad_accum_steps"]
-    named = {key: changes[key] for key in ("distill", "temperature") if key in changes}
+    named = {key: changes[key] for key in ("distill", "temperature", "classifier_lr_ratio") if key in changes}
     return TrainSettings(size=size, batch=batch, micro_batch=micro_batch, lr=lr, **values, **named)
+
+
+def told_fine_tuning(settings: TrainSettings, changes: Mapping[str, Any]) -> str:
+    """The defaults of a fine-tuning that the changes leave in force, in a line as KEY VALUE."""
+    faster = ("classifier_lr_ratio",) if settings.classifier_lr_ratio else ()
+    keys = ("lr", *faster, "batch", "warmup_epochs", "mixup", "aa", "reprob", "scale")
+    told = [] if "epochs" in changes else [f"{settings.epochs} epochs"]
+    return ", ".join([*told, *(f"{key} {json.dumps(getattr(settings, key))}" for key in keys if key not in changes)])
 
 
 def _check_known(settings: Mapping[str, Any], place: str) -> None:

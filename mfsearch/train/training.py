@@ -110,6 +110,7 @@ class FullTraining:
         self.identity = {"schema": 1, "arch_id": config.arch_id, "classes": config.classes, "data": images.digest}
         self.identity |= {"weights": start_name, "teacher": teacher_name} | settings.as_dict()
         model = MobileFormer(config, seed=settings.seed, dropout=settings.drop, drop_path=settings.drop_path)
+        self.fine_tunes = start is not None
         if start is not None:
             model.load_state_dict(dict(start))
         self.model = model.to(processes.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
@@ -174,10 +175,17 @@ class FullTraining:
     ) -> None:
         """Train from the present step to the end; call `load` first to resume from a checkpoint in `folder`.
 
-        Each epoch ends with a checkpoint, the last and the best weights (with `facts` in their headers) and a summary;
-        within an epoch a checkpoint is written every `checkpoint_seconds`. Raises KeyboardInterrupt (after a
-        checkpoint) if `stop` is set, DivergenceError for a loss that is not finite, DiskError and DataError.
+        Given weights are judged first, as epoch 0. Each epoch ends with a checkpoint, the last and the best weights
+        (with `facts` in their headers) and a summary; within an epoch a checkpoint is written every
+        `checkpoint_seconds`. Raises KeyboardInterrupt (after a checkpoint) if `stop` is set, DivergenceError for a loss
+        that is not finite, DiskError and DataError.
         """
+        if self.fine_tunes and not self.step and not self.rows:
+            begin = time.perf_counter()
+            top1, top5, val_loss = self.evaluate()
+            row = EpochRow(0, None, val_loss, top1, top5, 0.0, time.perf_counter() - begin)
+            self._keep(row, folder, facts)
+            on_epoch(row)
         while self.step < self.steps:
             epoch, done = divmod(self.step, self.per_epoch)
             saved = begin = time.perf_counter()
@@ -196,16 +204,23 @@ class FullTraining:
                 if stopping and not ended:
                     raise KeyboardInterrupt
             row = self.end_epoch(before, begin)
-            if self.processes.rank == 0:
-                found = {**facts, "epoch": row.epoch, "top1": row.top1}
-                if self.best == row.epoch:
-                    write_weights(folder / BEST, self.network.state_dict(), found)
-                write_weights(folder / LAST, self.network.state_dict(), found)
-                self.save(folder / CHECKPOINT)
-                write_summary(folder / SUMMARY, self.rows)
+            self._keep(row, folder, facts)
             on_epoch(row)
             if self.processes.summed([stop.wanted])[0] and self.step < self.steps:
                 raise KeyboardInterrupt
+
+    def _keep(self, row: EpochRow, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Add the row of an epoch, and write its weights, checkpoint and summary in the first process."""
+        if not self.rows or row.top1 > max(earlier.top1 for earlier in self.rows):
+            self.best = row.epoch
+        self.rows.append(row)
+        if self.processes.rank == 0:
+            found = {**facts, "epoch": row.epoch, "top1": row.top1}
+            if self.best == row.epoch:
+                write_weights(folder / BEST, self.network.state_dict(), found)
+            write_weights(folder / LAST, self.network.state_dict(), found)
+            self.save(folder / CHECKPOINT)
+            write_summary(folder / SUMMARY, self.rows)
 
     def train_step(self, batches: Iterator[Any], stop: StopSwitch) -> bool:
         """Take one step of the optimizer; returns whether all processes should stop after it."""
@@ -264,9 +279,6 @@ class FullTraining:
         self.seconds = before + time.perf_counter() - begin
         lr = float(self.optimizer.param_groups[0]["lr"])
         row = EpochRow(self.step // self.per_epoch, train_loss, val_loss, top1, top5, lr, self.seconds)
-        if not self.rows or top1 > max(earlier.top1 for earlier in self.rows):
-            self.best = row.epoch
-        self.rows.append(row)
         self.loss_sum.zero_()
         self.seconds = 0.0
         return row
@@ -339,6 +351,7 @@ class FullTraining:
         state = self.processes.from_first(lambda: read_checkpoint(path, self.identity))
         if state is None:
             return
+        self.identity = state["identity"]  # an earlier version's has fewer keys, by which it is known
         self.model.load_state_dict(state["model"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])

@@ -27,12 +27,13 @@ PART = ".part"  # suffix of a file that is being written
 class EpochRow:
     """One line of summary.csv.
 
-    epoch: from 1. train_loss: mean over its steps. val_loss, top1, top5: mean cross-entropy and fractions correct on
-    the validation images, with the weights that are written. lr: of the last step. seconds: including the evaluation.
+    epoch: from 1; 0 is a fine-tuning before its first step. train_loss: mean over the steps, None without any.
+    val_loss, top1, top5: mean cross-entropy and fractions correct on the validation images, with the weights that are
+    written. lr: of the last step. seconds: including the evaluation.
     """
 
     epoch: int
-    train_loss: float
+    train_loss: float | None
     val_loss: float
     top1: float
     top5: float
@@ -85,7 +86,7 @@ def write_summary(path: Path, rows: Sequence[EpochRow]) -> None:
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(EpochRow)], lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in dataclasses.asdict(row).items()})
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in dataclasses.asdict(row).items()})
     write_bytes(path, text.getvalue().encode())
 
 
@@ -97,15 +98,10 @@ def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """The checkpoint of this training, None without one; ValueError names a setting in which another one differs."""
-    if not path.exists():
+    state = stored_checkpoint(path)
+    if state is None:
         return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        kept = state["identity"]
-    except Exception as error:  # cut short or not ours: torch's readers raise whatever their parsers do
-        raise ValueError(
-            f"{path}: not a checkpoint of a training ({type(error).__name__}); delete it to begin anew, or say --to"
-        ) from None
+    kept = state["identity"]
     for name in (*identity, *kept):
         if kept.get(name) != identity.get(name):
             raise ValueError(
@@ -113,4 +109,18 @@ def read_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] |
                 f"{identity.get(name)!r:.200}; "
                 "go on with its settings, or say --to another folder"
             )
-    return state  # type: ignore[no-any-return]
+    return state
+
+
+def stored_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint of any training, with its identity; None without one."""
+    if not path.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        dict(state["identity"])
+    except Exception as error:  # cut short or not ours: torch's readers raise whatever their parsers do
+        raise ValueError(
+            f"{path}: not a checkpoint of a training ({type(error).__name__}); delete it to begin anew, or say --to"
+        ) from None
+    return state

@@ -97,7 +97,7 @@ def test_a_bundle_trained_from_its_own_weights_is_not_trained_again(
     before = content(trained)
     assert train_bundle(asked) == json.loads(json.dumps(result))
     assert content(trained) == before
-    with pytest.raises(ValueError, match="checkpoint.pt belongs to another training: its weights is"):
+    with pytest.raises(ValueError, match=r"checkpoint.pt belongs to another training: its (weights|epochs) is"):
         train_bundle(dataclasses.replace(asked, changes=CHANGES | {"epochs": 2}))
 
 

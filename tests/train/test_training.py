@@ -19,8 +19,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from mfsearch.config import HeadConfig
-from mfsearch.export.bundle import read_bundle
+from mfsearch.export.bundle import read_bundle, write_bundle
+from mfsearch.export.origin import of_config
 from mfsearch.export.train_yaml import recommended_training
+from mfsearch.model import MobileFormer
 from mfsearch.train.distributed import Processes
 from mfsearch.train.draws import generators_kept
 from mfsearch.train.images import TrainingImages, load_images
@@ -291,10 +293,16 @@ def test_two_processes_train_like_one(make: Make, bundle: Path, image_folder: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("trained", [False, True])
 def test_processes_without_a_shared_folder_resume_and_end_together(
-    bundle: Path, image_folder: Path, tmp_path: Path
+    bundle: Path, image_folder: Path, tmp_path: Path, trained: bool
 ) -> None:
-    """As on two machines: each process has a bundle and a training folder of its own, and the first alone writes."""
+    """As on two machines: each process has a bundle and a training folder of its own, and the first alone writes. A
+    fine-tuning replaces the weights that it began with, in the first bundle only."""
+    if trained:
+        shutil.rmtree(bundle)
+        weights = dict(MobileFormer(TINY, seed=9).state_dict())
+        write_bundle(dataclasses.replace(of_config("tiny", TINY), weights=weights), bundle)
     bundles = [bundle, Path(shutil.copytree(bundle, tmp_path / "other" / "tiny"))]
     folders = [one.with_name("tiny-training") for one in bundles]
     with socket.socket() as free:
@@ -302,13 +310,13 @@ def test_processes_without_a_shared_folder_resume_and_end_together(
         port = free.getsockname()[1]
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
 
-    def start(rank: int) -> subprocess.Popen[str]:
-        words = [sys.executable, *command(bundles[rank], image_folder, "--size", "24")]
+    def start(rank: int, *more: str) -> subprocess.Popen[str]:
+        words = [sys.executable, *command(bundles[rank], image_folder, "--size", "24", *more)]
         env = {**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)}
         return subprocess.Popen(words, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def both(cut: bool) -> list[tuple[int, str]]:
-        processes = [start(0), start(1)]
+    def both(*more: str, cut: bool = False) -> list[tuple[int, str]]:
+        processes = [start(0, *more), start(1, *more)]
         try:
             while cut and not (folders[0] / CHECKPOINT).exists() and processes[0].poll() is None:
                 time.sleep(0.01)
@@ -322,10 +330,13 @@ def test_processes_without_a_shared_folder_resume_and_end_together(
         return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
 
     both(cut=True)
-    assert 0 < torch.load(folders[0] / CHECKPOINT, weights_only=True)["step"] < 15
-    for code, text in [*both(cut=False), *both(cut=False)]:  # to its end, and once more: it ended before
+    assert (0 if trained else 1) <= torch.load(folders[0] / CHECKPOINT, weights_only=True)["step"] < 15
+    for code, text in [*both(), *both()]:  # to its end, and once more: it ended before
         assert code == 0, text
     result = read_bundle(bundles[0]).metrics.full_training or {}
     assert (result["size"], result["deployed"]["size"], result["processes"]) == (24, 32, 2)
     assert read_bundle(bundles[1]).metrics.full_training is None
     assert not folders[1].exists() or not [*folders[1].iterdir()]
+    if trained and result["epoch"]:  # the second bundle has the weights of before
+        for code, text in both("--replace", "--to", str(tmp_path / "more")):
+            assert (code, "its weights differ between the machines" in text) == (2, True), text
