@@ -77,6 +77,11 @@ class Progress:
         self.standing = standing(self.trials, self.objectives, self.rungs)
 
     @property
+    def afforded(self) -> int:
+        """Networks that the study can train: as many as asked for or planned, else those it has."""
+        return self.limits.trials or (self.plan.networks if self.plan is not None else len(self.trials))
+
+    @property
     def trained(self) -> int:
         """Networks with a short training, including those stopped half way."""
         return sum(trial.outcome in TRAINED for trial in self.trials)

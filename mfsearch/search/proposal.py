@@ -1,8 +1,9 @@
 """Proposes networks inside the budget, each one once, before anything is built.
 
-A search starts with the published networks and a spread-out sample of networks that fit; then its sampler
-(`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index, the results so far and the running
-proposals. No sampler keeps a state, so a resumed search continues exactly like an uninterrupted one.
+A search starts with the published networks, or inside a parent with plain parts of it, and a spread-out sample of
+networks that fit; then its sampler (`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index,
+the results so far and the running proposals. No sampler keeps a state, so a resumed search continues exactly like an
+uninterrupted one.
 """
 
 import random
@@ -22,6 +23,7 @@ from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, Candidate, Ground,
 from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
+from mfsearch.space.nested import NestedSpace, starting_points
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
@@ -36,9 +38,10 @@ TRANSFERRED = 6  # networks taken from another study
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the sampler's name, or
-    `random` if the sampler found nothing new. predicted: its latency, if there is a limit and enough measurements;
-    turned_down: draws for this proposal that were rejected because of their predicted latency."""
+    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `parent narrow` (or shallow or light), `from
+    STUDY:TRIAL`, `spread`, the sampler's name, or `random` if the sampler found nothing new. predicted: its latency, if
+    there is a limit and enough measurements; turned_down: draws for this proposal that were rejected because of their
+    predicted latency."""
 
     index: int
     origin: str
@@ -84,6 +87,7 @@ class Proposer:
     Sampler `random` has no starting points: it is the control, and all feasible networks are equally likely.
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
+    afforded: networks that the search can train; plain parts of a parent are a third of them at most.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class Proposer:
         seed: int,
         latency_limit_ms: float | None = None,
         reference_ms: float | None = None,
+        afforded: int | None = None,
     ) -> None:
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
@@ -103,12 +108,12 @@ class Proposer:
         self.latency = LatencyScreen(latency_limit_ms, reference_ms)
         self.ground.too_slow = self._too_slow
         self.turned_down: list[tuple[float, Candidate]] = []  # for the next proposal, with predicted milliseconds
-        self.index = 0
+        self.index, self.afforded = 0, afforded
         self._transferred: list[Candidate] = []
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
 
     @classmethod
-    def of(cls, settings: Settings, reference_ms: float | None) -> "Proposer":
+    def of(cls, settings: Settings, reference_ms: float | None, afforded: int | None = None) -> "Proposer":
         """The proposer of a study."""
         return cls(
             settings.space,
@@ -118,6 +123,7 @@ class Proposer:
             settings.seed,
             settings.latency_limit_ms,
             reference_ms,
+            afforded,
         )
 
     @property
@@ -138,14 +144,14 @@ class Proposer:
     def transfer(self, trials: Sequence[Trial], study: str) -> list[str]:
         """Start with the best networks of another study of the same space, their widths fitted to this budget.
 
-        Only their params are taken, not their results. Published networks are left out, because they are starting
-        points anyway. Returns the origins, `from STUDY:TRIAL`, of the networks that can be fitted. Call it before the
-        first proposal, and again with the same trials when the search is resumed.
+        Only their params are taken, not their results. Published networks and plain parts of a parent are left out,
+        because they are starting points anyway. Returns the origins, `from STUDY:TRIAL`, of the networks that can be
+        fitted. Call it before the first proposal, and again with the same trials when the search is resumed.
         """
         theirs = History(["top1", "madds"])
         numbers = {id(trial.params): trial.number for trial in trials}
         for trial in trials:
-            if not trial.origin.startswith(("preset ", "fitted ")):
+            if not trial.origin.startswith(("preset ", "fitted ", "parent ")):
                 theirs.learn(trial)
         for best in theirs.best(len(trials)):
             if len(self._transferred) == TRANSFERRED:
@@ -227,10 +233,18 @@ class Proposer:
 
     def _starting(self) -> list[Candidate]:
         if self._starts is None:
-            known = [*self._transferred, *self._published()]
+            of_parent = isinstance(self.space, NestedSpace)
+            known = [*self._transferred, *(self._parts() if of_parent else self._published())]
             count = max(LEAST_SPREAD, STARTS - len(known))
             self._starts = known + spread_out(self.ground, known, count, random.Random(f"{self.seed}:spread"))
         return self._starts
+
+    def _parts(self) -> list[Candidate]:
+        """Plain parts of the parent inside the budget."""
+        assert isinstance(self.space, NestedSpace)
+        points = starting_points(self.space, self.budget.low, self.budget.high)
+        most = len(points) if self.afforded is None else self.afforded // 3
+        return [self.ground.placed(f"parent {name}", sized) for name, sized in points[:most]]
 
     def _published(self) -> Iterator[Candidate]:
         """Published networks inside the budget as they are, then larger ones fitted to it, the nearest first."""
