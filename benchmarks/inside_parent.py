@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     weights = prepare_parent(settings, manifest, folder, lambda _: None)
     assert weights is not None
     data = DeviceData(images, torch.device("cpu"))
-    cutter, ground, rng = Cutter(weights, data), Ground(space, args.budget), random.Random(0)
+    cutter, ground, rng = Cutter(weights), Ground(space, args.budget), random.Random(0)
     whole = count_costs(weights.config).num_params
     # a row belongs to the parent whose hash it holds
     rows = [json.loads(line) for line in args.to.read_text().splitlines()] if args.to.exists() else []
