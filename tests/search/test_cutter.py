@@ -166,9 +166,9 @@ def kill_in_training(bundle: str, images: str, folder: str) -> None:
     """Run by a process of its own, which gets SIGKILL after the ninth step of the parent's fine-tuning."""
     save = short_train._Training.save
 
-    def saved(training: short_train._Training, path: Path) -> None:
-        save(training, path)
-        if training.step == 9:
+    def saved(self: short_train._Training, path: Path) -> None:
+        save(self, path)
+        if self.step == 9:
             os.kill(os.getpid(), signal.SIGKILL)
 
     short_train._Training.save = saved  # type: ignore[method-assign]
@@ -189,9 +189,12 @@ def test_a_kill_while_the_parent_is_made_costs_nothing(
     assert torch.load(folder / CHECKPOINTS / TUNING, weights_only=True)["step"] == 9
     steps: list[int] = []
     train_step = short_train._Training.train_step
-    monkeypatch.setattr(
-        short_train._Training, "train_step", lambda self, end: (steps.append(self.step), train_step(self, end))
-    )
+
+    def counted(self: short_train._Training, end: int) -> None:
+        steps.append(self.step)
+        train_step(self, end)
+
+    monkeypatch.setattr(short_train._Training, "train_step", counted)
     (folder / f"{PARENT}.part").write_bytes(whole.read_bytes()[:1000])
     assert content(prepared(bundle, images, folder).path) == content(whole)
     assert steps == [*range(9, 16)]
@@ -302,10 +305,13 @@ def test_a_dry_run_says_that_the_parent_will_be_fine_tuned_and_counts_plain_part
 
 
 def test_every_file_of_a_parent_is_hashed_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[str] = []
-    monkeypatch.setattr(
-        bundle_manifest, "sha256_of", lambda path, of=bundle_manifest.sha256_of: hashed.append(path.name) or of(path)
-    )
+    hashed, sha256_of = list[str](), bundle_manifest.sha256_of
+
+    def noted(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(bundle_manifest, "sha256_of", noted)
     read_parent(bundle)
     assert sorted(hashed) == sorted(path.name for path in bundle.iterdir() if path.name != "manifest.json")
 
