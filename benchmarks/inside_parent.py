@@ -5,11 +5,11 @@
         [--size 48] [--batch 128] [--json]
 
 Random networks of one band inside the parent are cut, and read without a step (BatchNorm re-estimated) and after 8,
-31 and 124 steps, learning rate 0.001, on 2,000 validation images. The judge is 156 steps with another seed; the first networks are
-judged with a second seed too, which tells the judge's noise. Printed for each length: Kendall's tau with the judge, its
-95 % interval, the ceiling that the judge's own noise sets, and the correlation of what the judge says beyond the
-reading with the share of the parent's parameters kept. The file keeps a line for each network; the same command again
-resumes.
+31 and 124 steps, learning rate 0.001, on 2,000 validation images. The judge is 156 steps with another seed; the first
+networks are judged with a second seed too, which tells the judge's noise. Printed for each length: Kendall's tau with
+the judge, its 95 % interval, the ceiling that the judge's own noise sets, and the correlation of what the judge says
+beyond the reading with the share of the parent's parameters kept. The file keeps a line for each network; the same
+command again resumes.
 
 Not yet run on 48 networks.
 """
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
     weights = prepare_parent(settings, manifest, folder, lambda _: None)
     assert weights is not None
     data = DeviceData(images, torch.device("cpu"))
-    cutter, ground, rng = Cutter(weights, data), Ground(space, args.budget), random.Random(0)
+    cutter, ground, rng = Cutter(weights), Ground(space, args.budget), random.Random(0)
     whole = count_costs(weights.config).num_params
     # a row belongs to the parent whose hash it holds
     rows = [json.loads(line) for line in args.to.read_text().splitlines()] if args.to.exists() else []

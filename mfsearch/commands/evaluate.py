@@ -17,9 +17,9 @@ MOST_ROWS = 20  # of classes, or of confusions
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", type=Path, help="folder of a trained bundle")
-    parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="folder of SPLIT/CLASS/*.jpg")
-    options.add_default(parser, "--split", "val", "folder in DIR to judge by; . for DIR itself")
-    parser.add_argument("--skip-damaged", action="store_true", help="leave damaged image files out and list them")
+    text = "folder DIR of SPLIT/CLASS/*.jpg, or digits, cifar10, cifar100 for their test splits"
+    options.add_data(parser, text, required=True)
+    parser.add_argument("--split", help="folder in DIR to judge by; . for DIR itself (default: val)")
     options.add_json(parser)
 
 
@@ -28,7 +28,14 @@ def run(args: argparse.Namespace) -> int:
     options.note(f"mfsearch evaluate: {args.bundle}")
     from mfsearch.train.inference import evaluate
 
-    found = evaluate(args.bundle, args.data, split=args.split, skip_damaged=args.skip_damaged)
+    found = evaluate(
+        args.bundle,
+        args.data,
+        split=args.split,
+        data_dir=args.data_dir or args.data_home,
+        download=args.download,
+        skip_damaged=args.skip_damaged,
+    )
     if args.json:
         print(json.dumps({"bundle": str(args.bundle)} | found.to_dict(), indent=1))
         return 0

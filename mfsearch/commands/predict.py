@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from mfsearch.commands import options
@@ -22,7 +23,13 @@ def run(args: argparse.Namespace) -> int:
     options.note(f"mfsearch predict: {args.bundle}")
     from mfsearch.train.inference import predict
 
-    found = predict(args.bundle, args.photos, top=args.top, by_torch=args.torch)
+    found = predict(
+        args.bundle,
+        args.photos,
+        top=args.top,
+        by_torch=args.torch,
+        on_note=lambda note: print(note, file=sys.stderr),
+    )
     if args.json:
         told = [
             {"photo": one.photo, "classes": [{"name": name, "probability": share} for name, share in one.classes]}

@@ -163,14 +163,14 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
 
     limits, folder = _limits(args), args.results / settings.study
     with make_display(quiet=args.json) as display:
-        settings, progress = prepare(
+        settings, _, progress = prepare(
             settings, limits, folder, args.storage, args.command_line, fixed=_fixed(args), on_stage=display.stage
         )
         if (folder / MANIFEST).exists():
             progress.trials = list(Study.open(folder).trials)
         display(SearchEvent("began", progress))
     plan = progress.plan
-    proposer = Proposer.of(settings, progress.manifest)
+    proposer = Proposer.of(settings, progress.manifest.baseline_ms, progress.manifest.afforded)
     times, proposals = [], []
     for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()
@@ -196,6 +196,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         "origins": dict(collections.Counter(proposal.origin.partition(" ")[0] for proposal in proposals)),
         "short_training_seconds": None if plan is None else plan.short_seconds * plan.networks / args.workers,
         "fastest_ms": min((one.latency_ms for one in predicted), default=None),
+        "parent_seconds": None if plan is None else plan.parent_seconds,
         "latency_measurements": None if plan is None else plan.latencies,
         "latency_seconds": None if plan is None else plan.latency_seconds,
         "estimated_seconds": progress.seconds_left() if plan is None else plan.seconds,

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 in their released layouts, binary and Python: https://www.cs.toronto.edu/~kriz/cifar.html.
 
-Reads only the training batches and the class names, never the official test batch.
+The official test batch is read only where it is asked for, to evaluate a finished network.
 """
 
 from collections.abc import Callable
@@ -62,6 +62,7 @@ class Layout:
 
     folder: str
     train_files: tuple[str, ...]
+    test_files: tuple[str, ...]
     names_file: str
     read_batch: Callable[[Path], tuple[Images, Labels]]
     read_names: Callable[[Path], tuple[str, ...]]
@@ -84,6 +85,7 @@ CIFARS = {
             Layout(
                 "cifar-10-batches-bin",
                 tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+                ("test_batch.bin",),
                 "batches.meta.txt",
                 partial(read_binary_batch, label_bytes=1),
                 read_text_names,
@@ -91,6 +93,7 @@ CIFARS = {
             Layout(
                 "cifar-10-batches-py",
                 tuple(f"data_batch_{i}" for i in range(1, 6)),
+                ("test_batch",),
                 "batches.meta",
                 partial(read_python_batch, labels_key="labels"),
                 partial(read_python_names, key="label_names"),
@@ -105,6 +108,7 @@ CIFARS = {
             Layout(
                 "cifar-100-binary",
                 ("train.bin",),
+                ("test.bin",),
                 "fine_label_names.txt",
                 partial(read_binary_batch, label_bytes=2),  # coarse, fine
                 read_text_names,
@@ -112,6 +116,7 @@ CIFARS = {
             Layout(
                 "cifar-100-python",
                 ("train",),
+                ("test",),
                 "meta",
                 partial(read_python_batch, labels_key="fine_labels"),
                 partial(read_python_names, key="fine_label_names"),
@@ -121,11 +126,13 @@ CIFARS = {
 }
 
 
-def cifar_source(name: str, data_dir: Path | None, download: bool) -> Source:
-    """The 50,000 training images of "cifar10" or "cifar100", found in data_dir or a released folder inside it."""
+def cifar_source(name: str, data_dir: Path | None, download: bool, *, test: bool = False) -> Source:
+    """The 50,000 training images of "cifar10" or "cifar100", or the 10,000 official test images; found in data_dir or a
+    released folder inside it."""
     cifar = CIFARS[name]
     layout, folder = _find(name, data_dir, download)
-    missing = [file for file in (*layout.train_files, layout.names_file) if not (folder / file).is_file()]
+    files = layout.test_files if test else layout.train_files
+    missing = [file for file in (*files, layout.names_file) if not (folder / file).is_file()]
     if missing:
         raise DataError(f"{folder}: {', '.join(missing)} missing; unpack {ADDRESS}/{cifar.archive} again")
     classes = layout.read_names(folder / layout.names_file)
@@ -134,7 +141,7 @@ def cifar_source(name: str, data_dir: Path | None, download: bool) -> Source:
             f"{folder / layout.names_file} must name {cifar.num_classes} different classes, got {len(set(classes))}"
         )
     batches = []
-    for file in layout.train_files:
+    for file in files:
         images, labels = layout.read_batch(folder / file)
         wrong = np.flatnonzero((labels < 0) | (labels >= cifar.num_classes))
         if wrong.size:
@@ -169,7 +176,7 @@ def _find(name: str, data_dir: Path | None, download: bool) -> tuple[Layout, Pat
         )
     for layout in cifar.layouts:
         for folder in (data_dir / layout.folder, data_dir):
-            if any((folder / file).is_file() for file in layout.train_files):
+            if any((folder / file).is_file() for file in (*layout.train_files, *layout.test_files)):
                 return layout, folder
     layout = cifar.layouts[0]
     if download:

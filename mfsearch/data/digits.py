@@ -10,13 +10,14 @@ TEST_FRACTION = 0.2  # always held out; the same images for every seed of a sear
 TEST_SEED = 0
 
 
-def digits_source() -> Source:
-    """The 1,438 digits for a search; 359 are held out. Gray 0..16 of 8x8 becomes RGB 0..255."""
+def digits_source(*, test: bool = False) -> Source:
+    """The 1,438 digits for a search, or the 359 that are held out. Gray 0..16 of 8x8 becomes RGB 0..255."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    _test, learn = stratified_split(digits.target.astype(np.int64), TEST_FRACTION, TEST_SEED)
-    gray = np.rint(digits.images[learn] * (255 / 16)).astype(np.uint8)
+    held_out, learn = stratified_split(digits.target.astype(np.int64), TEST_FRACTION, TEST_SEED)
+    part = held_out if test else learn
+    gray = np.rint(digits.images[part] * (255 / 16)).astype(np.uint8)
     images = np.repeat(gray[:, None], 3, axis=1)
 
     def read(indices: Indices, resolution: int) -> Images:
@@ -26,7 +27,7 @@ def digits_source() -> Source:
         name="digits",
         place="digits",
         classes=tuple(str(name) for name in digits.target_names),
-        labels=digits.target[learn].astype(np.int64),
+        labels=digits.target[part].astype(np.int64),
         flip=False,
         val_fraction=0.25,  # a tenth would be 144 images, too few to tell networks apart
         read=read,

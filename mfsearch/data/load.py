@@ -109,12 +109,13 @@ def notes_of(source: Source, train: Indices, val: Indices, skipped: dict[int, st
     return tuple(filter(None, notes))
 
 
-def find_source(spec: str, data_dir: Path | None, download: bool) -> Source:
-    """The labelled images that `load_data` would read under this name; DataError lists the known names."""
+def find_source(spec: str, data_dir: Path | None, download: bool, *, test: bool = False) -> Source:
+    """The labelled images that `load_data` would read under this name; DataError lists the known names. test: the test
+    split of a named data set instead."""
     if spec == "digits":
-        return digits_source()
+        return digits_source(test=test)
     if spec in CIFARS:
-        return cifar_source(spec, _expand(data_dir) if data_dir else None, download)
+        return cifar_source(spec, _expand(data_dir) if data_dir else None, download, test=test)
     folder = _expand(spec)
     if spec and folder.is_dir():
         return folder_source(folder)

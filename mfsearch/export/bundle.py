@@ -68,6 +68,7 @@ from mfsearch.export.train_yaml import load_training, recommended_training, save
 from mfsearch.model import MobileFormer
 from mfsearch.study.files import now
 
+CHECKED = (ARCH, METRICS, TRAINING, WEIGHTS, PREPROCESS)  # files whose hashes `read_bundle` checks
 PACKAGES = ("mfsearch", "torch", "onnx", "onnxruntime", "safetensors", "fvcore", "numpy")
 
 
@@ -201,7 +202,7 @@ def read_bundle(folder: Path) -> Bundle:
     """Read the bundle in a folder and check the hash of every file that is read; ValueError names the file."""
     finish_replacing(folder)
     manifest = read_manifest(folder)
-    for name in (ARCH, METRICS, TRAINING, WEIGHTS, PREPROCESS):
+    for name in CHECKED:
         if name in manifest.files and (wrong := changed(folder, name, manifest.files[name])):
             raise ValueError(f"{folder / name}: {wrong}")
     config = load_config(folder / ARCH)

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -128,10 +128,11 @@ def verify_bundle(folder: Path, *, latency: bool = True, cache_dir: Path | None 
     return Report(folder, checks)
 
 
-def wrong_files(folder: Path, manifest: BundleManifest) -> list[str]:
-    """A line for each file that is missing, altered or not in the manifest."""
+def wrong_files(folder: Path, manifest: BundleManifest, checked: Collection[str] = ()) -> list[str]:
+    """A line for each file that is missing, altered or not in the manifest. checked: files whose hash is known."""
     told = manifest.files
-    wrong = [f"{folder / name}: {reason}" for name in told if (reason := changed(folder, name, told[name]))]
+    left = [name for name in told if name not in checked]
+    wrong = [f"{folder / name}: {reason}" for name in left if (reason := changed(folder, name, told[name]))]
     for path in sorted(folder.iterdir()):
         if path.name not in told and path.name != MANIFEST:
             hint = ": Python made it when model.py was imported there, delete it" if path.name == "__pycache__" else ""

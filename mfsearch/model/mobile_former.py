@@ -82,12 +82,13 @@ class MobileFormer(nn.Module):
     """The network of a config: images [B, 3, H, W], normalised, to logits [B, K].
 
     Any H = W works; config.resolution only says where costs are counted. First weights depend on `seed` and the
-    parameter's name alone, so networks share the first weights of a shared layer. dropout is the rate before the
-    classifier. drop_path is the rate in the last block, rising from 0 in the first; bridges are never dropped.
+    parameter's name alone, so networks share the first weights of a shared layer; with seed None they are left to be
+    loaded. dropout is the rate before the classifier. drop_path is the rate in the last block, rising from 0 in the
+    first; bridges are never dropped.
     """
 
     def __init__(
-        self, config: MobileFormerConfig, *, seed: int = 0, dropout: float = 0.0, drop_path: float = 0.0
+        self, config: MobileFormerConfig, *, seed: int | None = 0, dropout: float = 0.0, drop_path: float = 0.0
     ) -> None:
         super().__init__()
         self.config = config
@@ -106,7 +107,8 @@ class MobileFormer(nn.Module):
             self.tokens = nn.Parameter(torch.empty(count, dim)) if count else None
             self._set_drop_path(drop_path)
         self.to_empty(device="cpu")
-        _init_weights(self, seed)
+        if seed is not None:
+            _init_weights(self, seed)
 
     def _set_drop_path(self, rate: float) -> None:
         for kind in ((LiteBottleneck, Mobile, MobileDown), (Former,)):

@@ -164,7 +164,7 @@ def cut(
         check_inside(parent.config, config, tuple(rows))
     own = MobileFormerConfig.from_dict({**config.to_dict(), "classes": parent.config.classes})
     weight = next(parent.parameters())
-    model = MobileFormer(own).to(weight.device, weight.dtype)
+    model = MobileFormer(own, seed=None).to(weight.device, weight.dtype)
     scissors = _Scissors(parent, model, coefficients or {})
     scissors.walk(rows)
     scissors.choose(score or by_weight(parent))

@@ -163,7 +163,7 @@ class _Training:
             f"recipe.{name}": value for name, value in recipe.as_dict().items()
         }
         self.identity |= {"data": data.data.digest, "torch": str(torch.__version__), "device": data.device.type}
-        self.model = build_proxy(config, data.data, seed).to(data.device)
+        self.model = build_proxy(config, data.data, seed if start is None else None).to(data.device)
         if start is not None:
             self.identity["start"] = start.name
             self.model.load_state_dict(start.tensors)
@@ -309,8 +309,8 @@ def _mixed(seed: int, stream: int, index: int) -> int:
     return (seed * 2 + stream) * 1_000_003 + index
 
 
-def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int) -> nn.Module:
-    """The network with one output per class of the data, in channels-last format."""
+def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int | None) -> nn.Module:
+    """The network with one output per class of the data, in channels-last format. seed: None if weights are loaded."""
     model = MobileFormer(dataclasses.replace(config, classes=len(data.classes)), seed=seed)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

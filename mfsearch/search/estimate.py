@@ -19,6 +19,7 @@ from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.data.image_data import DataError, ImageData, Source
 from mfsearch.data.load import KNOWN_DATA, check_classes, count_classes, find_source
 from mfsearch.model import MobileFormer
+from mfsearch.proxy.cutting import cut, mean_coefficients
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
 from mfsearch.search.evaluator import MIN_ROUNDS, kept_meter
@@ -88,7 +89,8 @@ def _split_sizes(source: Source, recipe: Recipe) -> tuple[int, int]:
 
 
 def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
-    """Train a network at the budget for a few steps, load some images and, with a limit, measure one latency.
+    """Train a network at the budget, and a parent that is fine-tuned, for a few steps, load some images and, with a
+    limit, measure one latency.
 
     sizes: whether all of SIZES may be chosen, or only the recipe's.
     """
@@ -111,7 +113,11 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
             image_seconds[size] = slower + max(0.0, slower - slow) * (size**2 - b**2) / (b**2 - a**2)
             continue
         image_seconds[size] = _image_pace(config, recipe, size, len(source.classes), device)
-    return Pace(image_seconds, load_seconds, network_seconds, latency_seconds)
+    parent = 0.0
+    if settings.parent is not None and settings.parent.class_names != source.classes:
+        side = min(image_seconds)
+        parent = _image_pace(settings.parent.config, recipe, side, len(source.classes), device) / image_seconds[side]
+    return Pace(image_seconds, load_seconds, network_seconds, latency_seconds, parent=parent)
 
 
 def _image_pace(config: MobileFormerConfig, recipe: Recipe, size: int, classes: int, device: torch.device) -> float:
@@ -136,13 +142,19 @@ def _image_pace(config: MobileFormerConfig, recipe: Recipe, size: int, classes: 
 
 
 def _network_seconds(config: MobileFormerConfig, settings: Settings) -> tuple[float, float]:
-    """Seconds to build and check one network, and to measure its latency in a search."""
+    """Seconds to build, check and cut one network, and to measure its latency in a search."""
     limited = settings.latency_limit_ms is not None
     with one_thread(), tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         path, begin = Path(folder) / "model.onnx", time.monotonic()
         side = config.resolution if limited else settings.recipe.resolution
         export_onnx(MobileFormer(config, seed=settings.seed), side, path)
         built = time.monotonic() - begin
+        if settings.parent is not None:
+            parent = MobileFormer(settings.parent.config)
+            slopes = mean_coefficients(parent, torch.zeros(1, 3, 32, 32))
+            begin = time.monotonic()
+            cut(parent, config, coefficients=slopes)
+            built += time.monotonic() - begin
         if not limited:
             return built, 0.0
         if settings.runner is not None:

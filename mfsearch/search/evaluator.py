@@ -104,7 +104,7 @@ class Evaluator:
         if images.digest != job.data_digest:
             raise RuntimeError(f"the images of {job.data} changed while the search ran")
         self.data = DeviceData(images, self.device)
-        self.cutter = None if job.parent is None else Cutter(job.parent, self.data)
+        self.cutter = None if job.parent is None else Cutter(job.parent)
         self.meter = None
         if job.latency_limit_ms is not None and job.baseline_ms is not None and job.runner is None:
             self.meter = kept_meter(job.baseline_ms, job.cache_dir)

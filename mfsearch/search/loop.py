@@ -19,7 +19,7 @@ from mfsearch.cost.runner import Runner
 from mfsearch.data import ImageData
 from mfsearch.plain_files import read_json
 from mfsearch.proxy.short_train import CHECKPOINT_SECONDS, one_thread
-from mfsearch.search.cutter import ParentWeights, prepare_parent
+from mfsearch.search.cutter import PARENT, ParentWeights, prepare_parent
 from mfsearch.search.estimate import settle
 from mfsearch.search.evaluator import STRAY, Job, TrialResult, Work, kept_meter, make_evaluator
 from mfsearch.search.front import contenders
@@ -39,6 +39,7 @@ from mfsearch.search.promotion import (
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
 from mfsearch.search.remeasure import measure_front
+from mfsearch.search.screen import LatencyScreen
 from mfsearch.study.calibration_file import CalibrationFile, study_calibration, trust_line
 from mfsearch.study.files import (
     CHECKPOINTS,
@@ -53,11 +54,12 @@ from mfsearch.study.files import (
 )
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
+from mfsearch.study.parent import Parent
 from mfsearch.study.settings import Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
+from mfsearch.units import format_seconds
 
-SEEN = "a parent trained on these images may know the validation ones: top1 then favours networks that keep more of it"
 TAUGHT = 64  # best trials of another study that become its lesson
 FINALS = ("trials", "exhausted", "time", "latency", "failing")  # reasons to stop proposing that lead to the final
 SPARE = 5  # checkpoints kept below the promoted ranks, because later results may promote them
@@ -97,7 +99,7 @@ def run_search(
     """
     started = time.monotonic() if started is None else started
     with contextlib.ExitStack() as lock:
-        settings, progress = prepare(
+        settings, images, progress = prepare(
             settings, limits, folder, storage, command, fixed=fixed, on_stage=on_stage, started=started, lock=lock
         )
         manifest = progress.manifest
@@ -111,7 +113,17 @@ def run_search(
             private = "@" in (storage or "")  # the URL may hold a password
             write_json(folder / MANIFEST, manifest.to_dict(), private=private)
             shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)  # of a deleted study
-        parent = prepare_parent(settings, manifest, folder, on_stage, limits.checkpoint_seconds or CHECKPOINT_SECONDS)
+            (folder / PARENT).unlink(missing_ok=True)
+        about = f", {format_seconds(plan.parent_seconds)}" if (plan := progress.plan) and plan.parent_seconds else ""
+        parent = prepare_parent(
+            settings,
+            manifest,
+            folder,
+            lambda text: on_stage(text + about),
+            limits.checkpoint_seconds or CHECKPOINT_SECONDS,
+            images,
+        )
+        del images  # each worker loads its own
         return _Run(settings, limits, ledger, progress, on_event, parent).run()
 
 
@@ -126,7 +138,7 @@ def prepare(
     on_stage: Callable[[str], None] = lambda _: None,
     started: float | None = None,
     lock: contextlib.ExitStack | None = None,
-) -> tuple[Settings, Progress]:
+) -> tuple[Settings, ImageData, Progress]:
     """Everything before the first proposal, as in `run_search`; writes nothing. lock: gets the study's lock."""
     check_device(settings.device)
     check_reachable(settings.space, settings.budget)
@@ -158,9 +170,28 @@ def prepare(
     calibration, trust = _trust(settings, folder.parent, manifest)
     started = time.monotonic() if started is None else started
     notes = images.notes
-    if settings.parent is not None and settings.parent.class_names == images.classes:
-        notes = (*notes, SEEN)
-    return settings, Progress(manifest, limits, trust, plan, notes, started, calibration)
+    if settings.parent is not None:
+        if (seen := seen_note(settings.parent, images, settings.seed)) is not None:
+            notes = (*notes, seen)
+        space, screen = settings.space, LatencyScreen(settings.latency_limit_ms, manifest.baseline_ms)
+        whole = dataclasses.replace(settings.parent.config, resolution=space.resolution, classes=space.classes)
+        if (expected := screen.predict(whole)) is not None:
+            notes = (*notes, f"the whole parent would take about {expected.latency_ms:.1f} ms, by prediction")
+    return settings, images, Progress(manifest, limits, trust, plan, notes, started, calibration)
+
+
+def seen_note(parent: Parent, images: ImageData, seed: int) -> str | None:
+    """A sentence if the parent was, or may have been, trained on the validation images; None if not."""
+    if parent.class_names != images.classes:
+        return None
+    told = "it has seen validation images: top1 reads too high and favours networks that keep more of it"
+    if parent.data != images.name:
+        return f"if the parent was trained on these images, {told}"
+    if parent.split_seed is None:
+        return f"the parent was trained on all of train/, so {told}"
+    if parent.split_seed == seed:
+        return None
+    return f"the parent was trained with the split of seed {parent.split_seed}, not of seed {seed}, so {told}"
 
 
 def _manifest(
@@ -254,13 +285,13 @@ class _Run:
         self.settings, self.limits, self.ledger = settings, limits, ledger
         self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
         manifest = progress.manifest
-        self.proposer = Proposer.of(settings, manifest)
+        self.progress.trials += ledger.trials()
+        self.proposer = Proposer.of(settings, manifest.baseline_ms, manifest.afforded)
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
-        for trial in ledger.trials():
+        for trial in self.progress.trials:
             self.proposer.learn(trial)
             self.proposer.index = max(self.proposer.index, (trial.proposal or 0) + 1)
-            self.progress.trials.append(trial)
         self.again = self._unfinished()
         self.progress.before = len(self.progress.trials)
         self.progress.rank()

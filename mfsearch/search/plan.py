@@ -36,8 +36,9 @@ class Pace:
     """A measurement of this machine with these images.
 
     image_seconds: to train a network at the budget on one image in one worker, by image side. load_seconds: to load one
-    image. network_seconds: to build and check one network. latency_seconds: to measure its latency, 0 without a limit.
-    workers: how many train at once, each at this pace.
+    image. network_seconds: to build, check and cut one network. latency_seconds: to measure its latency, 0 without a
+    limit. workers: how many train at once, each at this pace. parent: the time to train the parent on one image, as a
+    multiple of image_seconds; 0 if it is not fine-tuned.
     """
 
     image_seconds: Mapping[int, float]
@@ -45,11 +46,13 @@ class Pace:
     network_seconds: float
     latency_seconds: float = 0.0
     workers: int = 1
+    parent: float = 0.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search that fits its time. short_seconds: of a short training; seconds: of the whole run."""
+    """A search that fits its time. short_seconds: of a short training; seconds: of the whole run; parent_seconds: of
+    fine-tuning the parent before it."""
 
     recipe: Recipe
     rungs: Rungs
@@ -58,6 +61,7 @@ class Plan:
     latencies: int
     latency_seconds: float
     seconds: float
+    parent_seconds: float = 0.0
 
     def lines(self, seconds: float | None) -> list[str]:
         """The plan in words, for the header of a run. seconds: its time limit, None without one."""
@@ -66,6 +70,9 @@ class Plan:
         length = f"{counted(self.recipe.epochs, 'epoch')} at {self.recipe.resolution} px"
         each = format_seconds(self.short_seconds)
         lines = [f"plan      about {counted(self.networks, 'network')}, {each} each ({length}){more}"]
+        if self.parent_seconds:
+            about = format_seconds(self.parent_seconds)
+            lines.append(f"          before that the parent is fine-tuned, as its classes are not these: {about}")
         if self.latencies:
             measured = counted(self.latencies, "latency measurement")
             lines.append(f"          about {measured}, {format_seconds(self.latency_seconds)} in all")
@@ -151,12 +158,15 @@ def _fitted(
     before = START_SECONDS + 2 * (train + val) * pace.load_seconds
     beside = before + last + (networks * pace.network_seconds + tried * pace.latency_seconds) / pace.workers
     shorts = rungs.short_trainings(networks) / pace.workers
+    longest = pace.parent * rungs.factors[-1]  # the parent's training by one process, in short trainings
     epochs = recipe.epochs
     if "epochs" not in fixed:
-        left = ((USED * seconds - beside) / shorts / each - judging) / train
+        left = (USED * seconds - beside) / each - (shorts + pace.parent) * judging
+        left = left / (shorts + longest) / train
         least, most = (steps * batch / train for steps in (LEAST_STEPS, MOST_STEPS))
         epochs = float(f"{min(max(left, least), most):.2g}")
     short = each * (epochs * train + judging)
+    parent_seconds = each * (longest * epochs * train + pace.parent * judging)
     crop = recipe.crop if size == recipe.resolution else size // 8
     plan = Plan(
         recipe=dataclasses.replace(recipe, resolution=size, epochs=epochs, crop=crop),
@@ -165,6 +175,7 @@ def _fitted(
         short_seconds=short,
         latencies=tried + (rungs.finalists + 2 if tried else 0),
         latency_seconds=tried * pace.latency_seconds / pace.workers + last,
-        seconds=beside + shorts * short,
+        seconds=beside + shorts * short + parent_seconds,
+        parent_seconds=parent_seconds,
     )
     return plan, math.inf if "epochs" in fixed else epochs * train / batch

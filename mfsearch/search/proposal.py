@@ -1,8 +1,9 @@
 """Proposes networks inside the budget, each one once, before anything is built.
 
-A search starts with the published networks and a spread-out sample of networks that fit; then its sampler
-(`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index, the results so far and the running
-proposals. No sampler keeps a state, so a resumed search continues exactly like an uninterrupted one.
+A search starts with the published networks, or inside a parent with plain parts of it, and a spread-out sample of
+networks that fit; then its sampler (`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index,
+the results so far and the running proposals. No sampler keeps a state, so a resumed search continues exactly like an
+uninterrupted one.
 """
 
 import math
@@ -23,8 +24,8 @@ from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, Candidate, Ground,
 from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
+from mfsearch.space.nested import NestedSpace, starting_points
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
-from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget, format_madds
@@ -38,9 +39,10 @@ TRANSFERRED = 6  # networks taken from another study
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `from STUDY:TRIAL`, `spread`, the sampler's name, or
-    `random` if the sampler found nothing new. predicted: its latency, if there is a limit and enough measurements;
-    turned_down: draws for this proposal that were rejected because of their predicted latency."""
+    """A network to evaluate. origin: `preset NAME`, `fitted NAME`, `parent narrow` (or shallow or light), `from
+    STUDY:TRIAL`, `spread`, the sampler's name, or `random` if the sampler found nothing new. predicted: its latency, if
+    there is a limit and enough measurements; turned_down: draws for this proposal that were rejected because of their
+    predicted latency."""
 
     index: int
     origin: str
@@ -86,8 +88,8 @@ class Proposer:
     Sampler `random` has no starting points: it is the control, and all feasible networks are equally likely.
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
-    networks: number that the study can afford, None if unknown: a third of them may be published ones, chosen to span
-    the budget, and half starting points.
+    afforded: networks that the study can train, None if unknown: a third of them may be published ones, chosen to span
+    the budget, or plain parts of a parent, and half starting points.
     """
 
     def __init__(
@@ -99,9 +101,8 @@ class Proposer:
         seed: int,
         latency_limit_ms: float | None = None,
         reference_ms: float | None = None,
-        networks: int | None = None,
+        afforded: int | None = None,
     ) -> None:
-        self.networks = networks
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
         self.ground = Ground(space, budget)
@@ -109,12 +110,12 @@ class Proposer:
         self.latency = LatencyScreen(latency_limit_ms, reference_ms)
         self.ground.too_slow = self._too_slow
         self.turned_down: list[tuple[float, Candidate]] = []  # for the next proposal, with predicted milliseconds
-        self.index = 0
+        self.index, self.afforded = 0, afforded
         self._transferred: list[Candidate] = []
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
 
     @classmethod
-    def of(cls, settings: Settings, manifest: Manifest) -> "Proposer":
+    def of(cls, settings: Settings, reference_ms: float | None, afforded: int | None = None) -> "Proposer":
         """The proposer of a study."""
         return cls(
             settings.space,
@@ -123,8 +124,8 @@ class Proposer:
             settings.sampler,
             settings.seed,
             settings.latency_limit_ms,
-            manifest.baseline_ms,
-            manifest.afforded,
+            reference_ms,
+            afforded,
         )
 
     @property
@@ -145,14 +146,14 @@ class Proposer:
     def transfer(self, trials: Sequence[Trial], study: str) -> list[str]:
         """Start with the best networks of another study of the same space, their widths fitted to this budget.
 
-        Only their params are taken, not their results. Published networks are left out, because they are starting
-        points anyway. Returns the origins, `from STUDY:TRIAL`, of the networks that can be fitted. Call it before the
-        first proposal, and again with the same trials when the search is resumed.
+        Only their params are taken, not their results. Published networks and plain parts of a parent are left out,
+        because they are starting points anyway. Returns the origins, `from STUDY:TRIAL`, of the networks that can be
+        fitted. Call it before the first proposal, and again with the same trials when the search is resumed.
         """
         theirs = History(["top1", "madds"])
         numbers = {id(trial.params): trial.number for trial in trials}
         for trial in trials:
-            if not trial.origin.startswith(("preset ", "fitted ")):
+            if not trial.origin.startswith(("preset ", "fitted ", "parent ")):
                 theirs.learn(trial)
         for best in theirs.best(len(trials)):
             if len(self._transferred) == TRANSFERRED:
@@ -234,15 +235,25 @@ class Proposer:
 
     def _starting(self) -> list[Candidate]:
         if self._starts is None:
-            published = [*self._published()]
-            if self.networks is not None:
-                published = spanning(published, max(1, self.networks // 3))
-            known = [*self._transferred, *published]
+            if isinstance(self.space, NestedSpace):
+                begun = self._parts()
+            else:
+                begun = [*self._published()]
+                if self.afforded is not None:
+                    begun = spanning(begun, max(1, self.afforded // 3))
+            known = [*self._transferred, *begun]
             count = max(LEAST_SPREAD, STARTS - len(known))
-            if self.networks is not None:
-                count = min(count, max(1, self.networks // 2 - len(known)))
+            if self.afforded is not None:
+                count = min(count, max(1, self.afforded // 2 - len(known)))
             self._starts = known + spread_out(self.ground, known, count, random.Random(f"{self.seed}:spread"))
         return self._starts
+
+    def _parts(self) -> list[Candidate]:
+        """Plain parts of the parent inside the budget."""
+        assert isinstance(self.space, NestedSpace)
+        points = starting_points(self.space, self.budget.low, self.budget.high)
+        most = len(points) if self.afforded is None else self.afforded // 3
+        return [self.ground.placed(f"parent {name}", sized) for name, sized in points[:most]]
 
     def _published(self) -> Iterator[Candidate]:
         """Published networks inside the budget as they are, then larger ones fitted to it, the nearest first."""

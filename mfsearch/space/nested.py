@@ -13,6 +13,7 @@ Every network of such a space is the parent with parts left out, so it can start
 - `width: solve` scales the fractions, up to 1, until the network meets its budget.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -30,12 +31,14 @@ from mfsearch.config import (
     MobileFormerConfig,
     TokenConfig,
 )
+from mfsearch.cost.madds import count_madds
 from mfsearch.living import check_living, living
 from mfsearch.plain_files import parse_yaml
 from mfsearch.space.channels import Demand, fitting_multipliers, fitting_widths, nearest
 from mfsearch.space.knobs import KNOBS, Rule, Value, row_stages
 from mfsearch.space.read import SpaceFile
 from mfsearch.space.search_space import Knob, Params, SearchSpace
+from mfsearch.space.solve import Sized, fit
 from mfsearch.space.yaml_lines import key_lines, load_with_lines
 
 FRACTIONS = (0.5, 0.625, 0.75, 0.875, 1.0)
@@ -388,6 +391,48 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
         if any(row.kernel == 5 for row in here):
             values[at + "kernel"] = (5, 3)
     return values | {"head.conv": fractions, "head.hidden": fractions}
+
+
+def starting_points(space: NestedSpace, low: float, high: float) -> list[tuple[str, Sized]]:
+    """Plain parts of the parent with `low` to `high` multiply-adds, by name; those that the space allows, each once.
+
+    narrow: all widths by one fraction. shallow: as `_shallow`, then narrower as far as needed. light: the smallest
+    Formers and the fewest tokens, then narrower.
+    """
+    own, full, light = parent_values(space.parent), dict[str, Value](), dict[str, Value]()
+    for knob in space.knobs:
+        values = own.get(knob.name, FRACTIONS[::-1])
+        fullest = max(knob.choices) if values == FRACTIONS[::-1] else min(knob.choices, key=values.index)
+        full[knob.name] = light[knob.name] = fullest
+        if knob.name in ("former.ffn", "tokens.count"):
+            light[knob.name] = min(knob.choices)
+    points = dict[str, tuple[str, Sized]]()  # by arch_id
+    for name in ("narrow", "shallow", "light"):
+        with contextlib.suppress(ValueError):  # the space leaves out a value that this needs
+            params = {"narrow": full, "light": light}.get(name) or _shallow(space, full, low, high)
+            if (sized := fit(space, params, low, high)) is not None:
+                points.setdefault(sized.config.arch_id, (name, sized))
+    return list(points.values())
+
+
+def _shallow(space: NestedSpace, params: dict[str, Value], low: float, high: float) -> dict[str, Value]:
+    """The params without the last blocks of the longest run, one by one, until at most `high` multiply-adds are left,
+    or until the next block would leave fewer than `low`."""
+    while count_madds(space.resolve(params)) > high:
+        runs = [
+            (int(params[knob.name]), k)
+            for k, knob in enumerate(space.knobs)
+            if knob.name.endswith(".repeat") and params[knob.name] != min(knob.choices)
+        ]
+        if not runs:
+            break
+        longest, k = max(runs)
+        knob = space.knobs[k]
+        fewer = params | {knob.name: max(count for count in knob.choices if int(count) < longest)}
+        if count_madds(space.resolve(fewer)) < low:
+            break
+        params = fewer
+    return params
 
 
 def nested_space(parent: MobileFormerConfig, name: str = "inside") -> NestedSpace:

@@ -20,7 +20,8 @@ class ParentFacts:
 @dataclass(frozen=True)
 class Parent:
     """A trained network outside the study. mean, std: of the images it was trained on; class_names: in the order of its
-    logits, None if unknown."""
+    logits, None if unknown. data: the name of those images, None if unknown. split_seed: of the split into training and
+    validation images whose training part it got, None if it got all of train/."""
 
     facts: ParentFacts
     config: "MobileFormerConfig"
@@ -28,3 +29,5 @@ class Parent:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...] | None = None
+    data: str | None = None
+    split_seed: int | None = None

@@ -3,6 +3,7 @@
 Images are prepared as the bundle's preprocess.json says, by Pillow and numpy alone.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +16,12 @@ from numpy.typing import NDArray
 
 from mfsearch.data.folder import FORMATS, errors_of, image_files, left_out_note, open_image, skipped_note
 from mfsearch.data.image_data import DamagedError, DataError, first_lines
+from mfsearch.data.load import KNOWN_DATA, find_source
 from mfsearch.export.bundle import Bundle, load_network, read_bundle
 from mfsearch.export.bundle_manifest import INT8, ONNX, PREPROCESS, changed
 from mfsearch.export.run_apart import RUN_SECONDS, run_apart
 from mfsearch.export.standalone import CENTRE_SQUARE, Preprocessing
+from mfsearch.train.images import STORED_SIDE, ArraySplit
 from mfsearch.units import counted
 
 if TYPE_CHECKING:
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
 
 FILTERS = ("nearest", "bilinear", "bicubic", "lanczos", "box", "hamming")
 CHUNK_BYTES = 64 << 20  # of prepared images that one process gets
+IMAGENET_CLASSES = 1000
 MOST_PIXELS = 1 << 26  # of a resized image, before its centre is cropped
 
 Array = NDArray[Any]
 Runner = Callable[[Array], Array]  # images [N, 3, S, S] to logits [N, K]
+Reader = Callable[[int], Array]  # number of an image to its pixels [3, S, S], prepared
+Labelled = tuple[str, Reader, NDArray[np.int64], tuple[str, ...], list[str | None]]
 
 
 @dataclass(frozen=True)
@@ -112,11 +118,18 @@ class BundleAccuracy:
         return {"data": self.place, "images": self.fp32.top1.images, **parts, "notes": list(self.notes)}
 
 
-def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: bool = False) -> list[PhotoClasses]:
+def predict(
+    folder: Path,
+    photos: Sequence[Path],
+    *,
+    top: int = 5,
+    by_torch: bool = False,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> list[PhotoClasses]:
     """The `top` likeliest classes of each photo, by ONNX Runtime or by torch.
 
-    A photo is any image that Pillow opens; of an animation it is the first frame. ValueError names every photo that
-    cannot be read, or says why the bundle cannot be used.
+    A photo is any image that Pillow opens; of an animation it is the first frame. on_note: gets a sentence if classes
+    have numbers for names. ValueError names every photo that cannot be read, or says why the bundle cannot be used.
     """
     from PIL import Image
 
@@ -126,10 +139,12 @@ def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: boo
     run = _by_torch(folder) if by_torch else _by_onnx(bundle, ONNX)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # 90 to 179 million pixels; more are an error
-        (logits_NK,), damaged = _answers(bundle, photos, _decoded_formats(), [run])
+        (logits_NK,), damaged = _answers(bundle, _files(bundle, photos, _decoded_formats()), len(photos), [run])
     if damaged:
         raise DataError("\n  ".join([f"{len(damaged)} of {counted(len(photos), 'photo')}:", *first_lines(damaged)]))
-    names = bundle.preprocessing.class_names or tuple(f"class {k}" for k in range(bundle.config.classes))
+    names, note = _class_names(bundle)
+    if note is not None:
+        on_note(note)
     likelihoods_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     shares_NK = likelihoods_NK / likelihoods_NK.sum(axis=1, keepdims=True)
     best_NT = np.argsort(-shares_NK, axis=1, kind="stable")[:, :top]
@@ -139,26 +154,41 @@ def predict(folder: Path, photos: Sequence[Path], *, top: int = 5, by_torch: boo
     ]
 
 
-def evaluate(folder: Path, data: Path, *, split: str = "val", skip_damaged: bool = False) -> BundleAccuracy:
-    """The accuracy of a bundle on data/SPLIT/CLASS/*.jpg, in fp32 and in int8 if it has such a file.
+def evaluate(
+    folder: Path,
+    data: str | Path,
+    *,
+    split: str | None = None,
+    data_dir: Path | None = None,
+    download: bool = False,
+    skip_damaged: bool = False,
+) -> BundleAccuracy:
+    """The accuracy of a bundle in fp32, and in int8 if it has such a file.
 
-    The classes must be those of the bundle; without recorded names as many, in the order of their names. ValueError
-    names the first class that differs, the damaged images unless skip_damaged, or why the bundle cannot be used.
+    data: "digits", "cifar10" or "cifar100" (in data_dir) for its test split, or a folder of SPLIT/CLASS/*.jpg, split
+    "val" by default. The classes must be those of the bundle; without recorded names as many, in the order of their
+    names. ValueError names the first class that differs, the damaged images unless skip_damaged, or why the bundle
+    cannot be used.
     """
     bundle = _usable(folder)
-    paths, labels_N, classes, notes = _labelled(bundle, data, split)
+    if data in KNOWN_DATA:
+        if split not in (None, "test"):
+            raise DataError(f"--split is for image folders, {data} is judged by its test split; got {split!r:.200}")
+        place, read, labels_N, classes, notes = _named(bundle, str(data), data_dir, download)
+    else:
+        place, read, labels_N, classes, notes = _labelled(bundle, Path(data), split or "val")
     files = [name for name in (ONNX, INT8) if name in bundle.manifest.files]
     runners = [_by_onnx(bundle, name) for name in files]
-    answers, damaged = _answers(bundle, paths, FORMATS, runners)
+    answers, damaged = _answers(bundle, read, len(labels_N), runners)
     if damaged and not skip_damaged:
-        raise DamagedError(str(data / split), damaged)
-    if len(damaged) == len(paths):
-        raise DataError("\n  ".join([f"{data / split}: no image can be read:", *first_lines(damaged)]))
+        raise DamagedError(place, damaged)
+    if len(damaged) == len(labels_N):
+        raise DataError("\n  ".join([f"{place}: no image can be read:", *first_lines(damaged)]))
     labels_N = np.delete(labels_N, list(damaged))
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
     told_notes = tuple(note for note in (*notes, skipped_note(damaged)) if note)
-    return BundleAccuracy(str(data / split), classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
+    return BundleAccuracy(place, classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
 
 
 def prepared(image: "Image.Image", told: Preprocessing) -> Array:
@@ -214,13 +244,18 @@ def _decoded_formats() -> tuple[str, ...]:
     return tuple(name for name in Image.OPEN if name != "EPS")
 
 
-def _read(path: Path, told: Preprocessing, formats: Sequence[str]) -> Array:
-    """One file as `prepared` gives it; DataError names it."""
-    image = open_image(path, told.size if told.jpeg_draft else None, formats)
-    try:
-        return prepared(image, told)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from None
+def _files(bundle: Bundle, paths: Sequence[Path], formats: Sequence[str]) -> Reader:
+    """Image files as `prepared` gives them; DataError names the file."""
+    told = bundle.preprocessing
+
+    def read(i: int) -> Array:
+        image = open_image(paths[i], told.size if told.jpeg_draft else None, formats)
+        try:
+            return prepared(image, told)
+        except DataError as error:
+            raise DataError(f"{paths[i]}: {error}") from None
+
+    return read
 
 
 def _by_onnx(bundle: Bundle, name: str) -> Runner:
@@ -248,21 +283,18 @@ def _by_torch(folder: Path) -> Runner:
     return run
 
 
-def _answers(
-    bundle: Bundle, paths: Sequence[Path], formats: Sequence[str], runners: Sequence[Runner]
-) -> tuple[list[Array], dict[int, str]]:
+def _answers(bundle: Bundle, read: Reader, count: int, runners: Sequence[Runner]) -> tuple[list[Array], dict[int, str]]:
     """Each runner's logits [N, K] of the images that can be read, and the errors of the others by position."""
-    told = bundle.preprocessing
-    step = max(1, CHUNK_BYTES // (12 * told.size**2))
+    step = max(1, CHUNK_BYTES // (12 * bundle.preprocessing.size**2))
     logits: list[list[Array]] = [[np.empty((0, bundle.config.classes), np.float32)] for _ in runners]
     damaged = dict[int, str]()
-    for begin in range(0, len(paths), step):
-        chunk, images = paths[begin : begin + step], dict[int, Array]()
+    for begin in range(0, count, step):
+        images = dict[int, Array]()
 
-        def read(i: int, chunk: Sequence[Path] = chunk, images: dict[int, Array] = images) -> None:
-            images[i] = _read(chunk[i], told, formats)
+        def keep(i: int, begin: int = begin, images: dict[int, Array] = images) -> None:
+            images[i] = read(begin + i)
 
-        damaged |= {begin + i: error for i, error in errors_of(read, len(chunk)).items()}
+        damaged |= {begin + i: error for i, error in errors_of(keep, min(step, count - begin)).items()}
         if images:
             images_NCHW = np.stack([images[i] for i in sorted(images)])
             for run, parts in zip(runners, logits, strict=True):
@@ -270,10 +302,64 @@ def _answers(
     return [np.concatenate(parts) for parts in logits], damaged
 
 
-def _labelled(
-    bundle: Bundle, data: Path, split: str
-) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...], list[str | None]]:
-    """The image files of data/SPLIT/CLASS/, their labels, the class names in the order of the logits, and notes."""
+def _class_names(bundle: Bundle) -> tuple[Sequence[str], str | None]:
+    """The names of a bundle's classes, and a sentence if they are numbers."""
+    if bundle.preprocessing.class_names is not None:
+        return bundle.preprocessing.class_names, None
+    count, note = bundle.config.classes, "the bundle does not name its classes: they have numbers"
+    if bundle.metrics.weights.published is not None and count == IMAGENET_CLASSES:
+        if names := _imagenet_names():
+            return names, None
+        note += "; names of ImageNet's come with timm (pip install 'mfsearch[train]')"
+    return [f"class {k}" for k in range(count)], note
+
+
+def _imagenet_names() -> list[str] | None:
+    """The names of ImageNet's classes, from timm's own files, because importing timm takes seconds; None without."""
+    spec = importlib.util.find_spec("timm")
+    for place in (spec and spec.submodule_search_locations) or ():
+        folder = Path(place) / "data" / "_info"
+        try:
+            lines = (folder / "imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
+            lemmas = dict(line.split("\t", 1) for line in lines)
+            names = [lemmas[one] for one in (folder / "imagenet_synsets.txt").read_text(encoding="utf-8").split()]
+        except (OSError, ValueError, KeyError):
+            continue
+        if len(names) == IMAGENET_CLASSES:
+            return names
+    return None
+
+
+def _named(bundle: Bundle, name: str, data_dir: Path | None, download: bool) -> Labelled:
+    """The test split of a data set that mfsearch knows by name; otherwise as `_labelled`."""
+    source = find_source(name, data_dir, download, test=True)
+    names, notes = _checked_names(bundle, name, source.classes)
+    labels_N = np.array([names.index(one) for one in source.classes])[source.labels]
+    side = STORED_SIDE[name]
+    images = ArraySplit(source.read(np.arange(len(labels_N)), side), labels_N)
+    told = bundle.preprocessing
+    return f"the test split of {name}", lambda i: prepared(images.open(i), told), labels_N, names, notes
+
+
+def _checked_names(bundle: Bundle, place: str, classes: Sequence[str]) -> tuple[tuple[str, ...], list[str | None]]:
+    """The class names in the order of the logits, and a note if they are the data's; DataError unless all agree."""
+    names, notes = bundle.preprocessing.class_names, list[str | None]()
+    if names is None:
+        if len(classes) != bundle.config.classes:
+            raise DataError(
+                f"{place} must have images of {bundle.config.classes} classes, as the bundle, got {len(classes)}"
+            )
+        names = tuple(classes)
+        notes.append("the bundle does not name its classes: taken as the data's, in the order of their names")
+    for name in sorted({*classes} ^ {*names}):
+        fault = "has no image of the bundle's class" if name in names else "has a class that the bundle does not have:"
+        raise DataError(f"{place} {fault} {name!r:.200}; the bundle's classes are {', '.join(names)!s:.500}")
+    return names, notes
+
+
+def _labelled(bundle: Bundle, data: Path, split: str) -> Labelled:
+    """The folder data/SPLIT, the reader of the images of its CLASS/ folders, their labels, the class names in the order
+    of the logits, and notes."""
     root = data / split
     if not root.is_dir():
         there = sorted(one.name for one in data.iterdir() if one.is_dir()) if data.is_dir() else []
@@ -281,19 +367,10 @@ def _labelled(
         raise DataError(f"{root} must be a folder of CLASS/*.jpg, and is none; {held}: name one with --split")
     found, left_out = image_files(root)
     files = {name: paths for name, paths in found.items() if paths}
-    names, notes = bundle.preprocessing.class_names, [left_out_note(left_out)]
-    if names is None:
-        if len(files) != bundle.config.classes:
-            raise DataError(
-                f"{root} must have images of {bundle.config.classes} classes, as the bundle, got {len(files)}"
-            )
-        names = tuple(files)
-        notes.append("the bundle does not name its classes: taken as the folder's, in the order of their names")
-    for name in sorted({*files} ^ {*names}):
-        fault = "has no image of the bundle's class" if name in names else "has a class that the bundle does not have:"
-        raise DataError(f"{root} {fault} {name!r:.200}; the bundle's classes are {', '.join(names)!s:.500}")
+    names, notes = _checked_names(bundle, str(root), [*files])
     labels = [k for k, name in enumerate(names) for _ in files[name]]
-    return [path for name in names for path in files[name]], np.array(labels, np.int64), names, notes
+    read = _files(bundle, [path for name in names for path in files[name]], FORMATS)
+    return str(root), read, np.array(labels, np.int64), names, [left_out_note(left_out), *notes]
 
 
 def _accuracy(file: str, logits_NK: Array, labels_N: NDArray[np.int64]) -> FileAccuracy:

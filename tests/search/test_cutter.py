@@ -1,21 +1,42 @@
 """Searches inside a trained network, from its bundle to the weights of a trial."""
 
 import json
+import os
+import resource
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mfsearch.cli import main
+from mfsearch.data import load_data
+from mfsearch.export import bundle_manifest
+from mfsearch.export.bundle import replace_weights
+from mfsearch.export.bundle_manifest import read_manifest, write_manifest
 from mfsearch.export.parent_bundle import read_parent
 from mfsearch.model import MobileFormer
+from mfsearch.proxy import short_train
 from mfsearch.proxy.cutting import cut
-from mfsearch.search.cutter import PARENT, adapted
-from mfsearch.study.files import CHECKPOINTS
+from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.rungs import Rungs
+from mfsearch.search.cutter import PARENT, SLOPES, TUNING, Cutter, ParentWeights, adapted, prepare_parent, read_kept
+from mfsearch.search.loop import seen_note
+from mfsearch.space.nested import nested_space
+from mfsearch.study.files import CHECKPOINTS, DiskError
+from mfsearch.study.manifest import StudyRequest, make_manifest
+from mfsearch.study.settings import Settings
 from mfsearch.study.study import Study
+from mfsearch.train.fit import SPLIT_SEED
+from mfsearch.train.images import ArraySplit, load_images
+from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
+from tests.export.bundles import ROOT
 from tests.random_configs import SMALL
 
 SHORT = ("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", "--rungs", "1")
@@ -65,7 +86,7 @@ def test_a_search_inside_a_parent_keeps_to_its_budget_and_resumes(
     assert f"weights {parent.facts.digest}" in (to / "README.md").read_text()
     assert main(["verify", str(to), "--no-latency"]) == 0
     assert main(["describe", f"s:{study.trials[0].number}", "--results", str(tmp_path)]) == 0
-    assert not list((tmp_path / "s" / CHECKPOINTS).glob(PARENT))
+    assert not list((tmp_path / "s" / CHECKPOINTS).glob(TUNING))
 
 
 def _zeros(network: MobileFormer) -> dict[str, torch.Tensor]:
@@ -82,12 +103,12 @@ def test_the_whole_parent_begins_with_its_own_logits(bundle: Path, image_folder:
     assert study.manifest.std is not None
     pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     logits = []
-    for path, mean, std in (
-        (parent.weights, parent.mean, parent.std),
-        (tmp_path / "s" / PARENT, study.manifest.mean, study.manifest.std),
+    for state, mean, std in (
+        (load_file(parent.weights), parent.mean, parent.std),
+        (read_kept(tmp_path / "s" / PARENT)[0], study.manifest.mean, study.manifest.std),
     ):
         network = MobileFormer(parent.config).eval()
-        network.load_state_dict(load_file(path))
+        network.load_state_dict(state)
         mean_C, std_C = (torch.tensor(one)[:, None, None] for one in (mean, std))
         logits.append(network((pixels - mean_C) / std_C))
     assert torch.allclose(logits[0], logits[1], atol=1e-5)
@@ -121,6 +142,180 @@ def test_a_parent_of_other_classes_is_fine_tuned_once(
     assert {trial.config.classes for trial in Study.open(tmp_path / "s").trials} == {3}
 
 
+def prepared(bundle: Path, images: Path, folder: Path) -> ParentWeights:
+    """A study's own copy of its parent; where it is fine-tuned, for 16 steps with a checkpoint after each."""
+    parent, recipe = read_parent(bundle), Recipe(resolution=16, epochs=2, batch=8)
+    found = recipe.load_images(str(images), data_dir=None, seed=0)
+    space, budget = nested_space(parent.config).deployed(32, len(found.classes)), parse_budget("0.3M")
+    settings = Settings("s", budget, None, space, str(images), recipe, rungs=Rungs((1,)), parent=parent)
+    manifest = make_manifest(settings, found, StudyRequest(str(images)), passport=None, baseline_ms=None)
+    folder.mkdir(exist_ok=True)
+    kept = prepare_parent(settings, manifest, folder, lambda _: None, 1e-6, found)
+    assert kept is not None
+    return kept
+
+
+def content(path: Path) -> tuple[dict[str, str], dict[str, list[float]]]:
+    """Metadata and numbers of a safetensors file, whose header has no fixed order."""
+    with safe_open(path, "pt") as file:
+        told = file.metadata()
+    return told, {name: value.flatten().tolist() for name, value in sorted(load_file(path).items())}
+
+
+def kill_in_training(bundle: str, images: str, folder: str) -> None:
+    """Run by a process of its own, which gets SIGKILL after the ninth step of the parent's fine-tuning."""
+    save = short_train._Training.save
+
+    def saved(self: short_train._Training, path: Path) -> None:
+        save(self, path)
+        if self.step == 9:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    short_train._Training.save = saved  # type: ignore[method-assign]
+    prepared(Path(bundle), Path(images), Path(folder))
+
+
+def test_a_kill_while_the_parent_is_made_costs_nothing(
+    bundle: Path, image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of its fine-tuning, and with half of its file written."""
+    images = three_classes(image_folder, tmp_path / "images")
+    whole = prepared(bundle, images, tmp_path / "whole").path
+    folder = tmp_path / "cut"
+    said = f"from tests.search.test_cutter import kill_in_training as k; k({str(bundle)!r}, {str(images)!r}, "
+    run = subprocess.run([sys.executable, "-c", f"{said}{str(folder)!r})"], cwd=ROOT, check=False)
+    assert run.returncode == -signal.SIGKILL
+    assert [path.name for path in folder.iterdir()] == [CHECKPOINTS]
+    assert torch.load(folder / CHECKPOINTS / TUNING, weights_only=True)["step"] == 9
+    steps: list[int] = []
+    train_step = short_train._Training.train_step
+
+    def counted(self: short_train._Training, end: int) -> None:
+        steps.append(self.step)
+        train_step(self, end)
+
+    monkeypatch.setattr(short_train._Training, "train_step", counted)
+    (folder / f"{PARENT}.part").write_bytes(whole.read_bytes()[:1000])
+    assert content(prepared(bundle, images, folder).path) == content(whole)
+    assert steps == [*range(9, 16)]
+    assert [path.name for path in folder.glob("parent*")] == [PARENT]
+    assert not list((folder / CHECKPOINTS).iterdir())
+
+
+def test_a_full_disk_while_the_parent_is_made_costs_nothing(bundle: Path, image_folder: Path, tmp_path: Path) -> None:
+    images, folder = three_classes(image_folder, tmp_path / "images"), tmp_path / "s"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))  # files may not grow past it, as on a full disk
+    try:
+        with pytest.raises(DiskError, match=f"cannot write {folder / PARENT}: "):
+            prepared(bundle, images, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in folder.rglob("*")] == [CHECKPOINTS]
+    assert prepared(bundle, images, folder).path.is_file()
+
+
+def test_a_copy_of_the_parent_that_is_not_the_studys_own_is_refused(
+    bundle: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    kept = prepared(bundle, image_folder, tmp_path).path
+    whole, state, (told, numbers) = kept.read_bytes(), load_file(kept), content(kept)
+
+    def refused(reason: str) -> None:
+        with pytest.raises(ValueError, match=reason) as error:
+            prepared(bundle, image_folder, tmp_path)
+        assert str(error.value).startswith(f"{kept}: ")
+        assert str(error.value).endswith("; delete it, and the same command makes it again")
+
+    kept.write_bytes(whole[:-100])
+    refused("not readable as safetensors")
+    kept.write_bytes(whole[:-4] + b"\0\0\0\1")
+    refused("changed since it was written")
+    save_file({**state, "tokens": state["tokens"] + 1}, kept, metadata=told)
+    refused("changed since it was written")
+    save_file(MobileFormer(SMALL).state_dict(), kept)
+    refused("parent must be [0-9a-f]{16}, got none")
+    kept.unlink()
+    os.mkfifo(kept)
+    refused("must be a plain file")
+    kept.unlink()
+    assert content(prepared(bundle, image_folder, tmp_path).path) == (told, numbers)
+
+
+def test_slopes_are_averaged_once_over_the_first_images(bundle: Path, image_folder: Path, tmp_path: Path) -> None:
+    from mfsearch.proxy.cutting import mean_coefficients
+
+    kept = prepared(bundle, image_folder, tmp_path)
+    cutter, images = Cutter(kept), Recipe(resolution=16, epochs=2).load_images(str(image_folder), data_dir=None, seed=0)
+    data = short_train.DeviceData(images, torch.device("cpu"))
+    slopes = mean_coefficients(cutter.parent, data.normalized(data.train_images))
+    assert cutter.coefficients.keys() == slopes.keys()
+    for name, mean in slopes.items():
+        assert torch.allclose(cutter.coefficients[name], mean, atol=1e-6), name
+    assert {name.removeprefix(SLOPES) for name in load_file(kept.path) if name.startswith(SLOPES)} == {*slopes}
+
+
+def test_the_header_says_whether_the_parent_has_seen_the_validation_images(
+    bundle: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    """The bundle's own search had seed 0; a full training holds out the split of seed 0, or val/ of the folder."""
+    images = Recipe(resolution=16, epochs=1).load_images(str(image_folder), data_dir=None, seed=0)
+
+    def told(folder: Path, seed: int = 0) -> str | None:
+        return seen_note(read_parent(folder), images, seed)
+
+    seen = "it has seen validation images: top1 reads too high and favours networks that keep more of it"
+    assert told(bundle) is None
+    assert told(bundle, seed=1) == f"the parent was trained with the split of seed 0, not of seed 1, so {seen}"
+    full = Path(shutil.copytree(bundle, tmp_path / "full"))
+    result = {"data": image_folder.name, "val_from": "10% of the training images", "class_names": ["dark", "light"]}
+    replace_weights(full, bundle / "weights.safetensors", result=result)
+    assert told(full) is None
+    for changes, expected in (
+        ({"val_from": str(image_folder / "val")}, f"the parent was trained on all of train/, so {seen}"),
+        ({"data": "elsewhere"}, f"if the parent was trained on these images, {seen}"),
+        ({"class_names": ["light", "dark"]}, None),
+    ):
+        metrics = json.loads((full / "metrics.json").read_text())
+        names = changes.pop("class_names", metrics["class_names"])
+        metrics |= {"full_training": metrics["full_training"] | changes, "class_names": names}
+        (full / "metrics.json").write_text(json.dumps(metrics))
+        pixels = json.loads((full / "preprocess.json").read_text()) | {"class_names": names}
+        (full / "preprocess.json").write_text(json.dumps(pixels))
+        write_manifest(full, read_manifest(full))
+        assert told(full) == expected
+
+
+def test_a_full_training_holds_out_the_images_that_a_search_with_seed_0_validates_on() -> None:
+    val, searched = load_images("digits", seed=SPLIT_SEED).val, load_data("digits", resolution=8, seed=0)
+    assert isinstance(val, ArraySplit)
+    assert {one.tobytes() for one in val.images} == {one.tobytes() for one in searched.val_images}
+
+
+def test_a_dry_run_says_that_the_parent_will_be_fine_tuned_and_counts_plain_parts(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The parent has no block with a skip, so the shallow part is the narrow one."""
+    images = three_classes(image_folder, tmp_path / "images")
+    assert main(inside(bundle, images, tmp_path, "--trials", "6", "--dry-run")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert 0 < told["parent_seconds"] < told["estimated_seconds"]
+    assert (told["origins"]["parent"], told["inside"], told["duplicates"]) == (2, 6, 0)
+    assert not (tmp_path / "s").exists()
+
+
+def test_every_file_of_a_parent_is_hashed_once(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed, sha256_of = list[str](), bundle_manifest.sha256_of
+
+    def noted(path: Path) -> str:
+        hashed.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr(bundle_manifest, "sha256_of", noted)
+    read_parent(bundle)
+    assert sorted(hashed) == sorted(path.name for path in bundle.iterdir() if path.name != "manifest.json")
+
+
 def test_another_parent_under_the_same_name_is_refused(
     bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +344,22 @@ def test_parents_that_cannot_be_cut_are_refused(
     state = load_file(altered / "weights.safetensors")
     save_file({**state, "tokens": state["tokens"] + 1}, altered / "weights.safetensors")
     assert "weights.safetensors" in refused(altered)
+    shutil.copy(bundle / "weights.safetensors", altered)
+    (altered / "README.md").write_text("another card")
+    assert f"{altered}/README.md: changed since it was written" in refused(altered)
+    gray = tmp_path / "gray"
+    shutil.copytree(bundle, gray)
+    stem = state["stem.conv.conv.weight"].sum(1, keepdim=True)
+    save_file({**state, "stem.conv.conv.weight": stem}, gray / "weights.safetensors")
+    write_manifest(gray, read_manifest(gray))
+    assert "weights of another network: stem.conv.conv.weight is (" in refused(gray)
+    assert "mf-26m: must be the folder of a bundle, there is none" in refused(Path("mf-26m"))
+    assert "is no bundle" in refused(image_folder)
+    assert "this is a study; `mfsearch export s --best --to DIR` writes one" in refused(bundle.parent / "s")
+    one = tmp_path / "one"
+    shutil.copytree(image_folder / "train" / "dark", one / "train" / "dark")
+    assert main(inside(bundle, one, results, "--trials", "1")) == 2
+    assert "at least two classes, got only one class folder, 'dark'" in capsys.readouterr().err
     assert "the largest network found" in refused(bundle, "40M..50M")
 
 

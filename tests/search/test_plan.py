@@ -91,6 +91,23 @@ def test_workers_share_and_latencies_count() -> None:
     assert plan.seconds == pytest.approx(8 + 2 * 1.1 + 45 + (15 * 1 + 21 * 5) / 2 + 17 * 18.8 / 2)
 
 
+def test_the_parents_own_training_counts() -> None:
+    """Two workers, a parent of twice the pace: one process trains it three epochs at 0.02 s an image, and judges it at
+    twice the pace too. Six networks with 1,3 are 6 + 2 * 3 - 1 = 11 of 18.8 s, shared by both workers."""
+    every = frozenset(("resolution", "epochs", "rungs"))
+    recipe, rungs = Recipe(resolution=48, epochs=1.0, batch=32), Rungs((1.0, 3.0), finalists=1, seeds=2)
+    plan = make_plan(
+        Pace({48: 0.01}, 0, 0, workers=2, parent=2.0), IMAGES, None, recipe, rungs, networks=6, fixed=every
+    )
+    assert plan.parent_seconds == pytest.approx(0.02 * (3000 + 0.8 * 1100))
+    assert plan.seconds == pytest.approx(8 + plan.parent_seconds + 11 * 18.8 / 2)
+    assert "before that the parent is fine-tuned, as its classes are not these: 1m 18s" in "\n".join(plan.lines(None))
+    fitted = make_plan(dataclasses.replace(PACE, parent=2.0), IMAGES, 3600, PHOTOS, Rungs())
+    alone = make_plan(PACE, IMAGES, 3600, PHOTOS, Rungs())
+    assert 0.8 * 3600 < fitted.seconds <= 0.9 * 3600
+    assert fitted.recipe.epochs < alone.recipe.epochs or fitted.networks < alone.networks
+
+
 def test_more_time_is_never_less_of_a_search_and_too_little_is_said() -> None:
     plans = [make_plan(PACE, IMAGES, seconds, PHOTOS, Rungs()) for seconds in (20, 60, 240, 1800, 7200, 86_400)]
     trained = [plan.rungs.short_trainings(plan.networks) * plan.recipe.epochs for plan in plans]

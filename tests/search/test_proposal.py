@@ -6,6 +6,7 @@ import pytest
 from mfsearch.presets import PRESETS
 from mfsearch.search.proposal import LEAST_SPREAD, STARTS, TARGET, Proposal, Proposer, check_reachable, targets
 from mfsearch.space import SearchSpace, find_space, load_space
+from mfsearch.space.nested import nested_space
 from mfsearch.study.trial import Trial
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
@@ -58,7 +59,7 @@ def test_a_stated_lower_end_keeps_smaller_presets_out() -> None:
 
 
 def affording(networks: int, budget: str = "20M..150M") -> Proposer:
-    return Proposer(find_space("mobile_former"), parse_budget(budget), ["top1", "madds"], "auto", 0, networks=networks)
+    return Proposer(find_space("mobile_former"), parse_budget(budget), ["top1", "madds"], "auto", 0, afforded=networks)
 
 
 def test_published_networks_take_a_third_of_what_can_be_afforded_and_span_the_budget() -> None:
@@ -71,6 +72,28 @@ def test_published_networks_take_a_third_of_what_can_be_afforded_and_span_the_bu
 def test_a_long_search_starts_with_all_published_networks() -> None:
     expected = [proposal.arch_id for proposal in first(whole("20M..150M"), STARTS)]
     assert [proposal.arch_id for proposal in first(affording(30), STARTS)] == expected
+
+
+def test_a_search_inside_a_parent_begins_with_plain_parts_a_third_of_what_it_affords_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Inside mf-151m at 100M: the widths of all by one fraction, blocks left out first, or light Formers."""
+    monkeypatch.setattr("mfsearch.search.proposal.SPREAD_POOL", 3)
+    parent, budget = PRESETS["mf-151m"], parse_budget("100M")
+    space = nested_space(parent)
+    for afforded, count in ((9, 3), (8, 2), (2, 0)):
+        source = Proposer(space, budget, ["top1", "madds"], "auto", 0, afforded=afforded)
+        origins = ["parent narrow", "parent shallow", "parent light"][:count]
+        proposals = first(source, count + 1)
+        assert [one.origin for one in proposals] == [*origins, "spread"]
+        assert all(budget.low <= one.costs.madds <= budget.high for one in proposals)
+        if count == 3:
+            narrow, shallow, light, _ = (one.config for one in proposals)
+    assert len(narrow.blocks) == len(light.blocks) == len(parent.blocks) > len(shallow.blocks)
+    assert shallow.blocks[0] == parent.blocks[0]
+    assert (narrow.tokens, narrow.former) == (parent.tokens, parent.former)
+    assert (light.tokens.count, light.former.ffn) == (1, 0)
+    assert narrow.stem < light.stem <= shallow.stem == parent.stem
 
 
 def test_the_control_has_no_starting_points() -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from sklearn.datasets import load_sample_image
 
 from mfsearch.cli import main
 from mfsearch.data.folder import open_image
+from mfsearch.data.load import find_source, load_data
 from mfsearch.export.bundle import load_network, read_bundle, replace_weights, write_bundle
 from mfsearch.export.bundle_manifest import read_manifest, write_manifest
 from mfsearch.export.bundle_metrics import PublishedFile
@@ -28,6 +29,8 @@ from mfsearch.train.inference import FileAccuracy, RightAnswers, evaluate, predi
 from mfsearch.train.parts import eval_transform
 from mfsearch.train.train_options import Request, make_settings
 from tests.cost.test_onnx_graph import lived
+from tests.data.cifar_files import FOLDERS, write_cifar
+from tests.data.cifar_files import NAMES as CIFAR_NAMES
 from tests.export.bundles import trained_weights
 from tests.train.conftest import TINY
 
@@ -324,6 +327,80 @@ def test_without_names_the_classes_are_numbers_or_the_folders(
     shutil.rmtree(images / "val" / "c00")
     with pytest.raises(ValueError, match="must have images of 16 classes, as the bundle, got 15"):
         evaluate(folder, images)
+
+
+def test_classes_of_published_weights_have_the_names_of_imagenet_where_timm_is(
+    china: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = published_bundle(tmp_path / "p", 1000)
+    china.save(tmp_path / "p.png")
+    asked = ["predict", str(folder), str(tmp_path / "p.png"), "--top", "1000", "--json"]
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    names = [one["name"] for one in json.loads(told.out)[0]["classes"]]
+    assert told.err == ""
+    assert {"tench, Tinca tinca", "goldfish, Carassius auratus", "toilet tissue, toilet paper, bathroom tissue"} < {
+        *names
+    }
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(asked) == 0
+    told = capsys.readouterr()
+    assert {one["name"] for one in json.loads(told.out)[0]["classes"]} == {f"class {k}" for k in range(1000)}
+    assert told.err.count("\n") == 1
+    assert "they have numbers; names of ImageNet's come with timm" in told.err
+
+
+def named_bundle(folder: Path, names: Sequence[str]) -> Path:
+    """A bundle with the weights of a full training for these classes."""
+    config = dataclasses.replace(TINY, classes=len(names))
+    write_bundle(of_config("tiny", config), folder)
+    settings = make_settings(read_bundle(folder).training, 32, {"mean": MEAN, "std": STD}).as_dict()
+    result = {"size": 32, "mean": MEAN, "std": STD, "class_names": names, "settings": settings}
+    weights = trained_weights(folder.with_suffix(".weights"), config)
+    replace_weights(folder, weights, result=json.loads(json.dumps(result)))
+    return folder
+
+
+def test_digits_are_judged_by_those_that_no_search_sees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the bundle's own preprocessing, whatever the order of its classes."""
+    folder = named_bundle(tmp_path / "b", "9876543210")
+    test, searched = find_source("digits", None, False, test=True), load_data("digits", resolution=8)
+    pixels = test.read(np.arange(359), 8)
+    seen = {one.tobytes() for one in (*searched.train_images, *searched.val_images)}
+    assert len(test.labels) == 359
+    assert not {one.tobytes() for one in pixels} & seen
+    judged = eval_transform(make_settings(read_bundle(folder).training, 32, {"mean": MEAN, "std": STD}), 32)
+    with torch.no_grad():
+        inputs = torch.stack([judged(Image.fromarray(one.transpose(1, 2, 0))) for one in pixels])
+        answers = load_network(folder)(inputs).argmax(1).numpy()
+    assert main(["evaluate", str(folder), "--data", "digits", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["data"], told["images"]) == ("the test split of digits", 359)
+    assert told["fp32"]["top1"]["right"] == (9 - answers == test.labels).sum()
+    zeros = int((test.labels == 0).sum())
+    assert told["fp32"]["by_class"]["0"]["images"] == zeros
+    assert main(["evaluate", str(folder), "--data", "digits", "--split", "val"]) == 2
+    assert "--split is for image folders, digits is judged by its test split" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layout", ["binary", "python"])
+def test_cifar_is_judged_by_its_test_batch(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = named_bundle(tmp_path / "b", CIFAR_NAMES["cifar10"])
+    write_cifar(tmp_path, "cifar10", layout, per_class=3)
+    asked = ["evaluate", str(folder), "--data", "cifar10", "--data-dir", str(tmp_path), "--json"]
+    place = tmp_path / FOLDERS["cifar10", layout]
+    assert main(asked) == 2
+    assert "test_batch" in capsys.readouterr().err  # garbage so far
+    first = "data_batch_1.bin" if layout == "binary" else "data_batch_1"
+    (place / first).replace(place / first.replace("data_batch_1", "test_batch"))
+    assert main(asked) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["images"] == 6
+    assert sum(one["images"] for one in told["fp32"]["by_class"].values()) == 6
+    assert main([*asked[:3], "cifar100", *asked[4:]]) == 2
+    assert "cifar100 must lie in" in capsys.readouterr().err
+    assert main([*asked[:3], "digits", *asked[4:]]) == 2
+    assert "digits has a class that the bundle does not have: '0'" in capsys.readouterr().err
 
 
 def test_published_weights_are_lost_only_on_request(request_of: Callable[..., Request], tmp_path: Path) -> None:
