@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mfsearch.config import MobileFormerConfig
 from mfsearch.presets import preset
 from mfsearch.proxy.recipe import Recipe, default_recipe
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.rungs import Rungs, default_rungs
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.study.files import RESULTS, check_name, find_lesson, find_study, study_name
 from mfsearch.study.settings import Limits, Settings
@@ -96,7 +96,7 @@ def search(
         sampler=sampler,
         seed=seed,
         device=device,
-        rungs=rungs or Rungs(),
+        rungs=rungs or default_rungs(inside=inside is not None),
         data_dir=None if data_dir is None else Path(data_dir),
         start_from=find_lesson(start_from, name, results),
         space_given=None if isinstance(space, SearchSpace | None) else str(space),

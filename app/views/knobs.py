@@ -41,13 +41,13 @@ from mfsearch.analysis.knobs.importance import (
 )
 from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
-from mfsearch.analysis.metrics import label
+from mfsearch.analysis.metrics import first_length, label
 from mfsearch.analysis.ranking.trust import twins_command
 from mfsearch.study.twins_file import TwinReport, read_twins
 from mfsearch.units import counted
 
 NAMES = {
-    "top1": "top-1 after the short training",
+    "top1": "top-1",
     "front": "reaching the front",
     "latency_ms": "latency",
     "num_params": "parameters",
@@ -102,11 +102,12 @@ def _show_shares(
     study: load.PageStudy, frame: pd.DataFrame, coded: Coding, objectives: list[str], initial: bool
 ) -> None:
     """How much of the chosen measure goes with each knob."""
-    known = [name for name in NAMES if name == REACH or frame[name].notna().any()]
+    names = NAMES | {"top1": f"top-1 {first_length(frame)}"}
+    known = [name for name in names if name == REACH or frame[name].notna().any()]
     measure = st.segmented_control(
         "What varies with the knob?",
         known,
-        format_func=lambda name: NAMES[name].capitalize(),
+        format_func=lambda name: names[name].capitalize(),
         default=known[0],
         key="measure",
         bind="query-params",
@@ -118,13 +119,13 @@ def _show_shares(
     trials = max((each.share.n for each in shares), default=0)
     if shares and trials < FEWEST:
         st.text(
-            f"{counted(trials, 'trial')} so far: too few to relate knobs to {NAMES[chosen]}; below "
+            f"{counted(trials, 'trial')} so far: too few to relate knobs to {names[chosen]}; below "
             f"{FEWEST}, chance alone makes knobs look important."
         )
     else:
-        st.text(shares_note(shares, NAMES[chosen]))
+        st.text(shares_note(shares, names[chosen]))
     if trials >= FEWEST:
-        figure = draw_shares(share_dots(shares), NAMES[chosen])
+        figure = draw_shares(share_dots(shares), names[chosen])
         st.plotly_chart(figure, config=CONFIG, key="shares", selection_mode="points", on_select=_choose_knob)
         st.caption(
             "Share of the variance explained by one knob at a time, adjusted for its number of values, with 95 % "

@@ -57,7 +57,7 @@ NONE = "-"  # in the address, as no study's name: a person wants none beside thi
 HOW = (
     "Hypervolume is the region that the front dominates, up to a reference point: the worst value of each objective, "
     "moved out by a tenth of its range. The box reaches from there to the best value of each objective and is the same "
-    "for all studies shown. Every network counts with the top-1 of its short training."
+    "for all studies shown. Every network counts with the top-1 of its short training, or as cut where that came first."
 )
 
 

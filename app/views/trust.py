@@ -83,7 +83,7 @@ def _ask_reading(figures: CalibrationFile, study: load.PageStudy) -> Reading:
     nearest, manifest = study_reading(figures, study.manifest), study.manifest
     as_here = ", as this study does"
     if not is_own(nearest, manifest):
-        as_here = f", the nearest to this study's {Reading(manifest.rungs.rank_by, manifest.recipe.epochs).words}"
+        as_here = f", the nearest to this study's {Reading(manifest.rungs.rank_by, manifest.first_epochs).words}"
     return parts.ask_one(
         "Ranked by",
         every,

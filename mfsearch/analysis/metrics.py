@@ -9,6 +9,7 @@ import pandas as pd
 
 from mfsearch.analysis.front.confidence import confidence, shown_noise
 from mfsearch.analysis.knobs.variance import group_codes, shares_between
+from mfsearch.proxy.rungs import CUT
 from mfsearch.study.frame import KNOB
 from mfsearch.study.trial import Trial
 
@@ -77,14 +78,14 @@ def ranked_trials(frame: pd.DataFrame) -> list[RankedTrial]:
 def training_lengths(frame: pd.DataFrame) -> list[str]:
     """Each trial's length of training, in multiples of the short one: "1x", "3x", or "rung 1" if that is unknown; as
     `shown_training`, without seeds."""
-    known = (frame["epochs_trained"] > 0) & (frame["epochs"] > 0)
-    multiples = (frame["epochs_trained"] / frame["epochs"]).where(known).tolist()
+    trained, short = frame["epochs_trained"], frame["epochs"]
+    multiples = (trained / short).where((trained > 0) & (short > 0)).where(trained != 0, 0.0).tolist()
     return [_length(rung, multiple) for rung, multiple in zip(frame["rung"].tolist(), multiples, strict=True)]
 
 
 def _length(rung: float, multiple: float) -> str:
     if not rung > 0:
-        return "1x"
+        return CUT if multiple == 0 else "1x"
     return f"rung {rung:g}" if np.isnan(multiple) else f"{round(multiple, 1):g}x"
 
 
@@ -96,13 +97,19 @@ def noise_sentence(frame: pd.DataFrame, images: int | None = None) -> str | None
 
 
 def short_top1(frame: pd.DataFrame) -> "pd.Series[float]":
-    """Top1 of the short training, which all trained trials had: to compare them whoever was trained longer."""
+    """Top1 at the first rung, which all trained trials had: to compare them whoever was trained longer."""
     return frame["top1_short"].fillna(frame["top1"])
 
 
+def first_length(frame: pd.DataFrame) -> str:
+    """When `short_top1` was taken: "after the short training", or "as cut" where that came first."""
+    first = next((trial.short.epochs for trial in frame["trial"] if trial.short is not None), None)
+    return "as cut" if first == 0 else "after the short training"
+
+
 def trained_longer(frame: pd.DataFrame) -> bool:
-    """Whether any trial was trained longer than the short training."""
-    return bool((frame["rung"] > 0).any())
+    """Whether any trial was trained longer than the short training, or not at all."""
+    return bool(((frame["rung"] > 0) | (frame["epochs_trained"] == 0)).any())
 
 
 def knob_names(frame: pd.DataFrame) -> list[str]:

@@ -22,6 +22,7 @@ ENOUGH = 16  # networks
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
+    options.add_parent(parser)
     options.add_data(parser, options.DATA, required=True)
     groups = "networks in each group: within 10 %% of the budget, and spread below it"
     options.add_default(parser, "--networks", Calibration.networks, groups)
@@ -45,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.study.files import write_json
     from mfsearch.study.task_file import TRAININGS, read_trainings
 
+    space, parent = options.space_and_parent(args)
     settings = Calibration(
         budget=parse_budget(args.budget),
-        space=options.deployed_space(args),
+        space=space,
         data=args.data,
         recipe=options.recipe_of(args),
         networks=args.networks,
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         data_dir=args.data_dir or args.data_home,
         download=args.download,
         skip_damaged=args.skip_damaged,
+        parent=parent,
     )
     targets = {"band": args.target, "across": args.target_across}
     for target in targets.values():
@@ -78,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
             on_start=progress.began,
             on_done=progress.finished,
             on_tick=progress.tick,
+            on_stage=options.note,
         )
     except KeyboardInterrupt:
         print("Interrupted; every finished training is kept; the same command resumes.", file=sys.stderr)

@@ -24,7 +24,7 @@ from mfsearch.analysis.front.confidence import (
     shown_wiring,
     training_noise,
 )
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.rungs import CUT, Rungs
 from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.search.screen import screen_line
 from mfsearch.study.study import Study, best_trial
@@ -172,7 +172,8 @@ def _precision(progress: Progress) -> str:
 def _longer(rungs: Rungs) -> str:
     """A sentence on the networks that are trained longer."""
     middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
-    words = f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
+    words = "all are ranked as they are cut, without training; " if rungs.starts_cut else ""
+    words += f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
     seeds = counted(rungs.seeds, "seed")
     return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
 
@@ -197,7 +198,7 @@ def panel(progress: Progress) -> Group:
         if stage == "training":
             rung = 0 if running.promotion is None else running.promotion.rung
             epochs = progress.manifest.recipe.epochs * progress.rungs.factors[rung]
-            stage = f"epoch {running.share * epochs:.2g} of {epochs:g}"
+            stage = f"epoch {running.share * epochs:.2g} of {epochs:g}" if epochs else CUT
         text = f"  worker {number}  {format_madds(running.madds):>7}  {stage:<16} [{bar:<20}]  {running.origin}"
         lines.append(Text(text, style="dim"))
     front = [progress.trials[number] for number in progress.front[-LINES_LIVE:]]

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import dataclasses
 import json
 import shlex
 import statistics
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from mfsearch.commands import options
 from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
 from mfsearch.study.settings import SAMPLERS, Limits, Settings
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
@@ -40,8 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_results(parser)
     options.add_training(parser)
     group = parser.add_argument_group("longer trainings of the better networks")
-    factors = ",".join(f"{factor:g}" for factor in Rungs.factors)
-    text = f"lengths in multiples of the short training; 1: no longer ones (default: {factors})"
+    usual, inside = (",".join(f"{factor:g}" for factor in factors) for factors in (Rungs.factors, INSIDE_FACTORS))
+    text = "lengths in multiples of the short training; 1: no longer ones; 0 first: networks as they are cut"
+    text += f" (default: {usual}; with --parent {inside})"
     group.add_argument("--rungs", help=text)
     for option, default, text in (
         ("--finalists", Rungs.finalists, "networks trained at the last length"),
@@ -129,7 +131,8 @@ def _rungs(args: argparse.Namespace) -> Rungs:
     except ValueError:
         raise ValueError(f"--rungs must be numbers like 1,3,9, got {args.rungs!r:.200}") from None
     given = {"factors": factors, "finalists": args.finalists, "seeds": args.final_seeds, "rank_by": args.rank_by}
-    return Rungs(**{name: value for name, value in given.items() if value is not None})
+    changed = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(default_rungs(inside=args.parent is not None), **changed)
 
 
 def _limits(args: argparse.Namespace) -> Limits:

@@ -54,13 +54,14 @@ def _print_trials(trials: "Sequence[Trial]", sure: "Mapping[int, Confidence]") -
     from mfsearch.analysis.front.confidence import shown_training
     from mfsearch.commands.display import top1_percent
 
-    longer = any(trial.rung for trial in trials)
-    width, trained = 13, f"{'trained':<14}" if longer else ""
+    longer = any(trial.rung or trial.epochs == 0 for trial in trials)
+    lengths = {trial.number: shown_training(trial) for trial in trials if longer and trial.outcome == "trained"}
+    column = 2 + max([12, *map(len, lengths.values())]) if longer else 0
+    width, trained = 13, "trained".ljust(column) if longer else ""
     print(f"{'trial':>5} {'outcome':<9}{'top1 %':>{width}}{'madds M':>9}{'ms':>8}  {trained}origin / reason")
     for trial in trials:
         ms = f"{trial.latency_ms:.2f}" if trial.latency_ms is not None else ""
-        if longer:
-            trained = f"{shown_training(trial) if trial.outcome == 'trained' else '':<14}"
+        trained = lengths.get(trial.number, "").ljust(column)
         error = sure[trial.number].top1_error if trial.number in sure else None
         words = trial.origin + (f": {trial.reason}" if trial.reason else "")
         facts = f"{trial.number:>5} {trial.outcome:<9}{top1_percent(trial, error):>{width}}"

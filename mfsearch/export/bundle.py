@@ -125,6 +125,8 @@ def write_bundle(
     full = origin.full_training if warm and not fresh else None
     published = origin.published
     source = "the longest training it got" if published is None else f"the authors' release, file {published.name}"
+    if origin.proxy is not None and origin.proxy.epochs == 0:
+        source = "its parent, without training"
     note = origin.note if origin.weights is None else f"{warm} tensors from {source}"
     if full is not None:
         note = "weights of a full training"

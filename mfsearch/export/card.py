@@ -114,9 +114,10 @@ def _figures(metrics: BundleMetrics) -> list[tuple[str, str, str]]:
         rows.append(("latency", f"{latency.latency_ms:.2f} ms{interval}", how))
     if proxy:
         data = proxy.data
+        length = "after the longest training that the search gave it" if proxy.epochs != 0 else "as cut, untrained"
         how = plain(
             f"correct on {data.val_images} validation images of {data.name} (digest {data.digest}) "
-            f"at {proxy.recipe.get('resolution')} px after the longest training that the search gave it, seeds "
+            f"at {proxy.recipe.get('resolution')} px {length}, seeds "
             f"{', '.join(map(str, proxy.seeds))}: for comparing networks only"
         )
         rows.append(("top1 of the search", f"{proxy.top1:.1%}", how))

@@ -10,9 +10,9 @@ from typing import Any
 class EpochLog:
     """One point of a training's curve.
 
-    epoch: passes over the samples so far. loss: mean training loss since the last point. top1 (a fraction) and val_loss
-    (mean cross-entropy) are of the averaged weights on the validation split; val_loss is NaN in studies that are older
-    than the field. seconds: training time so far.
+    epoch: passes over the samples so far. loss: mean training loss since the last point, NaN before the first step.
+    top1 (a fraction) and val_loss (mean cross-entropy) are of the averaged weights on the validation split; val_loss is
+    NaN in studies that are older than the field. seconds: training time so far.
     """
 
     epoch: float
@@ -25,10 +25,10 @@ class EpochLog:
     def from_dict(cls, point: Mapping[str, Any]) -> "EpochLog":
         """The point that `to_dict` wrote; ValueError if a figure is missing or not a number."""
         try:
-            val_loss = point.get("val_loss")
+            val_loss, epoch = point.get("val_loss"), float(point["epoch"])
             return cls(
-                float(point["epoch"]),
-                float(point["loss"]),
+                epoch,
+                float(point["loss"]) if epoch else math.nan,
                 float(point["top1"]),
                 math.nan if val_loss is None else float(val_loss),
                 float(point["seconds"]),
@@ -40,7 +40,7 @@ class EpochLog:
 
     def to_dict(self) -> dict[str, float]:
         """The point, ready for JSON."""
-        return {name: value for name, value in vars(self).items() if name != "val_loss" or not math.isnan(value)}
+        return {name: value for name, value in vars(self).items() if "loss" not in name or not math.isnan(value)}
 
 
 # Scores of a point, more is better. A loss becomes the geometric mean of the right class's probability.

@@ -112,16 +112,18 @@ def short_train(
     networks see the same crops in the same order.
 
     start: the weights to begin with, None for first weights.
-    points: rising epochs at which the network is evaluated; the last one ends the training. Default: recipe.epochs.
+    points: rising epochs at which the network is evaluated; the last one ends the training. Default: recipe.epochs. At
+    0 it is evaluated as it starts, with BatchNorm's statistics of these images.
     checkpoint: a file written every `checkpoint_seconds` and at each point. The training resumes from it if it is of
     the same training, or of a shorter one with the same first points; the resumed numbers equal those of an
     uninterrupted run. on_step receives (step, steps); on_point may end the training by returning False.
     """
     points = (recipe.epochs,) if points is None else tuple(points)
-    if not points or points[0] <= 0 or any(b <= a for a, b in itertools.pairwise(points)):
-        raise ValueError(f"points must be above 0 and rise, got {points}")
+    if not points or not points[0] >= 0 or any(b <= a for a, b in itertools.pairwise(points)):
+        raise ValueError(f"points must be 0 or more and rise, got {points}")
     run = _Training(config, data, recipe, seed, start)
-    ends = list(dict.fromkeys(max(1, round(point * run.per_epoch)) for point in points))  # steps; near points merge
+    steps = (max(1, round(point * run.per_epoch)) if point else 0 for point in points)
+    ends = list(dict.fromkeys(steps))  # near points merge
     if checkpoint is not None:
         run.load(checkpoint, ends)
     finished = True
@@ -222,9 +224,13 @@ class _Training:
     def log_point(self) -> None:
         """Evaluate the averaged weights and add a point to the curve."""
         begin = time.perf_counter()
-        loss = self.loss_sum.item() / self.loss_steps
-        _check_finite(loss, self.step, self.step)
+        loss = math.nan  # before the first step
+        if self.step:
+            loss = self.loss_sum.item() / self.loss_steps
+            _check_finite(loss, self.step, self.step)
         result = evaluate(self.averaged(), self.data)
+        if not self.step:
+            _check_finite(result.loss, self.step, self.step)
         self.seconds += time.perf_counter() - begin
         self.curve.append(EpochLog(self.step / self.per_epoch, loss, result.top1, result.loss, self.seconds))
         self.loss_sum.zero_()

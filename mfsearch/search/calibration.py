@@ -1,4 +1,5 @@
-"""Can a short training's ranking be trusted? The same networks are trained short, and long with another seed.
+"""Can a short training's ranking be trusted? The same networks are trained short, and long with another seed; inside a
+parent they are also judged as they are cut.
 
 Networks are drawn at random within 10 % below the budget (the band) and at sizes far below it (across budgets). Each
 training is one line of a file; the same call resumes. analysis/ranking/verdict.py evaluates the trainings.
@@ -16,16 +17,19 @@ import torch
 
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_costs
+from mfsearch.data import ImageData
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.zero_cost import ZERO_COST
+from mfsearch.search.cutter import Cutter, ParentWeights, prepare_parent
 from mfsearch.search.proposal import check_reachable
 from mfsearch.search.trainings import MakeTrainer, Proxy, Task, Trainer, run_tasks, train_task
 from mfsearch.space import SearchSpace
 from mfsearch.space.solve import fit
 from mfsearch.study.calibration_file import CALIBRATIONS, GROUPS, CalibrationIdentity
-from mfsearch.study.files import check_name
-from mfsearch.study.manifest import DataFacts, NamedSpace
-from mfsearch.study.settings import Calibration, check_device
-from mfsearch.study.task_file import TRAININGS, TaskRecord, ZeroCostScore
+from mfsearch.study.files import check_name, locked
+from mfsearch.study.manifest import DataFacts, NamedSpace, StudyRequest, make_manifest
+from mfsearch.study.settings import Calibration, Settings, check_device
+from mfsearch.study.task_file import TRAININGS, TaskFile, TaskRecord, ZeroCostScore
 from mfsearch.units import Budget, format_madds
 
 BAND = 0.9  # lower end of the band, as a fraction of the budget
@@ -109,8 +113,9 @@ def list_tasks(networks: dict[str, list[Network]], settings: Calibration) -> lis
 
 
 def calibration_folder(results: Path, settings: Calibration, name: str | None = None) -> Path:
-    """The folder of a calibration: its name, which by default is made from space, data and budget."""
-    made = f"{settings.space.name}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
+    """The folder of a calibration: its name, which by default is made from space or parent, data and budget."""
+    space = settings.space.name if settings.parent is None else f"inside-{settings.parent.facts.name}"
+    made = f"{space}-{Path(settings.data).name or 'data'}-{settings.budget}".replace("..", "-")
     return results / CALIBRATIONS / check_name(name or re.sub(r"[^A-Za-z0-9._-]+", "-", made).strip("._-"))
 
 
@@ -122,6 +127,7 @@ def run_calibration(
     on_start: Callable[[list[Task], tuple[str, ...]], None] | None = None,
     on_done: Callable[[Task, TaskRecord], None] | None = None,
     on_tick: Callable[[], None] = lambda: None,
+    on_stage: Callable[[str], None] = lambda _: None,
     make_trainer: MakeTrainer | None = None,
 ) -> NetworkRecords:
     """Run the trainings that the folder's file does not hold yet. Raises the errors of `run_tasks`."""
@@ -136,7 +142,7 @@ def run_calibration(
         skip_damaged=settings.skip_damaged,
     )
     notes = images.notes
-    space = settings.space
+    space, inside = settings.space, settings.parent
     identity = CalibrationIdentity(
         space=NamedSpace(space.name, space.digest),
         resolution=space.resolution,
@@ -147,7 +153,9 @@ def run_calibration(
         long=settings.long,
         seed=settings.seed,
         device=settings.device.split(":")[0],
+        parent=None if inside is None else inside.facts.digest,
     )
+    parent = None if inside is None else _own_parent(settings, images, identity, folder, on_stage)
     del images  # each worker loads its own
     tasks = list_tasks(networks, settings)
     if on_start is not None:
@@ -165,23 +173,52 @@ def run_calibration(
         on_done=on_done,
         on_tick=on_tick,
         make_trainer=make_trainer or calibration_trainer,
+        parent=parent,
     )
     return NetworkRecords(networks, records, identity)
 
 
+def _own_parent(
+    settings: Calibration,
+    images: ImageData,
+    identity: CalibrationIdentity,
+    folder: Path,
+    on_stage: Callable[[str], None],
+) -> ParentWeights | None:
+    """The calibration's own copy of its parent, as a study of the same settings has it."""
+    study = Settings(
+        folder.name,
+        settings.budget,
+        None,
+        settings.space,
+        settings.data,
+        settings.recipe,
+        seed=settings.seed,
+        device=settings.device,
+        rungs=Rungs((1.0, settings.long)),
+        data_dir=settings.data_dir,
+        parent=settings.parent,
+    )
+    manifest = make_manifest(study, images, StudyRequest(settings.data), passport=None, baseline_ms=None)
+    with locked(folder):
+        TaskFile(folder / TRAININGS, identity.to_dict())  # another calibration keeps its parent
+        return prepare_parent(study, manifest, folder, on_stage)
+
+
 def calibration_trainer(proxy: Proxy) -> Trainer:
-    """A trainer that also records core-seconds, and for a short training the zero-cost scores."""
+    """A trainer that also records core-seconds and, for a short training from first weights, the zero-cost scores."""
     torch.set_num_threads(1)
     data = proxy.load_data()
+    cutter = None if proxy.parent is None else Cutter(proxy.parent, data)
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
 
     def train(task: Task) -> TaskRecord:
         scores: dict[str, ZeroCostScore] = {}
-        if task.key.startswith("short-"):
+        if cutter is None and task.key.startswith("short-"):
             config = dataclasses.replace(task.config, classes=len(data.data.classes))
             scores = score_all(config, batch_BCHW, task.seed)
         wall, cpu = time.perf_counter(), time.process_time()
-        record = train_task(task, data, proxy)
+        record = train_task(task, data, proxy, cutter)
         assert record.train_seconds is not None
         # CPU time over wall time, because a resumed training knows only its wall time; 1 on another device
         share = (time.process_time() - cpu) / max(time.perf_counter() - wall, 1e-9) if proxy.device == "cpu" else 1.0

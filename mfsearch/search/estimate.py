@@ -21,6 +21,7 @@ from mfsearch.data.load import KNOWN_DATA, check_classes, count_classes, find_so
 from mfsearch.model import MobileFormer
 from mfsearch.proxy.cutting import cut, mean_coefficients
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
 from mfsearch.search.evaluator import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
@@ -49,6 +50,8 @@ def settle(
     """
     space, recipe, rungs, plan = settings.space, settings.recipe, settings.rungs, None
     kept = Manifest.read(folder) if (folder / MANIFEST).exists() else None
+    if kept is not None and kept.parent is not None and "rungs" not in fixed and kept.rungs.factors == Rungs.factors:
+        rungs = dataclasses.replace(rungs, factors=kept.rungs.factors)  # the default inside a parent was this before
     if "classes" not in fixed:
         classes = kept.classes if kept else count_classes(settings.data, settings.data_dir, settings.download)
         space = space.deployed(space.resolution, classes)

@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Work:
-    """One training. rung 0 trains a new network, a higher rung resumes a promoted one; seed: of the training."""
+    """One training. rung 0 takes a new network, a higher rung resumes a promoted one; seed: of the training."""
 
     config: MobileFormerConfig
     rung: int
@@ -191,7 +191,8 @@ class Evaluator:
         job = self.job
         epochs = job.recipe.epochs
         # a point half way, where a hopeless short training is stopped, then one at each rung
-        points = (epochs / 2, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
+        half = () if job.rungs.starts_cut else (epochs / 2,)
+        points = (*half, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
         score = SCORES[job.rungs.rank_by]
         costs = {
             "madds": float(count_madds(work.config)),
@@ -223,7 +224,7 @@ class Evaluator:
             epochs=trained.curve[-1].epoch,
             curve=tuple(trained.curve),
             train_seconds=trained.train_seconds,
-            images_per_second=trained.images_per_second,
+            images_per_second=trained.images_per_second or None,
         )
         if not trained.finished:
             reason = (

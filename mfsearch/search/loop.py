@@ -254,7 +254,7 @@ def _trust(settings: Settings, results: Path, manifest: Manifest) -> tuple[Calib
         calibration = study_calibration(results, manifest, settings.space)
     except ValueError as error:
         return None, f"ranking   {error}"
-    return calibration, trust_line(calibration, epochs=settings.recipe.epochs, reading=settings.rungs.rank_by)
+    return calibration, trust_line(calibration, epochs=manifest.first_epochs, reading=settings.rungs.rank_by)
 
 
 def _lesson(settings: Settings) -> Lesson | None:

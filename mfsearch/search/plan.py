@@ -65,11 +65,14 @@ class Plan:
 
     def lines(self, seconds: float | None) -> list[str]:
         """The plan in words, for the header of a run. seconds: its time limit, None without one."""
-        longer = round(self.rungs.short_trainings(self.networks) - self.networks)
-        more = f", longer ones worth {longer} more" if longer else ""
+        worth = self.rungs.short_trainings(self.networks)
         length = f"{counted(self.recipe.epochs, 'epoch')} at {self.recipe.resolution} px"
-        each = format_seconds(self.short_seconds)
-        lines = [f"plan      about {counted(self.networks, 'network')}, {each} each ({length}){more}"]
+        words = f"{format_seconds(self.short_seconds)} each ({length})"
+        if self.rungs.starts_cut:
+            words = f"cut and ranked; then trainings worth {worth:.0f} short ones, {words}"
+        elif longer := round(worth - self.networks):
+            words += f", longer ones worth {longer} more"
+        lines = [f"plan      about {counted(self.networks, 'network')}, {words}"]
         if self.parent_seconds:
             about = format_seconds(self.parent_seconds)
             lines.append(f"          before that the parent is fine-tuned, as its classes are not these: {about}")
@@ -112,6 +115,10 @@ def make_plan(
     for count, factors, finalists, seeds in SHAPES:
         own = rungs
         if "rungs" not in fixed:
+            if rungs.starts_cut:
+                if len(factors) == 1:
+                    continue  # nothing would be trained
+                factors = rungs.factors[: len(factors)]
             if len(factors) == 1 and fixed & {"finalists", "seeds"} and rungs.finalists:
                 continue  # it has no final
             own = dataclasses.replace(
@@ -157,7 +164,9 @@ def _fitted(
     tried = math.ceil(networks * TRIED) if pace.latency_seconds else 0
     before = START_SECONDS + 2 * (train + val) * pace.load_seconds
     beside = before + last + (networks * pace.network_seconds + tried * pace.latency_seconds) / pace.workers
-    shorts = rungs.short_trainings(networks) / pace.workers
+    if rungs.starts_cut:
+        beside += networks * each * judging / 2 / pace.workers
+    shorts = max(rungs.short_trainings(networks), 1e-9) / pace.workers  # 0 where cut networks have no final
     longest = pace.parent * rungs.factors[-1]  # the parent's training by one process, in short trainings
     epochs = recipe.epochs
     if "epochs" not in fixed:

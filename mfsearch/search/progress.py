@@ -89,7 +89,8 @@ class Progress:
         left, now = [], time.monotonic()
         short, (done, total) = self.short_seconds(), self.work()
         if total is not None and short is not None:
-            left.append((total - done) * short / self.limits.workers + self.to_measure * FULL_SECONDS)
+            cuts = max(0, (self.limits.trials or 0) - self.trained) * (self.cut_seconds() or 0.0)
+            left.append(((total - done) * short + cuts) / self.limits.workers + self.to_measure * FULL_SECONDS)
         if self.limits.seconds is not None:
             left.append(self.limits.seconds - (now - self.started))
         if not left:
@@ -99,7 +100,8 @@ class Progress:
         return max(0.0, self.estimated[0] - (now - self.estimated[1]))
 
     def work(self) -> tuple[float, float | None]:
-        """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed."""
+        """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed, and a cut
+        without training counts nothing."""
         factors = self.rungs.factors
         longest = {(trial.number, one.seed): factors[one.rung] for trial in self.trials for one in trial.trainings}
         done = sum(longest.values())
@@ -110,22 +112,27 @@ class Progress:
         return done, None if trials is None else max(done, self.rungs.short_trainings(trials))
 
     def training_seconds(self, promotion: Promotion | None) -> float:
-        """Seconds of the next short training or of a longer one; 0 if neither a training nor a plan tells."""
+        """Seconds of a new network's first rung or of a longer training; 0 if neither a training nor a plan tells."""
         factors = self.rungs.factors
+        if promotion is None and self.rungs.starts_cut:
+            return self.cut_seconds() or 0.0
         rung, goes_on = (0, False) if promotion is None else (promotion.rung, promotion.seed == self.manifest.seed)
         return (self.short_seconds(last=LATEST) or 0.0) * (factors[rung] - (factors[rung - 1] if goes_on else 0))
 
     def short_seconds(self, last: int = 0) -> float | None:
         """Mean seconds of a short training so far, or the plan's before the first. last: only the last so many."""
-        seconds = [
-            trial.short.train_seconds
-            for trial in self.trials
-            if trial.outcome == "trained" and trial.short is not None and trial.short.train_seconds is not None
-        ]
-        if not seconds:
-            return None if self.plan is None else self.plan.short_seconds
-        seconds = seconds[-last:]
-        return sum(seconds) / len(seconds)
+        known = self._mean_seconds(self.rungs.factors.index(1), last)
+        return self.plan.short_seconds if known is None and self.plan is not None else known
+
+    def cut_seconds(self) -> float | None:
+        """Mean seconds in which the latest networks were judged as they were cut; None for a study without that."""
+        return self._mean_seconds(0, LATEST) if self.rungs.starts_cut else None
+
+    def _mean_seconds(self, rung: int, last: int) -> float | None:
+        trained = [trial for trial in self.trials if trial.outcome == "trained"]
+        every = [one.train_seconds for trial in trained for one in trial.trainings if one.rung == rung]
+        seconds = [one for one in every if one is not None][-last:]
+        return sum(seconds) / len(seconds) if seconds else None
 
     def final_seconds(self) -> float | None:
         """Seconds that the final would take from here; None before the first training."""

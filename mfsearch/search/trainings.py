@@ -14,6 +14,7 @@ import torch
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
+from mfsearch.search.cutter import Cutter, ParentWeights
 from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
 from mfsearch.study.settings import MAX_WORKERS, check_device
@@ -42,7 +43,7 @@ class Task:
 @dataclass(frozen=True)
 class Proxy:
     """The settings that all trainings of a file share, sent once to each worker. data_seed: of the split into training
-    and validation images; it is the same for all tasks, whatever their own seed."""
+    and validation images; it is the same for all tasks, whatever their own seed. parent: see run_tasks."""
 
     data: str
     data_dir: Path | None
@@ -50,6 +51,7 @@ class Proxy:
     recipe: Recipe
     device: str
     checkpoints: Path
+    parent: ParentWeights | None = None
 
     def load_data(self) -> DeviceData:
         """The images, on the device."""
@@ -78,12 +80,14 @@ def run_tasks(
     data_seed: int = 0,
     device: str = "cpu",
     make_trainer: MakeTrainer | None = None,
+    parent: ParentWeights | None = None,
 ) -> dict[str, TaskRecord]:
     """The record of every task by its key, in the order of `tasks`; only tasks that are not yet in `path` are trained.
 
     A training that diverges has failed for good. A training whose worker is killed is tried once more at once; if that
     fails too, or if it ends with any other error, the next call tries again. on_done is called once a record is on
-    disk, on_tick twice a second. identity: plain data that all trainings of the file must share.
+    disk, on_tick twice a second. identity: plain data that all trainings of the file must share. parent: the network
+    that all are cut from, None to train from first weights.
 
     Raises ValueError if the file has another identity (the message names each difference), if two tasks have the same
     key, or if a key already names another training; WorkerError if no worker can start; DiskError; StudyBusyError. The
@@ -107,7 +111,7 @@ def run_tasks(
                 checkpoints.mkdir(exist_ok=True)
             except OSError as error:
                 raise DiskError(f"cannot write in {path.parent}: {error.strerror}") from None
-            proxy = Proxy(data, data_dir, data_seed, recipe, device, checkpoints)
+            proxy = Proxy(data, data_dir, data_seed, recipe, device, checkpoints, parent)
             _train_all(pending, workers, proxy, make_trainer or short_trainer, file, on_done, on_tick)
             with contextlib.suppress(OSError):
                 checkpoints.rmdir()
@@ -121,10 +125,17 @@ def short_trainer(proxy: Proxy) -> Trainer:
     return lambda task: train_task(task, data, proxy)
 
 
-def train_task(task: Task, data: DeviceData, proxy: Proxy) -> TaskRecord:
-    """The record of one training; it resumes from its checkpoint."""
-    checkpoint = proxy.checkpoints / f"{task.key}.pt"
-    result = short_train(task.config, data, proxy.recipe, seed=task.seed, points=task.points, checkpoint=checkpoint)
+def train_task(task: Task, data: DeviceData, proxy: Proxy, cutter: Cutter | None = None) -> TaskRecord:
+    """The record of one training; it resumes from its checkpoint. cutter: of the parent, if there is one."""
+    result = short_train(
+        task.config,
+        data,
+        proxy.recipe,
+        seed=task.seed,
+        start=None if cutter is None else cutter.start(task.config),
+        points=task.points,
+        checkpoint=proxy.checkpoints / f"{task.key}.pt",
+    )
     return dataclasses.replace(
         task.record,
         top1=result.top1,

@@ -42,7 +42,7 @@ class Reading(NamedTuple):
 
     @property
     def words(self) -> str:
-        after = "" if self.epochs is None else f" after {counted(self.epochs, 'epoch')}"
+        after = "" if self.epochs is None else f" after {counted(self.epochs, 'epoch')}" if self.epochs else " as cut"
         return NAMES.get(self.name, self.name) + after
 
 
@@ -165,7 +165,7 @@ class GroupFigures:
 @dataclass(frozen=True)
 class CalibrationIdentity:
     """The settings common to all trainings of a calibration. resolution, classes: at deployment; long: in short
-    trainings."""
+    trainings; parent: SHA-256 of the weights that its networks are cut from."""
 
     space: NamedSpace
     resolution: int
@@ -176,6 +176,7 @@ class CalibrationIdentity:
     long: float
     seed: int
     device: str
+    parent: str | None = None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CalibrationIdentity":
@@ -191,7 +192,8 @@ class CalibrationIdentity:
     def to_dict(self) -> dict[str, Any]:
         plain = dataclasses.asdict(self)
         deployment = {name: plain.pop(name) for name in ("resolution", "classes")}
-        return {"space": plain.pop("space"), "deployment": deployment, **plain}
+        parent = {"parent": plain.pop("parent")}  # left out without one, as in earlier files
+        return {"space": plain.pop("space"), "deployment": deployment, **plain, **(parent if self.parent else {})}
 
 
 @dataclass(frozen=True)
@@ -260,17 +262,24 @@ def study_calibration(results: Path, manifest: Manifest, space: SearchSpace | No
     data fits too.
     """
     earlier = [] if space is None else [space.deployed(space.resolution, EARLIER_CLASSES).digest]
+    parent = None if manifest.parent is None else manifest.parent.digest
     for digest in (manifest.space.digest, *earlier):
-        found = find_calibration(results, digest, manifest.data.digest, manifest.recipe, manifest.budget)
+        found = find_calibration(results, digest, manifest.data.digest, manifest.recipe, manifest.budget, parent)
         if found is not None:
             return found
     return None
 
 
 def find_calibration(
-    results: Path, space_digest: str, data_digest: str, recipe: Recipe, budget: Budget | None = None
+    results: Path,
+    space_digest: str,
+    data_digest: str,
+    recipe: Recipe,
+    budget: Budget | None = None,
+    parent: str | None = None,
 ) -> CalibrationFile | None:
-    """The calibration for this space, these images and this recipe; None if nobody calibrated them.
+    """The calibration for this space, these images, this recipe and this parent by its hash; None if nobody calibrated
+    them.
 
     A calibration fits a short training of any length that it read on its way, because the points of a curve do not
     depend on its end. Of several, the one nearest to the budget counts, then the newest. Files of another version of
@@ -279,9 +288,10 @@ def find_calibration(
     found = []
     for kept in filter(None, map(CalibrationFile.read, (results / CALIBRATIONS).glob(f"*/{CALIBRATION}"))):
         ours = kept.identity
-        theirs = ours.space.digest, ours.data.digest, dataclasses.replace(ours.recipe, epochs=recipe.epochs)
+        own_recipe = dataclasses.replace(ours.recipe, epochs=recipe.epochs)
+        theirs = ours.space.digest, ours.data.digest, own_recipe, ours.parent
         was_read = any(_same_epochs(epochs, recipe.epochs) for epochs in kept.short_epochs)
-        if was_read and theirs == (space_digest, data_digest, recipe):
+        if was_read and theirs == (space_digest, data_digest, recipe, parent):
             found.append(kept)
 
     def distance(kept: CalibrationFile) -> float:
@@ -313,4 +323,5 @@ def trust_line(calibration: CalibrationFile | None, *, epochs: float, reading: s
         words.append(
             f"tau {proxy.tau:.2f} [{proxy.low:.2f}, {proxy.high:.2f}] {place} over {proxy.n} networks (MAdds {beside})"
         )
-    return f"ranking   by {reading}, {', '.join(words)}; calibrated {calibration.date[:10]}"
+    cut = "" if epochs else " of networks as cut"
+    return f"ranking   by {reading}{cut}, {', '.join(words)}; calibrated {calibration.date[:10]}"

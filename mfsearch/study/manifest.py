@@ -11,7 +11,7 @@ from typing import Any
 from mfsearch.data import ImageData
 from mfsearch.plain_files import parsed, read_json
 from mfsearch.proxy.recipe import Recipe, default_recipe
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.rungs import Rungs, default_rungs
 from mfsearch.space import SearchSpace
 from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.parent import ParentFacts
@@ -213,6 +213,11 @@ class Manifest:
         return {"madds": float(self.budget.high), **latency}
 
     @property
+    def first_epochs(self) -> float:
+        """The epochs after which the search ranks all of its networks: 0 where it ranks them as they are cut."""
+        return self.recipe.epochs * self.rungs.factors[0]
+
+    @property
     def identity(self) -> dict[str, Any]:
         """The settings that all trials of the study share, in the form of the file."""
         settings = {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
@@ -251,7 +256,7 @@ class Manifest:
         ]
         if self.classes != self.data.classes:
             options["classes"] = str(self.classes)
-        if self.rungs.factors != Rungs.factors:
+        if self.rungs.factors != default_rungs(inside=self.parent is not None).factors:
             options["rungs"] = ",".join(f"{factor:.10g}" for factor in self.rungs.factors)
         for names, ours, usual in defaults:
             for option, name in names.items():

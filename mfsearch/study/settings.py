@@ -58,6 +58,8 @@ class Settings:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r:.200}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be 0 to {2**31 - 1}, got {self.seed}")
+        if self.parent is None and self.rungs.starts_cut:
+            raise ValueError("rungs must begin with 1 without a parent: a 0 is for networks cut from one")
 
     @property
     def objectives(self) -> tuple[str, ...]:
@@ -101,7 +103,8 @@ def check_device(device: str) -> None:
 @dataclass(frozen=True)
 class Calibration:
     """The settings of a calibration. networks: number in each of the two groups. long: length of the long trainings, as
-    a multiple of recipe.epochs. seeds: long trainings of one network, whose spread is the noise."""
+    a multiple of recipe.epochs. seeds: long trainings of one network, whose spread is the noise. parent: see Settings.
+    """
 
     budget: Budget
     space: "SearchSpace"
@@ -115,6 +118,7 @@ class Calibration:
     data_dir: Path | None = None
     download: bool = False
     skip_damaged: bool = False
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
         rules = {
@@ -129,8 +133,8 @@ class Calibration:
 
     @property
     def points(self) -> tuple[float, ...]:
-        """Epochs at which the short trainings are evaluated; the last is their end."""
-        return tuple(share * self.recipe.epochs for share in SHARES)
+        """Epochs at which the short trainings are evaluated; the last is their end. Inside a parent the first is 0."""
+        return (*(() if self.parent is None else (0.0,)), *(share * self.recipe.epochs for share in SHARES))
 
     @property
     def long_points(self) -> tuple[float, ...]:

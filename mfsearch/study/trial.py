@@ -88,7 +88,8 @@ class Training:
     """One training of a trial's network at one rung, with one seed.
 
     top1: at the last point, None if the training failed for `reason`. score: ranks networks, more is better. epochs:
-    passes over the samples; None in old studies. weights_lost: the reason if its weights could not be kept.
+    passes over the samples, 0 for a network as it was cut; None in old studies. weights_lost: the reason if its weights
+    could not be kept.
     """
 
     rung: int = 0
@@ -316,8 +317,10 @@ class Trial:
 
     @property
     def epochs(self) -> float | None:
-        """Epochs of the short training."""
-        return None if self.short is None else self.short.epochs
+        """Epochs of the short training; where networks start cut, of the first with a step: 0 before there is one."""
+        if self.short is None or self.short.epochs != 0:
+            return None if self.short is None else self.short.epochs
+        return min((log.epoch for one in self.longer for log in one.curve if log.epoch), default=0.0)
 
     @property
     def latency(self) -> TrialLatency | None:

@@ -18,10 +18,12 @@ from mfsearch.config import BridgeConfig, DyReLUConfig, FormerConfig, LiteConfig
 from mfsearch.data import load_data
 from mfsearch.model import MobileFormer
 from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
+from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import (
     DeviceData,
+    InitialWeights,
     ShortTraining,
     TrainingError,
     _Training,
@@ -159,11 +161,11 @@ def test_a_training_of_any_few_steps_runs(
     assert [log.epoch for log in result.curve] == [steps]
 
 
-@pytest.mark.parametrize("points", [(), (0.0, 1.0), (1.0, 1.0), (2.0, 1.0)])
+@pytest.mark.parametrize("points", [(), (-0.5, 1.0), (math.nan,), (1.0, 1.0), (2.0, 1.0), (0.0, 0.0)])
 def test_points_that_do_not_rise_are_refused(
     tiny: MobileFormerConfig, digits: DeviceData, brief: Recipe, points: tuple[float, ...]
 ) -> None:
-    with pytest.raises(ValueError, match="points must be above 0 and rise, got"):
+    with pytest.raises(ValueError, match="points must be 0 or more and rise, got"):
         short_train(tiny, digits, brief, seed=0, points=points)
 
 
@@ -171,6 +173,65 @@ def test_points_within_one_step_are_one_point(tiny: MobileFormerConfig, digits: 
     """Eight steps an epoch: 0.01 and 0.1 epochs are both the first step."""
     result = short_train(tiny, digits, brief, seed=0, points=(0.01, 0.1, 0.25))
     assert [log.epoch for log in result.curve] == [1 / 8, 2 / 8]
+
+
+def test_at_0_the_network_is_judged_as_it_starts_with_statistics_of_these_images(
+    tiny: MobileFormerConfig, digits: DeviceData, brief: Recipe
+) -> None:
+    model = build_proxy(tiny, digits.data, seed=5)
+    with torch.no_grad():  # a trained network's statistics, which are not those of the images
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean.fill_(3.0)  # type: ignore[union-attr]
+    start = InitialWeights("trained", {name: value.clone() for name, value in model.state_dict().items()})
+    steps: list[int] = []
+    result = short_train(tiny, digits, brief, seed=0, start=start, points=(0.0,), on_step=noting(steps))
+    assert steps == []
+    restate_batch_norm(model, [digits.normalized(digits.train_images)])
+    by_hand = evaluate(model, digits)
+    (point,) = result.curve
+    assert (point.epoch, point.top1, point.val_loss) == (0.0, by_hand.top1, pytest.approx(by_hand.loss, rel=1e-5))
+    assert math.isnan(point.loss)
+    assert result.images_per_second == 0
+    for name, parameter in model.named_parameters():
+        assert torch.equal(result.weights[name], start.tensors[name]), name
+        assert parameter.shape == result.weights[name].shape
+
+
+def test_a_point_at_0_changes_no_step_and_a_training_resumes_from_it(
+    tiny: MobileFormerConfig, digits: DeviceData, brief: Recipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    plain = short_train(tiny, digits, brief, seed=1, points=(0.25, 0.5))
+    short_train(tiny, digits, brief, seed=1, points=(0.0,), checkpoint=path)
+    judged: list[float] = []
+
+    def note(log: EpochLog) -> bool:
+        judged.append(log.epoch)
+        return True
+
+    longer = short_train(tiny, digits, brief, seed=1, points=(0.0, 0.25, 0.5), checkpoint=path, on_point=note)
+    assert judged == [0.0, 0.25, 0.5]
+    assert [log.to_dict() | {"seconds": 0} for log in longer.curve[1:]] == [
+        log.to_dict() | {"seconds": 0} for log in plain.curve
+    ]
+    assert all(torch.equal(longer.weights[name], plain.weights[name]) for name in plain.weights)
+
+
+def test_a_network_that_starts_not_finite_is_no_result(
+    tiny: MobileFormerConfig, digits: DeviceData, brief: Recipe
+) -> None:
+    broken = DeviceData(dataclasses.replace(digits.data, mean=(float("nan"), 0.0, 0.0)), digits.device)
+    with pytest.raises(TrainingError, match="loss is nan at step 0 of 0"):
+        short_train(tiny, broken, brief, seed=0, points=(0.0, 1.0))
+
+
+def test_the_point_at_0_is_written_without_the_loss_that_it_does_not_have() -> None:
+    point = EpochLog(epoch=0.0, loss=math.nan, top1=0.25, val_loss=2.0, seconds=1.5)
+    assert point.to_dict() == {"epoch": 0.0, "top1": 0.25, "val_loss": 2.0, "seconds": 1.5}
+    assert EpochLog.from_dict(point.to_dict()).to_dict() == point.to_dict()
+    with pytest.raises(ValueError, match="a point of a curve must have numbers for epoch, loss, top1 and seconds"):
+        EpochLog.from_dict(point.to_dict() | {"epoch": 0.5})
 
 
 def test_a_huge_learning_rate_ends_with_the_step(tiny: MobileFormerConfig, digits: DeviceData) -> None:

@@ -1,12 +1,15 @@
 """Searches inside a trained network, from its bundle to the weights of a trial."""
 
+import dataclasses
 import json
+import math
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from mfsearch.analysis.figures.style import hover_html
+from mfsearch.analysis.front.confidence import shown_training
+from mfsearch.analysis.front.outcomes import spent_on_training
+from mfsearch.analysis.metrics import ranked_trials, training_lengths
+from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.cli import main
 from mfsearch.data import load_data
 from mfsearch.export import bundle_manifest
@@ -23,21 +31,25 @@ from mfsearch.export.parent_bundle import read_parent
 from mfsearch.model import MobileFormer
 from mfsearch.proxy import short_train
 from mfsearch.proxy.cutting import cut
-from mfsearch.proxy.recipe import Recipe
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.recipe import Recipe, default_recipe
+from mfsearch.proxy.rungs import CUT, INSIDE_FACTORS, Rungs
+from mfsearch.search.calibration import run_calibration
 from mfsearch.search.cutter import PARENT, SLOPES, TUNING, Cutter, ParentWeights, adapted, prepare_parent, read_kept
 from mfsearch.search.loop import seen_note
 from mfsearch.space.nested import nested_space
+from mfsearch.study.calibration_file import CALIBRATION, CALIBRATIONS, CalibrationFile, find_calibration
 from mfsearch.study.files import CHECKPOINTS, DiskError
 from mfsearch.study.manifest import StudyRequest, make_manifest
-from mfsearch.study.settings import Settings
+from mfsearch.study.settings import Calibration, Settings
 from mfsearch.study.study import Study
+from mfsearch.study.task_file import TRAININGS
 from mfsearch.train.fit import SPLIT_SEED
 from mfsearch.train.images import ArraySplit, load_images
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
 from tests.export.bundles import ROOT
 from tests.random_configs import SMALL
+from tests.search.test_calibration import fake
 
 SHORT = ("--proxy-resolution", "16", "--epochs", "0.5", "--batch", "8", "--rungs", "1")
 
@@ -314,6 +326,172 @@ def test_every_file_of_a_parent_is_hashed_once(bundle: Path, monkeypatch: pytest
     monkeypatch.setattr(bundle_manifest, "sha256_of", noted)
     read_parent(bundle)
     assert sorted(hashed) == sorted(path.name for path in bundle.iterdir() if path.name != "manifest.json")
+
+
+def test_networks_are_first_ranked_as_they_are_cut_and_the_better_ones_trained(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The study is resumed, too; its finalists have two seeds."""
+    command = inside(bundle, image_folder, tmp_path)
+    begin = [word for word in command if word not in ("--rungs", "1")]
+    more = ["--finalists", "1", "--final-seeds", "2"]
+    assert main([*begin, *more, "--trials", "3"]) == 0
+    cut_only = Study.open(tmp_path / "s").trials
+    assert main([*begin, *more, "--trials", "6"]) == 0
+    study = Study.open(tmp_path / "s")
+    assert study.manifest.rungs.factors == INSIDE_FACTORS == (0.0, 1.0, 4.0)
+    assert study.manifest.first_epochs == 0
+    assert "rungs" not in study.manifest.options()
+    for trial in study.trials:
+        assert trial.outcome == "trained"
+        assert trial.short is not None
+        assert (trial.short.epochs, len(trial.short.curve), trial.short.images_per_second) == (0.0, 1, None)
+        assert trial.short.score == pytest.approx(math.exp(-trial.short.curve[0].val_loss))
+        assert trial.epochs == (0.4 if trial.longer else 0.0)
+    assert [trial.top1_short for trial in study.trials[:3]] == [trial.top1_short for trial in cut_only]
+    lengths = Counter((one.rung, one.epochs) for trial in study.trials for one in trial.longer)
+    assert set(lengths) == {(1, 0.4), (2, 2.0)}  # two steps, five are an epoch
+    final = [trial for trial in study.trials if trial.rung == 2]
+    assert all([one.seed for one in trial.longest] == [0, 1] for trial in final)
+    assert 2 <= sum(trial.rung > 0 for trial in study.trials) <= 3  # one finalist of the first run, two of six promoted
+    for trial in study.trials:
+        for one in trial.longer:
+            assert [log.epoch for log in one.curve] == [0.0, 0.4, 2.0][: one.rung + 1]
+            assert one.curve[0].top1 == trial.top1_short
+    for text in (tmp_path / "s").rglob("*.json*"):
+        assert "NaN" not in text.read_text(), text
+
+    words = {0: CUT, 1: "1x", 2: "5x"}
+    assert training_lengths(study.frame()) == [words[trial.rung] for trial in study.trials]
+    assert [shown_training(trial).removesuffix(", 2 seeds") for trial in study.trials] == training_lengths(
+        study.frame()
+    )
+    capsys.readouterr()
+    assert main(["show", "s", "--results", str(tmp_path), "--all"]) == 0
+    told = capsys.readouterr().out
+    assert told.count(CUT) >= 3
+    assert "the others only cut from the parent" in (tmp_path / "s" / "report.html").read_text()
+    assert "the short training" not in hover_html(ranked_trials(study.frame()[study.frame()["rung"] == 2])[0], [])
+    times = {one.what: one.trainings for one in spent_on_training(study.frame(), study.manifest)}
+    assert times == {CUT: 6, "1x": lengths[1, 0.4], "4x": lengths[2, 2.0]}
+
+
+def test_the_weights_kept_of_a_network_that_is_only_cut_are_the_parents(
+    bundle: Path, image_folder: Path, tmp_path: Path
+) -> None:
+    assert main([*inside(bundle, image_folder, tmp_path, "--trials", "1"), "--rungs", "0,1", "--finalists", "0"]) == 0
+    study, parent = Study.open(tmp_path / "s"), read_parent(bundle)
+    (trial,) = study.trials
+    network = MobileFormer(parent.config)
+    network.load_state_dict(load_file(tmp_path / "s" / PARENT))
+    expected = cut(network, trial.config, coefficients=_zeros(network))
+    kept = load_file(study.weights(0) or Path())
+    for name, parameter in expected.named_parameters():
+        if not name.endswith("coefficients"):  # mean slopes over the images
+            assert torch.equal(kept[name], parameter), name
+    assert study.manifest.options()["rungs"] == "0,1"
+    to = tmp_path / "found"
+    assert main(["export", "s", "--best", "--to", str(to), "--results", str(tmp_path)]) == 0
+    assert main(["verify", str(to), "--no-latency"]) == 0
+
+
+def test_a_study_inside_a_parent_with_the_earlier_default_resumes(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = inside(bundle, image_folder, tmp_path)
+    bare = [word for word in command if word not in ("--rungs", "1")]
+    assert main([*bare, "--rungs", "1,3,9", "--trials", "1", "--finalists", "0"]) == 0
+    assert main([*bare, "--trials", "2", "--finalists", "0"]) == 0
+    study = Study.open(tmp_path / "s")
+    assert [trial.epochs for trial in study.trials] == [0.4, 0.4]
+    assert study.manifest.options()["rungs"] == "1,3,9"
+    assert main([*bare, "--trials", "2", "--finalists", "0", "--rungs", "0,1"]) == 2
+    assert "rungs.factors" in capsys.readouterr().err
+
+
+def test_a_search_from_first_weights_has_nothing_to_cut(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = ["run", "--budget", "0.5M", "--space", str(TINY_SPACE), "--data", str(image_folder), "--study", "s"]
+    assert main([*begin, *SHORT, "--rungs", "0,1", "--results", str(tmp_path)]) == 2
+    assert "rungs must begin with 1 without a parent: a 0 is for networks cut from one" in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()
+
+
+def calibrate(bundle: Path, images: Path, results: Path, *more: str) -> list[str]:
+    begin = ["calibrate", "--parent", str(bundle), "--budget", "0.3M", "--data", str(images), "--networks", "6"]
+    short = [*SHORT[: SHORT.index("--rungs")], "--long", "2", "--seeds", "2"]
+    return [*begin, *short, "--results", str(results), *more]
+
+
+def test_a_calibration_inside_a_parent_ranks_networks_as_cut_and_a_search_inside_it_finds_it(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(calibrate(bundle, image_folder, tmp_path)) == 0
+    said = capsys.readouterr().out
+    folder = tmp_path / CALIBRATIONS / f"inside-bundle-{image_folder.name}-300.0K"
+    figures = CalibrationFile.read(folder / CALIBRATION)
+    assert figures is not None
+    parent = read_parent(bundle)
+    assert figures.identity.parent == parent.facts.digest
+    assert figures.short_epochs == (0.0, 0.125, 0.25, 0.5)
+    for group in figures.groups.values():
+        as_cut = [row for row in group.proxies if row.epochs == 0]
+        assert [row.name for row in as_cut] == ["top1", "val_loss"]
+        assert [row.noise for row in as_cut] == [0.0, 0.0]  # the seed has no part in a cut
+        assert {row.name for row in group.proxies} == {*CURVE_READINGS, "mean_rank", "madds", "params"}
+        for network in group.networks:
+            assert network.short[0].epoch == network.long[0].epoch == 0
+            assert network.short[0].val_loss == network.long[0].val_loss != network.long[-1].val_loss
+            assert network.madds <= 300_000
+    assert f"{'accuracy':<19}{0:>7}" in said
+    assert "NaN" not in (folder / CALIBRATION).read_text() + (folder / TRAININGS).read_text()
+    assert CalibrationFile.from_dict(json.loads(json.dumps(figures.to_dict()))) is not None
+
+    kept = (folder / PARENT).stat().st_mtime_ns
+    assert main([*calibrate(bundle, image_folder, tmp_path), "--json"]) == 0
+    assert (folder / PARENT).stat().st_mtime_ns == kept
+
+    command = [word for word in inside(bundle, image_folder, tmp_path, "--trials", "1") if word != "--json"]
+    capsys.readouterr()
+    # all are right after the long training here, so there is nothing to rank by
+    for rungs, words in (("0,1", "by val_loss of networks as cut, no tau"), ("1", "by val_loss, no tau")):
+        assert main([*command, "--dry-run", "--rungs", rungs]) == 0
+        assert f"ranking   {words}" in capsys.readouterr().out
+    begin = ["run", "--budget", "0.3M", "--space", str(TINY_SPACE), "--data", str(image_folder), "--study", "s"]
+    assert main([*begin, *SHORT, "--resolution", "32", "--results", str(tmp_path), "--dry-run", "--trials", "1"]) == 0
+    assert "not calibrated" in capsys.readouterr().out
+    identity = figures.identity
+    asked = (tmp_path, identity.space.digest, identity.data.digest, identity.recipe, identity.budget)
+    assert find_calibration(*asked, parent=parent.facts.digest) is not None
+    assert find_calibration(*asked, parent="another") is None
+    assert find_calibration(*asked) is None
+
+
+def test_parents_that_cannot_be_cut_are_not_calibrated(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is written; and another parent does not take the place of the one that is there."""
+    assert main(calibrate(tmp_path / "nowhere", image_folder, tmp_path)) == 2
+    assert "there is none" in capsys.readouterr().err
+    assert main([*calibrate(bundle, image_folder, tmp_path), "--space", "paper"]) == 2
+    assert "--space 'paper': inside a parent it must be a file" in capsys.readouterr().err
+    assert not (tmp_path / CALIBRATIONS).exists()
+    settings = Calibration(
+        parse_budget("0.3M"),
+        nested_space(read_parent(bundle).config),
+        str(image_folder),
+        dataclasses.replace(default_recipe(str(image_folder), inside=True), resolution=16, crop=2),
+        networks=6,
+        parent=read_parent(bundle),
+    )
+    run_calibration(settings, tmp_path, workers=1, make_trainer=fake)
+    before = (tmp_path / PARENT).read_bytes()
+    facts = dataclasses.replace(settings.parent.facts, digest="0" * 64)  # type: ignore[union-attr]
+    other = dataclasses.replace(settings, parent=dataclasses.replace(settings.parent, facts=facts))  # type: ignore[type-var]
+    with pytest.raises(ValueError, match="was started with other settings:\n  parent: "):
+        run_calibration(other, tmp_path, workers=1, make_trainer=fake)
+    assert (tmp_path / PARENT).read_bytes() == before
 
 
 def test_another_parent_under_the_same_name_is_refused(

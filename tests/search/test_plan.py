@@ -21,6 +21,7 @@ from mfsearch.study.study import Study
 from tests.conftest import TINY_SPACE
 from tests.random_configs import SMALL
 from tests.search.test_loop import Clock, pretended
+from tests.trials import training, trial
 
 __all__ = ["pretended"]  # a fixture
 
@@ -39,6 +40,39 @@ def test_the_fullest_search_that_fits_is_planned_by_hand() -> None:
     assert (plan.recipe.resolution, plan.recipe.epochs, plan.recipe.crop) == (48, 2.6, 6)
     assert plan.short_seconds == pytest.approx(0.01 * (2600 + 284.8))
     assert plan.seconds == pytest.approx(8 + 31 * 28.848)
+
+
+def test_inside_a_parent_all_networks_are_cut_and_the_time_is_for_the_promoted() -> None:
+    """30 cuts of 0.4 * (256 + 100) images take 42.72 s at 48 px. Ten short trainings and three finalists of 2 * 4 - 1
+    are 31 short ones: 849.28 / 31 s each, 2.5 epochs. 31 networks would take 925 of 900 s."""
+    plan = make_plan(PACE, IMAGES, 1000, PHOTOS, Rungs((0, 1, 4)))
+    assert (plan.networks, plan.rungs.factors, plan.rungs.finalists, plan.rungs.seeds) == (30, (0.0, 1.0, 4.0), 3, 2)
+    assert (plan.recipe.resolution, plan.recipe.epochs) == (48, 2.5)
+    assert plan.seconds == pytest.approx(8 + 42.72 + 31 * 27.848)
+    words = "about 30 networks, cut and ranked; then trainings worth 31 short ones, 28s each (2.5 epochs at 48 px)"
+    assert words in plan.lines(1000)[0]
+    least = make_plan(PACE, IMAGES, 20, PHOTOS, Rungs((0, 1, 4)))
+    assert (least.networks, least.rungs.factors, least.rungs.finalists) == (8, (0.0, 1.0), 2)
+    every = frozenset(("resolution", "epochs", "rungs"))
+    recipe = Recipe(resolution=48, epochs=1.0, batch=32)
+    none = make_plan(Pace({48: 0.01}, 0, 0), IMAGES, None, recipe, Rungs((0, 1), finalists=0), networks=10, fixed=every)
+    assert none.seconds == pytest.approx(8 + 10 * 0.01 * 0.4 * (1000 + 100))  # trains nothing
+
+
+def test_the_time_left_counts_cuts_and_trainings_apart() -> None:
+    """Three of nine are cut in 2 s each, one is trained: six cuts are left, and nine of ten short trainings of 30 s."""
+    rungs = Rungs((0, 1, 4), finalists=1, seeds=2)
+    manifest = dataclasses.replace(Manifest.read(REFERENCE / "fast151"), rungs=rungs)
+    progress = Progress(manifest, Limits(9), "")
+    assert progress.seconds_left() is None
+    progress.trials = [trial(number, top1=0.5, epochs=0.0, train_seconds=2.0) for number in range(3)]
+    assert (progress.training_seconds(None), progress.short_seconds()) == (2.0, None)
+    progress.trials[0] = progress.trials[0].with_training(training(1, 0.6, train_seconds=30.0))
+    assert (progress.training_seconds(None), progress.short_seconds()) == (2.0, 30.0)
+    assert progress.training_seconds(Promotion(1, 1, manifest.seed)) == 30.0
+    assert progress.training_seconds(Promotion(0, 2, manifest.seed)) == 90.0
+    assert progress.work() == (1.0, 10.0)
+    assert progress.seconds_left() == pytest.approx(6 * 2 + 9 * 30, abs=0.5)
 
 
 def test_what_the_user_gave_stays() -> None:

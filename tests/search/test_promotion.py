@@ -10,7 +10,7 @@ import pytest
 
 from mfsearch.pareto import nondominated_ranks
 from mfsearch.proxy.curve import SCORES, EpochLog
-from mfsearch.proxy.rungs import Rungs
+from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
 from mfsearch.search.promotion import (
     MIN_RANKED,
     Promotion,
@@ -50,6 +50,11 @@ def trial(number: int, top1: float, madds: int = 100, outcome: str = "trained", 
         ({"factors": (1, 3, 3)}, "must begin with 1 and rise, like 1,3,9, got 1,3,3"),
         ({"factors": (1, 9, 3)}, "must begin with 1 and rise"),
         ({"factors": (1, float("nan"))}, "must begin with 1 and rise"),
+        ({"factors": (0,)}, "must begin with 1 and rise, like 1,3,9, got 0 .inside a parent a 0 may come first"),
+        ({"factors": (0, 3)}, "must begin with 1 and rise, like 1,3,9, got 0,3"),
+        ({"factors": (0, 0, 1)}, "must begin with 1 and rise, like 1,3,9, got 0,0,1"),
+        ({"factors": (-1, 1)}, "must begin with 1 and rise, like 1,3,9, got -1,1"),
+        ({"factors": (0, 1), "rank_by": "loss"}, "rank_by must be val_loss or top1 with rungs from 0"),
         ({"factors": (1, 1001)}, "at most 1000 short trainings, got 1001"),
         ({"keep": 1}, "must be above 1, got 1"),
         ({"keep": float("nan")}, "must be above 1, got nan"),
@@ -71,7 +76,21 @@ def test_rungs_are_plain_data() -> None:
     assert Rungs.from_dict(plain) == Rungs((1, 3))
     assert Rungs((1,)).last == 0
     assert Rungs((1, 3, 9)).last == 2
+    assert Rungs((0, 1, 4)).starts_cut
+    assert not Rungs().starts_cut
+    assert (default_rungs(inside=False), default_rungs(inside=True).factors) == (Rungs(), INSIDE_FACTORS)
     assert [quota(count, Rungs()) for count in (0, 2, 3, 5, 6, 30)] == [0, 0, 1, 1, 2, 10]
+
+
+def test_a_cut_without_training_costs_nothing_and_is_promoted_like_a_short_training() -> None:
+    """Nine networks: three are trained short, one of them goes on to four times that and is trained so once more."""
+    rungs = Rungs((0, 1, 4), finalists=1, seeds=2)
+    assert rungs.short_trainings(9) == 3 * 1 + (2 * 4 - 1)
+    assert Rungs((0, 1), finalists=2, seeds=1).short_trainings(9) == 2
+    curve = [{"epoch": 0.0, "top1": 0.5}]
+    rows = [trial(number, 0.5 + number / 100, curve=curve, epochs=0.0) for number in range(9)]
+    assert promotion(rows, rungs) == Promotion(8, 1, 0)
+    assert stop_rule(rows, TWO, rungs) is None  # nothing to stop half way
 
 
 def test_the_score_at_a_rung_is_the_mean_over_its_seeds() -> None:
@@ -305,7 +324,7 @@ def test_failed_longer_trainings_change_no_top1() -> None:
     assert trial(3, 0.5, longer=[training(1, 0.6), training(2, None)]).rung == 1
 
 
-@pytest.mark.parametrize("factors", [(1, 3), (1, 3, 9), (1, 2, 4, 8)])
+@pytest.mark.parametrize("factors", [(1, 3), (1, 3, 9), (1, 2, 4, 8), (0, 1, 4)])
 @pytest.mark.parametrize("seed", range(5))
 def test_on_a_random_stream_none_is_promoted_twice_and_none_from_outside_the_better_part(
     factors: tuple[float, ...], seed: int

@@ -25,17 +25,17 @@ from mfsearch.analysis.figures.style import (
     staircase,
 )
 from mfsearch.analysis.front.cut import within
-from mfsearch.analysis.metrics import label, ranked_trials, short_top1, telling_knobs, trained_longer
+from mfsearch.analysis.metrics import first_length, label, ranked_trials, short_top1, telling_knobs, trained_longer
 from mfsearch.study.trial import Trial
 
 
 class ProgressPoints(NamedTuple):
-    """Trials over time: top1 in percent of each trained one after the short training, and the best so far."""
+    """Trials over time: top1 in percent of each trained one at the first rung, and the best so far."""
 
     found: list[tuple[int, float, str]]  # number, top1, hover
     published: list[tuple[int, float, str]]
     best: list[tuple[int, float]]
-    longer: bool  # whether some were trained longer after that
+    after: str  # the length of training at which top1 was taken, "" if all had one length
 
 
 class CurveLine(NamedTuple):
@@ -51,7 +51,7 @@ class CurveLine(NamedTuple):
 def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = None) -> ProgressPoints:
     """Top1 of the trained trials that keep the upper `limits`, by number, and the best one so far after each.
 
-    Top1 is that of the short training; the hover names longer trainings.
+    Top1 is that of the first rung; the hover names longer trainings.
     """
     trained = within(frame[(frame["outcome"] == "trained") & frame["top1"].notna()], limits or {})
     knobs = telling_knobs(frame, 8)
@@ -67,7 +67,7 @@ def progress_points(frame: pd.DataFrame, limits: Mapping[str, float] | None = No
         found=gather(trained[~published]),
         published=gather(trained[published]),
         best=list(zip(trained["number"].astype(int).tolist(), best.tolist(), strict=True)),
-        longer=trained_longer(frame),
+        after=f" {first_length(frame)}" if trained_longer(frame) else "",
     )
 
 
@@ -86,7 +86,7 @@ def draw_progress(progress: ProgressPoints) -> go.Figure:
             trace = go.Scatter(x=numbers, y=top1, customdata=numbers, hovertext=hovers, hoverinfo="text")
             figure.add_trace(trace.update(mode="markers", name=name, marker=style))
     figure.update_xaxes(title="Trial number")
-    figure.update_yaxes(title=label("top1") + (" after the short training" if progress.longer else ""))
+    figure.update_yaxes(title=label("top1") + progress.after)
     return finish(figure, height=360)
 
 

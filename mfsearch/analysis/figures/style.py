@@ -11,8 +11,9 @@ import plotly.io
 from plotly.io import to_html
 from plotly.offline import get_plotlyjs
 
-from mfsearch.analysis.front.confidence import shown_probability, shown_ties, shown_training
+from mfsearch.analysis.front.confidence import shown_length, shown_probability, shown_ties, shown_training
 from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
+from mfsearch.proxy.rungs import CUT
 from mfsearch.study.trial import Trial
 
 # Okabe and Ito's palette, told apart with any colour vision; without its black and yellow, which vanish on one ground.
@@ -51,7 +52,8 @@ def _hover_top1(ranked: RankedTrial) -> str:
     if trial.outcome == "stopped":
         return f"Top-1 half way {text}"
     if trial.rung > 0:
-        text += f" ({shown_training(trial)}; {shown('top1', trial.metric('top1_short'))} after the short training)"
+        first = "as it was cut" if shown_length(trial, 0) == CUT else "after the short training"
+        text += f" ({shown_training(trial)}; {shown('top1', trial.metric('top1_short'))} {first})"
     if not np.isnan(ranked.front_probability):
         text += f"<br>Probability of being on the front {escape(shown_probability(ranked.front_probability))}"
     if ranked.tied_with:

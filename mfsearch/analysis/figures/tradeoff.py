@@ -24,7 +24,7 @@ from mfsearch.analysis.figures.style import (
     published_name,
     staircase,
 )
-from mfsearch.analysis.front.confidence import shown_training
+from mfsearch.analysis.front.confidence import shown_length
 from mfsearch.analysis.front.cut import best_number, keeps, pareto_front
 from mfsearch.analysis.front.summary import comparable
 from mfsearch.analysis.metrics import (
@@ -36,6 +36,7 @@ from mfsearch.analysis.metrics import (
     trained_longer,
     training_lengths,
 )
+from mfsearch.proxy.rungs import CUT
 from mfsearch.references import PUBLISHED, Reference
 from mfsearch.study.trial import Trial
 
@@ -376,7 +377,7 @@ def _cloud(frame: pd.DataFrame, rows: NDArray[np.bool_], cost: str, knobs: Seque
 
 
 def _length(trial: Trial) -> str:
-    return shown_training(trial).partition(",")[0]
+    return shown_length(trial, trial.rung)
 
 
 def _of_length(cloud: Cloud, length: str) -> Cloud:
@@ -394,8 +395,12 @@ def _of_length(cloud: Cloud, length: str) -> Cloud:
 
 
 def _in_order(lengths: Sequence[str]) -> list[str]:
-    """Each length once, the shortest first: "1x", "3x", "9x"."""
-    return sorted(set(lengths), key=lambda length: float(length.removesuffix("x").removeprefix("rung ") or 0))
+    """Each length once, the shortest first: "cut, no training", "1x", "3x", "9x"."""
+
+    def multiple(length: str) -> float:
+        return 0.0 if length == CUT else float(length.removesuffix("x").removeprefix("rung ") or 0)
+
+    return sorted(set(lengths), key=multiple)
 
 
 def _name(kind: str, length: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mfsearch.living import dead_parts
 from mfsearch.pareto import fair_mask, fronts, pareto_mask, shared_lengths
+from mfsearch.proxy.rungs import CUT
 from mfsearch.study.study import best_trial, front_mask, minimised, top1_table
 from mfsearch.study.trial import Training, Trial
 from mfsearch.units import counted
@@ -147,10 +148,11 @@ def shown_training(trial: Trial) -> str:
 
 
 def shown_length(trial: Trial, rung: int) -> str:
-    """The length of a trial's training at a rung, in multiples of its short one: "3x"; "rung 1" if that is unknown."""
+    """The length of a trial's training at a rung, in multiples of its short one: "3x"; "rung 1" if that is unknown;
+    "cut, no training" at the first rung of a study that begins with it."""
     epochs, short = next((one.epochs for one in trial.longer if one.rung == rung and one.epochs), None), trial.epochs
     if rung == 0:
-        return "1x"
+        return CUT if trial.short is not None and trial.short.epochs == 0 else "1x"
     return f"{round(epochs / short, 1):g}x" if epochs and short else f"rung {rung}"
 
 
@@ -168,7 +170,7 @@ def shown_ties(tied: object) -> str:
 
 def shown_lengths(trials: Sequence[Trial]) -> str | None:
     """A sentence on how networks of several lengths of training are compared; None if all have one length."""
-    lengths = {trial.rung: shown_training(trial).partition(",")[0] for trial in trials}
+    lengths = {trial.rung: shown_length(trial, trial.rung) for trial in trials}
     if len(lengths) < 2:
         return None
     told = ", ".join(lengths[rung] for rung in sorted(lengths))
@@ -201,7 +203,7 @@ def shown_noise(trials: Sequence[Trial], images: int | None = None) -> str | Non
     None if all trainings were short and the number of validation images is unknown.
     """
     trained = _trained(trials)
-    longer = {trial.rung: shown_training(trial).partition(",")[0] for trial in trained if trial.rung}
+    longer = {trial.rung: shown_length(trial, trial.rung) for trial in trained if trial.rung}
     noise, told = training_noise(trials), []
     if images is not None and (best := best_trial(trained)) is not None:
         known = noise[_rung_of(noise, best.rung)] if noise else None
@@ -392,7 +394,7 @@ def _top1_after(training: Training, epochs: float) -> float | None:
     """The top1 of a training after so many epochs; None if its curve has no point there."""
     if training.epochs == epochs:
         return training.top1
-    return next((log.top1 for log in training.curve if abs(log.epoch - epochs) < 1e-6 * epochs), None)
+    return next((log.top1 for log in training.curve if abs(log.epoch - epochs) <= 1e-6 * epochs), None)
 
 
 def _indicators(labels: Sequence[int]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from mfsearch.proxy.rungs import CUT
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import OUTCOMES, Trial
 from mfsearch.units import counted, format_seconds
@@ -100,9 +101,10 @@ def spent_on_training(frame: pd.DataFrame, manifest: Manifest) -> list[TrainingT
 
     A training that goes on from a checkpoint has all its seconds in its record: those of the shorter one are taken off.
     """
+    first = CUT if manifest.rungs.starts_cut else "short"
     found = [
         _spent(name, frame.loc[frame["outcome"] == outcome, "train_seconds"].tolist())
-        for outcome, name in (("trained", "short"), ("stopped", "short, stopped half way"))
+        for outcome, name in (("trained", first), ("stopped", "short, stopped half way"))
     ]
     longer: dict[int, list[float]] = {}
     for trial in frame["trial"]:

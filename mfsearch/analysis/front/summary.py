@@ -40,7 +40,10 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
     if trained_longer(frame):
         longer, repeated = (int((frame[name] > least).sum()) for name, least in (("rung", 0), ("seeds", 1)))
         seeds = f", {repeated:,} of these with several seeds" if repeated else ""
-        sentences.append(f"{counted(longer, 'network')} trained longer{seeds}.")
+        if manifest.rungs.starts_cut:
+            sentences.append(f"{counted(longer, 'network')} trained{seeds}; the others only cut from the parent.")
+        else:
+            sentences.append(f"{counted(longer, 'network')} trained longer{seeds}.")
 
     least = f"{shown_limit('madds', manifest.budget.low)} to " if manifest.budget.stated else "at most "
     sentences.append(f"Budget: {least}{shown_limit('madds', manifest.budget.high)} multiply-adds.")
@@ -56,7 +59,7 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
         error = best.get("top1_error", best["top1_std"])
         reached = f"{shown_top1(best['top1'], error)} at {shown('madds', best['madds'])} multiply-adds"
         sentences.append(f"The highest top-1 is {reached}, by trial {best['number']} ({best['origin']}).")
-        source = "a short training"
+        source = "the network as it was cut" if best["epochs_trained"] == 0 else "a short training"
         if best["rung"] > 0:
             length = shown_training(best["trial"])
             source = f"a longer training ({length})"

@@ -1,6 +1,6 @@
 """Was the search any good? Hypervolume over its trainings, beside studies that differ in the sampler alone.
 
-Every network counts with the top1 of its short training, which all had, so that who was trained longer changes nothing.
+Every network counts with the top1 of its first rung, which all had, so that who was trained longer changes nothing.
 """
 
 import statistics

@@ -1,5 +1,6 @@
 """How a calibration reads the curve of a short training."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from mfsearch.proxy.curve import EpochLog
@@ -17,10 +18,10 @@ def _mean_loss(curve: Sequence[EpochLog], epochs: float) -> float:
     end = at_epochs(curve, epochs).epoch
     before, total = 0.0, 0.0
     for log in curve:
-        if log.epoch <= end:
+        if 0 < log.epoch <= end:
             total += log.loss * (log.epoch - before)
             before = log.epoch
-    return total / before
+    return total / before if before else math.nan
 
 
 # How a curve is read at a number of epochs; more is better.

@@ -24,7 +24,7 @@ from mfsearch.units import counted, format_madds
 ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that a calibration must repeat.
 SHARED = (
-    *("data", "data-dir", "skip-damaged", "space", "resolution", "classes", "seed", "device"),
+    *("data", "data-dir", "skip-damaged", "space", "parent", "resolution", "classes", "seed", "device"),
     *("epochs", "samples", "batch", "optimizer", "lr", "proxy-resolution"),
 )
 
@@ -83,13 +83,15 @@ def differences(figures: CalibrationFile, manifest: Manifest) -> list[str]:
             words.append(
                 f"{kind}: " + (f"another version of {ours.name}" if same else f"{theirs.name}, here {ours.name}")
             )
+    if identity.parent != (manifest.parent and manifest.parent.digest):
+        words.append("networks: cut from another parent" if identity.parent else "networks: trained from first weights")
     here = manifest.recipe.as_dict()
     words += [
         f"{name} of the short training: {value}, here {here[name]}"
         for name, value in identity.recipe.as_dict().items()
         if name != "epochs" and value != here[name]
     ]
-    epochs = manifest.recipe.epochs
+    epochs = manifest.first_epochs
     read = [each for each in figures.short_epochs if each is not None]
     if not any(_same_length(each, manifest) for each in read):
         shown = ", ".join(f"{each:.3g}" for each in read)
@@ -113,7 +115,7 @@ def study_reading(figures: CalibrationFile, manifest: Manifest) -> Reading:
     """The calibration's reading that is nearest to how the study ranks its networks."""
     known = readings(figures, "band")
     named = [each for each in known if each.name == manifest.rungs.rank_by and each.epochs is not None] or known
-    return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.recipe.epochs))
+    return min(named, key=lambda each: abs((each.epochs or 0.0) - manifest.first_epochs))
 
 
 def is_own(reading: Reading, manifest: Manifest) -> bool:
@@ -123,7 +125,7 @@ def is_own(reading: Reading, manifest: Manifest) -> bool:
 
 
 def _same_length(epochs: float, manifest: Manifest) -> bool:
-    return abs(epochs - manifest.recipe.epochs) <= 0.01 * manifest.recipe.epochs
+    return abs(epochs - manifest.first_epochs) <= 0.01 * manifest.first_epochs
 
 
 def readings(figures: CalibrationFile, group: str) -> list[Reading]:
@@ -191,6 +193,6 @@ def twins_command(manifest: Manifest, network: str) -> str:
 
     network: as a command line names it. Its config holds its space, image size and classes; the seeds are twins' own.
     """
-    unasked = ("space", "resolution", "classes", "seed")
+    unasked = ("space", "parent", "resolution", "classes", "seed")
     options = {name: value for name, value in manifest.options().items() if name in SHARED and name not in unasked}
     return shlex.join(["mfsearch", "twins", network, *option_words(options), "--seeds", "3", "--latency"])

@@ -135,18 +135,20 @@ def _group(settings: Calibration, pairs: list[Pair], noise: float | None, target
 
 
 def _trained_columns(pairs: list[Pair], epochs: float) -> list[Column]:
-    """The readings after so many epochs, and the mean rank by accuracy and training loss; more is better."""
-    first: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
-    second: dict[str, list[float]] = {name: [] for name in CURVE_READINGS}
+    """The readings after so many epochs, and the mean rank by accuracy and training loss; more is better. Before the
+    first step there is no training loss."""
+    readings = {name: read for name, read in CURVE_READINGS.items() if epochs or name in ("top1", "val_loss")}
+    first: dict[str, list[float]] = {name: [] for name in readings}
+    second: dict[str, list[float]] = {name: [] for name in readings}
     seconds = []
     for pair in pairs:
         log = at_epochs(pair.short.curve, epochs)
-        for name, read in CURVE_READINGS.items():
+        for name, read in readings.items():
             first[name].append(read(pair.short.curve, epochs))
             second[name].append(read(pair.long.curve, epochs))
         whole = pair.short.curve[-1].seconds
         seconds.append((pair.short.core_seconds or 0.0) * (log.seconds / whole if whole else 1.0))
-    for each in (first, second):
+    for each in (first, second) if epochs else ():
         each["mean_rank"] = list(mean_rank(each["top1"], each["loss"]))
     kept = list(range(len(pairs)))
     return [Column(name, epochs, first[name], second[name], float(np.mean(seconds)), kept) for name in first]
