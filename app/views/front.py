@@ -25,6 +25,7 @@ from mfsearch.analysis.front.region import brush_text, parse_brush, search_comma
 from mfsearch.analysis.front.summary import (
     compared,
     confidence_columns,
+    parent_sentence,
     second_cost,
     summary,
     why_no_figure,
@@ -93,6 +94,8 @@ def show(study: load.PageStudy) -> None:
     else:
         _show_figures(study, limits, objectives, front, number)
     st.text(fixed.summary)
+    if study.parent is not None:
+        st.text(parent_sentence(study.parent))
     for caveat in _caveats(front, limits, manifest) if len(front) else ():
         st.caption(caveat)
     if len(front):
@@ -186,6 +189,7 @@ def _show_figures(
         selection_mode="multi",
         format_func=SHOWN.__getitem__,
         default=["dominated", "beyond"],
+        wrap=True,
         key="show",
         bind="query-params",
     )
@@ -197,7 +201,15 @@ def _show_figures(
     points: list[TradeoffPoints] = []
     for cost, other in (costs, costs[::-1]):
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
-        points.append(tradeoff_points(frame, cost, objectives, limits, front=front, colour=of, pins=pins, knobs=knobs))
+        drawn = tradeoff_points(
+            *(frame, cost, objectives, limits),
+            front=front,
+            colour=of,
+            pins=pins,
+            knobs=knobs,
+            parent=study.parent,
+        )
+        points.append(drawn)
     if "space" in on:
         figures.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
