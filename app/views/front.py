@@ -32,6 +32,7 @@ from mfsearch.analysis.front.summary import (
     why_no_front,
 )
 from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, ranked_trials, shown, telling_knobs
+from mfsearch.space.knobs import knob_title, shown_value
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
 
@@ -283,7 +284,7 @@ def _show_table(front: pd.DataFrame, study: load.PageStudy, noise: Mapping[int, 
     table = table.assign(**{"±": ["" if np.isnan(each) else f"{each:.1f}" for each in errors]})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
-    table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
+    table = table.assign(**{knob_title(name): front[KNOB + name].map(shown_value) for name in _knobs(study)[:3]})
     column = st.column_config.NumberColumn
     formats = {label(name): column(format=f"%.{METRICS[name].digits}f", help=name) for name in metrics}
     st.dataframe(

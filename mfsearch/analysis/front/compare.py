@@ -197,7 +197,7 @@ def _left_out(whole: MobileFormerConfig, part: MobileFormerConfig) -> list[str]:
     inner = []
     for stage in dict.fromkeys(stage for stage, _, _ in pairs):
         exps = [(theirs.exp, ours.exp) for there, theirs, ours in pairs if there == stage]
-        inner.append((stage, *map(sum, zip(*exps, strict=True))))
+        inner.append((stage, sum(exp for exp, _ in exps), sum(exp for _, exp in exps)))
 
     def shares(kept: Sequence[tuple[str, int, int]]) -> list[str]:
         return [f"{name} {ours / theirs:.0%}".replace("%", " %") for name, theirs, ours in kept if ours < theirs]
