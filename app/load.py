@@ -20,6 +20,7 @@ from mfsearch.study import files
 from mfsearch.study.files import find_study, list_studies
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent
 from mfsearch.study.reader import Position, StudyReader
 from mfsearch.units import counted
 
@@ -39,6 +40,7 @@ class PageStudy(NamedTuple):
     frame: pd.DataFrame
     manifest: Manifest
     at: Position
+    parent: KeptParent | None = None
 
 
 def study_paths(results: Path, given: str | None) -> dict[str, Path]:
@@ -63,7 +65,12 @@ def load_study(path: Path, results: Path) -> PageStudy:
     seen = st.session_state.setdefault("seen", {})
     if str(path) not in seen:
         seen[str(path)] = _look(path)
-    return _study(path, results, seen[str(path)])
+    study = _study(path, results, seen[str(path)])
+    try:
+        return study._replace(parent=KeptParent.read(path, study.manifest.parent))
+    except ValueError as error:
+        st.text(str(error))
+        return study
 
 
 def load_newest(path: Path, results: Path) -> PageStudy:

@@ -138,7 +138,7 @@ def open_study(name: str | Path) -> Study:
 
 
 def plot_front(study: Study, cost: str = "madds") -> Any:
-    """The study's trials as a plotly figure: top1 (%) against a cost, with the front marked.
+    """The study's trials as a plotly figure: top1 (%) against a cost, with the front and the parent, if any, marked.
 
     cost: "madds" (M), "latency_ms" or "num_params" (M). ValueError for any other, and where no trial has it.
     """
@@ -152,7 +152,7 @@ def plot_front(study: Study, cost: str = "madds") -> Any:
         raise ValueError(f"cost must be one of {', '.join(COSTS)} that the study's trials have, got {cost!r}")
     objectives = measured_objectives(frame, study.objectives)
     frame = with_confidence(frame, objectives, study.manifest.data.val_images)
-    return draw_tradeoff(tradeoff_points(frame, cost, objectives, study.manifest.limits))
+    return draw_tradeoff(tradeoff_points(frame, cost, objectives, study.manifest.limits, parent=study.parent))
 
 
 def measure_latency(

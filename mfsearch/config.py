@@ -396,18 +396,22 @@ class MobileFormerConfig:
             self.dyrelu.source, f"DyReLU({self.dyrelu.source})"
         )
         lines = [f"tokens {tokens}   activation {act} ({self.dyrelu.position})   groups {self.groups}"]
-        lines.append(f"{'input':>9}  {'operator':<16}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
+        tails = [f" /{b.tail}" if b.stride == 2 and b.tail != 4 else "" for b in self.blocks]
+        names = [
+            f"block {b.kernel}x{b.kernel}{tail}" + " static" * b.static
+            for b, tail in zip(self.blocks, tails, strict=True)
+        ]
+        wide = max(16, *map(len, names))
+        lines.append(f"{'input':>9}  {'operator':<{wide}}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
 
         def row(size: int, op: str, exp: object, out: int, stride: object, bridge: str = "", former: str = "") -> None:
-            line = f"{f'{size}x{size}':>9}  {op:<16}{exp!s:>6}{out:>6}{stride!s:>8}  {bridge:<10}{former}"
+            line = f"{f'{size}x{size}':>9}  {op:<{wide}}{exp!s:>6}{out:>6}{stride!s:>8}  {bridge:<10}{former}"
             lines.append(line.rstrip())
 
         row(self.resolution, "conv 3x3", "-", self.stem, 2)
         row(side, "lite bottleneck", self.lite.exp, self.lite.out, self.lite.stride)
         side = -(-side // self.lite.stride)
-        for b in self.blocks:
-            name = f"block {b.kernel}x{b.kernel}" + (f" /{b.tail}" if b.stride == 2 and b.tail != 4 else "")
-            name += " static" if b.static else ""
+        for name, b in zip(names, self.blocks, strict=True):
             row(side, name, b.exp, b.out, b.stride, b.bridge, "yes" if b.former else "no")
             side = -(-side // b.stride)
         row(side, "conv 1x1", "-", self.head.conv, 1, "to_former" if self.bridges.final else "none")

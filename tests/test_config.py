@@ -436,3 +436,10 @@ def test_table_shows_what_differs_from_the_published() -> None:
     assert lines[7] == ["9x9", "conv", "1x1", "-", "24", "1", "none"]
     assert lines[8] == ["9x9", "pool", "-", "24", "-"]
     assert "h-swish (first)" in dataclasses.replace(SMALL, dyrelu=DyReLUConfig("hswish", "first")).table()
+
+
+def test_the_table_keeps_its_columns_beside_a_long_operator() -> None:
+    down = dataclasses.replace(SMALL.blocks[1], tail=2, static=True)
+    head, *rows = dataclasses.replace(SMALL, blocks=(SMALL.blocks[0], down, SMALL.blocks[2])).table().splitlines()[1:]
+    assert "block 3x3 /2 static" in rows[3]
+    assert {line[head.index("bridge") :].split()[0] for line in rows[2:5]} == {"both"}

@@ -25,12 +25,14 @@ from mfsearch.analysis.front.region import brush_text, parse_brush, search_comma
 from mfsearch.analysis.front.summary import (
     compared,
     confidence_columns,
+    parent_sentence,
     second_cost,
     summary,
     why_no_figure,
     why_no_front,
 )
 from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, ranked_trials, shown, telling_knobs
+from mfsearch.space.knobs import knob_title, shown_value
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
 
@@ -93,6 +95,8 @@ def show(study: load.PageStudy) -> None:
     else:
         _show_figures(study, limits, objectives, front, number)
     st.text(fixed.summary)
+    if study.parent is not None:
+        st.text(parent_sentence(study.parent))
     for caveat in _caveats(front, limits, manifest) if len(front) else ():
         st.caption(caveat)
     if len(front):
@@ -186,6 +190,7 @@ def _show_figures(
         selection_mode="multi",
         format_func=SHOWN.__getitem__,
         default=["dominated", "beyond"],
+        wrap=True,
         key="show",
         bind="query-params",
     )
@@ -197,7 +202,15 @@ def _show_figures(
     points: list[TradeoffPoints] = []
     for cost, other in (costs, costs[::-1]):
         of = (other if other == "madds" or costs[1] == "latency_ms" else None) if colour == colours[0] else colour
-        points.append(tradeoff_points(frame, cost, objectives, limits, front=front, colour=of, pins=pins, knobs=knobs))
+        drawn = tradeoff_points(
+            *(frame, cost, objectives, limits),
+            front=front,
+            colour=of,
+            pins=pins,
+            knobs=knobs,
+            parent=study.parent,
+        )
+        points.append(drawn)
     if "space" in on:
         figures.plotly_chart(draw_space(points[0], points[1], number), config=CONFIG, key="figure-space")
         return
@@ -271,7 +284,7 @@ def _show_table(front: pd.DataFrame, study: load.PageStudy, noise: Mapping[int, 
     table = table.assign(**{"±": ["" if np.isnan(each) else f"{each:.1f}" for each in errors]})
     table = table.assign(**confidence_columns(front, study.frame))
     table = table.assign(**{label(name): front[name] * METRICS[name].scale for name in metrics})
-    table = table.assign(**{name: front[KNOB + name].map(str) for name in _knobs(study)[:3]})
+    table = table.assign(**{knob_title(name): front[KNOB + name].map(shown_value) for name in _knobs(study)[:3]})
     column = st.column_config.NumberColumn
     formats = {label(name): column(format=f"%.{METRICS[name].digits}f", help=name) for name in metrics}
     st.dataframe(

@@ -8,10 +8,11 @@ import pandas as pd
 import streamlit as st
 
 if TYPE_CHECKING:
-    from app import load, parts
+    from app import load, parts, state
 else:
     import load
     import parts
+    import state
 from mfsearch.analysis.figures.effects import (
     draw_parallel,
     draw_shares,
@@ -43,6 +44,7 @@ from mfsearch.analysis.knobs.twin_pairs import twin_folders, twins_note
 from mfsearch.analysis.latency.kept_latency import passport_differences, passport_text
 from mfsearch.analysis.metrics import first_length, label
 from mfsearch.analysis.ranking.trust import twins_command
+from mfsearch.space.knobs import knob_title
 from mfsearch.study.twins_file import TwinReport, read_twins
 from mfsearch.units import counted
 
@@ -69,12 +71,14 @@ def show(study: load.PageStudy) -> None:
     )
     if initial:
         frame = frame[is_initial(frame)]
-    coded = load.once(study, ("coded knobs", initial), lambda: code_knobs(frame, study.manifest))
+    coded = load.once(study, ("coded knobs", initial), lambda: code_knobs(frame, study.manifest, study.parent))
     if not coded.names:
         st.text("The trials hold no knobs.")
         _show_twins(study)
         return
     st.text(" ".join(note for note in (sampling_note(frame), width_note(frame)) if note))
+    if study.manifest.parent is not None:
+        st.text("Widths and expansions are shares of the parent's.")
     if left_out := len(study.frame) - len(in_band(study.frame, study.manifest)):
         st.text(f"{counted(left_out, 'trial')} below the budget's band left out, such as small published networks.")
 
@@ -140,14 +144,14 @@ def _choose_knob() -> None:
     """The knob of the point that was clicked."""
     points = st.session_state["shares"]["selection"]["points"]
     if points:
-        st.session_state["knob"] = str(np.ravel(points[0]["customdata"])[0])
+        state.put("knob", str(np.ravel(points[0]["customdata"])[0]))
         st.session_state["knob-clicked"] = True
 
 
 @st.fragment
 def _show_slices(frame: pd.DataFrame, coded: Coding, names: list[str]) -> None:
     st.subheader("One knob")
-    knob = st.selectbox("Knob", names, key="knob", bind="query-params")
+    knob = parts.ask_one("Knob", names, names[0], "knob", told=knob_title)
     slices = {name: slice_groups(frame, coded, knob, name) for name in ("top1", *COSTS[:2])}
     st.plotly_chart(draw_slices(slices, knob), config=CONFIG, key="slices")
     st.caption("Boxes show quartiles for values with at least five trials. Costs include trials that were not trained.")
@@ -163,7 +167,12 @@ def _show_lines(
         del st.session_state["axes"]
     left, right = st.columns([3, 1])
     knobs = left.multiselect(
-        "Knobs", coded.names, default=names[:AXES], max_selections=MOST_AXES, key="axes", bind="query-params"
+        *("Knobs", coded.names),
+        default=names[:AXES],
+        format_func=knob_title,
+        max_selections=MOST_AXES,
+        key="axes",
+        bind="query-params",
     )
     tints = [name for name in ("top1", *COSTS) if frame[name].notna().any()]
     with right:

@@ -178,7 +178,7 @@ def _by_name(rows: Sequence[KeptRow]) -> list[KeptRow]:
 def _name(row: KeptRow, arch_ids: Mapping[int, str]) -> str:
     """A bar's name: the trial of this study with that network, else the name under which it was measured."""
     number = next((number for number, arch_id in arch_ids.items() if arch_id == row.arch_id), None)
-    name = row.name if number is None or ":" not in row.name else f"trial {number}"
+    name = row.name.rpartition("/")[2] if number is None or ":" not in row.name else f"trial {number}"
     return name if row.resolution == 224 else f"{name}, {row.resolution} px"
 
 

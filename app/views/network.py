@@ -12,7 +12,7 @@ import streamlit as st
 from mfsearch.analysis.figures.curves import curve_lines, draw_curves
 from mfsearch.analysis.figures.network_bars import BAR_METRICS, PREDICTED, draw_parts, part_bars
 from mfsearch.analysis.figures.style import CONFIG
-from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, nearest_published
+from mfsearch.analysis.front.compare import CHEAPER, CheaperTrial, lineage, nearest_published
 from mfsearch.analysis.front.confidence import shown_wiring
 from mfsearch.analysis.front.side_by_side import (
     block_table,
@@ -81,6 +81,8 @@ def show(study: load.PageStudy) -> None:
             st.code(config.table(), language=None)
             if dead := shown_wiring([trial]):
                 st.text(dead)
+            if (facts := study.manifest.parent) is not None:
+                st.text(lineage(facts, study.parent, trial))
     with right:
         st.subheader("Training")
         if lines := curve_lines(frame[frame["number"] == number]):

@@ -18,13 +18,19 @@ def run(args: argparse.Namespace) -> int:
     from mfsearch.study.configs import find_config
 
     config = options.deployed(find_config(args.config, args.results), args)
-    costs = count_costs(config)
+    costs, cut_from = count_costs(config), _lineage(args)
     if args.json:
         facts = {name: getattr(costs, name) for name in ("madds", "macs", "num_params", "activation_bytes")}
         parts = {"by_part": costs.by_part(), "by_place": costs.by_place(), "config": config.to_dict()}
-        print(json.dumps({"name": args.config, "arch_id": config.arch_id, **facts, **parts}, indent=1))
+        print(
+            json.dumps(
+                {"name": args.config, "arch_id": config.arch_id, "lineage": cut_from, **facts, **parts}, indent=1
+            )
+        )
         return 0
     print(f"{args.config}   arch_id {config.arch_id}   {config.resolution} px, {config.classes} classes\n")
+    if cut_from:
+        print(f"{cut_from}\n")
     print(config.table())
     print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (multiplications alone: {costs.macs / 1e6:.2f} M)")
     print(f"parameters     {costs.num_params / 1e6:9.3f} M")
@@ -36,3 +42,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:<12}{madds / 1e6:>11.3f}{madds / costs.madds:>8.1%}{params / 1e3:>13.1f}")
         print()
     return 0
+
+
+def _lineage(args: argparse.Namespace) -> str | None:
+    """What a trial of a study inside a parent was cut from; None for any other network."""
+    from mfsearch.analysis.front.compare import lineage
+    from mfsearch.study.configs import find_trial
+
+    study, colon, number = args.config.rpartition(":")
+    if not colon or number.endswith((".yaml", ".yml", ".json")):
+        return None
+    opened, trial = find_trial(study, number, args.results)
+    facts = opened.manifest.parent
+    return None if facts is None else lineage(facts, opened.parent, trial)

@@ -272,6 +272,14 @@ def print_front(study: Study) -> None:
         told = [shown_noise(trials, images), shown_lengths(front), shown_wiring(front)]
         told.insert(0, "± is one standard error." if sure else "")
         console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
+        if (facts := study.manifest.parent) is not None:
+            from mfsearch.analysis.front.compare import lineage  # these load pandas
+            from mfsearch.analysis.front.summary import parent_sentence
+
+            best = best_trial(front) or front[-1]
+            words = [] if study.parent is None else [parent_sentence(study.parent)]
+            words.append(f"Trial {best.number}: {lineage(facts, study.parent, best)}")
+            console.print(Text("\n".join(words)), soft_wrap=True)
     timed = [trial.latency for trial in trials if trial.latency is not None]
     disturbed = sum(bool(latency.disturbed) for latency in timed)
     console.print(

@@ -226,7 +226,7 @@ def _write_report(study: "Study") -> Path | None:
 
     path = study.folder / REPORT
     try:
-        write_report(study.frame(), study.manifest, path)
+        write_report(study.frame(), study.manifest, path, study.parent)
     except OSError as error:
         print(f"mfsearch: cannot write {path}: {error.strerror}", file=sys.stderr)
         return None

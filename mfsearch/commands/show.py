@@ -70,6 +70,7 @@ def _print_trials(trials: "Sequence[Trial]", sure: "Mapping[int, Confidence]") -
 
 def summary_of(study: "Study") -> dict[str, Any]:
     """A study as plain data: counts by outcome, the front without its curves and how sure it is, the manifest."""
+    from mfsearch.analysis.front.compare import lineage
     from mfsearch.analysis.front.confidence import confidence, marks, training_noise
     from mfsearch.study.files import without_password
 
@@ -79,6 +80,8 @@ def summary_of(study: "Study") -> dict[str, Any]:
     marked = {number: {"mark": mark} for number, mark in marks(front, noise, images).items() if mark}
     trained = [trial for trial in trials if trial.outcome == "trained"]
     rows = [trial.to_row() | sure.get(trial.number, {}) | marked.get(trial.number, {}) for trial in front]
+    if (facts := manifest.parent) is not None:
+        rows = [row | {"lineage": lineage(facts, study.parent, trial)} for row, trial in zip(rows, front, strict=True)]
     for row in rows:
         for training in (row, *row.get("stages", ())):
             training.pop("curve", None)
@@ -91,6 +94,7 @@ def summary_of(study: "Study") -> dict[str, Any]:
         "duplicates": len(trials) - len({trial.arch_id for trial in trials}),
         "trained_outside_budget": sum(not manifest.budget.holds(trial.madds or 0) for trial in trained),
         "top1_noise": {rung: each._asdict() for rung, each in noise.items()} or None,
+        "parent": None if study.parent is None else study.parent.network.to_dict(),
         "front": rows,
         "manifest": manifest.to_dict() | {"storage": without_password(manifest.storage or "") or None},
     }

@@ -38,7 +38,7 @@ from mfsearch.search.promotion import (
     stop_rule,
 )
 from mfsearch.search.proposal import Proposal, Proposer, check_reachable
-from mfsearch.search.remeasure import measure_front
+from mfsearch.search.remeasure import measure_front, measure_parent
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.study.calibration_file import CalibrationFile, study_calibration, trust_line
 from mfsearch.study.files import (
@@ -54,7 +54,7 @@ from mfsearch.study.files import (
 )
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
-from mfsearch.study.parent import Parent
+from mfsearch.study.parent import KEPT_PARENT, Parent
 from mfsearch.study.settings import Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial
@@ -123,8 +123,13 @@ def run_search(
             limits.checkpoint_seconds or CHECKPOINT_SECONDS,
             images,
         )
+        run = _Run(settings, limits, ledger, progress, on_event, parent)
+        if parent is not None and not (folder / KEPT_PARENT).exists():
+            on_stage("evaluating the parent")
+            kept = measure_parent(settings, manifest, parent, images, run.open_meter)
+            write_json(folder / KEPT_PARENT, kept.to_dict())
         del images  # each worker loads its own
-        return _Run(settings, limits, ledger, progress, on_event, parent).run()
+        return run.run()
 
 
 def prepare(
@@ -318,7 +323,7 @@ class _Run:
                         self.settings.latency_limit_ms,
                         ledger=self.ledger,
                         on_event=self.on_event,
-                        open_meter=self._open_meter,
+                        open_meter=self.open_meter,
                         interrupted=self.interrupted,
                         seed=self.settings.seed,
                         deadline=None if self.limits.seconds is None else self.progress.started + self.limits.seconds,
@@ -411,7 +416,7 @@ class _Run:
             parent=self.parent,
         )
 
-    def _open_meter(self) -> LatencyMeter | Runner:
+    def open_meter(self) -> LatencyMeter | Runner:
         return self._runner() or kept_meter(self._baseline_ms(), self.settings.cache_dir)
 
     def _runner(self) -> Runner | None:

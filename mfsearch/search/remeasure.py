@@ -1,19 +1,78 @@
-"""The end of a run with a latency limit: all of the front is measured again, in one go."""
+"""Measurements beside the search: the parent's at the start, and the front's latencies, again in one go, at the end."""
 
+import contextlib
 import dataclasses
 import datetime
+import math
 import time
 from collections.abc import Callable
 
+import torch
+
+from mfsearch.cost.madds import count_costs
 from mfsearch.cost.meter import LatencyMeter
 from mfsearch.cost.onnx_export import ExportError
 from mfsearch.cost.runner import Runner, RunnerError
+from mfsearch.data import ImageData
+from mfsearch.proxy.batch_norm import restate_batch_norm
+from mfsearch.proxy.short_train import EVAL_BATCH, DeviceData, evaluate, one_thread
+from mfsearch.search.cutter import Cutter, ParentWeights
 from mfsearch.search.evaluator import measure_in_full, trial_latency
 from mfsearch.search.front import front_in_search
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
+from mfsearch.space.nested import NestedSpace
 from mfsearch.study.files import now
 from mfsearch.study.ledger import Ledger
-from mfsearch.study.trial import FinalLatency, Trial
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import FINE_TUNED, KeptParent
+from mfsearch.study.settings import Settings
+from mfsearch.study.trial import FinalLatency, Training, Trial
+
+PARENT_SECONDS = 13.0  # for the parent's latency
+
+
+def measure_parent(
+    settings: Settings,
+    manifest: Manifest,
+    weights: ParentWeights,
+    images: ImageData,
+    open_meter: Callable[[], LatencyMeter | Runner],
+) -> KeptParent:
+    """The parent's costs, its top1 on the study's validation images and, with a limit, its latency.
+
+    BatchNorm statistics are re-estimated on the study's images, as for every network of the search. Without a latency
+    if it cannot be measured.
+    """
+    parent, recipe = settings.parent, settings.recipe
+    assert parent is not None
+    assert isinstance(settings.space, NestedSpace)
+    data = DeviceData(images, torch.device(settings.device))
+    network = Cutter(weights).parent.to(data.device)
+    first = data.train_images[: recipe.norm_images]
+    with one_thread():
+        restate_batch_norm(network, map(data.normalized, first.tensor_split(math.ceil(len(first) / EVAL_BATCH))))
+        top1 = evaluate(network, data).top1
+    config = dataclasses.replace(parent.config, resolution=manifest.resolution, classes=manifest.classes)
+    costs, latency = count_costs(config), None
+    if settings.latency_limit_ms is not None:
+        with contextlib.suppress(RunnerError, ExportError, ValueError, OSError), one_thread():
+            latency = trial_latency(measure_in_full(config, open_meter(), settings.seed, PARENT_SECONDS))
+    trial = Trial(
+        number=-1,
+        outcome="trained",
+        origin=f"parent {parent.facts.name}",
+        reason=FINE_TUNED if parent.class_names != manifest.class_names else None,
+        arch_id=parent.facts.arch_id,
+        config_data=parent.config.to_dict(),
+        madds=costs.madds,
+        macs=costs.macs,
+        num_params=costs.num_params,
+        activation_bytes=costs.activation_bytes,
+        resolution=manifest.resolution,
+        measured=latency,
+        short=Training(top1=top1),
+    )
+    return KeptParent(parent.facts, trial, settings.space.to_yaml())
 
 
 def measure_front(

@@ -111,6 +111,21 @@ def find_knob(name: str) -> KnobSpec:
     return KNOBS.get(name) or KNOBS.get(f"{section}.STAGE") or KnobSpec(None, "")
 
 
+_ABOUT = {"bridges": "bridge", "former": "Former", "dyrelu": "DyReLU", "tokens": "token"}
+_FIELDS = {"out": "width", "dim": "width", "expand": "expansion", "repeat": "blocks", "ffn": "FFN"}
+
+
+def knob_title(name: str) -> str:
+    """A knob's name for people: "s3_down width" for blocks.s3_down.out, "s3 bridge" for bridges.s3."""
+    section, dot, key = name.partition(".")
+    row, _, field = key.rpartition(".")
+    if not dot:
+        return name
+    if re.fullmatch(r"s\d+|final", field):
+        return f"{field} {_ABOUT.get(section, section)}"
+    return f"{row or _ABOUT.get(section, section)} {_FIELDS.get(field, field)}"
+
+
 def shown_value(value: object) -> str:
     """A knob's value as a space file writes it: true, 3, first_token."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mfsearch.pareto import Array, Mask, fair_mask, pareto_mask
 from mfsearch.study.files import WEIGHTS
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent
 from mfsearch.study.reader import StudyReader
 from mfsearch.study.trial import UNREADABLE, Trial
 
@@ -26,13 +27,15 @@ class Study:
     """A study at one moment; later writes by a search do not change it.
 
     folder: of manifest, ledger and weights. trials: all of them by number, with any outcome.
-    unreadable: a sentence for each row of the ledger that cannot be read, with its line.
+    unreadable: a sentence for each row of the ledger that cannot be read, with its line. parent: None without one, and
+    in earlier studies.
     """
 
     folder: Path
     manifest: Manifest
     trials: tuple[Trial, ...]
     unreadable: tuple[str, ...] = ()
+    parent: KeptParent | None = None
 
     @classmethod
     def open(cls, folder: Path) -> "Study":
@@ -40,7 +43,12 @@ class Study:
         reader = StudyReader(folder)
         trials = tuple(reader.trials(reader.look()))
         rows = [trial.reason or "" for trial in trials if trial.origin == UNREADABLE]
-        return cls(folder, reader.manifest, trials, (*rows, *reader.unreadable))
+        parent = None
+        try:
+            parent = KeptParent.read(folder, reader.manifest.parent)
+        except ValueError as error:
+            rows.append(str(error))
+        return cls(folder, reader.manifest, trials, (*rows, *reader.unreadable), parent)
 
     def check_whole(self) -> None:
         """Raise ValueError if anything in the ledger cannot be read, because a resumed search must know all of it."""

@@ -3,8 +3,11 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from mfsearch.space.nested import nested_space
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent, ParentFacts
 from mfsearch.study.trial import FinalLatency, Training, Trial
+from tests.random_configs import SMALL
 
 LOST: dict[str, object] = {"top1": None, "train_seconds": None, "curve": []}
 
@@ -131,6 +134,15 @@ MANIFEST = manifest()
 def with_knobs(*names: str) -> Manifest:
     """The manifest of a study of a space that nobody has any more, with these knobs."""
     return manifest(space={"name": "made_up", "digest": "0", "knobs": {name: [] for name in names}})
+
+
+def kept_parent(**more: object) -> KeptParent:
+    """A parent of 120M and 8 ms with a top1 of 60 %, as a study keeps it."""
+    facts = ParentFacts("bundle", SMALL.arch_id, "0123456789abcdef" * 4)
+    network = row(
+        0, 0.6, 120_000_000, **{"origin": "parent bundle", "config": SMALL.to_dict(), "latency_ms": 8.0} | more
+    )
+    return KeptParent(facts, dataclasses.replace(network, number=-1), nested_space(SMALL).to_yaml())
 
 
 MARKUP = "<img src=x onerror=alert(1)>"

@@ -20,7 +20,7 @@ from mfsearch.analysis.front.cut import pareto_front
 from mfsearch.analysis.metrics import label, ranked_trials, with_confidence
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MARKUP, changed, failed, longer_study, point, row, study
+from tests.analysis.rows import MARKUP, changed, failed, kept_parent, longer_study, point, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
 
@@ -375,3 +375,21 @@ def test_resolution_lines_rise_and_hold_what_was_measured() -> None:
     assert [trace.name for trace in drawn.data] == ["a", "b"]
     assert np.allclose(drawn.data[0].error_y.array, [0.5, 0.5])
     assert np.allclose(drawn.data[0].error_y.arrayminus, [0.1, 0.5])
+
+
+def test_the_parent_is_a_mark_of_its_own_and_no_member_of_the_front() -> None:
+    frame = study_frame(study())
+    alone = tradeoff_points(frame, "madds", ["top1", "madds"], {"madds": 1e8})
+    points = tradeoff_points(frame, "madds", ["top1", "madds"], {"madds": 1e8}, parent=kept_parent())
+    assert points.parent is not None
+    assert (points.parent.cost, points.parent.top1, points.parent.name) == (120.0, 60.0, "parent bundle")
+    assert points.parent.hover.startswith("<b>parent bundle</b>")
+    assert [point.number for point in points.front] == [point.number for point in alone.front]
+    assert points.steps == alone.steps
+    figure = draw_tradeoff(points)
+    (mark,) = [trace for trace in figure.data if trace.name == "parent"]
+    assert mark.customdata is None  # a click chooses nothing
+    assert figure.layout.xaxis.range[1] > 120
+    untimed = tradeoff_points(frame, "latency_ms", ["top1", "madds"], parent=kept_parent(latency_ms=None))
+    assert untimed.parent is None
+    assert "parent" not in [trace.name for trace in draw_tradeoff(untimed).data]

@@ -61,10 +61,10 @@ def test_dots_are_in_percent_and_sorted_into_above_and_not() -> None:
         KnobShare(MARKUP, Share(0.05, math.nan, math.nan, 0.1, 50, 3)),
     ]
     dots = share_dots(shares)
-    assert [(dot.name, dot.key) for dot in dots.above] == [("s2.kernel", "blocks.s2.kernel")]
+    assert [(dot.name, dot.key) for dot in dots.above] == [("s2 kernel", "blocks.s2.kernel")]
     assert dots.above[0][1:4] == pytest.approx((40, 20, 60))
     assert "<img" not in dots.others[0].name + dots.others[0].hover
-    assert dots.chance[0][0] == "s2.kernel"
+    assert dots.chance[0][0] == "s2 kernel"
     assert dots.chance[0][1] == pytest.approx(10)
     assert len(share_dots(shares, most=1).chance) == 1
     assert len(draw_shares(dots, "top1").data) == 3
@@ -139,7 +139,7 @@ def test_values_of_a_knob_stay_apart_and_no_line_runs_over_their_texts() -> None
     for note, place in zip(figure.layout.annotations, axis.places, strict=True):
         assert note.x >= max([place, *(x for x in (line.places[0] for line in points.lines) if x < place + apart / 2)])
         assert note.xanchor == "left"
-    assert figure.layout.yaxis.ticktext[0] == "<b>s2.kernel</b>"
+    assert figure.layout.yaxis.ticktext[0] == "<b>s2 kernel</b>"
     assert figure.layout.yaxis.ticktext[1].startswith("<b>Top-1</b><br>")
 
 

@@ -82,7 +82,7 @@ def test_the_page_says_what_goes_with_a_knob_and_what_kind_of_sample_it_is(explo
     assert "40 of 40 proposals depend on earlier results" in shown
     assert "held between 130.0 and 169.0 M" in shown
     assert "1 trial below the budget's band" in shown
-    assert "above what chance gives: tokens.count" in shown
+    assert "above what chance gives: token count" in shown
     assert app.selectbox(key="knob").value == "tokens.count"
     assert len(figures(app)) == 3
     assert "Share of top-1 after the short training (%)" in figures(app)[0]
@@ -122,7 +122,7 @@ def test_the_real_study_shows_shares_slices_lines_and_the_twins_of_its_recipe(ex
     again = explorer.open(f"--study={REFERENCE / 'fast151'}", page=PAGE, twins="mf-151m-cifar10")
     assert again.selectbox(key="twins").index == 1
     app.selectbox(key="knob").set_value("dyrelu.source").run()
-    assert "dyrelu.source" in figures(app)[0]
+    assert "DyReLU source" in figures(app)[0]
     app.multiselect(key="axes").set_value([]).run()
     assert not app.exception
 

@@ -45,6 +45,7 @@ def test_a_real_study_with_the_figures_kept_beside_it(monkeypatch: pytest.Monkey
     assert "MobileNetV3-Large" in charts(app)
     assert "--breakdown" not in "".join(code.value for code in app.code)  # the best of the front has been measured
     other = Explorer(REFERENCE, monkeypatch, "Milliseconds").open("--study=fast151", trial="28")
+    assert '"fast151:34"' in charts(Explorer(REFERENCE, monkeypatch, "Milliseconds").open("--study=living151"))
     assert other.code[0].value == f"mfsearch latency {REFERENCE / 'fast151'}:28 --breakdown --results {REFERENCE}"
 
 

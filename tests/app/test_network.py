@@ -10,10 +10,12 @@ from mfsearch.analysis.latency.kept_latency import append_lines, kept_line
 from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
+from mfsearch.study.files import write_json
+from mfsearch.study.parent import KEPT_PARENT
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import LOST, MARKUP, changed, failed, longer_study, row, study
+from tests.analysis.rows import LOST, MARKUP, changed, failed, kept_parent, longer_study, manifest, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts
-from tests.random_configs import random_config
+from tests.random_configs import SMALL, random_config
 
 FAST151 = REFERENCE / "fast151"
 NAN = float("nan")
@@ -274,3 +276,21 @@ def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> 
     assert all(" ms (" in text for text in predicted)
     for number in (0, 3, 47):  # published, rejected, found
         assert not explorer.open(f"--study={FAST151}", trial=str(number)).exception
+
+
+def test_a_network_inside_a_parent_tells_its_lineage_and_the_parent_stands_on_the_front(explorer: Explorer) -> None:
+    kept = kept_parent()
+    rows = [trial(k, SMALL, 0.4 + 0.1 * k, latency_ms=4.0 + k) for k in range(2)]
+    about = manifest(parent=dataclasses.asdict(kept.facts))
+    folder = explorer.add("inside", rows, about)
+    assert "Cut from bundle (weights 0123456789ab)." in texts(explorer.open())
+    assert "Parent:" not in texts(explorer.open(page="Budget"))
+    write_json(folder / KEPT_PARENT, kept.to_dict())
+    assert "Cut from bundle (weights 0123456789ab): " in texts(explorer.open())
+    app = explorer.open(page="Budget")
+    assert "Parent: bundle, 120.0 M multiply-adds, 8.00 ms, 60.0 % top-1" in texts(app)
+    assert [chart.proto.spec.count('"name":"parent"') for chart in app.get("plotly_chart")] == [1, 1]
+    (folder / KEPT_PARENT).write_text("{}")
+    app = explorer.open(page="Budget")
+    assert f"{KEPT_PARENT} does not describe the study's parent" in texts(app)
+    assert len(app.get("plotly_chart")) == 2

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import mfsearch as mf
 from mfsearch.analysis.figures.style import hover_html
 from mfsearch.analysis.front.confidence import shown_training
 from mfsearch.analysis.front.outcomes import spent_on_training
 from mfsearch.analysis.metrics import ranked_trials, training_lengths
 from mfsearch.analysis.ranking.readings import CURVE_READINGS
 from mfsearch.cli import main
+from mfsearch.config import MobileFormerConfig
+from mfsearch.cost.madds import count_costs
 from mfsearch.data import load_data
+from mfsearch.data.augment import normalize
 from mfsearch.export import bundle_manifest
 from mfsearch.export.bundle import replace_weights
 from mfsearch.export.bundle_manifest import read_manifest, write_manifest
@@ -36,10 +41,11 @@ from mfsearch.proxy.rungs import CUT, INSIDE_FACTORS, Rungs
 from mfsearch.search.calibration import run_calibration
 from mfsearch.search.cutter import PARENT, SLOPES, TUNING, Cutter, ParentWeights, adapted, prepare_parent, read_kept
 from mfsearch.search.loop import seen_note
-from mfsearch.space.nested import nested_space
+from mfsearch.space.nested import nested_space, parse_nested
 from mfsearch.study.calibration_file import CALIBRATION, CALIBRATIONS, CalibrationFile, find_calibration
 from mfsearch.study.files import CHECKPOINTS, DiskError
-from mfsearch.study.manifest import StudyRequest, make_manifest
+from mfsearch.study.manifest import Manifest, StudyRequest, make_manifest
+from mfsearch.study.parent import KEPT_PARENT
 from mfsearch.study.settings import Calibration, Settings
 from mfsearch.study.study import Study
 from mfsearch.study.task_file import TRAININGS
@@ -93,12 +99,66 @@ def test_a_search_inside_a_parent_keeps_to_its_budget_and_resumes(
     assert study.manifest.identity["parent"] == {"arch_id": parent.facts.arch_id, "digest": parent.facts.digest}
     assert study.manifest.options()["parent"] == str(bundle)
     assert study.manifest.recipe.lr == 1e-3
+    whole = count_costs(replace(parent.config, resolution=study.manifest.resolution, classes=study.manifest.classes))
+    assert study.parent is not None
+    assert study.parent.network.madds == whole.madds
+    assert study.parent.network.top1 == _top1_by_hand(
+        tmp_path / "s" / PARENT, parent.config, study.manifest, image_folder
+    )
+    assert study.parent.network.latency is None  # without a limit nothing is timed
+    assert parse_nested(study.parent.space, parent.config).digest == study.manifest.space.digest
+    capsys.readouterr()
+    assert main(["show", "s", "--results", str(tmp_path)]) == 0
+    assert f"Parent: {bundle.name}, " in (shown := capsys.readouterr().out)
+    assert f"Cut from {bundle.name} (weights {parent.facts.digest[:12]}): " in shown
+    assert f"Parent: {bundle.name}, " in (tmp_path / "s" / "report.html").read_text()
     to = tmp_path / "found"
     assert main(["export", "s", "--best", "--to", str(to), "--results", str(tmp_path)]) == 0
     assert f"weights {parent.facts.digest}" in (to / "README.md").read_text()
     assert main(["verify", str(to), "--no-latency"]) == 0
+    capsys.readouterr()
     assert main(["describe", f"s:{study.trials[0].number}", "--results", str(tmp_path)]) == 0
+    assert f"Cut from {bundle.name} (weights " in capsys.readouterr().out
     assert not list((tmp_path / "s" / CHECKPOINTS).glob(TUNING))
+
+
+def _top1_by_hand(weights: Path, config: MobileFormerConfig, manifest: Manifest, images: Path) -> float:
+    """The share of the validation images that the parent, its BatchNorms re-estimated in one batch, has right."""
+    data = manifest.recipe.load_images(str(images), data_dir=None, seed=manifest.seed)
+    network = MobileFormer(config)
+    network.load_state_dict(read_kept(weights)[0])
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+            norm.reset_running_stats()
+            norm.momentum = None
+    pixels = [normalize(torch.from_numpy(part), data.mean, data.std) for part in (data.train_images, data.val_images)]
+    with torch.no_grad():
+        network.train()(pixels[0])
+        right = network.eval()(pixels[1]).argmax(1).numpy() == data.val_labels
+    return float(right.mean())
+
+
+def test_a_study_begun_before_its_parent_was_kept_draws_no_mark_and_a_later_run_keeps_it(
+    bundle: Path, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(inside(bundle, image_folder, tmp_path, "--trials", "1")) == 0
+    kept = tmp_path / "s" / KEPT_PARENT
+    first = kept.read_text()
+    kept.unlink()
+    study = Study.open(tmp_path / "s")
+    assert study.parent is None
+    assert "parent" not in [trace.name for trace in mf.plot_front(study).data]
+    kept.write_text(first.replace(read_parent(bundle).facts.arch_id[:4], "zzzz").replace('"stem"', '"root"'))
+    capsys.readouterr()
+    assert main(["show", "s", "--results", str(tmp_path)]) == 0
+    assert "parent.json does not describe" in capsys.readouterr().err
+    kept.unlink()
+    assert main(inside(bundle, image_folder, tmp_path, "--trials", "2")) == 0
+    assert kept.read_text() == first
+    study = Study.open(tmp_path / "s")
+    (mark,) = [trace for trace in mf.plot_front(study).data if trace.name == "parent"]
+    assert study.parent is not None
+    assert list(mark.x) == [study.parent.network.metric("madds") / 1e6]
 
 
 def _zeros(network: MobileFormer) -> dict[str, torch.Tensor]:

@@ -15,7 +15,7 @@ from mfsearch.config import (
     has_say,
 )
 from mfsearch.search.twin_networks import TWIN_KNOBS
-from mfsearch.space.knobs import KNOBS, find_knob
+from mfsearch.space.knobs import KNOBS, find_knob, knob_title
 
 PARTS = {"tokens": TokenConfig, "former": FormerConfig, "bridges": BridgeConfig, "dyrelu": DyReLUConfig}
 
@@ -63,3 +63,19 @@ def test_twins_use_the_names_of_the_file() -> None:
         if not name.endswith(".blocks"):  # all stages at once, which a file gives one by one
             assert find_knob(name) is spec
         assert set(spec.tried) <= set(spec.choices)
+
+
+def test_titles_of_knobs_are_words() -> None:
+    titles = {
+        "blocks.s3_down.out": "s3_down width",
+        "blocks.s4_2.repeat": "s4_2 blocks",
+        "bridges.s3": "s3 bridge",
+        "bridges.final": "final bridge",
+        "former.s2": "s2 Former",
+        "former.ffn": "Former FFN",
+        "dyrelu.s5": "s5 DyReLU",
+        "tokens.count": "token count",
+        "stem.out": "stem width",
+        "width": "width",
+    }
+    assert {name: knob_title(name) for name in titles} == titles

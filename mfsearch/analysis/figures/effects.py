@@ -15,7 +15,7 @@ from mfsearch.analysis.figures.style import BLUE, GREEN, GREY, GRID, ORANGE, RED
 from mfsearch.analysis.front.cut import pareto_front, within
 from mfsearch.analysis.knobs.importance import Coding, KnobShare
 from mfsearch.analysis.metrics import METRICS, label, ranked_trials, short_top1, shown
-from mfsearch.space.knobs import shown_value
+from mfsearch.space.knobs import knob_title, shown_value
 from mfsearch.study.twins_file import TwinReport
 from mfsearch.units import counted
 
@@ -156,7 +156,7 @@ def draw_slices(slices: Mapping[str, Sequence[SliceGroup]], knob: str) -> go.Fig
         figure.update_xaxes(showticklabels=True, row=at, col=1)
         figure.update_xaxes(range=[-0.5, len(texts) - 0.5], row=at, col=1)
     if shown_metrics:
-        figure.update_xaxes(title=escape(knob, quote=False), row=len(shown_metrics), col=1)
+        figure.update_xaxes(title=_short(knob), row=len(shown_metrics), col=1)
     return finish(figure, height=80 + 250 * max(1, len(shown_metrics)))
 
 
@@ -321,7 +321,7 @@ def draw_twins(dots: TwinDots) -> go.Figure:
         (2, dots.quiet, "Latency", GREEN, "diamond"),
         (2, dots.disturbed, "Latency, machine busy", GREEN, "diamond-open"),
     ]
-    titles = ["Top-1, twin minus network (points)", "Latency, twin minus network (ms)"]
+    titles = ["Change of top-1 (points)", "Change of latency (ms)"]
     panels = 2 if dots.quiet or dots.disturbed else 1
     figure = make_subplots(rows=panels, cols=1, vertical_spacing=0.2)
     for panel, some, name, colour, symbol in looks:
@@ -346,7 +346,7 @@ def _narrow(value: str) -> str:
 
 
 def _short(name: str) -> str:
-    return escape(name.removeprefix("blocks."), quote=False)
+    return escape(knob_title(name), quote=False)
 
 
 def _between(low: float, high: float) -> str:

@@ -29,7 +29,8 @@ CONFIG = {"showSendToCloud": False, "displaylogo": False, "modeBarButtonsToRemov
 def hover_html(ranked: RankedTrial, knobs: Sequence[str]) -> str:
     """The text of a trial's hover as HTML, escaped: number, origin, metrics, how sure it is, knobs."""
     trial = ranked.trial
-    lines = [f"<b>trial {trial.number}</b> · {escape(trial.origin, quote=False)}"]
+    origin = escape(trial.origin, quote=False)
+    lines = [f"<b>trial {trial.number}</b> · {origin}" if trial.number >= 0 else f"<b>{origin}</b>"]
     for name in METRICS:
         value = trial.metric(name)
         if np.isnan(value):
@@ -67,9 +68,9 @@ def is_published(some: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def published_name(trial: Trial) -> str:
-    """ "mf-96m" for the origin "preset mf-96m", "mf-96m fitted" for "fitted mf-96m", else ""."""
+    """ "mf-96m" of origin "preset mf-96m", "mf-96m fitted" of "fitted mf-96m", "parent NAME" as it is, else ""."""
     kind, _, name = trial.origin.partition(" ")
-    return {"preset": name, "fitted": f"{name} fitted"}.get(kind, "")
+    return {"preset": name, "fitted": f"{name} fitted", "parent": trial.origin}.get(kind, "")
 
 
 def number(value: object) -> float:

@@ -101,7 +101,7 @@ def draw_forest(found: Forest) -> go.Figure:
     style = {"color": GREY, "width": 1.5, "dash": "dash"}
     text = {"annotation_text": f"target {found.target:g}", "annotation_position": "top"}
     figure.add_vline(found.target, line=style, **text)
-    figure.update_xaxes(title="Kendall's tau with the long training (-1 to 1)", range=[-1.02, 1.02])
+    figure.update_xaxes(title="Tau with the long training", range=[-1.02, 1.02])
     figure = finish(figure, height=150 + 24 * len(found.names))
     one_line_each(figure, found.names)
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 28, "b": 96})

@@ -29,6 +29,7 @@ from mfsearch.analysis.front.cut import best_number, keeps, pareto_front
 from mfsearch.analysis.front.summary import comparable
 from mfsearch.analysis.metrics import (
     METRICS,
+    RankedTrial,
     label,
     ranked_trials,
     shown_limit,
@@ -38,6 +39,7 @@ from mfsearch.analysis.metrics import (
 )
 from mfsearch.proxy.rungs import CUT
 from mfsearch.references import PUBLISHED, Reference
+from mfsearch.study.parent import KeptParent
 from mfsearch.study.trial import Trial
 
 COSTS = ("madds", "latency_ms", "num_params")
@@ -106,6 +108,7 @@ class TradeoffPoints(NamedTuple):
     limit: float | None
     elsewhere: list[Mark]  # published by others after a full training on ImageNet, by rising cost
     baseline: float | None  # milliseconds of MobileNetV3-Large here, where the cost is latency and it was the reference
+    parent: Point | None = None  # the network that all were cut from, where this cost of it is known; not a trial
 
 
 class Brush(NamedTuple):
@@ -128,6 +131,7 @@ def tradeoff_points(
     colour: str | None = None,
     pins: Collection[int] = (),
     knobs: Sequence[str] | None = None,
+    parent: KeptParent | None = None,
 ) -> TradeoffPoints:
     """Top1 against one cost: the trials, the front of all `objectives`, and the best top1 that each cost buys, by
     length of training.
@@ -136,7 +140,7 @@ def tradeoff_points(
     the one on `cost` becomes a line. A staircase looks at this cost alone, so with three objectives a trial on the
     front may lie below it: it is there for its other cost. `front`: that of the rows of `frame` within the limits, if
     the caller has it; if a member lacks this cost, the front of the trials that have it is used. `colour`: the metric
-    shown by the front's colours. `knobs`: shown in a hover, by default the most telling.
+    shown by the front's colours. `knobs`: shown in a hover, by default the most telling. `parent`: of the study.
     """
     if cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
@@ -153,7 +157,7 @@ def tradeoff_points(
     longer = trained_longer(frame)
 
     def points(some: pd.DataFrame) -> list[Point]:
-        return _points(some, cost, colour, knobs, longer)
+        return _points(ranked_trials(some), cost, colour, knobs, longer)
 
     scale = METRICS[cost].scale
     published = frame[trained & is_published(frame).to_numpy()].sort_values("top1", ascending=False)
@@ -183,6 +187,7 @@ def tradeoff_points(
         limit=limits[cost] * scale if cost in limits else None,
         elsewhere=sorted((_mark(each) for each in PUBLISHED), key=lambda mark: mark.cost) if cost == "madds" else [],
         baseline=_baseline_ms(frame, trained) if cost == "latency_ms" else None,
+        parent=_parent_point(parent, cost),
     )
 
 
@@ -202,7 +207,8 @@ def draw_tradeoff(
     """
     shown = [points.dominated] * dominated + [points.beyond] * beyond
     named = [*points.front, *points.published, *points.pinned]
-    costs = np.concatenate([[point.cost for point in named], *(cloud.cost for cloud in shown)])
+    parent = [] if points.parent is None else [points.parent]
+    costs = np.concatenate([[point.cost for point in (*named, *parent)], *(cloud.cost for cloud in shown)])
     costs = np.append(costs, [] if points.limit is None else [points.limit])
     tops = np.concatenate([[point.top1 for point in named], *(cloud.top1 for cloud in shown)])
     left, right = (float(costs.min()), float(costs.max())) if len(costs) else (0.0, 1.0)
@@ -235,6 +241,10 @@ def draw_tradeoff(
         sides = ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points.published]
         named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
         figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
+    if parent:
+        figure.add_trace(
+            _parent_mark(parent[0], "middle left" if parent[0].cost > (left + right) / 2 else "middle right")
+        )
     for point in points.front:
         if point.number == points.best:
             note = {"x": point.cost, "y": point.top1, "text": "best", "ax": 0, "ay": -26, "arrowcolor": ORANGE}
@@ -336,12 +346,28 @@ def draw_space(points: TradeoffPoints, other: TradeoffPoints, chosen: int | None
     return figure.update_layout(scene=scene, dragmode="orbit")
 
 
-def _points(some: pd.DataFrame, cost: str, colour: str | None, knobs: Sequence[str], longer: bool) -> list[Point]:
+def _parent_point(parent: KeptParent | None, cost: str) -> Point | None:
+    if parent is None or np.isnan(parent.network.metric(cost)):
+        return None
+    return _points([RankedTrial(parent.network, np.nan, "")], cost, None, (), longer=False)[0]
+
+
+def _parent_mark(point: Point, side: str) -> go.Scatter:
+    """Without customdata, so that a click on it chooses nothing."""
+    place = {"x": [point.cost], "y": [point.top1], "mode": "markers+text", "name": "parent", "legendrank": 2}
+    told = {"text": [escape(point.name, quote=False)], "textposition": side, "textfont": {"size": 11}}
+    style = {"color": BLUE, "size": 14, "symbol": "hexagram"}
+    return go.Scatter(**place, **told, marker=style, hovertext=[point.hover], hoverinfo="text")
+
+
+def _points(
+    some: Sequence[RankedTrial], cost: str, colour: str | None, knobs: Sequence[str], longer: bool
+) -> list[Point]:
     """longer: whether the study holds longer trainings, so that the length is worth a word."""
     scale = METRICS[cost].scale
     ends = ("latency_low_ms", "latency_high_ms") if cost == "latency_ms" else (cost, cost)
     points = []
-    for ranked in ranked_trials(some):
+    for ranked in some:
         trial = ranked.trial
         middle, (low, high) = trial.metric(cost), (trial.metric(end) for end in ends)
         points.append(

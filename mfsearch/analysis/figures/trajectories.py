@@ -159,7 +159,7 @@ def _bars(figure: go.Figure, names: Sequence[str], title: str, each: int) -> go.
     """Lying bars at 0, 1, ... from above, `each` pixels apart; two of one name are two bars."""
     figure.update_xaxes(title=title, rangemode="tozero")
     ticks = {"tickvals": list(range(len(names))), "ticktext": list(names), "range": [len(names) - 0.5, -0.5]}
-    figure.update_yaxes(automargin=True, **ticks)
+    figure.update_yaxes(automargin=True, showgrid=False, **ticks)  # a line would run through the numbers
     legend = {"traceorder": "normal"}
     return finish(figure, height=130 + each * len(names)).update_layout(bargap=0.35, margin={"l": 16}, legend=legend)
 

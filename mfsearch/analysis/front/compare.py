@@ -5,7 +5,7 @@ of two or more counts in full); 1 for two different words; 1/2 if only one netwo
 stage has a quarter of the weight, because there are four stages. It is a metric over the networks that are built.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -14,9 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.analysis.front.confidence import shown_length
-from mfsearch.config import MobileFormerConfig, effective_source, has_say, has_tail
+from mfsearch.config import BlockConfig, MobileFormerConfig, effective_source, has_say, has_tail
 from mfsearch.presets import PRESETS
 from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages
+from mfsearch.space.nested import LITE, find_streams, match, named_streams, stream_width
+from mfsearch.study.parent import KeptParent, ParentFacts
 from mfsearch.study.trial import Trial
 
 LOOKED_AT = 500  # candidates for the nearest cheaper trial
@@ -165,6 +167,58 @@ def nearest_cheaper(frame: pd.DataFrame, number: int) -> CheaperTrial | None:
         after="" if common is None or ours.rung == theirs.rung else shown_length(theirs, common),
         distance=float(rival["distance"]),
     )
+
+
+def lineage(facts: ParentFacts, kept: KeptParent | None, trial: Trial) -> str:
+    """A sentence on what a trial's network was cut from and what was left out; in earlier studies the former alone."""
+    origin = f"Cut from {facts.name} (weights {facts.digest[:12]})"
+    try:
+        left_out = None if kept is None else _left_out(kept.network.config, trial.config)
+    except ValueError:  # no config, or one that does not lie inside
+        left_out = None
+    if kept is None or left_out is None:
+        return f"{origin}."
+    share = f"{trial.metric('num_params') / kept.network.metric('num_params'):.0%}".replace("%", " %")
+    return "; ".join([f"{origin}: {share} of its parameters kept", *(left_out or ["nothing left out"])]) + "."
+
+
+def _left_out(whole: MobileFormerConfig, part: MobileFormerConfig) -> list[str]:
+    """The parts of a parent that one of its networks lacks, in words; ValueError if it does not lie inside."""
+    rows, names, stages = match(whole, part), row_names(whole), row_stages(whole)
+    pairs = [(stages[k], whole.blocks[k], row) for k, row in zip(rows, part.blocks, strict=True)]
+    tokens, ffn = (whole.tokens.count, part.tokens.count), (whole.former.ffn, part.former.ffn)
+    frozen = whole.dyrelu.dynamic and part.dyrelu.source == "static"
+    streams = {stream: name for name, stream in named_streams(whole).items()}
+    widths = [("stem", whole.stem, part.stem)]
+    for theirs, ours in zip(find_streams(whole)[1:], find_streams(part)[1:], strict=True):
+        name = "lite" if theirs.start == LITE else streams[theirs]
+        widths.append((name, stream_width(whole, theirs), stream_width(part, ours)))
+    widths += [("conv 1x1", whole.head.conv, part.head.conv), ("FC 1", whole.head.hidden, part.head.hidden)]
+    inner = []
+    for stage in dict.fromkeys(stage for stage, _, _ in pairs):
+        exps = [(theirs.exp, ours.exp) for there, theirs, ours in pairs if there == stage]
+        inner.append((stage, sum(exp for exp, _ in exps), sum(exp for _, exp in exps)))
+
+    def shares(kept: Sequence[tuple[str, int, int]]) -> list[str]:
+        return [f"{name} {ours / theirs:.0%}".replace("%", " %") for name, theirs, ours in kept if ours < theirs]
+
+    def where(lost: Callable[[BlockConfig, BlockConfig], bool]) -> list[str]:
+        return list(dict.fromkeys(stage for stage, theirs, ours in pairs if lost(theirs, ours)))
+
+    told = {
+        "without blocks": [name for k, name in enumerate(names) if k not in rows],
+        "widths": shares(widths),
+        "inner widths": shares(inner),
+        "tokens": [f"{tokens[0]} to {tokens[1] or 'none'}"] * (tokens[0] != tokens[1]),
+        "no Former in": where(lambda theirs, ours: theirs.former and not ours.former),
+        "Former FFN": [f"{ffn[0]} to {ffn[1]}"] * (tokens[1] > 0 and ffn[0] != ffn[1]),
+        "no Mobile->Former in": where(lambda theirs, ours: theirs.to_former and not ours.to_former),
+        "no Mobile<-Former in": where(lambda theirs, ours: theirs.to_mobile and not ours.to_mobile),
+        "no final": ["bridge"] * (whole.bridges.final and not part.bridges.final),
+        "DyReLU frozen in": where(lambda theirs, ours: not theirs.static and (ours.static or frozen)),
+        "5x5 kernels to 3x3 in": where(lambda theirs, ours: ours.kernel < theirs.kernel),
+    }
+    return [f"{kind} {', '.join(places)}" for kind, places in told.items() if places]
 
 
 def readable_networks(frame: pd.DataFrame) -> dict[int, MobileFormerConfig]:

@@ -17,6 +17,7 @@ from mfsearch.analysis.front.confidence import marks, shown_lengths, shown_wirin
 from mfsearch.analysis.front.cut import best_number, measured_objectives
 from mfsearch.analysis.front.summary import (
     confidence_columns,
+    parent_sentence,
     second_cost,
     study_front,
     summary,
@@ -35,10 +36,11 @@ from mfsearch.analysis.metrics import (
 from mfsearch.study.files import without_password
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent
 from mfsearch.units import counted
 
 
-def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
+def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path, parent: KeptParent | None = None) -> None:
     """Writes the report of a study to `path`, whole or not at all: one file that loads nothing from anywhere.
 
     `frame` as `study_frame` gives it.
@@ -48,12 +50,13 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
     images = manifest.data.val_images
     frame = with_confidence(frame, objectives, images)
     front = study_front(frame, manifest)
-    figures = _figures(frame, manifest, front)
+    figures = _figures(frame, manifest, front, parent)
     lacking = [] if len(front) else [why_no_front(frame)]
     lacking += [why] if len(front) and (why := why_no_figure(frame)) else []
     settings = json.dumps(manifest.to_dict(), indent=2, ensure_ascii=False, default=str)
     body = [
         f"<p>{escape(summary(frame, manifest))}</p>",
+        "" if parent is None else f"<p>{escape(parent_sentence(parent))}</p>",
         *(f'<p class="note">{escape(sentence)}</p>' for sentence in lacking),
         _front_table(front, frame, objectives, images) if len(front) else "",
         f'<div class="figures">{"".join(figures)}</div>' if figures else "",
@@ -73,13 +76,15 @@ def write_report(frame: pd.DataFrame, manifest: Manifest, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame) -> list[str]:
+def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame, parent: KeptParent | None) -> list[str]:
     """The figures as HTML sections; none where there are no two points to compare."""
     if why_no_figure(frame) is not None:
         return []
     objectives, limits = measured_objectives(frame, manifest.objectives), manifest.limits
     figures = {
-        f"Top-1 against {METRICS[cost].title.lower()}": draw_tradeoff(tradeoff_points(frame, cost, objectives, limits))
+        f"Top-1 against {METRICS[cost].title.lower()}": draw_tradeoff(
+            tradeoff_points(frame, cost, objectives, limits, parent=parent)
+        )
         for cost in ("madds", second_cost(frame))
     }
     if lines := curve_lines(front):

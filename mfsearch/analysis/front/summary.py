@@ -6,6 +6,7 @@ from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent
 from mfsearch.study.trial import OUTCOMES
 from mfsearch.units import counted
 
@@ -67,6 +68,16 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
                 source = f"a training of {counted(best['epochs_trained'], 'epoch')} ({length})"
         sentences.append(f"It comes from {source}: enough to compare networks, but no estimate of a full training.")
     return " ".join(sentences)
+
+
+def parent_sentence(parent: KeptParent) -> str:
+    """The parent of a study with its costs and top1, in one sentence."""
+    network = parent.network
+    costs = [f"{shown('madds', network.metric('madds'))} multiply-adds"]
+    costs += [] if network.latency_ms is None else [shown("latency_ms", network.latency_ms)]
+    seen = parent.network.reason or "which may be among its training images"
+    top1 = f"{shown('top1', network.metric('top1'))} top-1 on the validation images"
+    return f"Parent: {parent.facts.name}, {', '.join(costs)}, {top1} ({seen})."
 
 
 def confidence_columns(front: pd.DataFrame, frame: pd.DataFrame) -> dict[str, list[str]]:

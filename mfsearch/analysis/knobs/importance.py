@@ -18,8 +18,11 @@ from mfsearch.analysis.metrics import knob_names, short_top1
 from mfsearch.pareto import nondominated_ranks
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.space.active import active_knobs
+from mfsearch.space.knobs import knob_title
+from mfsearch.space.nested import parse_nested
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.parent import KeptParent
 from mfsearch.units import counted
 
 REACH = "front"  # the measure for being among the best by non-dominated rank
@@ -60,11 +63,12 @@ def study_space(manifest: Manifest) -> SearchSpace | None:
     return space if space and space.digest == manifest.space.digest else None
 
 
-def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
+def code_knobs(frame: pd.DataFrame, manifest: Manifest, parent: KeptParent | None = None) -> Coding:
     """The values of every knob, and the value of each trial in which the knob has an effect.
 
     Knobs and values are in the order of the study's space, then values that it does not list, by size or alphabet.
-    Params that are no knobs, such as a proposal's multiply-add target, are left out.
+    Params that are no knobs, such as a proposal's multiply-add target, are left out. In an earlier study inside a
+    parent, without `parent`, every knob counts in every trial.
     """
     space = study_space(manifest)
     choices = manifest.space.knobs
@@ -74,8 +78,11 @@ def code_knobs(frame: pd.DataFrame, manifest: Manifest) -> Coding:
         {name: value for name, value in zip(names, row, strict=True) if value is not None}
         for row in zip(*columns, strict=True)
     ]
-    # inside a parent the rules of other spaces do not hold, so every knob counts in every trial
-    active = [set(each) if manifest.parent else active_knobs(each, space) for each in params]
+    if manifest.parent is None:
+        active = [active_knobs(each, space) for each in params]
+    else:
+        inside = None if parent is None else parse_nested(parent.space, parent.network.config)
+        active = [{name for name in each if inside is None or inside.shows(name, each)} for each in params]
     coded = Coding(names, [], [])
     for name, column in zip(names, columns, strict=True):
         there = {value_key(value): value for value in column if value is not None}
@@ -197,7 +204,7 @@ def shares_note(shares: Sequence[KnobShare], name: str) -> str:
     """The shares in one sentence. name: the measure in words."""
     if not shares:
         return f"No knob has two values with enough trials to judge {name}."
-    found = above_chance(shares)
+    found = [knob_title(name) for name in above_chance(shares)]
     by_chance = 0.05 * len(shares)
     trials = max(each.share.n for each in shares)
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""

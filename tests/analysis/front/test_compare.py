@@ -12,6 +12,7 @@ import pytest
 from mfsearch.analysis.front.compare import (
     differences,
     distances,
+    lineage,
     nearest_cheaper,
     nearest_published,
     network_knobs,
@@ -35,8 +36,8 @@ from mfsearch.space import find_space
 from mfsearch.space.knobs import row_stages
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import changed, longer, row, stage
-from tests.random_configs import random_config
+from tests.analysis.rows import changed, kept_parent, longer, row, stage
+from tests.random_configs import SMALL, random_config
 
 
 def distance(a: MobileFormerConfig, b: MobileFormerConfig) -> float:
@@ -371,3 +372,34 @@ def test_no_networks_give_empty_tables() -> None:
     assert list(block_table({}).columns) == ["mark", "row", "differs"]
     assert knob_table({}).empty
     assert metric_table({}).empty
+
+
+def test_the_lineage_of_a_network_names_what_was_left_out_of_its_parent() -> None:
+    whole = SMALL.blocks
+    part = dataclasses.replace(
+        SMALL,
+        tokens=TokenConfig(2, 32),
+        blocks=(dataclasses.replace(whole[0], static=True), dataclasses.replace(whole[1], out=8, former=False)),
+    )
+    kept = kept_parent(num_params=1000)
+    cut = row(0, config=part.to_dict(), num_params=410)
+    assert lineage(kept.facts, kept, cut) == (
+        "Cut from bundle (weights 0123456789ab): 41 % of its parameters kept; without blocks s2_1; widths s2 67 %; "
+        "tokens 3 to 2; no Former in s2; DyReLU frozen in s1."
+    )
+    everything = row(1, config=SMALL.to_dict(), num_params=1000)
+    assert lineage(kept.facts, kept, everything).endswith(": 100 % of its parameters kept; nothing left out.")
+    for odd, parent in ((row(2), kept), (row(3, config=MF_151M.to_dict()), kept), (cut, None)):
+        assert lineage(kept.facts, parent, odd) == "Cut from bundle (weights 0123456789ab)."
+    bare = dataclasses.replace(
+        SMALL,
+        tokens=TokenConfig(0, 0),
+        blocks=tuple(dataclasses.replace(one, bridge="none", former=False) for one in whole),
+        bridges=dataclasses.replace(SMALL.bridges, final=False),
+        dyrelu=dataclasses.replace(SMALL.dyrelu, source="static"),
+    )
+    told = lineage(kept.facts, kept, row(4, config=bare.to_dict(), num_params=500))
+    assert told.endswith(
+        "tokens 3 to none; no Former in s1, s2; no Mobile->Former in s1, s2; no Mobile<-Former in s1, s2; "
+        "no final bridge; DyReLU frozen in s1, s2."
+    )

@@ -13,7 +13,7 @@ from mfsearch.analysis.front.summary import (
 from mfsearch.study.frame import study_frame
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MANIFEST, MARKUP, changed, failed, longer_study, manifest, row, study
+from tests.analysis.rows import MANIFEST, MARKUP, changed, failed, kept_parent, longer_study, manifest, row, study
 
 NO_LIMIT = manifest(objectives=["top1", "madds"], latency_limit_ms=None)
 CHROMIUM = Path("/usr/bin/chromium")
@@ -195,3 +195,12 @@ def test_summary_counts_longer_and_stopped_trainings() -> None:
         "The highest top-1 is 72.0 ± 0.7 % at 150.0 M multiply-adds, by trial 5 (tpe). It comes from a training of "
         "9 epochs (9x, 2 seeds): enough to compare networks, but no estimate of a full training."
     )
+
+
+def test_the_parent_is_told_and_marked(tmp_path: Path) -> None:
+    write_report(study_frame(study()), MANIFEST, tmp_path / "report.html", kept_parent())
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    told = "Parent: bundle, 120.0 M multiply-adds, 8.00 ms, 60.0 % top-1 on the validation images"
+    assert f"{told} (which may be among its training images)." in html
+    assert html.count('"name":"parent"') == 2
+    assert "Parent:" not in report(tmp_path, study(), MANIFEST)

@@ -1,5 +1,6 @@
 """Shares of variance by hand, chance held against idle knobs, and the front's quarter as PED-ANOVA has it."""
 
+import dataclasses
 import math
 import time
 
@@ -24,9 +25,11 @@ from mfsearch.analysis.knobs.importance import (
 )
 from mfsearch.analysis.knobs.variance import group_codes, judge_shares, shares_between
 from mfsearch.space import find_space
+from mfsearch.space.nested import parse_nested
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
-from tests.analysis.rows import MANIFEST, failed, longer_study, manifest, row, study, with_knobs
+from tests.analysis.rows import MANIFEST, failed, kept_parent, longer_study, manifest, row, study, with_knobs
+from tests.random_configs import SMALL
 
 OBJECTIVES = ["top1", "madds"]
 FIFTY = with_knobs(*(f"knob{j:02}" for j in range(50)))
@@ -262,3 +265,19 @@ def test_ten_thousand_trials_of_fifty_knobs_take_about_a_second() -> None:
     start = time.process_time()
     judge_shares(values, codes, seed=0)
     assert time.process_time() - start < 2.5  # 0.6 s where 50 knobs leave out 11 different sets of trials
+
+
+def test_inside_a_parent_a_knob_of_what_is_left_out_has_no_say() -> None:
+    kept = kept_parent()
+    space = parse_nested(kept.space, SMALL)
+    own = {"name": "inside", "digest": space.digest, "knobs": {knob.name: list(knob.choices) for knob in space.knobs}}
+    about = manifest(space=own, parent=dataclasses.asdict(kept.facts))
+    full = {knob.name: knob.choices[-1] for knob in space.knobs}
+    bridges = {name: "none" for name in full if name.startswith("bridges.s")}
+    rows = [row(0, params=full), row(1, params=full | bridges | {"bridges.final": False}), row(2, params={})]
+    coded = code_knobs(study_frame(rows), about, kept)
+    assert [code >= 0 for code in coded.of("tokens.count")[1]] == [True, False, False]
+    assert [code >= 0 for code in coded.of("former.s2")[1]] == [True, False, False]
+    assert [code >= 0 for code in coded.of("bridges.s2")[1]] == [True, True, False]
+    earlier = code_knobs(study_frame(rows), about)
+    assert [code >= 0 for code in earlier.of("tokens.count")[1]] == [True, True, False]
