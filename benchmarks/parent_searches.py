@@ -90,7 +90,7 @@ def finalist(
     if way == "inside":
         parent = read_parent(args.parent)
         folder = args.to / "studies" / f"inside-{budget}-{seed}"
-        cutter = Cutter(ParentWeights(folder / PARENT, parent.config, parent.facts.digest), tested)
+        cutter = Cutter(ParentWeights(folder / PARENT, parent.config, parent.facts.digest))
         start = cutter.start(config)
         model = build_proxy(config, tested.data, 0)
         model.load_state_dict(start.tensors)

@@ -209,7 +209,7 @@ def calibration_trainer(proxy: Proxy) -> Trainer:
     """A trainer that also records core-seconds and, for a short training from first weights, the zero-cost scores."""
     torch.set_num_threads(1)
     data = proxy.load_data()
-    cutter = None if proxy.parent is None else Cutter(proxy.parent, data)
+    cutter = None if proxy.parent is None else Cutter(proxy.parent)
     batch_BCHW = data.normalized(data.train_images[:SCORE_IMAGES])
 
     def train(task: Task) -> TaskRecord:
