@@ -19,8 +19,8 @@ from mfsearch.commands import explore
 from mfsearch.study import files
 from mfsearch.study.files import find_study, list_studies
 from mfsearch.study.frame import study_frame
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent
 from mfsearch.study.reader import Position, StudyReader
 from mfsearch.units import counted
 

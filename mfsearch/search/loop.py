@@ -52,9 +52,10 @@ from mfsearch.study.files import (
     without_password,
     write_json,
 )
+from mfsearch.study.kept_parent import KEPT_PARENT
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
-from mfsearch.study.parent import KEPT_PARENT, Parent
+from mfsearch.study.parent import Parent
 from mfsearch.study.settings import Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Training, Trial

@@ -22,9 +22,9 @@ from mfsearch.search.front import front_in_search
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
 from mfsearch.space.nested import NestedSpace
 from mfsearch.study.files import now
+from mfsearch.study.kept_parent import FINE_TUNED, KeptParent
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import FINE_TUNED, KeptParent
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import FinalLatency, Training, Trial
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mfsearch.pareto import Array, Mask, fair_mask, pareto_mask
 from mfsearch.study.files import WEIGHTS
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent
 from mfsearch.study.reader import StudyReader
 from mfsearch.study.trial import UNREADABLE, Trial
 

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mfsearch.space.nested import nested_space
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent, ParentFacts
+from mfsearch.study.parent import ParentFacts
 from mfsearch.study.trial import FinalLatency, Training, Trial
 from tests.random_configs import SMALL
 

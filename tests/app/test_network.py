@@ -11,7 +11,7 @@ from mfsearch.config import MobileFormerConfig, TokenConfig
 from mfsearch.cost.madds import count_costs
 from mfsearch.presets import MF_52M, MF_151M, PRESETS
 from mfsearch.study.files import write_json
-from mfsearch.study.parent import KEPT_PARENT
+from mfsearch.study.kept_parent import KEPT_PARENT
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import LOST, MARKUP, changed, failed, kept_parent, longer_study, manifest, row, study
 from tests.app.explorer import REFERENCE, Explorer, texts

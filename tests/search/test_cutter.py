@@ -44,8 +44,8 @@ from mfsearch.search.loop import seen_note
 from mfsearch.space.nested import nested_space, parse_nested
 from mfsearch.study.calibration_file import CALIBRATION, CALIBRATIONS, CalibrationFile, find_calibration
 from mfsearch.study.files import CHECKPOINTS, DiskError
+from mfsearch.study.kept_parent import KEPT_PARENT
 from mfsearch.study.manifest import Manifest, StudyRequest, make_manifest
-from mfsearch.study.parent import KEPT_PARENT
 from mfsearch.study.settings import Calibration, Settings
 from mfsearch.study.study import Study
 from mfsearch.study.task_file import TRAININGS

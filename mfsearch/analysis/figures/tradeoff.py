@@ -39,7 +39,7 @@ from mfsearch.analysis.metrics import (
 )
 from mfsearch.proxy.rungs import CUT
 from mfsearch.references import PUBLISHED, Reference
-from mfsearch.study.parent import KeptParent
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.trial import Trial
 
 COSTS = ("madds", "latency_ms", "num_params")

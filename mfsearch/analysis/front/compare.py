@@ -18,7 +18,8 @@ from mfsearch.config import BlockConfig, MobileFormerConfig, effective_source, h
 from mfsearch.presets import PRESETS
 from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages
 from mfsearch.space.nested import LITE, find_streams, match, named_streams, stream_width
-from mfsearch.study.parent import KeptParent, ParentFacts
+from mfsearch.study.kept_parent import KeptParent
+from mfsearch.study.parent import ParentFacts
 from mfsearch.study.trial import Trial
 
 LOOKED_AT = 500  # candidates for the nearest cheaper trial

@@ -35,8 +35,8 @@ from mfsearch.analysis.metrics import (
 )
 from mfsearch.study.files import without_password
 from mfsearch.study.frame import KNOB
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent
 from mfsearch.units import counted
 
 

@@ -5,8 +5,8 @@ import pandas as pd
 from mfsearch.analysis.front.confidence import shown_probability, shown_training
 from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
 from mfsearch.analysis.metrics import shown, shown_limit, shown_top1, trained_longer
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent
 from mfsearch.study.trial import OUTCOMES
 from mfsearch.units import counted
 

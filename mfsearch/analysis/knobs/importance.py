@@ -21,8 +21,8 @@ from mfsearch.space.active import active_knobs
 from mfsearch.space.knobs import knob_title
 from mfsearch.space.nested import parse_nested
 from mfsearch.study.frame import KNOB
+from mfsearch.study.kept_parent import KeptParent
 from mfsearch.study.manifest import Manifest
-from mfsearch.study.parent import KeptParent
 from mfsearch.units import counted
 
 REACH = "front"  # the measure for being among the best by non-dominated rank
