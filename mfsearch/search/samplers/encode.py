@@ -1,18 +1,37 @@
-"""Encodes params as a row of numbers, in which knobs without effect are neutral and cannot mislead a model."""
+"""Encodes networks as rows of numbers for a model: by what is built (`built`) and by the knobs (`Encoder`)."""
 
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mfsearch.config import BRIDGES, DYNAMIC_SOURCES
+from mfsearch.config import BRIDGES, DYNAMIC_SOURCES, MobileFormerConfig
 from mfsearch.search.samplers.ground import TARGET, Ground
 from mfsearch.space import Value
 from mfsearch.space.knobs import find_knob
 
+STRIDES = (4, 8, 16, 32)
+BUILT_COLUMNS = 5 + len(STRIDES)
+
+
+def built(config: MobileFormerConfig, width: float, madds: float) -> list[float]:
+    """What is built, as the columns that predict short trainings best on `cifar10-30M-table` (docs/LOG.md).
+
+    Logarithms of the stem, the width factor, the widths at STRIDES, the head's hidden width and the MAdds, and the
+    number of Mobile->Former bridges in blocks.
+    """
+    side, at = 2 * config.lite.stride, dict.fromkeys(STRIDES, config.lite.out)
+    for row in config.blocks:
+        side *= row.stride
+        at |= {stride: row.out for stride in STRIDES if stride >= side}
+    logs = (config.stem, width, *at.values(), config.head.hidden, madds)
+    return [*map(math.log, logs), float(sum(row.to_former for row in config.blocks))]
+
 
 class Encoder:
-    """One or more columns for each knob, from 0 to 1, and one for the MAdds' position in the band (log scale).
+    """Knobs without effect are neutral and cannot mislead a model.
+
+    One or more columns for each knob, from 0 to 1, and one for the MAdds' position in the band (log scale).
 
     An ordered knob (numbers, on/off, any two choices) becomes its position in the list. A stage's bridge becomes two
     bits, one for each direction. Other names are one-hot, scaled so that two of them are 1 apart. A knob takes the

@@ -28,8 +28,11 @@ class GaussianProcess:
     """A process fitted to rows `x` [N, D] and values `y` [N]; predicts mean and spread of the value without noise."""
 
     def __init__(self, x: Array, y: Array, *, theta: Array | None = None) -> None:
-        """theta: log lengths [D], log amplitude, log noise variance (of y scaled to unit spread); fitted if None."""
-        self.x = x
+        """theta: log lengths [D], log amplitude, log noise variance (of y scaled to unit spread); fitted if None.
+
+        loss: of the fit, negative log likelihood with the priors'; infinite if `theta` was given.
+        """
+        self.x, self.loss = x, math.inf
         self.mean, self.scale = float(y.mean()), float(y.std()) or 1.0
         self.z = (y - self.mean) / self.scale
         self.theta = self._fit() if theta is None else theta
@@ -70,6 +73,7 @@ class GaussianProcess:
             step = np.clip(np.where(agreed > 0, step * 1.2, np.where(agreed < 0, step * 0.5, step)), 1e-3, 1.0)
             last = np.where(agreed < 0, 0.0, np.sign(slope))
             theta = np.clip(theta - last * step, -9.0, 9.0)
+        self.loss = best_loss
         return best
 
 

@@ -1,7 +1,7 @@
 """The Gaussian process: proposes the candidate with the largest expected growth of the area under the front.
 
-MAdds are known before training and need no model. top1 is modelled. If latency is an objective, its ratio to the MAdds
-is modelled too, for the probability that a candidate is within the limit.
+MAdds are known before training and need no model. The score that ranks networks is modelled. If latency is an
+objective, its ratio to the MAdds is modelled too, for the probability that a candidate is within the limit.
 """
 
 import math
@@ -12,91 +12,110 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from mfsearch.search.samplers.encode import Encoder
+from mfsearch.search.samplers.encode import BUILT_COLUMNS, Encoder, built
 from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area
-from mfsearch.space import Value
 
 Array = NDArray[np.float64]
 
 AT_LEAST = 4  # trials before a fit
 MOST = 120  # trials in a fit: half of them the best by fronts, the others the latest
-FRESH, NEAR = 200, 96  # the pool: random params and mutations of the best
-ROUNDS, CLIMBERS, CHILDREN = 3, 6, 10  # hill climbing from the pool
-SIZED = 4  # best members of the pool, whose exact MAdds decide the last choice
+FRESH, NEAR = 120, 48  # the pool: random params and mutations of the best, those that fit the band
+ROUNDS, CLIMBERS, CHILDREN = 3, 5, 6  # hill climbing from the pool; to solve a width takes 2 ms
+SPREAD = 0.3  # standard deviation of a column of `built` over the trials; that of a knob's column is about as large
+HEAD_START = 1.0  # in log likelihood, of the model of what is built
 
 
 def gp(ground: Ground, history: History, rng: random.Random) -> Candidate | None:
     """The most promising candidate of a pool, or None with fewer than AT_LEAST trials.
 
-    Running proposals enter the model with their predicted mean, so that a second worker tries something else. The width
-    of a pool member is solved only when it is considered for the choice.
+    Running proposals enter the model with their predicted mean, so that a second worker tries something else.
     """
     if len(history.trials) < AT_LEAST:
         return None
-    model = Model(ground, history)
-    pool = [ground.draw(rng) for _ in range(FRESH)]
-    best = history.best(12)
-    pool += [ground.mutate(best[k % len(best)].params, rng) for k in range(NEAR)]
-    scores = model.scores(pool)
-    for _ in range(ROUNDS):
-        top = np.argsort(-scores, kind="stable")[:CLIMBERS]
-        children = [ground.mutate(pool[int(k)], rng) for k in top for _ in range(CHILDREN)]
-        pool += children
-        scores = np.concatenate([scores, model.scores(children)])
-    sized: list[Candidate] = []
-    for k in np.argsort(-scores, kind="stable"):
-        candidate = ground.screen("gp", pool[int(k)])
-        if candidate is not None:
-            sized.append(candidate)
-            if len(sized) == SIZED:
-                break
-    if not sized:
-        return None
-    return sized[int(model.scores([c.params for c in sized], [c.madds for c in sized]).argmax())]
+    model, best = Model(ground, history), history.best(12)
+    params = [ground.draw(rng) for _ in range(FRESH)]
+    params += [ground.mutate(best[k % len(best)].params, rng) for k in range(NEAR)]
+    pool: dict[str, Candidate] = {}
+    scores = np.empty(0)
+    for _ in range(1 + ROUNDS):
+        drawn = [c for c in (ground.screen("gp", one) for one in params) if c is not None]
+        new = {c.config.arch_id: c for c in drawn if c.config.arch_id not in pool}
+        pool |= new
+        scores = np.concatenate([scores, model.scores(list(new.values()))])
+        everyone = list(pool.values())
+        ranked = [everyone[k] for k in np.argsort(-scores, kind="stable").tolist()]
+        params = [ground.mutate(top.params, rng) for top in ranked[:CLIMBERS] for _ in range(CHILDREN)]
+    return ranked[0] if ranked else None
 
 
 class Model:
-    """The prediction for networks that are not yet trained, from the trials so far."""
+    """The prediction for networks that are not yet trained, from the trials so far: the mean of two processes.
 
-    def __init__(self, ground: Ground, history: History) -> None:
-        self.ground, self.encoder = ground, Encoder(ground)
+    One reads what is built, the other the knobs; each is weighted by how likely it makes the trials. In a space with
+    knobs for all widths the first is far better. It is blind where all knobs are about tokens, bridges or activations.
+    """
+
+    def __init__(self, ground: Ground, history: History, encoder: Encoder | None = None) -> None:
+        self.encoder = encoder or Encoder(ground)
         self.trials = _chosen(history)
-        x = self._rows([t.params for t in self.trials], [t.madds for t in self.trials])
+        rows = _built(self.trials)
+        known = rows[np.isfinite(rows).all(1)] if np.isfinite(rows).any() else np.zeros((1, BUILT_COLUMNS))
+        self.middle, self.scale = known.mean(0), known.std(0) / SPREAD
+        self.scale[self.scale < 1e-9] = 1.0
         y = np.array([t.top1 for t in self.trials], dtype=np.float64)
         # limit outliers: a training that diverged must not stretch the scale of the others
         low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
         y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
-        self.top1 = GaussianProcess(x, y)
+        views = self._views(self.trials)
+        self.processes = [GaussianProcess(x, y) for x in views]
+        losses = np.array([process.loss for process in self.processes]) - [HEAD_START, 0.0]
+        likely = np.exp(losses.min() - losses)
+        self.weights: Array = likely / likely.sum()
         pending = list(history.pending.values())
         if pending:
-            x_pending = self._rows([c.params for c in pending], [c.madds for c in pending])
-            x, y = np.concatenate([x, x_pending]), np.concatenate([y, self.top1.predict(x_pending)[0]])
-            self.top1 = GaussianProcess(x, y, theta=self.top1.theta)
+            views = [np.concatenate(pair) for pair in zip(views, self._views(pending), strict=True)]
+            self.processes = [
+                GaussianProcess(x, np.append(y, process.predict(x[len(y) :])[0]), theta=process.theta)
+                for process, x in zip(self.processes, views, strict=True)
+            ]
         costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
         # the front by the model's means, because measured values include lucky seeds
-        self.front = np.stack([costs, self.top1.predict(x)[0]], axis=1)
+        means = [process.predict(x)[0] for process, x in zip(self.processes, views, strict=True)]
+        self.front = np.stack([costs, self.weights @ np.array(means)], axis=1)
         budget = ground.budget
         self.reference = (2.0 * budget.high - budget.low, float(np.median(self.front[:, 1])))
         self.latency = _Latency(self.encoder, history) if "latency_ms" in history.objectives else None
 
-    def _rows(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
-        costs: Sequence[int | None] = madds or [None] * len(params)
-        return np.stack([self.encoder.encode(p, m) for p, m in zip(params, costs, strict=True)])
+    def _views(self, networks: Sequence[Observation | Candidate]) -> list[Array]:
+        """The rows for each process; a network without a readable config is an average one."""
+        knobs = np.stack([self.encoder.encode(one.params, one.madds) for one in networks])
+        return [np.nan_to_num((_built(networks) - self.middle) / self.scale), knobs]
 
-    def scores(self, params: list[dict[str, Value]], madds: list[int] | None = None) -> Array:
+    def scores(self, candidates: Sequence[Candidate]) -> Array:
         """Expected growth of the area under the front times the probability of being within the latency limit [M].
 
-        The area reaches one width of the band beyond the budget, so that a network at the budget counts. Without
-        `madds`, uses the targets in the params.
+        The area reaches one width of the band beyond the budget, so that a network at the budget counts.
         """
-        x = self._rows(params, madds)
-        costs = np.exp(x[:, -1] * self.encoder.span + self.encoder.low)
-        mean, spread = self.top1.predict(x)
-        area = expected_area(costs, mean, spread, self.front, self.reference)
-        return area if self.latency is None else area * self.latency.kept(x, costs)
+        if not candidates:
+            return np.empty(0)
+        views, costs = self._views(candidates), np.array([c.madds for c in candidates], dtype=np.float64)
+        areas = [
+            expected_area(costs, *process.predict(x), self.front, self.reference)
+            for process, x in zip(self.processes, views, strict=True)
+        ]
+        area: Array = self.weights @ np.array(areas)
+        return area if self.latency is None else area * self.latency.kept(views[-1], costs)
+
+
+def _built(networks: Sequence[Observation | Candidate]) -> Array:
+    """The rows of `built`; NaN for a trial without a readable config."""
+    lost = [math.nan] * BUILT_COLUMNS
+    configs = [one.config for one in networks]
+    rows = [lost if c is None else built(c, one.width, one.madds) for c, one in zip(configs, networks, strict=True)]
+    return np.array(rows)
 
 
 class _Latency:

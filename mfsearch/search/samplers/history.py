@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mfsearch.config import MobileFormerConfig
 from mfsearch.pareto import fronts, pareto_mask
 from mfsearch.search.samplers.ground import Candidate
 from mfsearch.space import Value
@@ -14,14 +15,28 @@ from mfsearch.study.trial import Trial
 
 
 class Observation(NamedTuple):
-    """A finished trial inside the band. top1 is None if nothing was trained. A training that was stopped early counts
-    with the top1 it reached, which is no higher than it would have been at its end."""
+    """A finished trial inside the band. top1: the score that ranks networks (`--rank-by`), None if nothing was trained.
+    A training that was stopped early counts with the score it reached, which is no higher than at its end."""
 
     params: dict[str, Value]
     madds: int
     top1: float | None
     latency_ms: float | None
     violation_ms: float  # milliseconds above the latency limit, 0 if within it or without a limit
+    trial: Trial | None = None
+
+    @property
+    def config(self) -> MobileFormerConfig | None:
+        """The network that was trained; None without a readable one."""
+        try:
+            return None if self.trial is None else self.trial.config
+        except ValueError:
+            return None
+
+    @property
+    def width(self) -> float:
+        """The factor by which its widths were scaled."""
+        return 1.0 if self.trial is None or self.trial.width is None else self.trial.width
 
 
 @dataclass
@@ -43,6 +58,7 @@ class History:
             top1=None if short is None else short.top1 if short.score is None else short.score,
             latency_ms=None if trial.measured is None else trial.measured.ms,
             violation_ms=trial.violation_ms or 0.0,
+            trial=trial,
         )
         if trial.outcome == "rejected":
             self.rejected.append(observation)

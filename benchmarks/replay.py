@@ -1,0 +1,365 @@
+"""How many trainings does each strategy need on a table of real ones? Nothing is trained: results are looked up.
+
+    python benchmarks/replay.py [--table FILE] [--budget 30M] [--seeds 0..39] [--strategies NAME,...] [--json]
+    python benchmarks/replay.py --keep SEARCHES.jsonl ...      # again: resumes
+
+A search starts with ten random networks of the table and then takes one at a time, never twice. All strategies begin
+with the same ten for a seed and choose among the same networks. A network is worth the geometric mean of the right
+class's probability on the validation images, exp(-loss). Networks with dead parts are replaced by the living ones that
+compute the same, and their multiply-adds counted anew.
+
+`mfsearch`: the model and the acquisition of `--sampler gp`. `knobs`: the same with the model of the knobs alone, as
+until November 2026; `built`: with the model of what is built alone; `mfsearch-ei`: expected improvement of the value
+instead of the area. `optuna-gp` and `optuna-tpe`: Optuna's samplers over the knobs and the multiply-adds, value alone;
+their acquisition is evaluated at every network that is left. BoTorch was not installed where this was written.
+
+Printed at N trainings, over seeds: the median regret (how far the best network found lies below the table's best, in
+thousandths), how many of the table's five best were found, the hypervolume of value and multiply-adds over the whole
+table's, the share of seeds in which a strategy beats `random` by either (a tie is no win), and how many random
+trainings find as many of the five best.
+
+Seeds 0 to 33 on `cifar10-30M-table`, N = 20 and 30, in November 2026:
+
+    strategy   median regret    of the five best   hypervolume     > random   by area   random needs
+    random     3.64   2.51      0.66   1.06        0.523   0.598                         20    32
+    knobs      3.08   0.08      0.91   1.47        0.686   0.862   50  53 %   79  85 %   27    44
+    mfsearch   2.51   0.00      1.06   2.63        0.773   0.934   63  71 %   89  97 %   32    79
+
+In another quarter of the seeds `random` has the same best network after 30. Over seeds 0 to 12, `mfsearch-ei` found
+2.46 of the five best after 30, with a mean regret of 0.34; `mfsearch` 2.62 and 0.05: so the area stays. Optuna's
+samplers were not yet run over all seeds: a choice of `optuna-gp` takes a second.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from mfsearch.config import DyReLUConfig, MobileFormerConfig
+from mfsearch.cost.madds import count_madds
+from mfsearch.pareto import hypervolume
+from mfsearch.search.samplers.encode import Encoder
+from mfsearch.search.samplers.gp import Model
+from mfsearch.search.samplers.ground import Candidate, Ground
+from mfsearch.search.samplers.history import History
+from mfsearch.search.samplers.improvement import expected_improvement
+from mfsearch.space import SearchSpace, Value, find_space
+from mfsearch.space.solve import Sized
+from mfsearch.study.trial import Trial
+from mfsearch.units import parse_budget
+
+Array = NDArray[np.float64]
+
+TABLE = Path(__file__).parent.parent / "results/reference/cifar10-30M-table/table.jsonl"
+START, BEST = 10, 5
+TRAININGS = (10, 20, 30, 60)
+
+
+class _Encoder(Encoder):
+    """Encodes each network of the table once."""
+
+    def __init__(self, ground: Ground) -> None:
+        super().__init__(ground)
+        self.rows: dict[int, Array] = {}
+
+    def encode(self, params: dict[str, Value], madds: float | None = None) -> Array:
+        if id(params) not in self.rows:
+            self.rows[id(params)] = super().encode(params, madds)
+        return self.rows[id(params)]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The networks of a table, as candidates and as finished trials, with their values."""
+
+    ground: Ground
+    encoder: Encoder
+    candidates: list[Candidate]
+    trials: list[Trial]
+    values: Array
+
+    def area(self, chosen: list[int]) -> float:
+        """Hypervolume of value and multiply-adds, from the table's median value and most multiply-adds on."""
+        madds = np.array([candidate.madds for candidate in self.candidates], dtype=np.float64)
+        points = np.stack([-self.values, madds], axis=1)
+        return hypervolume(points[chosen], np.array([-np.median(self.values), madds.max()]))
+
+
+@cache
+def read_table(path: Path, space_name: str, budget_text: str) -> Table:
+    """The table with living networks; ValueError without a validation loss."""
+    space, budget = find_space(space_name), parse_budget(budget_text)
+    ground = Ground(space, budget)
+    candidates, trials, values = [], [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+        row = json.loads(line)
+        config = living_network(space, row["params"], row["width"])
+        value = math.exp(-row["curve"][-1]["val_loss"])
+        candidate = ground.placed("table", Sized(row["params"], row["width"], config, count_madds(config)))
+        told = {"outcome": "trained", "arch_id": config.arch_id, "config": config.to_dict(), "width": row["width"]}
+        told |= {"madds": candidate.madds, "top1": row["top1"], "score": value}
+        candidates.append(candidate)
+        trials.append(Trial.from_dict(number, candidate.params, told))
+        values.append(value)
+    return Table(ground, _Encoder(ground), candidates, trials, np.array(values))
+
+
+def living_network(space: SearchSpace, params: dict[str, Any], width: float) -> MobileFormerConfig:
+    """The living network of params. DyReLUs that would read tokens which no image reaches have learned slopes."""
+    try:
+        return space.resolve(params, width)
+    except ValueError:
+        config = space.resolve(params | {"dyrelu.source": "none"}, width)
+        names = [field.name for field in dataclasses.fields(DyReLUConfig) if f"dyrelu.{field.name}" in params]
+        read = {name: params[f"dyrelu.{name}"] for name in names} | {"source": "static"}
+        return dataclasses.replace(config, dyrelu=dataclasses.replace(config.dyrelu, **read))
+
+
+# One step of a strategy: the table, those trained so far, those left, a seed; returns the score of each that is left.
+Strategy = Callable[[Table, list[int], list[int], int], Array]
+
+
+def of_model(weights: tuple[float, float] | None = None, value_alone: bool = False) -> Strategy:
+    """The project's model. weights: of what is built and of the knobs, instead of the model's own."""
+
+    def score(table: Table, trained: list[int], left: list[int], seed: int) -> Array:
+        history = History(["top1", "madds"])
+        for k in trained:
+            history.learn(table.trials[k])
+        model, candidates = Model(table.ground, history, table.encoder), [table.candidates[k] for k in left]
+        if weights is not None:
+            model.weights = np.array(weights)
+            means = [p.predict(p.x)[0] for p in model.processes]
+            model.front[:, 1] = model.weights @ np.array(means)
+        if not value_alone:
+            return model.scores(candidates)
+        level, views = model.front[:, 1].max(), model._views(candidates)
+        gains = [
+            expected_improvement(*process.predict(x), level) for process, x in zip(model.processes, views, strict=True)
+        ]
+        return np.asarray(model.weights @ np.array(gains))
+
+    return score
+
+
+class _PoolGP(optuna.samplers.GPSampler):
+    """Evaluates its acquisition at `pool` [M, D] alone and keeps the scores."""
+
+    pool: list[optuna.trial.FrozenTrial]
+    scores: Array
+
+    def _optimize_acqf(self, acqf: Any, best_params: Any) -> Any:
+        x = acqf.search_space.get_normalized_params(self.pool)
+        self.scores = acqf.eval_acqf_no_grad(x)
+        return x[int(self.scores.argmax())]
+
+
+class _PoolTPE(optuna.samplers.TPESampler):
+    """The same for TPE."""
+
+    pool: list[optuna.trial.FrozenTrial]
+    scores: Array
+
+    def _compute_acquisition_func(self, samples: Any, mpe_below: Any, mpe_above: Any) -> Any:
+        names = list(samples)
+        rows = {
+            name: np.array([t.distributions[name].to_internal_repr(t.params[name]) for t in self.pool])
+            for name in names
+        }
+        self.scores = super()._compute_acquisition_func(rows, mpe_below, mpe_above)
+        return super()._compute_acquisition_func(samples, mpe_below, mpe_above)
+
+
+def of_optuna(sampler_class: type[_PoolGP] | type[_PoolTPE], **options: Any) -> Strategy:
+    """One of Optuna's samplers, told every training anew."""
+
+    def score(table: Table, trained: list[int], left: list[int], seed: int) -> Array:
+        ground = table.ground
+        distributions: dict[str, BaseDistribution] = {
+            knob.name: CategoricalDistribution(knob.choices)
+            if any(isinstance(choice, str | bool) for choice in knob.choices)
+            else FloatDistribution(float(min(knob.choices)), float(max(knob.choices)))
+            for knob in ground.space.knobs
+        }
+        distributions["madds"] = FloatDistribution(ground.budget.low * 0.5, ground.budget.high)
+
+        def told(k: int) -> optuna.trial.FrozenTrial:
+            candidate = table.candidates[k]
+            params = {name: candidate.params[name] for name in distributions if name != "madds"}
+            params |= {"madds": candidate.madds}
+            return optuna.trial.create_trial(value=float(table.values[k]), params=params, distributions=distributions)
+
+        sampler = sampler_class(seed=seed, n_startup_trials=1, **options)
+        sampler.pool = [told(k) for k in left]
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        study.add_trials([told(k) for k in trained])
+        study.ask(distributions)
+        return sampler.scores
+
+    return score
+
+
+def at_random(table: Table, trained: list[int], left: list[int], seed: int) -> Array:
+    return np.random.default_rng([seed, len(trained)]).random(len(left))
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": at_random,
+    "knobs": of_model((0.0, 1.0)),
+    "built": of_model((1.0, 0.0)),
+    "mfsearch": of_model(),
+    "mfsearch-ei": of_model(value_alone=True),
+    "optuna-gp": of_optuna(_PoolGP, deterministic_objective=False),
+    "optuna-tpe": of_optuna(_PoolTPE, multivariate=True),
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """One search: the numbers of the table's networks in the order in which they were chosen."""
+
+    strategy: str
+    seed: int
+    chosen: tuple[int, ...]
+    seconds: float  # of the processor, in all
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> "Search":
+        return cls(row["strategy"], row["seed"], tuple(row["chosen"]), row["seconds"])
+
+
+def search(table: Table, strategy: str, seed: int, trainings: int) -> Search:
+    """START random networks, the same for all strategies, then the best by the strategy's score."""
+    start = time.process_time()
+    chosen = np.random.default_rng([seed, 0]).permutation(len(table.values))[:START].tolist()
+    while len(chosen) < trainings:
+        left = [k for k in range(len(table.values)) if k not in set(chosen)]
+        chosen.append(left[int(np.argmax(STRATEGIES[strategy](table, chosen, left, seed)))])
+    return Search(strategy, seed, tuple(chosen), time.process_time() - start)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One strategy at N trainings, over seeds. random_trainings: how many random ones find as many of the best."""
+
+    strategy: str
+    trainings: int
+    seeds: int
+    best: float
+    regret_thousandths: float
+    of_best: float
+    hypervolume: float
+    value_beats_random: float
+    area_beats_random: float
+    random_trainings: float
+    seconds_per_choice: float
+
+
+def summarise(table: Table, searches: list[Search]) -> list[Row]:
+    """Every strategy at every N that its searches reach; compared with `random` of the same seed."""
+    top = set(np.argsort(-table.values)[:BEST].tolist())
+    control = {s.seed: s.chosen for s in searches if s.strategy == "random"}
+    whole, rows = table.area(list(range(len(table.values)))), []
+    for strategy in dict.fromkeys(s.strategy for s in searches):
+        for trainings in TRAININGS:
+            own = [s for s in searches if s.strategy == strategy and len(s.chosen) >= trainings]
+            if not own:
+                continue
+            found = [list(s.chosen[:trainings]) for s in own]
+            best = [float(table.values[one].max()) for one in found]
+            areas = [table.area(one) for one in found]
+            against = [
+                (value, area, float(table.values[drawn].max()), table.area(drawn))
+                for s, value, area in zip(own, best, areas, strict=True)
+                for drawn in [list(control.get(s.seed, ())[:trainings])]
+                if len(drawn) == trainings
+            ]
+            of_best = statistics.fmean(len(top & set(one)) for one in found)
+            rows.append(
+                Row(
+                    strategy=strategy,
+                    trainings=trainings,
+                    seeds=len(own),
+                    best=statistics.fmean(best),
+                    regret_thousandths=1e3 * (float(table.values.max()) - statistics.median(best)),
+                    of_best=of_best,
+                    hypervolume=statistics.fmean(areas) / whole,
+                    value_beats_random=_share([a > b for a, _, b, _ in against]),
+                    area_beats_random=_share([a > b for _, a, _, b in against]),
+                    random_trainings=of_best / BEST * len(table.values),
+                    seconds_per_choice=statistics.fmean(s.seconds / max(1, len(s.chosen) - START) for s in own),
+                )
+            )
+    return rows
+
+
+def _share(wins: list[bool]) -> float:
+    return statistics.fmean(wins) if wins else math.nan
+
+
+def print_rows(rows: list[Row]) -> None:
+    heads = ("N", "seeds", "best", "regret", "of 5", "hypervol.", "> random", "> by area", "random's", "s/choice")
+    print(f"{'strategy':<14}" + "".join(f"{head:>10}" for head in heads))
+    for row in rows:
+        print(
+            f"{row.strategy:<14}{row.trainings:>10}{row.seeds:>10}{row.best:>10.4f}{row.regret_thousandths:>10.2f}"
+            f"{row.of_best:>10.2f}{row.hypervolume:>10.3f}{row.value_beats_random:>10.0%}"
+            f"{row.area_beats_random:>10.0%}{row.random_trainings:>10.0f}{row.seconds_per_choice:>10.3f}"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Replay searches on a table of real trainings.")
+    parser.add_argument("--table", type=Path, default=TABLE, help="JSON lines of params, width, top1, curve")
+    parser.add_argument("--space", default="mobile_former")
+    parser.add_argument("--budget", default="30M")
+    parser.add_argument("--seeds", default="0..39", help="0..39, or one number (default: %(default)s)")
+    parser.add_argument("--strategies", default=",".join(STRATEGIES), help="(default: %(default)s)")
+    parser.add_argument("--trainings", type=int, default=max(TRAININGS), help="(default: %(default)s)")
+    parser.add_argument("--keep", type=Path, help="write each search here; those that are there are not run again")
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    strategies = args.strategies.split(",")
+    if unknown := set(strategies) - set(STRATEGIES):
+        parser.error(f"unknown strategies {', '.join(sorted(unknown))}: known are {', '.join(STRATEGIES)}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    table = read_table(args.table, args.space, args.budget)
+    kept: list[Search] = []
+    if args.keep is not None and args.keep.exists():
+        kept = [Search.from_dict(json.loads(line)) for line in args.keep.read_text().splitlines()]
+    done = {(s.strategy, s.seed) for s in kept if len(s.chosen) >= args.trainings}
+    searches = [s for s in kept if s.strategy in strategies and (s.strategy, s.seed) in done]
+    first, _, last = args.seeds.partition("..")
+    for seed in range(int(first), int(last or first) + 1):
+        for strategy in strategies:
+            if (strategy, seed) in done:
+                continue
+            searches.append(search(table, strategy, seed, args.trainings))
+            if args.keep is not None:
+                with args.keep.open("a") as file:
+                    file.write(json.dumps(asdict(searches[-1])) + "\n")
+    rows = summarise(table, searches)
+    if args.json:
+        print(
+            json.dumps({"table": str(args.table), "budget": args.budget, "rows": [asdict(r) for r in rows]}, indent=1)
+        )
+    else:
+        print_rows(rows)
+
+
+if __name__ == "__main__":
+    main()
