@@ -52,7 +52,7 @@ from mfsearch.study.files import (
     without_password,
     write_json,
 )
-from mfsearch.study.kept_parent import KEPT_PARENT
+from mfsearch.study.kept_parent import KEPT_PARENT, KeptParent
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
 from mfsearch.study.parent import Parent
@@ -434,7 +434,9 @@ class _Run:
         if self._search_over() in ("trials", "exhausted") and not half_done:
             shutil.rmtree(self.ledger.folder / CHECKPOINTS, ignore_errors=True)  # no training can be resumed
             (self.ledger.folder / RUNNING).unlink(missing_ok=True)
-        return RunResult(self._over() or "", Study(self.ledger.folder, self.manifest, tuple(self.progress.trials)))
+        parent = KeptParent.read(self.ledger.folder, self.manifest.parent)
+        study = Study(self.ledger.folder, self.manifest, tuple(self.progress.trials), parent=parent)
+        return RunResult(self._over() or "", study)
 
     def _over(self) -> str | None:
         """Why no more training starts, or None."""

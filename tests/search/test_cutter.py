@@ -443,7 +443,7 @@ def test_the_weights_kept_of_a_network_that_is_only_cut_are_the_parents(
     study, parent = Study.open(tmp_path / "s"), read_parent(bundle)
     (trial,) = study.trials
     network = MobileFormer(parent.config)
-    network.load_state_dict(load_file(tmp_path / "s" / PARENT))
+    network.load_state_dict(read_kept(tmp_path / "s" / PARENT)[0])
     expected = cut(network, trial.config, coefficients=_zeros(network))
     kept = load_file(study.weights(0) or Path())
     for name, parameter in expected.named_parameters():
