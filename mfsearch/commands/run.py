@@ -260,7 +260,7 @@ def _print_ending(
         to, data = f"{settings.study}-{best.number}", shlex.quote(args.data)
         print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to {to}{in_results}")
         where = "" if args.data_dir is None else f" --data-dir {shlex.quote(str(args.data_dir))}"
-        print(f"  mfsearch train {to} --data {data}{where}    # the full training; then predict and evaluate")
+        print(f"  mfsearch train {to} --data {data}{where}    # 30 epochs from these weights; --scratch: all 450")
         side, trained = study.manifest.resolution, study.manifest.recipe.resolution
         if side != trained:
             print(
