@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.bundle} on {found.fp32.top1.images} images of {found.place}, with 95 % intervals:")
     for name, one in (("fp32", found.fp32), ("int8", found.int8)):
         if one is not None:
-            print(f"  {name}  top1 {_shown(one.top1)}   top5 {_shown(one.top5)}")
+            top5 = f"   top5 {_shown(one.top5)}" if len(found.classes) > 5 else ""
+            print(f"  {name}  top1 {_shown(one.top1)}{top5}")
     if found.same_top1 is not None:
         print(f"  int8 gives the class of fp32 on {found.same_top1:.1%} of them")
     _print_classes(found)

@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("network", metavar="NETWORK", help="study, STUDY:TRIAL, preset, YAML file or bundle")
     which = parser.add_argument_group("which network of a study")
     which.add_argument("--trial", type=options.whole, help="number of the trial to export")
-    told = "the best trial of the front: the highest top1 (--knee: its earlier name)"
+    told = "the trial of the front with the highest top1 (also as --knee, an earlier name)"
     which.add_argument("--best", "--knee", dest="best", action="store_true", help=told)
     which.add_argument("--front", action="store_true", help="every trial of the front, one folder each")
     text = "the authors' published weights of a preset (.pth of AAboys/MobileFormer)"

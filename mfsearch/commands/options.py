@@ -102,7 +102,7 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
 
 
 def add_parent(parser: argparse.ArgumentParser) -> None:
-    text = "search inside this bundle's trained network; --space: a file that `mfsearch space --parent` printed"
+    text = "search inside the trained network of this bundle; --space: a file from `mfsearch space --parent`"
     parser.add_argument("--parent", type=Path, metavar="BUNDLE", help=text)
 
 

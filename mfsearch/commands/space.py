@@ -13,7 +13,7 @@ DRAWS = 1000
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    text = "name or YAML file; without it, --parent prints the YAML of the whole space inside"
+    text = "name or YAML file; left out beside --parent, all that may be cut from the parent is printed as YAML"
     parser.add_argument("space", metavar="SPACE", nargs="?", help=text)
     options.add_parent(parser)
     text = "also print the share of random draws that fit: 150M or 120M..150M"

@@ -29,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_default(parser, "--device", Request.device, "cpu or cuda; several by torchrun")
     parser.add_argument("--amp", action="store_true", help="mixed precision, on cuda")
     options.add_default(parser, "--workers", Request.workers, "processes that load images")
-    text = "threads of each process on a CPU (default: one on a busy machine, else the fastest; kept on resuming)"
+    text = "threads of each process on a CPU (default: 1 on a busy machine, else as many as are fastest; kept)"
     parser.add_argument("--threads", type=options.whole, help=text)
     minutes = Request.checkpoint_seconds / 60
     options.add_default(parser, "--checkpoint-minutes", minutes, "minutes between checkpoints within an epoch")

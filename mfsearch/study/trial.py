@@ -239,7 +239,7 @@ class Trial:
         return told
 
     def to_row(self) -> dict[str, Any]:
-        """The trial as one record for people and programs, with the longest training and the last latency first.
+        """The trial as one record for people and programs, in which top1 and latency are the latest.
 
         top1 is of the longest training, the mean over its seeds; top1_short is of the short one. latency_* are the last
         figures, latency_search those of the search.
@@ -374,7 +374,7 @@ class Trial:
         return dataclasses.replace(self, longer=(*self.longer, training))
 
     def as_searched(self) -> "Trial":
-        """The trial after its short training alone: later trainings and latencies do not change proposals."""
+        """The trial after its short training alone. Samplers see this, so later results change no proposal."""
         return dataclasses.replace(self, longer=(), final=None) if self.longer or self.final else self
 
 

@@ -143,8 +143,8 @@ def predict(
     if damaged:
         raise DataError("\n  ".join([f"{len(damaged)} of {counted(len(photos), 'photo')}:", *first_lines(damaged)]))
     names, note = _class_names(bundle)
-    if note is not None:
-        on_note(note)
+    for one in filter(None, (note, _size_note(bundle))):
+        on_note(one)
     likelihoods_NK = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
     shares_NK = likelihoods_NK / likelihoods_NK.sum(axis=1, keepdims=True)
     best_NT = np.argsort(-shares_NK, axis=1, kind="stable")[:, :top]
@@ -152,6 +152,15 @@ def predict(
         PhotoClasses(str(photo), tuple((names[k], float(shares_K[k])) for k in best_T))
         for photo, best_T, shares_K in zip(photos, best_NT, shares_NK, strict=True)
     ]
+
+
+def _size_note(bundle: Bundle) -> str | None:
+    """A sentence if the network runs at another image size than it was trained at."""
+    size, trained = bundle.config.resolution, bundle.preprocessing.trained_size
+    if trained in (None, size):
+        return None
+    way = f"`mfsearch export {bundle.folder} --resolution {trained} --to DIR`"
+    return f"the weights were trained at {trained} px, the bundle is for {size} px: {way} may be more accurate"
 
 
 def evaluate(
@@ -187,7 +196,7 @@ def evaluate(
     labels_N = np.delete(labels_N, list(damaged))
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
-    told_notes = tuple(note for note in (*notes, skipped_note(damaged)) if note)
+    told_notes = tuple(note for note in (*notes, skipped_note(damaged), _size_note(bundle)) if note)
     return BundleAccuracy(place, classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
 
 

@@ -236,6 +236,18 @@ def test_a_preprocessing_that_cannot_be_followed_is_refused(
         predict(bundle, [photo])
 
 
+def test_weights_of_another_image_size_are_told_beside_the_answers(bundle: Path, images: Path) -> None:
+    notes: list[str] = []
+    photo = next(images.rglob("*.png"))
+    predict(bundle, [photo], on_note=notes.append)
+    assert notes == []
+    rewritten(bundle, "preprocess.json", trained_size=64)
+    predict(bundle, [photo], on_note=notes.append)
+    (note,) = notes
+    assert "trained at 64 px, the bundle is for 32 px" in note
+    assert f"`mfsearch export {bundle} --resolution 64 --to DIR`" in note
+
+
 def test_the_accuracy_is_that_of_the_answers_one_by_one(
     bundle: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
