@@ -58,7 +58,7 @@ class History:
             top1=None if short is None else short.top1 if short.score is None else short.score,
             latency_ms=None if trial.measured is None else trial.measured.ms,
             violation_ms=trial.violation_ms or 0.0,
-            trial=trial,
+            trial=trial.as_searched(),
         )
         if trial.outcome == "rejected":
             self.rejected.append(observation)
