@@ -561,9 +561,6 @@ class _Run:
                 self.killed.add(running.proposal.index)
                 self.again.insert(0, (running.proposal, running.stop))  # resumes from its checkpoint
             else:
-                if result.short is not None and result.outcome == "trained":
-                    wall = time.monotonic() - running.begun
-                    self.progress.beside.append(max(0.0, wall - (result.short.train_seconds or 0.0)))
                 self._take_trial(running.proposal, result)
         else:
             assert running.promotion is not None

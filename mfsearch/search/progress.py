@@ -34,7 +34,6 @@ class Running:
     promotion: Promotion | None = None
     stage: str = "waiting"
     share: float = 0.0
-    begun: float = field(default_factory=time.monotonic)
 
 
 @dataclass(repr=False)
@@ -55,7 +54,6 @@ class Progress:
     front: list[int] = field(default_factory=list)
     standing: Standing = field(default_factory=Standing)
     running: dict[int, Running] = field(default_factory=dict)  # by worker
-    beside: list[float] = field(default_factory=list)  # seconds of each trial that were not training
     screened: int = 0
     before: int = 0  # trials from earlier runs
 
@@ -114,15 +112,12 @@ class Progress:
         return done, None if trials is None else max(done, self.rungs.short_trainings(trials))
 
     def training_seconds(self, promotion: Promotion | None) -> float:
-        """Seconds of a new network's first rung or of a longer training, building and checking counted in; 0 if neither
-        a training nor a plan tells."""
-        factors, latest = self.rungs.factors, self.beside[self.limits.workers :][-LATEST:]  # the first load images
-        beside = sum(latest) / len(latest) if latest else 0.0
+        """Seconds of a new network's first rung or of a longer training; 0 if neither a training nor a plan tells."""
+        factors = self.rungs.factors
         if promotion is None and self.rungs.starts_cut:
-            return (self.cut_seconds() or 0.0) + beside
+            return self.cut_seconds() or 0.0
         rung, goes_on = (0, False) if promotion is None else (promotion.rung, promotion.seed == self.manifest.seed)
-        short = self.short_seconds(last=LATEST) or 0.0
-        return short * (factors[rung] - (factors[rung - 1] if goes_on else 0)) + beside
+        return (self.short_seconds(last=LATEST) or 0.0) * (factors[rung] - (factors[rung - 1] if goes_on else 0))
 
     def short_seconds(self, last: int = 0) -> float | None:
         """Mean seconds of a short training so far, or the plan's before the first. last: only the last so many."""

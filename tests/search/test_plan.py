@@ -71,8 +71,6 @@ def test_the_time_left_counts_cuts_and_trainings_apart() -> None:
     assert (progress.training_seconds(None), progress.short_seconds()) == (2.0, 30.0)
     assert progress.training_seconds(Promotion(1, 1, manifest.seed)) == 30.0
     assert progress.training_seconds(Promotion(0, 2, manifest.seed)) == 90.0
-    progress.beside = [100.0, 1.0, 3.0]  # of building and checking; the first worker's first loads the images
-    assert (progress.training_seconds(None), progress.training_seconds(Promotion(0, 2, manifest.seed))) == (4.0, 92.0)
     assert progress.work() == (1.0, 10.0)
     assert progress.seconds_left() == pytest.approx(6 * 2 + 9 * 30, abs=0.5)
 
