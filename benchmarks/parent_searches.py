@@ -1,7 +1,7 @@
 """Is a search inside a trained parent worth the parent's training, beside the same search from first weights?
 
     python benchmarks/parent_searches.py PARENT --data-dir DIR --to FOLDER [--budgets 100M,60M] [--trials 5] [--seeds 3]
-        [--parent-hours 0.95] [--figure FILE.png] [--json]
+        [--parent-hours 0.95] [--figure FILE.html] [--json]
 
 Images are CIFAR-10's. Each search is `mfsearch run` with one worker, the default short training and no longer ones. Its
 best network is trained for 156 steps of 128 images: with the weights that were cut from the parent and a learning rate
@@ -176,7 +176,7 @@ def draw(rows: list[dict[str, Any]], parent_hours: float, to: Path) -> None:
     figure.update_xaxes(title="Core-hours, search and training", rangemode="tozero")
     figure.update_yaxes(title="Top-1 on test images (%)", col=1)
     figure.update_layout(template="plotly_white", width=1000, height=440, legend={"orientation": "h", "y": -0.2})
-    figure.write_image(to) if to.suffix == ".png" else figure.write_html(to)
+    figure.write_html(to)
 
 
 def main(argv: list[str] | None = None) -> int:

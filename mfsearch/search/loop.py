@@ -485,7 +485,8 @@ class _Run:
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
         rule = (progress.standing, settings.rungs, running, settings.seed)
-        earned = next_promotion(*rule, explored=least_explored(self.manifest.afforded))
+        exploring = not self.dry and self._search_over() is None
+        earned = next_promotion(*rule, explored=least_explored(self.manifest.afforded if exploring else None))
         proposing = any(item.proposal is not None for item in progress.running.values())
         if earned is not None or proposing or self._search_over() not in FINALS:
             return earned

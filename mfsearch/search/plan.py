@@ -89,7 +89,7 @@ class Plan:
             )
         else:
             lines.append(f"          expected end after {format_seconds(self.seconds)}{limit}")
-        if self.networks <= FEW:
+        if seconds is not None and self.networks <= FEW:
             lines.append("          that compares a few networks: a search wants 30 or more")
         return lines
 
