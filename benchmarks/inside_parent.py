@@ -11,7 +11,15 @@ the judge, its 95 % interval, the ceiling that the judge's own noise sets, and t
 beyond the reading with the share of the parent's parameters kept. The file keeps a line for each network; the same
 command again resumes.
 
-Not yet run on 48 networks.
+In November 2026, `mf-151m` at 48 px on CIFAR-10 (79.3 %) as the parent, band 55M..62M at 224 px, `--batch 64`, 48
+networks (kept as results/reference/inside-mf-151m/ranking.jsonl); `share`: of the parent's parameters that is kept:
+
+         0 tau 0.58 0.45 to 0.70, ceiling 0.96 (n = 48), correlation with the share kept -0.08
+         8 tau 0.64 0.53 to 0.74, ceiling 0.96 (n = 48), correlation with the share kept -0.01
+        31 tau 0.84 0.76 to 0.90, ceiling 0.96 (n = 48), correlation with the share kept +0.20
+       124 tau 0.93 0.90 to 0.97, ceiling 0.96 (n = 48), correlation with the share kept +0.19
+     madds tau 0.05 (n = 48)
+     share tau -0.21 (n = 48)
 """
 
 import argparse

@@ -9,6 +9,14 @@ of 0.001, or from first weights with 0.0025; the preset of that size likewise fr
 5,000 images of CIFAR-10's test batch, which nothing else reads. Core-seconds are those of the processes. The figure
 counts the parent's training in once, and shows the same without it. FOLDER keeps a line for each search and training;
 the same command again resumes.
+
+In November 2026, at 60M with seed 0 alone (results/reference/inside-mf-151m/searches.jsonl); 100M and two more seeds are
+not run:
+
+    budget  network          n  search (core-s)  tested top1 (%) after 0, 31, 156 steps
+    60M     inside           1              233  52.9, 64.4, 70.7
+    60M     first weights    1              248  -, 32.5, 46.8
+    60M     preset           1                -  -, 32.5, 46.8
 """
 
 import argparse

@@ -307,6 +307,7 @@ class _Run:
         self.begun = False  # whether this call has finished a training
         self.exhausted = False
         self.dry = False  # the last ask found nothing new; ask again after the next result
+        self.used_up = False  # whether any ask found nothing new
         self.interrupted: Callable[[], bool] = lambda: False
         outcomes = [trial.outcome in TRAINED for trial in self.progress.trials]
         self.lost_in_a_row = len(list(itertools.takewhile(operator.not_, reversed(outcomes))))
@@ -485,7 +486,7 @@ class _Run:
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
         rule = (progress.standing, settings.rungs, running, settings.seed)
-        exploring = not self.dry and self._search_over() is None
+        exploring = not self.used_up and self._search_over() is None
         earned = next_promotion(*rule, explored=least_explored(self.manifest.afforded if exploring else None))
         proposing = any(item.proposal is not None for item in progress.running.values())
         if earned is not None or proposing or self._search_over() not in FINALS:
@@ -531,7 +532,7 @@ class _Run:
             new = self.proposer.next()
             self.progress.screened = self.proposer.screened
             if new is None:
-                self.dry = True  # running trials may still change this
+                self.dry = self.used_up = True  # running trials may still change the first
                 self.exhausted = not self.progress.running
                 return
             proposal, stop = new, stop_rule(self.progress.trials, self.progress.objectives, self.settings.rungs)
@@ -556,8 +557,8 @@ class _Run:
             raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.begun |= result.outcome in TRAINED
-        self.dry = False
         if running.proposal is not None:
+            self.dry = False
             if event.kind == "lost" and running.proposal.index not in self.killed:
                 self.killed.add(running.proposal.index)
                 self.again.insert(0, (running.proposal, running.stop))  # resumes from its checkpoint
