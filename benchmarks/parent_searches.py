@@ -10,8 +10,8 @@ of 0.001, or from first weights with 0.0025; the preset of that size likewise fr
 counts the parent's training in once, and shows the same without it. FOLDER keeps a line for each search and training;
 the same command again resumes.
 
-In November 2026, at 60M with seed 0 alone (results/reference/inside-mf-151m/searches.jsonl); 100M and two more seeds are
-not run:
+In November 2026, at 60M with seed 0 alone (results/reference/inside-mf-151m/searches.jsonl; 100M and other seeds are
+not run):
 
     budget  network          n  search (core-s)  tested top1 (%) after 0, 31, 156 steps
     60M     inside           1              233  52.9, 64.4, 70.7

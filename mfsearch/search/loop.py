@@ -504,7 +504,8 @@ class _Run:
             if promotion is None and not proposing:
                 return  # until a running training ends
             if self._is_late(promotion):
-                self.too_late = True
+                # where the space is used up, what runs may still earn a longer training that fits
+                self.too_late = not (self.used_up and promotion is None and self.progress.running)
                 return
             if promotion is not None:
                 self._train_longer(pool, number, promotion)
@@ -557,8 +558,8 @@ class _Run:
             raise DiskError(f"cannot write in {self.ledger.folder}: {result.reason}; finished trials are kept")
         del self.progress.running[event.worker]
         self.begun |= result.outcome in TRAINED
+        self.dry = False
         if running.proposal is not None:
-            self.dry = False
             if event.kind == "lost" and running.proposal.index not in self.killed:
                 self.killed.add(running.proposal.index)
                 self.again.insert(0, (running.proposal, running.stop))  # resumes from its checkpoint

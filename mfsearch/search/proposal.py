@@ -89,7 +89,7 @@ class Proposer:
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
     afforded: networks that the study can train, None if unknown: a third of them may be published ones, chosen to span
-    the budget, or plain parts of a parent, and half starting points.
+    the budget, or plain parts of a parent.
     """
 
     def __init__(
@@ -244,7 +244,7 @@ class Proposer:
             known = [*self._transferred, *begun]
             count = max(LEAST_SPREAD, STARTS - len(known))
             if self.afforded is not None:
-                count = min(count, max(1, self.afforded // 2 - len(known)))
+                count = min(count, max(LEAST_SPREAD, self.afforded // 2 - len(known)))
             self._starts = known + spread_out(self.ground, known, count, random.Random(f"{self.seed}:spread"))
         return self._starts
 

@@ -65,7 +65,7 @@ def affording(networks: int, budget: str = "20M..150M") -> Proposer:
 def test_published_networks_take_a_third_of_what_can_be_afforded_and_span_the_budget() -> None:
     origins = [proposal.origin for proposal in first(affording(9), 9)]
     assert origins[:3] == ["fitted mf-214m", "preset mf-26m", "preset mf-52m"]  # largest, smallest, between
-    assert origins[3:] == ["spread"] + ["random"] * 5  # the sampler's own, random until it has results to learn from
+    assert origins[3:] == ["spread"] * LEAST_SPREAD + ["random"] * 2  # the sampler's, random until it has results
     assert [proposal.origin for proposal in first(affording(3), 2)] == ["fitted mf-214m", "spread"]
 
 
