@@ -57,7 +57,9 @@ def test_a_front_of_longer_trainings_shows_spread_seeds_probability_and_ties(
         "One 9x training varies by 1.00",
     ):
         assert part in text
-    assert "6 trained, 3 of them longer, 1 stopped half way, 0 rejected by latency, 0 failed; 6 on the front" in text
+    assert (
+        "search's own), 3 of them longer, 1 stopped half way, 0 rejected by latency, 0 failed; 6 on the front" in text
+    )
 
 
 def test_one_seed_each_shows_lengths_and_says_why_there_is_no_probability(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,7 +84,9 @@ def test_a_front_of_short_trainings_reads_as_ever(capsys: pytest.CaptureFixture[
         "DyReLU",
         "origin",
     ]
-    assert text.endswith("\ns: 9 trained, 2 rejected by latency, 1 failed; 4 on the front of top1, madds\n")
+    assert text.endswith(
+        "\ns: 9 trained (7 the search's own), 2 rejected by latency, 1 failed; 4 on the front of top1, madds\n"
+    )
 
 
 def test_the_widest_table_keeps_within_100_columns() -> None:
@@ -153,7 +157,9 @@ def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixt
     assert f"by trial {best.number} " in summary(one.frame(), asked)
     told = {trial["number"]: trial.get("mark") for trial in summary_of(one)["front"]}
     assert [number for number, mark in told.items() if mark == "best"] == [best.number]
-    arguments = argparse.Namespace(results=Path("results"))
+    arguments = argparse.Namespace(results=Path("results"), data="my photos", data_dir=None)
     settings = SimpleNamespace(study="s", latency_limit_ms=9.0)
     _print_ending("trials", one, settings, Path("report.html"), arguments)  # type: ignore[arg-type]
-    assert f"export s --trial {best.number} " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"export s --trial {best.number} " in said
+    assert f" --to s-{best.number}\n  mfsearch train s-{best.number} --data 'my photos' " in said
