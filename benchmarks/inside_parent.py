@@ -37,10 +37,9 @@ import torch
 from mfsearch.analysis.ranking.agreement import bootstrap_tau, kendall_tau, noise_ceiling, retest_noise, spread_between
 from mfsearch.cost.madds import count_costs
 from mfsearch.export.parent_bundle import read_parent
-from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.proxy.short_train import DeviceData, InitialWeights, build_proxy, evaluate, short_train
+from mfsearch.proxy.short_train import DeviceData, InitialWeights, short_train
 from mfsearch.search.cutter import Cutter, prepare_parent
 from mfsearch.search.samplers.ground import Ground
 from mfsearch.space.nested import nested_space
@@ -48,23 +47,18 @@ from mfsearch.study.manifest import StudyRequest, make_manifest
 from mfsearch.study.settings import Settings
 from mfsearch.units import parse_budget
 
-STEPS, JUDGE_STEPS, JUDGES = (8, 31, 124), 156, (1, 2)
+STEPS, JUDGE_STEPS, JUDGES = (0, 8, 31, 124), 156, (1, 2)
 
 
 def read_network(
     start: InitialWeights, config: Any, data: DeviceData, recipe: Any, judges: Sequence[int]
 ) -> dict[str, Any]:
     """Validation losses of one network: before any step, after STEPS, and by each judge's seed."""
-    model = build_proxy(config, data.data, 0)
-    model.load_state_dict(start.tensors)
-    images = data.train_images[: recipe.norm_images]
-    restate_batch_norm(model, map(data.normalized, images.tensor_split(4)))
     per_epoch = len(data.train_images) // recipe.batch
     points = [steps / per_epoch for steps in STEPS]
-    first = evaluate(model, data)
     curve = short_train(config, data, recipe, seed=0, start=start, points=points).curve
-    read = {"0": first.loss} | {str(steps): log.val_loss for steps, log in zip(STEPS, curve, strict=True)}
-    top1 = {"0": first.top1} | {str(steps): log.top1 for steps, log in zip(STEPS, curve, strict=True)}
+    read = {str(steps): log.val_loss for steps, log in zip(STEPS, curve, strict=True)}
+    top1 = {str(steps): log.top1 for steps, log in zip(STEPS, curve, strict=True)}
     judged = [
         short_train(config, data, recipe, seed=seed, start=start, points=[JUDGE_STEPS / per_epoch]).curve[-1]
         for seed in judges
@@ -80,7 +74,7 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ceiling = noise_ceiling(0.0, 1.0, noise, spread_between(mean, noise))
     kept = np.array([row["share"] for row in rows])
     table = []
-    for name in ("0", *map(str, STEPS)):
+    for name in map(str, STEPS):
         reading = -np.array([row["loss"][name] for row in rows])
         tau = bootstrap_tau(reading, mean, seed=0)
         slope, base = np.polyfit(reading, mean, 1)

@@ -486,10 +486,11 @@ class _Run:
         progress, settings = self.progress, self.settings
         running = [item.promotion for item in progress.running.values() if item.promotion is not None]
         rule = (progress.standing, settings.rungs, running, settings.seed)
-        exploring = not self.used_up and self._search_over() is None
+        over = self._search_over()
+        exploring = not self.used_up and over is None
         earned = next_promotion(*rule, explored=least_explored(self.manifest.afforded if exploring else None))
         proposing = any(item.proposal is not None for item in progress.running.values())
-        if earned is not None or proposing or self._search_over() not in FINALS:
+        if earned is not None or proposing or over not in FINALS:
             return earned
         # the last promotions decide which networks are in the final
         return None if any(promotion.rung < settings.rungs.last for promotion in running) else next_final(*rule)
