@@ -168,7 +168,7 @@ def adapted(state: dict[str, Tensor], theirs: Pixels, ours: Pixels) -> dict[str,
     return {**state, "stem.conv.conv.weight": weight.float(), "stem.conv.norm.running_mean": running.float()}
 
 
-def read_kept(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def read_copy(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights in a study's copy of its parent, and the slopes of its DyReLUs."""
     state = load_file(path)
     slopes = {name.removeprefix(SLOPES): state.pop(name) for name in [*state] if name.startswith(SLOPES)}
@@ -181,7 +181,7 @@ class Cutter:
     def __init__(self, weights: ParentWeights) -> None:
         self.digest = weights.digest
         self.parent = MobileFormer(weights.config, seed=None).eval()
-        state, self.coefficients = read_kept(weights.path)
+        state, self.coefficients = read_copy(weights.path)
         self.parent.load_state_dict(state)
         self.score: Score = by_weight(self.parent)
 

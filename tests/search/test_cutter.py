@@ -39,7 +39,7 @@ from mfsearch.proxy.cutting import cut
 from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import CUT, INSIDE_FACTORS, Rungs
 from mfsearch.search.calibration import run_calibration
-from mfsearch.search.cutter import PARENT, SLOPES, TUNING, Cutter, ParentWeights, adapted, prepare_parent, read_kept
+from mfsearch.search.cutter import PARENT, SLOPES, TUNING, Cutter, ParentWeights, adapted, prepare_parent, read_copy
 from mfsearch.search.loop import seen_note
 from mfsearch.space.nested import nested_space, parse_nested
 from mfsearch.study.calibration_file import CALIBRATION, CALIBRATIONS, CalibrationFile, find_calibration
@@ -126,7 +126,7 @@ def _top1_by_hand(weights: Path, config: MobileFormerConfig, manifest: Manifest,
     """The share of the validation images that the parent, its BatchNorms re-estimated in one batch, has right."""
     data = manifest.recipe.load_images(str(images), data_dir=None, seed=manifest.seed)
     network = MobileFormer(config)
-    network.load_state_dict(read_kept(weights)[0])
+    network.load_state_dict(read_copy(weights)[0])
     for norm in network.modules():
         if isinstance(norm, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
             norm.reset_running_stats()
@@ -177,7 +177,7 @@ def test_the_whole_parent_begins_with_its_own_logits(bundle: Path, image_folder:
     logits = []
     for state, mean, std in (
         (load_file(parent.weights), parent.mean, parent.std),
-        (read_kept(tmp_path / "s" / PARENT)[0], study.manifest.mean, study.manifest.std),
+        (read_copy(tmp_path / "s" / PARENT)[0], study.manifest.mean, study.manifest.std),
     ):
         network = MobileFormer(parent.config).eval()
         network.load_state_dict(state)
@@ -443,7 +443,7 @@ def test_the_weights_kept_of_a_network_that_is_only_cut_are_the_parents(
     study, parent = Study.open(tmp_path / "s"), read_parent(bundle)
     (trial,) = study.trials
     network = MobileFormer(parent.config)
-    network.load_state_dict(read_kept(tmp_path / "s" / PARENT)[0])
+    network.load_state_dict(read_copy(tmp_path / "s" / PARENT)[0])
     expected = cut(network, trial.config, coefficients=_zeros(network))
     kept = load_file(study.weights(0) or Path())
     for name, parameter in expected.named_parameters():
