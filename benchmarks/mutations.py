@@ -551,6 +551,8 @@ def measure(count: int, seed: int, kinds: list[str], *, tell: bool = False) -> t
             peak = max(peak, end.peak_bytes)
             codes[f"{kind} {end.code}"] += 1
             shutil.rmtree(folder)
+            if tell and (k + 1) % 100 == 0:
+                print(f"{k + 1} mutations, {len(faults)} faults, peak {peak >> 20} MB", file=sys.stderr, flush=True)
     figures = {
         "seconds": sum(seconds),
         "slowest_s": max(seconds),
