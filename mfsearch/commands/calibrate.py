@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train networks short and long, write calibration.json and print how well each proxy ranks them."""
-    options.note(f"mfsearch calibrate: {args.data}")
+    options.begin("calibrate", args.data, args.data)
     from mfsearch.analysis.ranking.verdict import calibration_figures
     from mfsearch.data.load import count_classes
     from mfsearch.search.calibration import calibration_folder, run_calibration

@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print top1 and top5 with their intervals, top1 of each class, and the confusions; int8 beside fp32."""
-    options.note(f"mfsearch evaluate: {args.bundle}")
+    options.begin("evaluate", args.bundle, args.data)
     from mfsearch.train.inference import evaluate
 
     found = evaluate(

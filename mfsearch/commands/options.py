@@ -59,6 +59,15 @@ def add_default(parser: argparse._ActionsContainer, option: str, default: float 
     parser.add_argument(option, type=kind, default=default, help=f"{text} (default: {shown})")
 
 
+def begin(command: str, of: str, data: str | None) -> None:
+    """Say on a terminal what begins; DataError for data that is not there, before anything that takes seconds."""
+    note(f"mfsearch {command}: {of}")
+    if data is not None:
+        from mfsearch.data.load import check_data_name
+
+        check_data_name(data)
+
+
 def note(text: str) -> None:
     """Show the current step on a terminal until the next line; without rich, for steps before slow imports."""
     if sys.stderr.isatty():

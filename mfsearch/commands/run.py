@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     """Search, print the front and what to do next."""
     began = time.monotonic()
     no_data, args.data = args.data is None, args.data or "digits"
-    options.note(f"mfsearch run: {args.data}")
+    options.begin("run", args.data, args.data)
     settings = _settings(args)
     if no_data:
         print("no --data: searching on the embedded digits", file=sys.stderr)

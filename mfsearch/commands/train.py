@@ -55,7 +55,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, put the weights into the bundle and print its top-1."""
-    options.note(f"mfsearch train: {args.bundle}")
+    options.begin("train", args.bundle, args.data)
     from mfsearch.export.bundle_manifest import INT8, PTE
     from mfsearch.train.fit import Callbacks, train_bundle
 

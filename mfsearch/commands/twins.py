@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train a network and its twins by the same seeds and print the paired differences."""
-    options.note(f"mfsearch twins: {args.config}")
+    options.begin("twins", args.config, args.data)
     from mfsearch.analysis.knobs.twin_pairs import expected_by_chance
     from mfsearch.data.load import find_source
     from mfsearch.search.estimate import trainings_seconds

@@ -116,9 +116,20 @@ def find_source(spec: str, data_dir: Path | None, download: bool, *, test: bool 
         return digits_source(test=test)
     if spec in CIFARS:
         return cifar_source(spec, _expand(data_dir) if data_dir else None, download, test=test)
+    return folder_source(image_folder(spec))
+
+
+def check_data_name(spec: str) -> None:
+    """DataError unless `spec` is a data set's name or a folder; nothing is read."""
+    if spec not in KNOWN_DATA:
+        image_folder(spec)
+
+
+def image_folder(spec: str) -> Path:
+    """The folder that `spec` names; DataError lists the known names."""
     folder = _expand(spec)
     if spec and folder.is_dir():
-        return folder_source(folder)
+        return folder
     plain = "".join(letter for letter in spec.lower() if letter.isalnum())
     near = difflib.get_close_matches(plain, KNOWN_DATA, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
