@@ -93,3 +93,8 @@ def format_seconds(seconds: float) -> str:
     if whole < 3 * 86400:
         return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
     return f"{whole // 86400}d {whole % 86400 // 3600:02d}h"
+
+
+def format_left(seconds: float) -> str:
+    """`3m 05s left`; `20s longer than planned` below 0, where what was to end by then has not."""
+    return f"{format_seconds(seconds)} left" if seconds >= 0 else f"{format_seconds(-seconds)} longer than planned"

@@ -98,9 +98,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
         if progress.rungs.last:
             self._say(f"longer    {_longer(progress.rungs)}")
         self._say(progress.trust)
-        left = progress.seconds_left()
+        left = progress.time_left()
         if progress.plan is None and left is not None:
-            self._say(f"estimate  about {format_seconds(left)} left")
+            self._say(f"estimate  about {left}")
         if progress.plan is not None:
             for line in progress.plan.lines(progress.limits.seconds):
                 self._say(line)
@@ -124,8 +124,8 @@ class Display(contextlib.AbstractContextManager["Display"]):
             facts += f"  top1 {trial.metric('top1'):6.2%}{front}  {seconds:>7}"
         else:
             facts += f"  {trial.outcome}: {trial.reason}"
-        left = progress.seconds_left()
-        self._say(f"{facts}  {trial.origin}" + (f"  ({format_seconds(left)} left)" if left else ""))
+        left = progress.time_left()
+        self._say(f"{facts}  {trial.origin}" + (f"  ({left})" if left else ""))
         if trial.short is not None and trial.short.weights_lost:
             self._say(f"           its weights could not be kept: {trial.short.weights_lost}")
 
@@ -189,9 +189,8 @@ def panel(progress: Progress) -> Group:
     if best := best_trial([progress.trials[number] for number in progress.front]):
         facts.append(f"best top1 {best.metric('top1'):.2%}")
     facts.append(f"{format_seconds(time.monotonic() - progress.started)} gone")
-    left = progress.seconds_left()
-    if left is not None:
-        facts.append(f"{format_seconds(left)} left")
+    if left := progress.time_left():
+        facts.append(left)
     lines = [Text(f"{progress.stage}   {'   '.join(facts)}", style="bold")]
     for number, running in sorted(progress.running.items()):
         bar, stage = "#" * round(20 * running.share), running.stage

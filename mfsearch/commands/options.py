@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
 from mfsearch.study.settings import MAX_WORKERS, Limits, Settings
-from mfsearch.units import format_seconds, parse_budget, parse_seconds
+from mfsearch.units import format_left, format_seconds, parse_budget, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -88,8 +88,7 @@ class TimeLeft:
 
     def text(self) -> str:
         now = time.monotonic()
-        left = max(0.0, self.seconds - (now - self.at))
-        return f"{format_seconds(now - self.started)} gone, about {format_seconds(left)} left"
+        return f"{format_seconds(now - self.started)} gone, about {format_left(self.seconds - (now - self.at))}"
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

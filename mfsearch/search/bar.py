@@ -10,7 +10,7 @@ from rich.progress import Progress as Bar
 
 from mfsearch.search.progress import OnEvent, Progress, SearchEvent
 from mfsearch.study.study import best_trial
-from mfsearch.units import counted, format_seconds
+from mfsearch.units import counted
 
 SECONDS = 0.25  # between two updates
 
@@ -42,5 +42,5 @@ def _words(progress: Progress) -> str:
     best = best_trial([progress.trials[number] for number in progress.front])
     if best is not None:
         words += f", best top1 {best.metric('top1'):.1%}, {len(progress.front)} on the front"
-    left = progress.seconds_left()
-    return words if left is None else f"{words}, about {format_seconds(left)} left"
+    left = progress.time_left()
+    return words if left is None else f"{words}, about {left}"

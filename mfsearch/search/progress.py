@@ -15,7 +15,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Training, Trial
-from mfsearch.units import counted
+from mfsearch.units import counted, format_left
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 LATEST = 3  # the latest trainings give the pace, as the machine may be busier than before
@@ -84,7 +84,7 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Seconds until the run stops, from its trainings so far and the time limit; None if neither is known.
 
-        Between two estimates it goes down with the clock.
+        Between two estimates it goes down with the clock, below 0 where the last training ends late.
         """
         left, now = [], time.monotonic()
         short, (done, total) = self.short_seconds(), self.work()
@@ -97,7 +97,11 @@ class Progress:
             return None
         if min(left) != self.estimated[0]:
             self.estimated = min(left), now
-        return max(0.0, self.estimated[0] - (now - self.estimated[1]))
+        return self.estimated[0] - (now - self.estimated[1])
+
+    def time_left(self) -> str | None:
+        left = self.seconds_left()
+        return None if left is None else format_left(left)
 
     def work(self) -> tuple[float, float | None]:
         """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed, and a cut
