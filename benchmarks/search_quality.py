@@ -5,8 +5,10 @@
     python benchmarks/search_quality.py --merge SCORES.jsonl ...    # only print
 
 Two surfaces. `table`: a ridge regression with extremely randomised trees on its residuals, fitted to real short
-trainings (--table: CSV or JSON lines with params, madds, top1); its cross-validated R2 and Kendall's tau are printed.
-`planted`: top1 is the sum of effects that are known because they were put there, drawn anew for each seed.
+trainings by what is built, as the sampler `gp` sees it; the knobs as well made it worse (--table: JSON lines as
+train_table.py writes them). Its cross-validated R2 and Kendall's tau are printed. Its top1 is the right class's
+probability, exp(-validation loss), by which a search ranks. `planted`: top1 is the sum of effects that are known
+because they were put there, drawn anew for each seed.
 
 Strategies see top1 with the surface's noise; they are scored without it. hypervolume: the area under the noiseless
 front of what was trained, over that of a large search of the noiseless surface. regret: how far the network with the
@@ -24,19 +26,21 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import optuna
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from benchmarks.replay import living_network
 from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
@@ -44,9 +48,10 @@ from mfsearch.pareto import hypervolume, pareto_mask
 from mfsearch.search.evaluator import TrialResult
 from mfsearch.search.loop import finished_trial
 from mfsearch.search.proposal import TARGET, Proposer
-from mfsearch.search.samplers.encode import Encoder
-from mfsearch.search.samplers.ground import Ground
+from mfsearch.search.samplers.encode import built
+from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.space import SearchSpace, Value, find_space
+from mfsearch.space.solve import Sized
 from mfsearch.study.settings import SAMPLERS
 from mfsearch.study.trial import Training
 from mfsearch.units import Budget, parse_budget
@@ -64,7 +69,7 @@ class Surface(Protocol):
 
     noise: float
 
-    def top1(self, params: list[Params], madds: list[int]) -> Array: ...
+    def top1(self, networks: Sequence[Sized]) -> Array: ...
 
 
 class Planted:
@@ -100,11 +105,11 @@ class Planted:
         place = {name: self.place[name][knobs[name]] for name in shown}
         return main, sum(size * place[a] * place[b] for a, b, size in self.pairs if a in shown and b in shown)
 
-    def top1(self, params: list[Params], madds: list[int]) -> Array:
+    def top1(self, networks: Sequence[Sized]) -> Array:
         values = []
-        for one, cost in zip(params, madds, strict=True):
-            main, pairs = self._effects(one)
-            size = 0.03 * math.log2(max(cost, 1) / self.budget.high)
+        for one in networks:
+            main, pairs = self._effects(one.params)
+            size = 0.03 * math.log2(max(one.madds, 1) / self.budget.high)
             values.append(0.5 + size + main * float(self.scales[0]) + pairs * float(self.scales[1]))
         return np.array(values)
 
@@ -112,12 +117,10 @@ class Planted:
 class Fitted:
     """What real trainings say of networks that were not trained; outside the table's MAdds as at its ends."""
 
-    def __init__(self, space: SearchSpace, budget: Budget, table: pd.DataFrame, noise: float | None = None) -> None:
-        self.encoder = Encoder(Ground(space, budget))
-        params = [json.loads(p) if isinstance(p, str) else p for p in table["params"]]
-        madds = table["madds"].to_numpy(dtype=np.float64)
-        self.ends = float(madds.min()), float(madds.max())
-        x, y = self._rows(params, [int(m) for m in madds]), table["top1"].to_numpy(dtype=np.float64)
+    def __init__(self, space: SearchSpace, table: Path, noise: float | None = None) -> None:
+        networks, y = read_networks(table, space)
+        self.ends = float(min(one.madds for one in networks)), float(max(one.madds for one in networks))
+        x = self._rows(networks)
         predicted = np.empty(len(y))
         for train, test in KFold(10, shuffle=True, random_state=0).split(x):
             predicted[test] = _predict(_fit(x[train], y[train]), x[test])
@@ -133,20 +136,19 @@ class Fitted:
             "noise_points": self.noise * 100,
         }
 
-    def _rows(self, params: list[Params], madds: list[int]) -> Array:
-        knobs = [{k.name: p[k.name] for k in self.encoder.ground.space.knobs} for p in params]
-        costs = [min(max(m, self.ends[0]), self.ends[1]) for m in madds]
-        return np.stack([self.encoder.encode(p, m) for p, m in zip(knobs, costs, strict=True)])
+    def _rows(self, networks: Sequence[Sized]) -> Array:
+        low, high = self.ends
+        return np.array([built(one.config, one.width, min(max(one.madds, low), high)) for one in networks])
 
-    def top1(self, params: list[Params], madds: list[int]) -> Array:
-        return _predict(self.models, self._rows(params, madds))
+    def top1(self, networks: Sequence[Sized]) -> Array:
+        return _predict(self.models, self._rows(networks))
 
 
-_Models = tuple[Ridge, ExtraTreesRegressor]
+_Models = tuple[Pipeline, ExtraTreesRegressor]
 
 
 def _fit(x: Array, y: Array) -> _Models:
-    ridge = Ridge(alpha=3.0).fit(x, y)
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=3.0)).fit(x, y)
     trees = ExtraTreesRegressor(60, min_samples_leaf=2, max_features=0.5, random_state=0)
     return ridge, trees.fit(x, y - ridge.predict(x))
 
@@ -182,23 +184,23 @@ class Score:
 class Judge:
     """Scores what was trained against a large search of the same surface without noise."""
 
-    def __init__(self, space: SearchSpace, budget: Budget, surface: Surface, pool: list[tuple[Params, int]]) -> None:
+    def __init__(self, space: SearchSpace, budget: Budget, surface: Surface, pool: list[Sized]) -> None:
         self.budget = budget
         ground, rng = Ground(space, budget), random.Random(1)
-        params, madds = [p for p, _ in pool], [m for _, m in pool]
-        values = surface.top1(params, madds).tolist()
+        networks = [*pool]
+        values = surface.top1(networks).tolist()
         self.reference = 2.0 * budget.high - budget.low, float(np.median(values))
         for _ in range(CLIMB // 50):
+            madds = [one.madds for one in networks]
             table, first = np.unique(np.array([np.negative(values), madds]).T, axis=0, return_index=True)
             best = first[pareto_mask(table)].tolist()  # by falling top1, falling MAdds
-            grown = [ground.screen("", ground.mutate(params[rng.choice(best[:20])], rng)) for _ in range(50)]
-            children = [c for c in grown if c is not None]
+            grown = [ground.screen("", ground.mutate(networks[rng.choice(best[:20])].params, rng)) for _ in range(50)]
+            children = [_sized(c) for c in grown if c is not None]
             if children:
-                params += [c.params for c in children]
-                madds += [c.madds for c in children]
-                values += surface.top1([c.params for c in children], [c.madds for c in children]).tolist()
+                networks += children
+                values += surface.top1(children).tolist()
         self.best = max(values)
-        self.area = self._area(madds, values)
+        self.area = self._area([one.madds for one in networks], values)
 
     def _area(self, madds: list[int], top1: list[float]) -> float:
         points = [[-value, float(max(cost, self.budget.low))] for cost, value in zip(madds, top1, strict=True)]
@@ -219,7 +221,8 @@ def search(space: SearchSpace, budget: Budget, surface: Surface, sampler: str, s
         proposer._starts = None
     rng = np.random.default_rng([seed, 5])
     while (proposal := proposer.next()) is not None:
-        true = float(surface.top1([proposal.params], [proposal.costs.madds])[0])
+        network = Sized(proposal.params, proposal.width, proposal.config, proposal.costs.madds)
+        true = float(surface.top1([network])[0])
         seen = true + surface.noise * float(rng.normal())
         proposer.learn(finished_trial(proposal, TrialResult("trained", short=Training(top1=seen))))
         yield Trained(proposal.costs.madds, seen, true, budget.holds(proposal.costs.madds))
@@ -244,7 +247,7 @@ def plain_optuna(space: SearchSpace, budget: Budget, surface: Surface, sampler: 
             study.tell(trial, state=optuna.trial.TrialState.FAIL)  # costs nothing: it is noticed at once
             continue
         madds = count_madds(config)
-        true = float(surface.top1([params], [madds])[0])
+        true = float(surface.top1([Sized(params, width, config, madds)])[0])
         seen = true + surface.noise * float(rng.normal())
         trial.set_constraint("above", math.log(madds / budget.high))
         trial.set_constraint("below", math.log(budget.low / madds))
@@ -252,6 +255,10 @@ def plain_optuna(space: SearchSpace, budget: Budget, surface: Surface, sampler: 
         new = config.arch_id not in built
         built.add(config.arch_id)
         yield Trained(madds, seen, true, new and budget.low <= madds <= budget.high)
+
+
+def _sized(candidate: Candidate) -> Sized:
+    return Sized(candidate.params, candidate.width, candidate.config, candidate.madds)
 
 
 def _built(space: SearchSpace, params: Params, width: float) -> MobileFormerConfig | None:
@@ -283,10 +290,10 @@ def run_seed(task: Task) -> list[Score]:
     space, budget = find_space(task.space), parse_budget(task.budget)
     surfaces: dict[str, Surface] = {"planted": Planted(space, budget, task.seed)}
     if task.table is not None:
-        surfaces["table"] = Fitted(space, budget, read_table(task.table), task.noise)
+        surfaces["table"] = Fitted(space, task.table, task.noise)
     ground, rng = Ground(space, budget), random.Random(0)
     drawn = [ground.drawn("", rng) for _ in range(POOL)]
-    pool = [(c.params, c.madds) for c in drawn if c is not None]
+    pool = [_sized(c) for c in drawn if c is not None]
     scores = []
     for name, surface in surfaces.items():
         to_do = [sampler for sampler in task.samplers if (name, sampler, task.seed) not in task.done]
@@ -318,13 +325,15 @@ def read_scores(path: Path) -> list[Score]:
     return [Score(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Rows of params, madds and top1."""
-    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_json(path, lines=True)
-    missing = {"params", "madds", "top1"} - set(frame.columns)
-    if missing:
-        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    return frame[frame["top1"].notna()].reset_index(drop=True)
+def read_networks(path: Path, space: SearchSpace) -> tuple[list[Sized], Array]:
+    """The table's networks, those with dead parts as the living ones that compute the same, and exp(-loss) of each."""
+    networks, values = [], []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        config = living_network(space, row["params"], row["width"])
+        networks.append(Sized(row["params"], row["width"], config, count_madds(config)))
+        values.append(math.exp(-row["curve"][-1]["val_loss"]))
+    return networks, np.array(values)
 
 
 def print_scores(scores: list[Score]) -> None:
@@ -355,7 +364,7 @@ def print_scores(scores: list[Score]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare strategies at equal trainings on simulated surfaces.")
-    parser.add_argument("--table", type=Path, help="CSV or JSON lines of real trainings: params, madds, top1")
+    parser.add_argument("--table", type=Path, help="JSON lines of real trainings: params, width, curve")
     parser.add_argument("--space", default="mobile_former")
     parser.add_argument("--budget", default="30M")
     parser.add_argument("--noise", type=float, help="standard deviation of top1 on the table (default: CV residuals)")
@@ -378,8 +387,7 @@ def main() -> None:
             known = ", ".join((*SAMPLERS, *BASELINES))
             parser.error(f"unknown samplers {', '.join(sorted(unknown))}: known are {known}")
         if args.table is not None:
-            table = read_table(args.table)
-            quality = Fitted(find_space(args.space), parse_budget(args.budget), table, args.noise).quality
+            quality = Fitted(find_space(args.space), args.table, args.noise).quality
             print(json.dumps(quality), file=sys.stderr)
         scores = [] if args.keep is None else read_scores(args.keep)
         done = frozenset((s.surface, s.sampler, s.seed) for s in scores)
