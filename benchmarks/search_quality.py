@@ -60,7 +60,7 @@ Array = NDArray[np.float64]
 Params = dict[str, Value]
 
 TRAININGS = (30, 60, 120, 240)
-POOL, CLIMB = 1500, 600  # of the large search: random feasible networks, then mutations of its front
+POOL, CLIMB = 1500, 3000  # of the large search: random feasible networks, then mutations of its front
 BASELINES = ("random+starts", "optuna-tpe", "optuna-nsga2")
 
 
