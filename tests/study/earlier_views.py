@@ -146,12 +146,21 @@ def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
         "best": find("best_number")(front),
         "limits": limits,
         "curves": numbers(find("curve_lines")(front)),
-        "progress": numbers(find("progress_points")(frame, limits)),
+        "progress": numbers(_progress(frame, limits)),
         "csv": numbers(pd.read_csv(io.StringIO(find("trials_csv")(frame)))),
     }
     for cost in ("madds", "num_params", *(["latency_ms"] if frame["latency_ms"].notna().any() else [])):
-        views[f"tradeoff, {cost}"] = numbers(find("tradeoff_points")(frame, cost, objectives, limits))
+        points = find("tradeoff_points")(frame, cost, objectives, limits)
+        if getattr(points, "parent", "") is None:  # a figure has it only in a search inside a parent
+            points = points[: points._fields.index("parent")]
+        views[f"tradeoff, {cost}"] = numbers(points)
     return views
+
+
+def _progress(frame: pd.DataFrame, limits: Any) -> Any:
+    """The earlier code said whether there are longer trainings; now the words that follow from it are there."""
+    points = find("progress_points")(frame, limits)
+    return [*points[:-1], bool(points.after)] if hasattr(points, "after") else points
 
 
 def _knob_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
