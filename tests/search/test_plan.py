@@ -168,20 +168,20 @@ def arguments(images: Path, results: Path, *more: str) -> list[str]:
 def test_a_study_keeps_its_plan_and_its_classes(
     image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(image_folder, tmp_path, "--time", "30s")) == 0
+    assert main(arguments(image_folder, tmp_path, "--time", "1m")) == 0
     said = capsys.readouterr().out
     assert "multiply-adds at 32 px for 2 classes" in said
     assert "expected end after" in said
-    assert "of 30s" in said
+    assert "of 1m 00s" in said
     assert "differences under" in said
     first = Study.open(tmp_path / "s").manifest
     assert first.classes == 2
     assert first.request is not None
-    assert first.request.time == 30
+    assert first.request.time == 60
     assert first.recipe.epochs != PHOTOS.epochs
     assert main(arguments(image_folder, tmp_path, "--trials", "1", "--json")) == 0  # as planned the first time
     capsys.readouterr()
-    assert main(arguments(image_folder, tmp_path, "--time", "30s", "--epochs", "77")) == 2
+    assert main(arguments(image_folder, tmp_path, "--time", "1m", "--epochs", "77")) == 2
     assert "recipe.epochs: the study has" in capsys.readouterr().err
 
 
