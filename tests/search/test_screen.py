@@ -101,14 +101,14 @@ def test_a_search_that_goes_on_proposes_what_the_undisturbed_one_does(
     monkeypatch: pytest.MonkeyPatch, limit_ms: float, sampler: str
 ) -> None:
     monkeypatch.setattr("mfsearch.search.loop.now", lambda: "2026-11-28T12:00:00+00:00")  # trials are compared whole
-    whole = searched(source(limit_ms, sampler), 24, limit_ms)
+    whole = searched(source(limit_ms, sampler), 20, limit_ms)
     assert turned_down(whole) > 0
     again = source(limit_ms, sampler)
-    for trial in whole[:17]:
+    for trial in whole[:16]:
         params, values = json.loads(json.dumps([trial.params, trial.to_dict()]))
         again.learn(Trial.from_dict(trial.number, params, values))
         again.index = values["proposal"] + 1
-    assert searched(again, 7, limit_ms) == whole[17:]
+    assert searched(again, 4, limit_ms) == whole[16:]
 
 
 def test_where_all_are_too_slow_the_fastest_is_measured() -> None:
