@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from mfsearch.study.calibration_file import CalibrationFile, GroupFigures, ProxyFigures, TauGain
     from mfsearch.study.task_file import TaskRecord
 
-ENOUGH = 16  # networks
-
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_budget(parser)
@@ -104,6 +102,7 @@ class _Progress:
         self.left: options.TimeLeft | None = None
 
     def began(self, tasks: "list[Task]", notes: tuple[str, ...]) -> None:
+        from mfsearch.analysis.ranking.agreement import chance_sentence
         from mfsearch.data.load import find_source
         from mfsearch.search.estimate import trainings_seconds
         from mfsearch.study.task_file import read_trainings
@@ -131,7 +130,7 @@ class _Progress:
                 f"about {format_seconds(seconds)}{again}",
                 flush=True,
             )
-            print(*notes, sep="\n", end="\n" if notes else "", flush=True)
+            print(chance_sentence(settings.networks), *notes, sep="\n", flush=True)
 
     def finished(self, task: "Task", record: "TaskRecord") -> None:
         self.done += 1
@@ -169,16 +168,18 @@ def report_lines(figures: "CalibrationFile") -> list[str]:
     ]
     lines += [f"left out: {words}" for words in figures.left_out]
     for group, place in PLACES.items():
-        lines += ["", *_table(place, figures.groups[group])]
+        lines += ["", *_table(place, figures.groups[group], figures.short_epochs[-1])]
     return [*lines, "", "ceiling: the tau that seed noise allows; *: more than 0 with 95 % confidence"]
 
 
-def _table(place: str, group: "GroupFigures") -> list[str]:
+def _table(place: str, group: "GroupFigures", epochs: float | None) -> list[str]:
+    """epochs: of a whole short training."""
+    from mfsearch.analysis.ranking.agreement import chance_sentence
+    from mfsearch.study.calibration_file import Reading
+
     low, high = (format_madds(value) for value in group.madds)
     worst, best = (100 * value for value in group.long_top1)
     lines = [f"{place}: {group.n} networks, {low} to {high} multiply-adds, long top1 {worst:.2f} to {best:.2f} %"]
-    if group.n < ENOUGH:
-        lines.append(f"fewer than {ENOUGH} networks prove nothing: read the intervals")
     lines.append(
         f"{'proxy':<19}{'epochs':>7}{'tau':>6}{'95 % interval':>15}{'ceiling':>9}{'top-5':>7}{'core-s':>8}"
         f"{'over MAdds':>13}{'over params':>13}"
@@ -186,7 +187,10 @@ def _table(place: str, group: "GroupFigures") -> list[str]:
     lines += [_line(row) for row in group.proxies if row.shown]
     if hidden := [row.name for row in group.proxies if not row.shown]:
         lines.append(f"not surely better than MAdds and params here, so not shown: {', '.join(hidden)}")
-    return [*lines, _cheapest(group)]
+    ranking = group.figures_of(Reading("val_loss", epochs))  # as `mfsearch run` ranks
+    if ranking is not None and (words := ranking.over_madds.words):
+        lines.append(f"{ranking.reading.words}: {words} multiply-adds, as far as {ranking.n} networks tell")
+    return [*lines, _cheapest(group), chance_sentence(group.n)]
 
 
 def _line(row: "ProxyFigures") -> str:

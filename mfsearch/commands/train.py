@@ -5,6 +5,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -47,8 +48,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     begin.add_argument("--weights", type=Path, help="file or bundle to fine-tune (default: BUNDLE, if it is trained)")
     begin.add_argument("--scratch", action="store_true", help="train from first weights, by the recipe of train.yaml")
     begin.add_argument("--new-classifier", action="store_true", help="re-initialise the classifier of these weights")
-    text = "bundle, or timm model, to learn from; --download gets the weights of a NAME alone"
-    begin.add_argument("--teacher", metavar="BUNDLE|NAME[:FILE]", help=text)
+    text = "learn from a bundle, a study's parent, or a timm model; --download gets the weights of a NAME alone"
+    begin.add_argument("--teacher", metavar="BUNDLE|STUDY|NAME[:FILE]", help=text)
     for name, text in (("distill", "the teacher's share of the loss"), ("temperature", "of the teacher's logits")):
         begin.add_argument(f"--{name}", type=float, help=f"{text} (default: {TEACHING[name]:g})")
 
@@ -212,9 +213,12 @@ class _Display(contextlib.AbstractContextManager["_Display"]):
         if training.teacher is not None:
             name = training.identity["teacher"]
             self._say(f"teacher   {name}, {settings.distill:.0%} of the loss, temperature {settings.temperature:g}")
-        elif begun.bundle.manifest.study is not None and (parent := begun.bundle.manifest.study.parent) is not None:
+        elif (study := begun.bundle.manifest.study) is not None and (parent := study.parent) is not None:
+            from mfsearch.train.teacher import study_of_parent
+
+            name = shlex.quote(study_of_parent(study) or "BUNDLE")
             self._say(
-                f"          cut from {parent.name} (weights {parent.digest[:16]}): --teacher BUNDLE learns from it"
+                f"          cut from {parent.name} (weights {parent.digest[:16]}): --teacher {name} learns from it"
             )
         self._say(f"folder    {begun.folder}")
         if training.step:

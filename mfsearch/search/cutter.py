@@ -56,9 +56,8 @@ def prepare_parent(
         return None
     config = dataclasses.replace(parent.config, classes=manifest.data.classes)
     kept = ParentWeights(folder / PARENT, config, parent.facts.digest)
-    made = {"parent": parent.facts.digest, "data": manifest.data.digest, "seed": str(settings.seed)}
     if kept.path.exists():
-        _check_kept(kept.path, made)
+        check_copy(kept.path, manifest)
         return kept
     assert manifest.mean is not None
     assert manifest.std is not None
@@ -80,7 +79,7 @@ def prepare_parent(
     state = {**state, **{f"{SLOPES}{name}": mean for name, mean in slopes.items()}}
     part = kept.path.with_name(kept.path.name + ".part")
     try:
-        save_file(state, part, metadata=made | {"sha256": _digest(state)})
+        save_file(state, part, metadata=_made_from(manifest) | {"sha256": _digest(state)})
         part.replace(kept.path)
         (folder / CHECKPOINTS / TUNING).unlink(missing_ok=True)
     except (OSError, SafetensorError) as error:
@@ -89,9 +88,14 @@ def prepare_parent(
     return kept
 
 
-def _check_kept(path: Path, made: Mapping[str, str]) -> None:
-    """Raise ValueError unless a study's copy of its parent is whole and was made of these."""
-    way = "delete it, and the same command makes it again"
+def _made_from(manifest: Manifest) -> dict[str, str]:
+    assert manifest.parent is not None
+    return {"parent": manifest.parent.digest, "data": manifest.data.digest, "seed": str(manifest.seed)}
+
+
+def check_copy(path: Path, manifest: Manifest) -> str:
+    """The hash of a study's copy of its parent; ValueError unless it is whole and was made for this study."""
+    way = "delete it, and the command that made it makes it again"
     if path.is_symlink() or not path.is_file():
         raise ValueError(f"{path}: must be a plain file; {way}")
     try:
@@ -100,11 +104,12 @@ def _check_kept(path: Path, made: Mapping[str, str]) -> None:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path}: not readable as safetensors ({error}); {way}") from None
-    for name, wanted in made.items():
+    for name, wanted in _made_from(manifest).items():
         if told.get(name) != wanted:
             raise ValueError(f"{path}: {name} must be {wanted:.16}, got {told.get(name, 'none')!s:.16}; {way}")
     if told.get("sha256") != _digest(state):
         raise ValueError(f"{path}: changed since it was written; {way}")
+    return told["sha256"]
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:

@@ -70,7 +70,8 @@ def check_reachable(space: SearchSpace, budget: Budget) -> None:
     if largest < budget.low:
         raise ValueError(
             f"budget {budget}: nothing in space {space.name} is that large; "
-            f"the largest network found has {format_madds(largest)} multiply-adds at {space.resolution} px"
+            f"the largest network found has {format_madds(largest)} multiply-adds at {space.resolution} px "
+            "(--resolution counts them at another size)"
         )
 
 

@@ -54,6 +54,13 @@ class TauGain:
     low: float | None
     high: float | None
 
+    @property
+    def words(self) -> str:
+        """`better than`, `no better than` or `worse than`, as the interval says; empty if undefined."""
+        if self.low is None or self.high is None:
+            return ""
+        return "better than" if self.low > 0 else "worse than" if self.high < 0 else "no better than"
+
 
 @dataclass(frozen=True)
 class ProxyFigures:
@@ -319,9 +326,11 @@ def trust_line(calibration: CalibrationFile | None, *, epochs: float, reading: s
             words.append(f"no tau {place}: all networks are equal")
             continue
         madds = group.figures_of(Reading("madds", None))
-        beside = "none" if madds is None or madds.tau is None else f"{madds.tau:.2f}"
+        beside = f"MAdds {'none' if madds is None or madds.tau is None else f'{madds.tau:.2f}'}"
+        if proxy.over_madds.words not in ("", "better than"):
+            beside = f"{proxy.over_madds.words} {beside}"
         words.append(
-            f"tau {proxy.tau:.2f} [{proxy.low:.2f}, {proxy.high:.2f}] {place} over {proxy.n} networks (MAdds {beside})"
+            f"tau {proxy.tau:.2f} [{proxy.low:.2f}, {proxy.high:.2f}] {place} over {proxy.n} networks ({beside})"
         )
     cut = "" if epochs else " of networks as cut"
     return f"ranking   by {reading}{cut}, {', '.join(words)}; calibrated {calibration.date[:10]}"

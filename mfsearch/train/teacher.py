@@ -1,5 +1,6 @@
-"""Knowledge distillation (arXiv:1503.02531) from the network of a bundle, or any of timm."""
+"""Knowledge distillation (arXiv:1503.02531) from the network of a bundle, a study's parent, or any of timm."""
 
+import dataclasses
 import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mfsearch.export.bundle_manifest import StudyOrigin
 from mfsearch.export.bundle_metrics import BundleMetrics
 from mfsearch.export.parent_bundle import read_parent
 from mfsearch.export.source import read_tensors
 from mfsearch.export.weights_file import read_weights
 from mfsearch.model import MobileFormer
+from mfsearch.search.cutter import PARENT, Cutter, ParentWeights, check_copy
+from mfsearch.study.files import JOURNAL, RESULTS, list_studies
+from mfsearch.study.kept_parent import KeptParent
+from mfsearch.study.manifest import Manifest
 from mfsearch.train.parts import import_timm
 
 
@@ -59,7 +65,10 @@ def find_teacher(
     *,
     download: bool,
 ) -> Teacher:
-    """The teacher that is asked for: a bundle, or a network of timm."""
+    """The teacher that is asked for: a bundle, a study by its folder or by its name under results/, or one of timm."""
+    folder = Path(spec) if Path(spec).is_dir() else RESULTS / spec
+    if any((folder / name).exists() for name in (PARENT, JOURNAL)):
+        return study_teacher(folder, classes, mean, std, device)
     if Path(spec).is_dir():
         return bundle_teacher(Path(spec), classes, mean, std, device)
     return load_teacher(spec, len(classes), mean, std, device, download=download)
@@ -73,17 +82,50 @@ def bundle_teacher(
     parent = read_parent(folder, "--teacher")
     if BundleMetrics.read(folder).weights.fresh_tensors:
         raise ValueError(f"--teacher {folder}: its classifier is re-initialised, not trained")
-    names = parent.class_names
-    if len(classes) != parent.config.classes or (names is not None and tuple(classes) != names):
-        told = f" ({', '.join(names)!s:.200})" if names else ""
-        raise ValueError(
-            f"--teacher {folder}: must have the classes of the data, {len(classes)} ({', '.join(classes)!s:.200}), got "
-            f"{parent.config.classes}{told}"
-        )
+    _check_classes(folder, classes, parent.config.classes, parent.class_names)
     model = MobileFormer(parent.config)
     model.load_state_dict(read_tensors(parent.weights))
     own = {"mean": parent.mean, "std": parent.std}
     return Teacher(model, mean, std, device, name=f"bundle {parent.facts.digest[:16]}", config=own)
+
+
+def study_teacher(
+    folder: Path, classes: Sequence[str], mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Teacher:
+    """The parent as a study inside it keeps it, with the classes of the study's images; ValueError without a whole one,
+    or if the data has other classes."""
+    manifest = Manifest.read(folder)
+    kept = KeptParent.read(folder, manifest.parent)
+    if kept is None or not (folder / PARENT).exists():
+        raise ValueError(f"--teacher {folder}: this study keeps no trained parent; give the folder of a bundle")
+    _check_classes(folder, classes, manifest.data.classes, manifest.class_names)
+    digest = check_copy(folder / PARENT, manifest)
+    config = dataclasses.replace(kept.network.config, classes=len(classes))
+    model = Cutter(ParentWeights(folder / PARENT, config, digest)).parent
+    own = {"mean": manifest.mean, "std": manifest.std}
+    return Teacher(model, mean, std, device, name=f"parent {digest[:16]}", config=own)
+
+
+def study_of_parent(study: StudyOrigin | None) -> str | None:
+    """The name of the study that a network was cut in, if it is under results/ and keeps a parent of the same hash."""
+    if study is None or study.parent is None or study.name not in list_studies():
+        return None
+    folder = RESULTS / study.name
+    try:
+        parent = Manifest.read(folder).parent
+    except ValueError:  # damaged; it is not needed
+        return None
+    same = parent is not None and parent.digest == study.parent.digest
+    return study.name if same and (folder / PARENT).is_file() else None
+
+
+def _check_classes(folder: Path, classes: Sequence[str], count: int, names: tuple[str, ...] | None) -> None:
+    if len(classes) != count or (names is not None and tuple(classes) != names):
+        told = f" ({', '.join(names)!s:.200})" if names else ""
+        raise ValueError(
+            f"--teacher {folder}: must have the classes of the data, {len(classes)} ({', '.join(classes)!s:.200}), got "
+            f"{count}{told}"
+        )
 
 
 def load_teacher(

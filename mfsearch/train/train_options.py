@@ -16,11 +16,11 @@ class Request:
     """The options of one full training.
 
     changes: to train.yaml, as in `make_settings`. scratch: train from first weights even if the bundle's are trained.
-    weights: a file or a bundle to fine-tune instead of this one. teacher: a bundle, or NAME or NAME:FILE of timm. to:
-    the training's folder, by default beside the bundle. replace: allows to overwrite the weights of another full
-    training in the bundle. workers: processes that load images. threads: of each process on a CPU, by default the
-    checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that torchrun started,
-    and this one's number on its machine.
+    weights: a file or a bundle to fine-tune instead of this one. teacher: a bundle, a study inside a parent, or NAME or
+    NAME:FILE of timm. to: the training's folder, by default beside the bundle. replace: allows to overwrite the weights
+    of another full training in the bundle. workers: processes that load images. threads: of each process on a CPU, by
+    default the checkpoint's, else as `choose_threads` finds. world_size, local_rank: the number of processes that
+    torchrun started, and this one's number on its machine.
     """
 
     bundle: Path

@@ -51,6 +51,7 @@ from mfsearch.study.study import Study
 from mfsearch.study.task_file import TRAININGS
 from mfsearch.train.fit import SPLIT_SEED
 from mfsearch.train.images import ArraySplit, load_images
+from mfsearch.train.teacher import find_teacher, study_of_parent
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
 from tests.export.bundles import ROOT
@@ -186,6 +187,41 @@ def test_the_whole_parent_begins_with_its_own_logits(bundle: Path, image_folder:
     assert torch.allclose(logits[0], logits[1], atol=1e-5)
 
 
+def test_a_study_teaches_with_its_copy_of_the_parent(
+    bundle: Path,
+    image_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network that was cut in it names it while the copy has the hash of that parent, and learns from it."""
+    monkeypatch.chdir(tmp_path)
+    results, found = Path("results"), tmp_path / "found"
+    assert main(inside(bundle, image_folder, results, "--trials", "1")) == 0
+    assert main(["export", "s", "--best", "--to", str(found)]) == 0
+    parent, manifest = read_parent(bundle), Manifest.read(results / "s")
+    origin = read_manifest(found).study
+    assert study_of_parent(origin) == "s"
+    words = ["train", str(found), "--data", str(image_folder), "--size", "32", "--batch", "8", "--epochs", "1"]
+    asked = (manifest.mean, manifest.std, torch.device("cpu"))
+    teacher = find_teacher("s", ("dark", "light"), *asked, download=False)
+    state = adapted(load_file(parent.weights), (parent.mean, parent.std), asked[:2])
+    network = MobileFormer(parent.config).eval()
+    network.load_state_dict(state)
+    x_BCHW = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(teacher.logits(x_BCHW), network(x_BCHW), rtol=1e-4, atol=1e-5)
+    capsys.readouterr()
+    assert main(words) == 0
+    assert f"(weights {parent.facts.digest[:16]}): --teacher s learns from it" in capsys.readouterr().out
+    save_file(load_file(results / "s" / PARENT), results / "s" / PARENT)
+    assert main([*words, "--replace", "--teacher", "results/s"]) == 2
+    assert f"{PARENT}: parent must be " in capsys.readouterr().err
+    (results / "s" / PARENT).unlink()
+    assert study_of_parent(origin) is None
+    assert main([*words, "--replace", "--teacher", "s"]) == 2
+    assert "results/s: this study keeps no trained parent; give the folder of a bundle" in capsys.readouterr().err
+
+
 def test_weights_adapted_to_another_normalisation_compute_the_same_stem() -> None:
     state = MobileFormer(SMALL, seed=1).state_dict()
     theirs, ours = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.25)), ((0.45, 0.5, 0.35), (0.25, 0.2, 0.3))
@@ -297,7 +333,7 @@ def test_a_copy_of_the_parent_that_is_not_the_studys_own_is_refused(
         with pytest.raises(ValueError, match=reason) as error:
             prepared(bundle, image_folder, tmp_path)
         assert str(error.value).startswith(f"{kept}: ")
-        assert str(error.value).endswith("; delete it, and the same command makes it again")
+        assert str(error.value).endswith("; delete it, and the command that made it makes it again")
 
     kept.write_bytes(whole[:-100])
     refused("not readable as safetensors")

@@ -3,8 +3,10 @@
 More is better throughout, so callers negate a loss. Each array has one entry per network.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +17,9 @@ Values = NDArray[np.float64]
 
 RESAMPLES = 2000
 LEVEL = 0.95
+RISE = (0.55, 0.70)  # the taus of two readings whose difference a calibration should show
+CORRELATION = 0.55  # of the errors of two readings' taus over the same networks; 0.3 to 0.9 in the kept calibration
+WANTED = 0.8  # the chance with which a calibration should show RISE
 
 
 class Estimate(NamedTuple):
@@ -96,6 +101,30 @@ def noise_ceiling(noise_x: float, spread_x: float, noise_y: float, spread_y: flo
     share_y = noise_y / spread_y if noise_y else 0.0
     rho = 1 / math.sqrt((1 + share_x**2) * (1 + share_y**2))
     return 2 / math.pi * math.asin(rho)
+
+
+def chance_to_show(networks: int) -> float:
+    """The chance that a reading with the higher tau of RISE is shown to rank better than one with the lower.
+
+    Over n networks atanh(tau) is about normal with variance 0.437 / (n - 4) (Fieller, Hartley and Pearson 1957,
+    doi:10.1093/biomet/44.3-4.470). The two readings are of the same networks; the interval is two-sided.
+    """
+    if networks <= 4:
+        return 0.0
+    spread = math.sqrt(0.437 / (networks - 4) * 2 * (1 - CORRELATION))
+    normal, (low, high) = NormalDist(), map(math.atanh, RISE)
+    return normal.cdf((high - low) / spread - normal.inv_cdf((1 + LEVEL) / 2))
+
+
+def chance_sentence(networks: int) -> str:
+    """What so many networks can show, and how many it takes."""
+    wanted = next(n for n in itertools.count(5) if chance_to_show(n) >= WANTED)
+    low, high = RISE
+    more = f"; {100 * WANTED:.0f} % takes {wanted}" if networks < wanted else ""
+    return (
+        f"With {networks} networks, the chance to show a rise of tau from {low:.2f} to {high:.2f} is "
+        f"{100 * chance_to_show(networks):.0f} %{more}."
+    )
 
 
 def _paired(x: ArrayLike, y: ArrayLike) -> tuple[Values, Values]:

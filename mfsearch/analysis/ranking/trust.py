@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mfsearch.analysis.knobs.importance import study_space
+from mfsearch.analysis.ranking.agreement import chance_sentence
 from mfsearch.study.calibration_file import (
     CALIBRATION,
     CALIBRATIONS,
@@ -21,7 +22,6 @@ from mfsearch.study.calibration_file import (
 from mfsearch.study.manifest import Manifest, option_words
 from mfsearch.units import counted, format_madds
 
-ENOUGH = 16  # networks; a tau over fewer proves nothing
 # Options of `mfsearch run` that a calibration must repeat.
 SHARED = (
     *("data", "data-dir", "skip-damaged", "space", "parent", "resolution", "classes", "seed", "device"),
@@ -145,29 +145,24 @@ def verdict(figures: CalibrationFile, name: str, reading: Reading) -> str:
     parts = [
         f"{place} {reading.words} ranks {row.n} networks like the long training with tau "
         f"{row.tau:.2f}{interval}" + (f"; {', '.join(beside)}." if beside else "."),
-        _sure(row),
+        _against(row),
     ]
     if row.ceiling is not None:
         parts.append(f"Seed noise alone allows about {row.ceiling:.2f}.")
     if row.top5_recall is not None:
         parts.append(f"Its five best hold {5 * row.top5_recall:.3g} of the true five (by chance {25 / row.n:.2g}).")
-    if row.n < ENOUGH:
-        parts.append(f"{row.n} networks: a tau over fewer than {ENOUGH} proves nothing.")
+    parts.append(chance_sentence(row.n))
     return " ".join(filter(None, parts))
 
 
-def _sure(row: ProxyFigures) -> str:
+def _against(row: ProxyFigures) -> str:
+    """Whether a reading is better than chance and than what costs nothing; empty for multiply-adds and parameters."""
     if row.name in COSTS:
         return ""
-    if (row.low or 0) <= 0:
-        return "It may be no better than chance."
-    gains = {"madds": row.over_madds, "params": row.over_params}
-    beaten = [NAMES[cost] for cost, gain in gains.items() if (gain.low or 0) > 0]
-    if len(beaten) == len(COSTS):
-        return "It is better than chance and than both of these."
-    if beaten:
-        return f"It is better than chance and than {beaten[0]}, not surely than the other."
-    return "It is better than chance, but not surely better than what costs nothing."
+    chance = "is better" if (row.low or 0) > 0 else "may be no better"
+    gains = zip((row.over_madds, row.over_params), COSTS, strict=True)
+    others = [f", {gain.words} {NAMES[cost]}" for gain, cost in gains if gain.words]
+    return f"It {chance} than chance{''.join(others)}, as far as {row.n} networks tell."
 
 
 def noise_note(figures: CalibrationFile) -> str:

@@ -9,6 +9,8 @@ import pytest
 from mfsearch.analysis.ranking.agreement import (
     bootstrap_gain,
     bootstrap_tau,
+    chance_sentence,
+    chance_to_show,
     kendall_tau,
     mean_rank,
     noise_ceiling,
@@ -142,3 +144,25 @@ def test_the_ceiling_is_what_a_simulation_finds() -> None:
         x, y = 2 * true + 0.6 * rng.normal(size=16), true + 0.5 * rng.normal(size=16)
         taus.append(kendall_tau(x, y))
     assert np.mean(taus) == pytest.approx(noise_ceiling(0.6, 2.0, 0.5, 1.0), abs=0.01)
+
+
+@pytest.mark.parametrize(("networks", "chance"), [(4, 0.0), (16, 0.23), (32, 0.51), (48, 0.74), (64, 0.91)])
+def test_the_chance_to_show_a_rise_is_near_what_was_simulated(networks: int, chance: float) -> None:
+    assert chance_to_show(networks) == pytest.approx(chance, abs=0.05)
+
+
+def test_the_chance_to_show_a_rise_is_how_often_the_paired_bootstrap_shows_it() -> None:
+    """Two readings of a judge, with taus 0.55 and 0.70 and half of the rest in common."""
+    rng, networks, shown = np.random.default_rng(0), 48, 0
+    rho = [math.sin(math.pi / 2 * tau) for tau in (0.55, 0.70)]
+    for seed in range(100):
+        judge, common, own = rng.normal(size=(3, networks))
+        base = rho[0] * judge + math.sqrt(1 - rho[0] ** 2) * common
+        better = rho[1] * judge + math.sqrt(1 - rho[1] ** 2) * (common + math.sqrt(3) * own) / 2
+        shown += bootstrap_gain(better, base, judge, seed=seed, resamples=200).low > 0
+    assert shown / 100 == pytest.approx(chance_to_show(networks), abs=0.1)
+
+
+def test_the_sentence_names_the_networks_it_takes_only_with_fewer() -> None:
+    assert chance_sentence(3).endswith("from 0.55 to 0.70 is 0 %; 80 % takes 54.")
+    assert chance_sentence(54).endswith(" is 80 %.")

@@ -198,11 +198,27 @@ def test_the_report_fits_a_hundred_columns_and_stars_what_is_sure() -> None:
     figures = calibration_figures(SETTINGS, made_up(), TARGETS)
     lines = report_lines(figures)
     assert max(map(len, lines)) <= 100
+    assert "validation loss after 4 epochs: better than multiply-adds, as far as 8 networks tell" in lines
     assert "judged by top1 on 100 images of digits after 40 epochs, other seed" in lines
     assert "seed noise of that: 1.00 points (one network, 3 seeds)" in lines
     line = next(line for line in lines if line.startswith("accuracy") and "    4  " in line)
     assert line.split()[:6] == ["accuracy", "4", "1.00", "1.00", "..", "1.00"]
     assert line.rstrip().endswith("*")
+    chance = "With 8 networks, the chance to show a rise of tau from 0.55 to 0.70 is 12 %; 80 % takes 54."
+    assert lines.count(chance) == 2
     assert "[1.00, 1.00] inside the band over 8 networks (MAdds 0.21)" in trust_line(
         figures, epochs=4.0, reading="top1"
     )
+
+
+def test_a_short_training_no_better_than_multiply_adds_is_said_to_be_so() -> None:
+    """In the kept calibration tau across budgets is 0.50 after 0.1 epochs, and 0.47 for multiply-adds."""
+    kept = Path(__file__).parents[3] / "results/calibrations/mobile_former-cifar10-50.0M/calibration.json"
+    figures = CalibrationFile.read(kept)
+    assert figures is not None
+    lines = report_lines(figures)
+    assert "validation loss after 0.2 epochs: better than multiply-adds, as far as 16 networks tell" in lines
+    assert "validation loss after 0.2 epochs: no better than multiply-adds, as far as 16 networks tell" in lines
+    words = trust_line(figures, epochs=0.1, reading="val_loss")
+    assert "inside the band over 16 networks (MAdds -0.25)" in words
+    assert "across budgets over 16 networks (no better than MAdds 0.47)" in words
