@@ -58,11 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         return FAILED
     except ValueError as error:  # every check of what a user gave raises one
-        print(f"mfsearch: {_shortened(str(error), words)}", file=sys.stderr)
+        _print_error(error, words)
         return WRONG_USE
     except (RuntimeError, OSError) as error:
-        print(f"mfsearch: {_shortened(str(error), words)}", file=sys.stderr)
+        _print_error(error, words)
         return WRONG_USE if getattr(error, "errno", None) == errno.ENAMETOOLONG else FAILED
+
+
+def _print_error(error: Exception, words: list[str]) -> None:
+    over = "\r\x1b[K" if sys.stderr.isatty() else ""  # a note of the present step may stand in the line
+    print(f"{over}mfsearch: {_shortened(str(error), words)}", file=sys.stderr)
 
 
 def _with_values(words: Sequence[str]) -> list[str]:

@@ -53,7 +53,10 @@ def show(study: load.PageStudy) -> None:
     st.subheader("Reproduce the study")
     revision = study.manifest.git_revision
     seeds = f"Seed {study.manifest.seed}" + (f", revision {revision}" if revision else "")
-    st.text(f"{seeds}. With one worker the same command finds the same networks, unless measured latencies differ.")
+    st.text(
+        f"{seeds}. With one worker and --trials the same command finds the same networks, unless measured latencies "
+        "differ; with --time the machine's speed decides how many."
+    )
     st.code(study.manifest.command or "not recorded", language="bash", wrap_lines=True)
 
     st.subheader("Link to this page")

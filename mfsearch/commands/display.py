@@ -191,7 +191,7 @@ def panel(progress: Progress) -> Group:
     facts.append(f"{format_seconds(time.monotonic() - progress.started)} gone")
     if left := progress.time_left():
         facts.append(left)
-    lines = [Text(f"{progress.stage}   {'   '.join(facts)}", style="bold")]
+    lines = [_line(f"{progress.stage}   {'   '.join(facts)}", "bold")]
     for number, running in sorted(progress.running.items()):
         bar, stage = "#" * round(20 * running.share), running.stage
         if stage == "training":
@@ -199,9 +199,30 @@ def panel(progress: Progress) -> Group:
             epochs = progress.manifest.recipe.epochs * progress.rungs.factors[rung]
             stage = f"epoch {running.share * epochs:.2g} of {epochs:g}" if epochs else CUT
         text = f"  worker {number}  {format_madds(running.madds):>7}  {stage:<16} [{bar:<20}]  {running.origin}"
-        lines.append(Text(text, style="dim"))
+        lines.append(_line(text, "dim"))
     front = [progress.trials[number] for number in progress.front[-LINES_LIVE:]]
     return Group(*lines, front_table(front, progress.objectives))
+
+
+def _line(text: str, style: str) -> Text:
+    """One line of the terminal, cut at its end: where it wraps, the next frame erases a line that was printed above."""
+    return Text(text, style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _cheaper_sentence(trials: Sequence[Trial], best: Trial | None, sure: Mapping[int, Confidence]) -> str:
+    """Which network is the cheapest that top1 cannot tell from the best; empty if there is none below its cost."""
+    tied = sure[best.number].tied_with if best is not None and best.number in sure else ()
+    others = [trial for trial in trials if trial.number in tied]
+    if best is None or not others:
+        return ""
+    least = min(others, key=lambda trial: trial.metric("madds"))
+    if least.metric("madds") >= best.metric("madds"):
+        return ""
+    whole, less = (format_madds(one.metric("madds")) for one in (best, least))
+    return (
+        f"Trial {best.number} has the best top1, at {whole}; trial {least.number} ({least.origin}) costs {less}, and "
+        "top1 cannot tell them apart."
+    )
 
 
 def front_table(
@@ -270,6 +291,7 @@ def print_front(study: Study) -> None:
         console.print(front_table(front, objectives, sure, marked), soft_wrap=True)
         told = [shown_noise(trials, images), shown_lengths(front), shown_wiring(front)]
         told.insert(0, "± is one standard error." if sure else "")
+        told.append(_cheaper_sentence(trials, best_trial(front), sure))
         console.print("\n" + "\n".join(filter(None, told)), soft_wrap=True)
         if (facts := study.manifest.parent) is not None:
             from mfsearch.analysis.front.compare import lineage  # these load pandas

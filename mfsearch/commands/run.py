@@ -3,6 +3,7 @@
 import argparse
 import collections
 import dataclasses
+import importlib.util
 import json
 import shlex
 import statistics
@@ -238,7 +239,7 @@ def _print_ending(
 ) -> None:
     words = {
         "trials": "All --trials are trained; a higher number resumes the study.",
-        "time": "The time is up; the same command resumes.",
+        "time": f"The time is up; the same command resumes, for another {args.time}.",
         "interrupted": "Interrupted; every finished trial is kept. The same command resumes.",
         "exhausted": "No new network inside the budget is left to propose in this space.",
         "latency": f"Stopped: the last networks proposed were slower than {settings.latency_limit_ms} ms.",
@@ -258,12 +259,15 @@ def _print_ending(
         ours, theirs = study.manifest.data.classes, study.manifest.classes
         classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
         to, data = f"{settings.study}-{best.number}", shlex.quote(args.data)
-        print(f"  mfsearch export {settings.study} --trial {best.number}{classes} --to {to}{in_results}")
+        side, trained = study.manifest.resolution, study.manifest.recipe.resolution
+        export = f"  mfsearch export {settings.study} --trial {best.number}{classes}"
+        if side != trained:
+            print(f"{export} --resolution {trained} --to {to}-{trained}px{in_results}    # its training's size")
+        at_side = "" if side == trained else f"    # for {side} px, at which the budget counts"
+        print(f"{export} --to {to}{in_results}{at_side}")
         where = "" if args.data_dir is None else f" --data-dir {shlex.quote(str(args.data_dir))}"
         print(f"  mfsearch train {to} --data {data}{where}    # 30 epochs from these weights; --scratch: all 450")
-        side, trained = study.manifest.resolution, study.manifest.recipe.resolution
         if side != trained:
-            print(
-                f"\nThe weights so far were trained at {trained} px. Before the full training they do best there: "
-                f"export with --resolution {trained}."
-            )
+            print(f"\nThe weights so far were trained at {trained} px: at {side} px they begin with a lower top1.")
+        if importlib.util.find_spec("timm") is None:
+            print("`mfsearch train` needs timm: pip install -c constraints.txt '.[train]'")

@@ -196,7 +196,9 @@ def evaluate(
     labels_N = np.delete(labels_N, list(damaged))
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
-    told_notes = tuple(note for note in (*notes, skipped_note(damaged), _size_note(bundle)) if note)
+    chosen = (bundle.metrics.full_training or {}).get("val_from") == place
+    choice = f"the training chose its best epoch by {place}, so its top1 is a little high there" if chosen else ""
+    told_notes = tuple(note for note in (*notes, skipped_note(damaged), _size_note(bundle), choice) if note)
     return BundleAccuracy(place, classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
 
 

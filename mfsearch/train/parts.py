@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import CLASSIFIER
-from mfsearch.train.train_options import TrainSettings
+from mfsearch.train.train_options import NEEDS, TrainSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,10 +26,7 @@ def import_timm(module: str = "timm") -> Any:
         import_torchvision()
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(
-            "a full training needs timm and torchvision: pip install 'mfsearch[train]', in a checkout '.[train]' "
-            f"({error})"
-        ) from None
+        raise ValueError(f"{NEEDS} ({error})") from None
 
 
 def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:

@@ -182,7 +182,7 @@ class FullTraining:
         """
         if self.fine_tunes and not self.step and not self.rows:
             begin = time.perf_counter()
-            top1, top5, val_loss = self.evaluate()
+            top1, top5, val_loss = self.evaluate(stop)
             row = EpochRow(0, None, val_loss, top1, top5, 0.0, time.perf_counter() - begin)
             self._keep(row, folder, facts)
             on_epoch(row)
@@ -284,12 +284,17 @@ class FullTraining:
         return row
 
     @torch.no_grad()
-    def evaluate(self) -> tuple[float, float, float]:
-        """top1, top5 (fractions) and mean cross-entropy on the validation images, over all processes."""
+    def evaluate(self, stop: StopSwitch | None = None) -> tuple[float, float, float]:
+        """top1, top5 (fractions) and mean cross-entropy on the validation images, over all processes.
+
+        stop: raises KeyboardInterrupt between two batches, if there is but one process.
+        """
         network = self.network.eval()
         right1, right5, loss, count = 0, 0, 0.0, 0
         batches = iter(self.val_batches)
         for _ in range(len(self.val_batches)):
+            if stop is not None and stop.wanted and self.processes.size == 1:
+                raise KeyboardInterrupt
             images, labels_B = _next(batches)
             labels_B = labels_B.to(self.processes.device)
             with self.amp:

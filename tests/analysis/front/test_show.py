@@ -12,13 +12,13 @@ from mfsearch.analysis.front.confidence import confidence, marks
 from mfsearch.analysis.front.cut import best_number
 from mfsearch.analysis.front.summary import study_front, summary
 from mfsearch.analysis.ranking.trust import read_calibrations
-from mfsearch.commands.display import Display, front_table, print_front
+from mfsearch.commands.display import Display, _cheaper_sentence, front_table, panel, print_front
 from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
 from mfsearch.presets import preset
 from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.study.settings import Limits
-from mfsearch.study.study import Study, front_trials
+from mfsearch.study.study import Study, best_trial, front_trials
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import changed, longer_study, manifest, row, study
 
@@ -157,9 +157,38 @@ def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixt
     assert f"by trial {best.number} " in summary(one.frame(), asked)
     told = {trial["number"]: trial.get("mark") for trial in summary_of(one)["front"]}
     assert [number for number, mark in told.items() if mark == "best"] == [best.number]
-    arguments = argparse.Namespace(results=Path("results"), data="my photos", data_dir=None)
+    arguments = argparse.Namespace(results=Path("results"), data="my photos", data_dir=None, time=None)
     settings = SimpleNamespace(study="s", latency_limit_ms=9.0)
     _print_ending("trials", one, settings, Path("report.html"), arguments)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert f"export s --trial {best.number} " in said
-    assert f" --to s-{best.number}\n  mfsearch train s-{best.number} --data 'my photos' " in said
+    trained, side = asked.recipe.resolution, asked.resolution
+    assert f" --resolution {trained} --to s-{best.number}-{trained}px    # its training's size\n" in said
+    assert (
+        f" --to s-{best.number}    # for {side} px, at which the budget counts\n  mfsearch train s-{best.number} "
+        in said
+    )
+    assert " --data 'my photos' " in said
+
+
+def test_the_end_names_the_cheapest_network_that_top1_cannot_tell_from_the_best() -> None:
+    trials = [row(0, 0.58, 25_000_000), row(1, 0.59, 50_000_000), row(2, 0.60), row(3, 0.20, 9_000_000)]
+    sure = confidence(trials, ["top1", "madds"], 150)
+    best = best_trial(trials)
+    assert _cheaper_sentence(trials, best, sure) == (
+        f"Trial 2 has the best top1, at 100.0M; trial 0 (tpe) costs 25.0M, and top1 cannot tell them apart."
+    )
+    assert _cheaper_sentence(trials, best, confidence(trials, ["top1", "madds"], 100_000)) == ""
+    assert _cheaper_sentence(trials, None, sure) == ""
+
+
+def test_a_line_of_the_live_display_is_never_two(capsys: pytest.CaptureFixture[str]) -> None:
+    """Else the next frame erases a result that was printed above it."""
+    progress = Progress(manifest(rungs={"factors": [1.0, 3.0, 9.0], "seeds": 2}), Limits(30), "")
+    progress.trials = longer_study()
+    progress.stage = "searching for networks with a long name " * 3
+    Console(width=60).print(panel(progress))
+    lines = capsys.readouterr().out.splitlines()
+    assert "searching" in lines[0]
+    assert lines[0].rstrip().endswith("…")
+    assert "front" in lines[1]
