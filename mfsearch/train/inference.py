@@ -4,6 +4,7 @@ Images are prepared as the bundle's preprocess.json says, by Pillow and numpy al
 """
 
 import importlib.util
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -196,8 +197,9 @@ def evaluate(
     labels_N = np.delete(labels_N, list(damaged))
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
-    chosen = (bundle.metrics.full_training or {}).get("val_from") == place
-    choice = f"the training chose its best epoch by {place}, so its top1 is a little high there" if chosen else ""
+    judged_by = str((bundle.metrics.full_training or {}).get("val_from", ""))
+    chosen = os.path.abspath(judged_by) == os.path.abspath(place)  # noqa: PTH100  (of words as well)
+    choice = f"the training chose its best epoch by {place}, so top1 is a little high there" if chosen else ""
     told_notes = tuple(note for note in (*notes, skipped_note(damaged), _size_note(bundle), choice) if note)
     return BundleAccuracy(place, classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)
 

@@ -272,6 +272,15 @@ def test_the_accuracy_is_that_of_the_answers_one_by_one(
     assert sum(one["images"] for one in content["fp32"]["confusions"]) == 16 - right
 
 
+def test_images_that_chose_the_best_epoch_are_told(bundle: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for val_from, told in ((images / "val", True), (images / "train", False), ("10% of the training images", False)):
+        rewritten(bundle, "metrics.json", full_training={"val_from": str(val_from)})
+        assert any("chose its best epoch by" in note for note in evaluate(bundle, images).notes) == told
+    rewritten(bundle, "metrics.json", full_training={"val_from": str(images / "val")})
+    monkeypatch.chdir(images)
+    assert any("chose its best epoch by val" in note for note in evaluate(bundle, ".").notes)
+
+
 def test_shares_and_confusions_by_hand() -> None:
     assert RightAnswers(0, 10).interval == pytest.approx((0, 1 - 0.025**0.1))  # Clopper and Pearson
     assert RightAnswers(10, 10).interval == pytest.approx((0.025**0.1, 1))

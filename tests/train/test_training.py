@@ -100,6 +100,10 @@ def test_what_is_written_is_what_was_judged(make: Make, images: TrainingImages, 
     again = make()
     again.network.load_state_dict(load_file(tmp_path / BEST))
     assert again.evaluate() == pytest.approx((best.top1, 1.0, best.val_loss), rel=1e-6)
+    stop = StopSwitch()
+    stop.wanted = True
+    with pytest.raises(KeyboardInterrupt):  # a fine-tuning's first look may take minutes
+        again.evaluate(stop)
 
 
 def test_without_an_average_the_weights_themselves_are_judged_and_training_goes_on(make: Make, tmp_path: Path) -> None:

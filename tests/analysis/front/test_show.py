@@ -176,7 +176,7 @@ def test_the_end_names_the_cheapest_network_that_top1_cannot_tell_from_the_best(
     sure = confidence(trials, ["top1", "madds"], 150)
     best = best_trial(trials)
     assert _cheaper_sentence(trials, best, sure) == (
-        f"Trial 2 has the best top1, at 100.0M; trial 0 (tpe) costs 25.0M, and top1 cannot tell them apart."
+        "Trial 2 has the best top1, at 100.0M; trial 0 (tpe) costs 25.0M, and top1 cannot tell them apart."
     )
     assert _cheaper_sentence(trials, best, confidence(trials, ["top1", "madds"], 100_000)) == ""
     assert _cheaper_sentence(trials, None, sure) == ""
