@@ -33,6 +33,7 @@ The rules on the first 24 of them (--networks 24 --twice 2, one thread); as cut,
 """
 
 import argparse
+import copy
 import dataclasses
 import json
 import random
@@ -43,11 +44,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mfsearch.analysis.ranking.agreement import bootstrap_tau, kendall_tau, noise_ceiling, retest_noise, spread_between
 from mfsearch.cost.madds import count_costs
 from mfsearch.export.parent_bundle import read_parent
-from mfsearch.proxy.cutting import Score, by_taylor, by_weight, cut
+from mfsearch.model import MobileFormer
+from mfsearch.proxy.cutting import Channels, Score, by_weight, cut
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, InitialWeights, short_train
@@ -76,6 +80,31 @@ def read_network(
         for seed in judges
     ]
     return {"loss": read, "top1": top1, "judge": [j.val_loss for j in judged], "judge_top1": [j.top1 for j in judged]}
+
+
+def by_taylor(parent: MobileFormer, images_BCHW: Tensor, labels_B: Tensor) -> Score:
+    """Scores channels by the change of the loss, to first order, without them: |sum w dL/dw| (arXiv:1906.10771).
+
+    The parent is in eval mode, on one normalised batch.
+    """
+    model = copy.deepcopy(parent).eval().requires_grad_()
+    loss = F.cross_entropy(model(images_BCHW), labels_B)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    products = {
+        name: torch.zeros(len(w)) if g is None else (w.detach() * g).flatten(1).sum(1) if w.ndim > 1 else w.detach() * g
+        for name, w, g in zip(names, parameters, gradients, strict=True)
+    }
+
+    def score(channels: Channels) -> Tensor:
+        change = torch.zeros(channels.whole_width)
+        for name, order in channels.writers:
+            for part in ("weight", "bias"):
+                if f"{name}.{part}" in products:
+                    change = change + products[f"{name}.{part}"].cpu()[order]
+        return change.abs()
+
+    return score
 
 
 def rules_of(cutter: Cutter, data: DeviceData) -> dict[str, Score]:
