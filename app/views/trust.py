@@ -40,7 +40,7 @@ def show(study: load.PageStudy) -> None:
         st.text(message)
     if not kept:
         st.text(
-            "There is no calibration here, so it is unknown how well this study's short training ranks. To make one:"
+            "There is no calibration here, so it is unknown how far this study's ranking can be trusted. To make one:"
         )
         st.code(calibrate_command(study.manifest), language="bash", wrap_lines=True)
         _show_noise(study)

@@ -164,7 +164,7 @@ def _precision(progress: Progress) -> str:
     known = noise[max(noise)] if noise else None
     if known is None and kept is not None and kept.long_noise is not None:
         known = Noise(kept.long_noise, len(kept.noise_seeds) - 1)
-    seeds = progress.rungs.seeds if progress.rungs.last else 1
+    seeds = progress.rungs.seeds if progress.rungs.last and progress.rungs.finalists else 1
     words = shown_precision(progress.manifest.data.val_images, seeds, noise=known)
     return words if known else f"{words}, and seeds add noise"
 
@@ -174,6 +174,8 @@ def _longer(rungs: Rungs) -> str:
     middle = " and ".join(f"{factor:g}x" for factor in rungs.factors[1:-1])
     words = "all are ranked as they are cut, without training; " if rungs.starts_cut else ""
     words += f"one network in {rungs.keep:g} is promoted to {middle} the short training; " if middle else ""
+    if not rungs.finalists:
+        return f"{words}no finalists"
     seeds = counted(rungs.seeds, "seed")
     return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
 

@@ -6,14 +6,12 @@ kernels keep their centre 3x3; and a DyReLU that becomes static gets the mean of
 are the parent's until `restate_batch_norm`. Shapes: B images, C channels, H x W positions.
 """
 
-import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig
@@ -78,31 +76,6 @@ def by_weight(parent: MobileFormer) -> Score:
         for name, order in channels.readers:
             read = read + _column_norms(parent, name)[order] ** 2
         return written * read if channels.readers else written
-
-    return score
-
-
-def by_taylor(parent: MobileFormer, images_BCHW: Tensor, labels_B: Tensor) -> Score:
-    """Scores channels by the change of the loss, to first order, without them: |sum w dL/dw| (arXiv:1906.10771).
-
-    The parent is in eval mode, on one normalised batch.
-    """
-    model = copy.deepcopy(parent).eval().requires_grad_()
-    loss = F.cross_entropy(model(images_BCHW), labels_B)
-    names, parameters = zip(*model.named_parameters(), strict=True)
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    products = {
-        name: torch.zeros(len(w)) if g is None else (w.detach() * g).flatten(1).sum(1) if w.ndim > 1 else w.detach() * g
-        for name, w, g in zip(names, parameters, gradients, strict=True)
-    }
-
-    def score(channels: Channels) -> Tensor:
-        change = torch.zeros(channels.whole_width)
-        for name, order in channels.writers:
-            for part in ("weight", "bias"):
-                if f"{name}.{part}" in products:
-                    change = change + products[f"{name}.{part}"].cpu()[order]
-        return change.abs()
 
     return score
 

@@ -41,7 +41,7 @@ def test_without_a_calibration_there_is_the_command_that_makes_one(explorer: Exp
     explorer.add("flowers", rows)
     app = explorer.open(page=PAGE)
     assert app.header[0].value == "Can I trust the ranking?"
-    assert "There is no calibration here" in texts(app)
+    assert "no calibration here, so it is unknown how far this study's ranking can be trusted" in texts(app)
     assert app.code[0].value == CALIBRATE
     assert "trained once" in texts(app)
 

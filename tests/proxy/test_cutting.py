@@ -10,13 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from benchmarks.inside_parent import by_taylor
 from mfsearch.config import DYNAMIC_SOURCES, SOURCES, BlockConfig, HeadConfig, LiteConfig, MobileFormerConfig
 from mfsearch.model import MobileFormer
 from mfsearch.model.dyrelu import DyReLU, StaticSlopes
 from mfsearch.model.mobile import MobileDown, shuffle
 from mfsearch.presets import MF_26M, MF_151M
 from mfsearch.proxy.batch_norm import restate_batch_norm
-from mfsearch.proxy.cutting import by_taylor, by_weight, cut, mean_coefficients
+from mfsearch.proxy.cutting import by_weight, cut, mean_coefficients
 from mfsearch.space.channels import Demand, fitting_multipliers, fitting_widths, shuffled
 from mfsearch.space.nested import find_streams, nested_space, parent_values, stream_width
 from mfsearch.space.solve import fit

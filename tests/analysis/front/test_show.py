@@ -118,12 +118,14 @@ def test_the_summary_holds_probability_ties_and_noise_but_no_curves() -> None:
 
 
 def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
-    for rungs, seeds in ((None, "one seed"), ({"factors": [1.0, 3.0], "seeds": 2}, "2 seeds")):
+    no_final = {"factors": [0.0, 1.0, 4.0], "finalists": 0}
+    for rungs, seeds in ((None, "one seed"), ({"factors": [1.0, 3.0], "seeds": 2}, "2 seeds"), (no_final, "one seed")):
         asked = manifest(rungs=rungs, data={**MANIFEST.kept["data"], "val_images": 150})
         display = Display(Console(), live=False, quiet=False)
         display(SearchEvent("began", Progress(asked, Limits(), "")))
         text = capsys.readouterr().out
         assert f"150 validation images, {seeds}: differences under 8 points will not show, and seeds add noise" in text
+    assert "one network in 3 is promoted to 1x the short training; no finalists\n" in text
 
 
 def test_the_start_knows_the_seed_noise_of_the_study_or_else_of_its_calibration(
