@@ -186,6 +186,8 @@ def trial_card(study: "load.PageStudy", number: int) -> None:
             if name == "latency_ms" and latency is not None and latency.has_interval:
                 interval = f"{latency.low_ms:.2f} to {latency.high_ms:.2f}"
             title = METRICS[name].title
+            if name == "train_seconds" and study.manifest.rungs.starts_cut:
+                title = "Cut and evaluated"
             st.metric(title, shown(name, value), delta=interval, delta_color="off", delta_arrow="off", width="content")
         seconds = [each.train_seconds for each in trial.longest if trial.rung and each.train_seconds is not None]
         if seconds:

@@ -27,7 +27,8 @@ In November 2026, `--orders 60`: by the reading, the posterior, the posterior wi
                          31                  0.84 0.72 0.55   0.01 0.08 0.28
                          124                 0.94 0.73 0.54   0.00 0.10 0.29
 
-So a posterior helps before half a short training alone, and the search promotes by the reading.
+So a posterior chooses better only after half of a default short training (0.05 passes), and the search promotes by
+the reading.
 """
 
 import argparse

@@ -85,7 +85,8 @@ def _show_status(study: load.PageStudy) -> None:
     words = [WRITING[writing]]
     asked = None if request is None else request.trials
     of = "" if asked is None else f" of {asked:,} requested when the study began"
-    words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} trained{of}.")
+    done = "evaluated" if study.manifest.rungs.starts_cut else "trained"  # some are only cut from the parent
+    words.append(f"{counted(len(frame), 'trial')}, {counted(trained, 'network')} {done}{of}.")
     if (taken := clock(frame, study.manifest)) is not None:
         ago = format_seconds(max(0.0, (datetime.now(UTC) - taken.last).total_seconds()))
         words.append(f"Last result {ago} ago, {taken.last.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
@@ -168,14 +169,14 @@ def _show_outcomes(study: load.PageStudy) -> None:
     left, right = st.columns(2)
     left.text("By proposer")
     left.plotly_chart(draw_proposers(proposers(frame, front)), config=CONFIG, key="proposers")
-    right.text("Why trials were not trained in full")
+    right.text("Why trials were rejected, stopped or failed")
     if reasons:
         right.plotly_chart(draw_reasons(reasons), config=CONFIG, key="reasons")
         lost = frame.loc[frame["outcome"] != "trained", ["number", "outcome", "origin", "reason"]]
         with st.expander(f"All {len(lost):,} with their reasons"):
             st.dataframe(lost.rename(columns={"number": "trial"}), hide_index=True, key="reasons-list")
     else:
-        right.text("All trials were trained in full.")
+        right.text("None was.")
 
 
 def _show_time(study: load.PageStudy) -> None:

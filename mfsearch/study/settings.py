@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration evaluates a training
 MIN_NETWORKS = 6  # top-5 recall needs one more network than five; below 16 a tau proves nothing
 MAX_WORKERS = 256
-SAMPLERS = ("auto", "gp", "tpe", "evolution", "local", "nsga2", "random")
+SAMPLERS = ("auto", "gp", "tpe", "evolution", "random")
 
 
 @dataclass(frozen=True)

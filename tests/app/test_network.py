@@ -278,6 +278,19 @@ def test_a_real_study_predicts_where_the_milliseconds_go(explorer: Explorer) -> 
         assert not explorer.open(f"--study={FAST151}", trial=str(number)).exception
 
 
+def test_networks_that_are_only_cut_are_not_called_trained(explorer: Explorer) -> None:
+    rungs = {"factors": [0.0, 1.0, 4.0]}
+    explorer.add(
+        "inside", [trial(0, SMALL, 0.4)], manifest(parent=dataclasses.asdict(kept_parent().facts), rungs=rungs)
+    )
+    labels = [metric.label for metric in explorer.open().metric]
+    assert "Cut and evaluated" in labels
+    assert "Short training" not in labels
+    told = texts(explorer.open(page="Search"))
+    assert "1 trial, 1 network evaluated." in told
+    assert "None was." in told
+
+
 def test_a_network_inside_a_parent_tells_its_lineage_and_the_parent_stands_on_the_front(explorer: Explorer) -> None:
     kept = kept_parent()
     rows = [trial(k, SMALL, 0.4 + 0.1 * k, latency_ms=4.0 + k) for k in range(2)]

@@ -128,6 +128,12 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
     assert plain(**values).options() == {"data": "digits", name: text}
 
 
+def test_a_study_of_a_sampler_that_is_no_longer_offered_still_reads() -> None:
+    kept = plain(sampler="nsga2")
+    assert kept.sampler == "nsga2"
+    assert kept.options()["sampler"] == "nsga2"
+
+
 def test_defaults_are_left_out() -> None:
     assert plain().options() == {"data": "digits"}
     for data in ("digits", "cifar10", "cifar100", "photos/flowers"):

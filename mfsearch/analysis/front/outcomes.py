@@ -157,7 +157,10 @@ def time_in_words(spent: Sequence[TrainingTime], taken: Clock | None) -> str:
     if not spent:
         return "No training was recorded, so the time spent is unknown."
     total, trainings = sum(one.core_seconds for one in spent), sum(one.trainings for one in spent)
-    sentences = [f"{counted(trainings, 'training')} took {format_seconds(total)} of core time."]
+    cut = sum(one.trainings for one in spent if one.what == CUT)
+    words = [f"{counted(cut, 'network')} as cut"] if cut else []
+    words += [counted(trainings - cut, "training")] if trainings > cut else []
+    sentences = [f"{' and '.join(words)} took {format_seconds(total)} of core time."]
     if missing := sum(one.unrecorded for one in spent):
         sentences.append(f"{missing} of them have no recorded time.")
     if taken is None:

@@ -7,7 +7,7 @@ nothing had happened.
 import random
 from collections.abc import Callable
 
-from mfsearch.search.samplers.evolution import evolution, front_mutation, local, nsga2
+from mfsearch.search.samplers.evolution import evolution, front_mutation
 from mfsearch.search.samplers.gp import gp
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History
@@ -35,7 +35,5 @@ SAMPLERS: dict[str, Sampler] = {  # the names are `settings.SAMPLERS`
     "gp": gp,
     "tpe": tpe,
     "evolution": evolution,
-    "local": local,
-    "nsga2": nsga2,
     "random": uniform,
 }

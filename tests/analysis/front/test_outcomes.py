@@ -15,6 +15,7 @@ from mfsearch.analysis.front.outcomes import (
     spent_on_training,
     time_in_words,
 )
+from mfsearch.proxy.rungs import CUT
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import MANIFEST, MARKUP, changed, failed, longer, manifest, row, stage, study
@@ -146,6 +147,9 @@ def test_without_stamps_there_is_no_clock(rows: list[Trial]) -> None:
 def test_nothing_trained_takes_no_time() -> None:
     assert spent_on_training(study_frame(failed(2)), MANIFEST) == []
     assert "the time spent is unknown" in time_in_words([], None)
+    cut = [TrainingTime(CUT, 6, 30.0, 0), TrainingTime("1x", 2, 90.0, 0)]
+    assert time_in_words(cut, None).startswith("6 networks as cut and 2 trainings took 2m 00s of core time.")
+    assert time_in_words(cut[:1], None).startswith("6 networks as cut took 30s of core time.")
 
 
 def test_speed_is_of_trainings_that_recorded_it() -> None:
