@@ -10,12 +10,15 @@ of 0.001, or from first weights with 0.0025; the preset of that size likewise fr
 counts the parent's training in once, and shows the same without it. FOLDER keeps a line for each search and training;
 the same command again resumes.
 
-In November 2026, at 60M with seed 0 alone (results/reference/inside-mf-151m/searches.jsonl; 100M and other seeds are
-not run):
+In November 2026, seed 0 alone (results/reference/inside-mf-151m/searches.jsonl; other seeds are not run), on a machine
+at load 10, which lengthens core-seconds:
 
     budget  network          n  search (core-s)  tested top1 (%) after 0, 31, 156 steps
-    60M     inside           1              233  52.9, 64.4, 70.7
-    60M     first weights    1              248  -, 32.5, 46.8
+    100M    inside           1              270  62.5, 69.0, 72.6
+    100M    first weights    1              378  -, 32.0, 46.9
+    100M    preset           1                -  -, 34.0, 48.5
+    60M     inside           1              234  52.9, 64.4, 70.7
+    60M     first weights    1              296  -, 29.4, 45.2
     60M     preset           1                -  -, 32.5, 46.8
 """
 
@@ -184,7 +187,7 @@ def draw(rows: list[dict[str, Any]], parent_hours: float, to: Path) -> None:
     figure.update_xaxes(title="Core-hours, search and training", rangemode="tozero")
     figure.update_yaxes(title="Top-1 on test images (%)", col=1)
     figure.update_layout(template="plotly_white", width=1000, height=440, legend={"orientation": "h", "y": -0.2})
-    figure.write_html(to)
+    figure.write_html(to, config={"displayModeBar": False})
 
 
 def main(argv: list[str] | None = None) -> int:
