@@ -203,9 +203,11 @@ def test_a_study_teaches_with_its_copy_of_the_parent(
     origin = read_manifest(found).study
     assert study_of_parent(origin) == "s"
     words = ["train", str(found), "--data", str(image_folder), "--size", "32", "--batch", "8", "--epochs", "1"]
-    asked = (manifest.mean, manifest.std, torch.device("cpu"))
-    teacher = find_teacher("s", ("dark", "light"), *asked, download=False)
-    state = adapted(load_file(parent.weights), (parent.mean, parent.std), asked[:2])
+    assert manifest.mean is not None
+    assert manifest.std is not None
+    pixels = manifest.mean, manifest.std
+    teacher = find_teacher("s", ("dark", "light"), *pixels, torch.device("cpu"), download=False)
+    state = adapted(load_file(parent.weights), (parent.mean, parent.std), pixels)
     network = MobileFormer(parent.config).eval()
     network.load_state_dict(state)
     x_BCHW = torch.rand(2, 3, 32, 32)
