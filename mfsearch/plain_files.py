@@ -182,7 +182,7 @@ def parsed(kind: Any, value: Any, place: str = "") -> Any:
         if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
             return value
         if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
-            hints, fields = _type_hints(arm), dataclasses.fields(arm)
+            hints, fields = _type_hints(arm), dataclasses.fields(arm)  # type: ignore[arg-type]
             there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
             return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
         if get_origin(arm) is tuple and isinstance(value, list | tuple):
