@@ -137,8 +137,8 @@ def living_network(space: SearchSpace, params: Mapping[str, Value], width: float
 
 def table_rows(networks: Mapping[str, Drawn], records: list[TaskRecord], images: ImageData) -> list[TableRow]:
     """A row for each living network that was trained short."""
-    batch_BCHW = DeviceData(images, torch.device("cpu"))
-    batch_BCHW = batch_BCHW.normalized(batch_BCHW.train_images[:SCORE_IMAGES])
+    on_cpu = DeviceData(images, torch.device("cpu"))
+    batch_BCHW = on_cpu.normalized(on_cpu.train_images[:SCORE_IMAGES])
     short: dict[str, list[TaskRecord]] = {}
     long: dict[str, list[TaskRecord]] = {}
     for record in records:
