@@ -1,12 +1,11 @@
 """How many trainings does each strategy need on a table of real ones? Nothing is trained: results are looked up.
 
-    python benchmarks/replay.py [--table FILE] [--budget 30M] [--seeds 0..39] [--strategies NAME,...] [--json]
+    python benchmarks/replay.py [--table NAME] [--seeds 0..39] [--strategies NAME,...] [--json]
     python benchmarks/replay.py --keep SEARCHES.jsonl ...      # again: resumes
 
 A search starts with ten random networks of the table and then takes one at a time, never twice. All strategies begin
 with the same ten for a seed and choose among the same networks. A network is worth the geometric mean of the right
-class's probability on the validation images, exp(-loss). Networks with dead parts are replaced by the living ones that
-compute the same, and their multiply-adds counted anew.
+class's probability on the validation images, exp(-loss).
 
 `mfsearch`: the model and the acquisition of `--sampler gp`. `knobs`: the same with the model of the knobs alone, as
 until November 2026; `built`: with the model of what is built alone; `mfsearch-ei`: expected improvement of the value
@@ -21,7 +20,7 @@ thousandths), how many of the table's five best were found, the hypervolume of v
 table's, the share of seeds in which a strategy beats `random` by either (a tie is no win), and how many random
 trainings find as many of the five best.
 
-Seeds 0 to 39 on `cifar10-30M-table`, N = 20 and 30, in November 2026:
+Seeds 0 to 39 on `cifar10-30M`, N = 20 and 30, in November 2026:
 
     strategy         median regret    of the five best   hypervolume     > random   by area   random needs
     random           3.64   2.51      0.65   1.05        0.540   0.615                         20    32
@@ -47,10 +46,15 @@ Seeds 0 to 11, because the last three take longer:
 
 Over seeds 0 to 12, `mfsearch-ei` found 2.46 of the five best after 30, with a mean regret of 0.34; `mfsearch` 2.62 and
 0.05: so the area stays.
+
+`mfsearch-prior` begins with the prior of the other tables that come with mfsearch, `mfsearch-shuffled` with one whose
+trainings are shuffled. Seeds 0 to 19, the prior of the 32 networks of `cifar10-50M`, N = 20 and 30: of the five best
+random 0.60 and 1.15, `mfsearch` 1.05 and 2.65, with the prior 1.95 and 2.65, with the shuffled one 1.05 and 2.50;
+hypervolume 0.551 and 0.648, 0.745 and 0.937, 0.953 and 0.981, 0.758 and 0.936. The prior's weights saw no training of
+`cifar10-30M`, but its columns were chosen there.
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import random
@@ -58,7 +62,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -69,8 +73,6 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from benchmarks.no_longer_offered import local, nsga2
-from mfsearch.config import DyReLUConfig, MobileFormerConfig
-from mfsearch.cost.madds import count_madds
 from mfsearch.pareto import hypervolume
 from mfsearch.search.samplers import SAMPLERS, Sampler
 from mfsearch.search.samplers.encode import Encoder
@@ -78,14 +80,14 @@ from mfsearch.search.samplers.gp import Model
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History
 from mfsearch.search.samplers.improvement import expected_improvement
-from mfsearch.space import SearchSpace, Value, find_space
+from mfsearch.space import Value, find_space
 from mfsearch.space.solve import Sized
+from mfsearch.study.prior import Prior, fit_prior
+from mfsearch.study.table_file import TableRow, known_tables, load_table
 from mfsearch.study.trial import Trial
-from mfsearch.units import parse_budget
 
 Array = NDArray[np.float64]
 
-TABLE = Path(__file__).parent.parent / "results/reference/cifar10-30M-table/table.jsonl"
 START, BEST = 10, 5
 TRAININGS = (10, 20, 30, 60)
 
@@ -107,6 +109,7 @@ class _Encoder(Encoder):
 class Table:
     """The networks of a table, as candidates and as finished trials, with their values."""
 
+    name: str
     ground: Ground
     encoder: Encoder
     candidates: list[Candidate]
@@ -121,44 +124,50 @@ class Table:
 
 
 @cache
-def read_table(path: Path, space_name: str, budget_text: str) -> Table:
-    """The table with living networks; ValueError without a validation loss."""
-    space, budget = find_space(space_name), parse_budget(budget_text)
-    ground = Ground(space, budget)
+def read_table(name: str) -> Table:
+    """A table whose networks have known knobs, in its own space."""
+    shipped = load_table(name)
+    ground = Ground(find_space(shipped.space.name), shipped.budget)
     candidates, trials, values = [], [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        row = json.loads(line)
-        config = living_network(space, row["params"], row["width"])
-        value = math.exp(-row["curve"][-1]["val_loss"])
-        candidate = ground.placed("table", Sized(row["params"], row["width"], config, count_madds(config)))
-        told = {"outcome": "trained", "arch_id": config.arch_id, "config": config.to_dict(), "width": row["width"]}
-        told |= {"madds": candidate.madds, "top1": row["top1"], "score": value}
+    for number, row in enumerate(shipped.rows):
+        assert row.width is not None
+        candidate = ground.placed("table", Sized(row.params, row.width, row.config, row.madds))
+        told = {"outcome": "trained", "arch_id": row.arch_id, "config": row.config.to_dict(), "width": row.width}
+        told |= {"madds": row.madds, "top1": row.trainings[0].curve[-1].top1, "score": row.score}
         candidates.append(candidate)
         trials.append(Trial.from_dict(number, candidate.params, told))
-        values.append(value)
-    return Table(ground, _Encoder(ground), candidates, trials, np.array(values))
+        values.append(row.score)
+    return Table(name, ground, _Encoder(ground), candidates, trials, np.array(values))
 
 
-def living_network(space: SearchSpace, params: dict[str, Any], width: float) -> MobileFormerConfig:
-    """The living network of params. DyReLUs that would read tokens which no image reaches have learned slopes."""
-    try:
-        return space.resolve(params, width)
-    except ValueError:
-        config = space.resolve(params | {"dyrelu.source": "none"}, width)
-        names = [field.name for field in dataclasses.fields(DyReLUConfig) if f"dyrelu.{field.name}" in params]
-        read = {name: params[f"dyrelu.{name}"] for name in names} | {"source": "static"}
-        return dataclasses.replace(config, dyrelu=dataclasses.replace(config.dyrelu, **read))
+@cache
+def prior_without(name: str, shuffle: int | None = None) -> Prior:
+    """The prior of all other tables that come with mfsearch; shuffle: seed that deals their trainings out anew."""
+    tables = [load_table(other) for other in known_tables() if other != name]
+    if shuffle is not None:
+        rng = np.random.default_rng(shuffle)
+        tables = [replace(t, rows=_dealt(t.rows, rng.permutation(len(t.rows)).tolist())) for t in tables]
+    return fit_prior(tables)
+
+
+def _dealt(rows: tuple[TableRow, ...], order: list[int]) -> tuple[TableRow, ...]:
+    return tuple(replace(row, trainings=rows[k].trainings) for row, k in zip(rows, order, strict=True))
 
 
 # One step of a strategy: the table, those trained so far, those left, a seed; returns the score of each that is left.
 Strategy = Callable[[Table, list[int], list[int], int], Array]
 
 
-def of_model(weights: tuple[float, float] | None = None, value_alone: bool = False) -> Strategy:
-    """The project's model. weights: of what is built and of the knobs, instead of the model's own."""
+def of_model(
+    weights: tuple[float, float] | None = None, value_alone: bool = False, prior: str | None = None
+) -> Strategy:
+    """The project's model. weights: of what is built and of the knobs, instead of the model's own. prior: of the other
+    tables as they are, or with their trainings shuffled."""
 
     def score(table: Table, trained: list[int], left: list[int], seed: int) -> Array:
         history = History(["top1", "madds"])
+        if prior is not None:
+            history.prior = prior_without(table.name, seed if prior == "shuffled" else None)
         for k in trained:
             history.learn(table.trials[k])
         model, candidates = Model(table.ground, history, table.encoder), [table.candidates[k] for k in left]
@@ -280,6 +289,8 @@ STRATEGIES: dict[str, Strategy] = {
     "built": of_model((1.0, 0.0)),
     "mfsearch": of_model(),
     "mfsearch-ei": of_model(value_alone=True),
+    "mfsearch-prior": of_model(prior="tables"),
+    "mfsearch-shuffled": of_model(prior="shuffled"),
     "optuna-gp": of_optuna(_PoolGP, deterministic_objective=False),
     "optuna-tpe": of_optuna(_PoolTPE, multivariate=True),
     **{f"near-{name}": of_proposals(SAMPLERS[name]) for name in ("random", "gp", "evolution")},
@@ -386,9 +397,7 @@ def print_rows(rows: list[Row]) -> None:
 def main() -> None:
     usual = [name for name in STRATEGIES if name not in ("near-gp", "botorch")]
     parser = argparse.ArgumentParser(description="Replay searches on a table of real trainings.")
-    parser.add_argument("--table", type=Path, default=TABLE, help="JSON lines of params, width, top1, curve")
-    parser.add_argument("--space", default="mobile_former")
-    parser.add_argument("--budget", default="30M")
+    parser.add_argument("--table", default="cifar10-30M", help="name or folder (default: %(default)s)")
     parser.add_argument("--seeds", default="0..39", help="0..39, or one number (default: %(default)s)")
     parser.add_argument("--strategies", default=",".join(usual), help="(default: %(default)s)")
     parser.add_argument("--trainings", type=int, default=max(TRAININGS), help="(default: %(default)s)")
@@ -400,7 +409,7 @@ def main() -> None:
         parser.error(f"unknown strategies {', '.join(sorted(unknown))}: known are {', '.join(STRATEGIES)}")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    table = read_table(args.table, args.space, args.budget)
+    table = read_table(args.table)
     kept: list[Search] = []
     if args.keep is not None and args.keep.exists():
         kept = [Search.from_dict(json.loads(line)) for line in args.keep.read_text().splitlines()]
@@ -417,9 +426,7 @@ def main() -> None:
                     file.write(json.dumps(asdict(searches[-1])) + "\n")
     rows = summarise(table, searches)
     if args.json:
-        print(
-            json.dumps({"table": str(args.table), "budget": args.budget, "rows": [asdict(r) for r in rows]}, indent=1)
-        )
+        print(json.dumps({"table": args.table, "rows": [asdict(r) for r in rows]}, indent=1))
     else:
         print_rows(rows)
 

@@ -9,7 +9,7 @@ uses, one worker. What training all of them in full finds is the measure; each o
 
 `--posterior` asks whether to promote by a model's posterior instead: a third of random two thirds of the networks is
 chosen by the reading, by the mean of a Gaussian process of what is built that is fitted to the readings, and by one
-that also knows the short trainings of `cifar10-30M-table` (in units of each one's spread). `lost` is how much lower
+that also knows the short trainings of `cifar10-30M` (in units of each one's spread). `lost` is how much lower
 the judge's figure is, on average over those chosen, than for the best third, in units of its spread over all networks.
 The networks cut from a parent (inside_parent.py) are judged by validation loss, a calibration's by top1.
 
@@ -45,7 +45,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.replay import TABLE as LEARNED
 from benchmarks.replay import read_table
 from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
@@ -158,7 +157,7 @@ def cut_networks() -> Judged:
 
 def choices(judged: Judged, draws: int) -> Iterator[dict[str, Any]]:
     """For each length, how well the reading, the posterior and the posterior with the table choose a third."""
-    table = read_table(LEARNED, "mobile_former", "30M")
+    table = read_table("cifar10-30M")
     learned = np.array([built(each.config, 1.0, each.madds) for each in table.candidates])
     prior = GaussianProcess(scaled(learned), standard(table.values))
     for length, reading in judged.readings.items():

@@ -1,13 +1,13 @@
 """Which strategy finds the best networks with equally many trainings? Simulated: a surface takes the place of training.
 
-    python benchmarks/search_quality.py [--table FILE] [--budget 30M] [--seeds 0..19] [--jobs 2] [--json]
+    python benchmarks/search_quality.py [--table NAME] [--budget 30M] [--seeds 0..19] [--jobs 2] [--json]
     python benchmarks/search_quality.py --keep SCORES.jsonl ...     # again: goes on
     python benchmarks/search_quality.py --merge SCORES.jsonl ...    # only print
 
 Two surfaces. `table`: a ridge regression with extremely randomised trees on its residuals, fitted to real short
-trainings by what is built, as the sampler `gp` sees it; the knobs as well made it worse (--table: JSON lines as
-train_table.py writes them). Its cross-validated R2 and Kendall's tau are printed. Its top1 is the right class's
-probability, exp(-validation loss), by which a search ranks. `planted`: top1 is the sum of effects that are known
+trainings by what is built, as the sampler `gp` sees it; the knobs as well made it worse (--table: `cifar10-30M` or a
+folder). Its cross-validated R2 and Kendall's tau are printed. Its top1 is the right class's probability,
+exp(-validation loss), by which a search ranks. `planted`: top1 is the sum of effects that are known
 because they were put there, drawn anew for each seed.
 
 Strategies see top1 with the surface's noise; they are scored without it. hypervolume: the area under the noiseless
@@ -40,7 +40,6 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.replay import living_network
 from mfsearch.analysis.ranking.agreement import kendall_tau
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
@@ -53,6 +52,7 @@ from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.space import SearchSpace, Value, find_space
 from mfsearch.space.solve import Sized
 from mfsearch.study.settings import SAMPLERS
+from mfsearch.study.table_file import load_table
 from mfsearch.study.trial import Training
 from mfsearch.units import Budget, parse_budget
 
@@ -117,8 +117,8 @@ class Planted:
 class Fitted:
     """What real trainings say of networks that were not trained; outside the table's MAdds as at its ends."""
 
-    def __init__(self, space: SearchSpace, table: Path, noise: float | None = None) -> None:
-        networks, y = read_networks(table, space)
+    def __init__(self, table: str, noise: float | None = None) -> None:
+        networks, y = read_networks(table)
         self.ends = float(min(one.madds for one in networks)), float(max(one.madds for one in networks))
         x = self._rows(networks)
         predicted = np.empty(len(y))
@@ -274,7 +274,7 @@ class Task:
 
     space: str
     budget: str
-    table: Path | None
+    table: str | None
     noise: float | None
     samplers: tuple[str, ...]
     trainings: int
@@ -290,7 +290,7 @@ def run_seed(task: Task) -> list[Score]:
     space, budget = find_space(task.space), parse_budget(task.budget)
     surfaces: dict[str, Surface] = {"planted": Planted(space, budget, task.seed)}
     if task.table is not None:
-        surfaces["table"] = Fitted(space, task.table, task.noise)
+        surfaces["table"] = Fitted(task.table, task.noise)
     ground, rng = Ground(space, budget), random.Random(0)
     drawn = [ground.drawn("", rng) for _ in range(POOL)]
     pool = [_sized(c) for c in drawn if c is not None]
@@ -325,15 +325,10 @@ def read_scores(path: Path) -> list[Score]:
     return [Score(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def read_networks(path: Path, space: SearchSpace) -> tuple[list[Sized], Array]:
-    """The table's networks, those with dead parts as the living ones that compute the same, and exp(-loss) of each."""
-    networks, values = [], []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        config = living_network(space, row["params"], row["width"])
-        networks.append(Sized(row["params"], row["width"], config, count_madds(config)))
-        values.append(math.exp(-row["curve"][-1]["val_loss"]))
-    return networks, np.array(values)
+def read_networks(name: str) -> tuple[list[Sized], Array]:
+    """The networks of a table, and exp(-loss) of each."""
+    rows = load_table(name).rows
+    return [Sized(r.params, r.width or 1.0, r.config, r.madds) for r in rows], np.array([r.score for r in rows])
 
 
 def print_scores(scores: list[Score]) -> None:
@@ -364,7 +359,7 @@ def print_scores(scores: list[Score]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare strategies at equal trainings on simulated surfaces.")
-    parser.add_argument("--table", type=Path, help="JSON lines of real trainings: params, width, curve")
+    parser.add_argument("--table", help="table of real trainings, such as cifar10-30M (default: none)")
     parser.add_argument("--space", default="mobile_former")
     parser.add_argument("--budget", default="30M")
     parser.add_argument("--noise", type=float, help="standard deviation of top1 on the table (default: CV residuals)")
@@ -387,7 +382,7 @@ def main() -> None:
             known = ", ".join((*SAMPLERS, *BASELINES))
             parser.error(f"unknown samplers {', '.join(sorted(unknown))}: known are {known}")
         if args.table is not None:
-            quality = Fitted(find_space(args.space), args.table, args.noise).quality
+            quality = Fitted(args.table, args.noise).quality
             print(json.dumps(quality), file=sys.stderr)
         scores = [] if args.keep is None else read_scores(args.keep)
         done = frozenset((s.surface, s.sampler, s.seed) for s in scores)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mfsearch.model import MobileFormer
     from mfsearch.presets import preset
     from mfsearch.study.study import Study
+    from mfsearch.study.table_file import load_table
     from mfsearch.study.trial import Trial
 
 _HOMES = {
@@ -42,6 +43,7 @@ _HOMES = {
     "load_config": "config",
     "load_published": "api",
     "load_space": "api",
+    "load_table": "study.table_file",
     "measure_latency": "api",
     "open_study": "api",
     "plot_front": "api",
@@ -59,6 +61,7 @@ __all__ = [
     "load_config",
     "load_published",
     "load_space",
+    "load_table",
     "measure_latency",
     "open_study",
     "plot_front",

@@ -54,6 +54,7 @@ def search(
     rungs: Rungs | None = None,
     classes: int | None = None,
     start_from: str | None = None,
+    prior: str = Settings.prior,
     storage: str | None = None,
     on_event: "Callable[[SearchEvent], None] | None" = None,
 ) -> Study:
@@ -67,8 +68,9 @@ def search(
     chosen to fit it. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study:
     its name under `results`, by default made from data and budget. recipe, rungs: the short training and the longer
     ones. classes: the number that costs are for, by default that of the data or of a SearchSpace. start_from: a study
-    whose best networks are tried first. storage: URL of a database. on_event: called with each SearchEvent; without it,
-    a terminal or notebook shows a progress bar.
+    whose best networks are tried first. prior: "tables" or "none", what the model knows before the first training.
+    storage: URL of a database. on_event: called with each SearchEvent; without it, a terminal or notebook shows a
+    progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
     network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
@@ -99,6 +101,7 @@ def search(
         rungs=rungs or default_rungs(inside=inside is not None),
         data_dir=None if data_dir is None else Path(data_dir),
         start_from=find_lesson(start_from, name, results),
+        prior=prior,
         space_given=None if isinstance(space, SearchSpace | None) else str(space),
         parent=inside,
     )

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
@@ -168,6 +169,8 @@ PLAIN: dict[Any, tuple[tuple[type, ...], str]] = {
     NoneType: ((NoneType,), "null"),
 }
 
+_type_hints = cache(get_type_hints)
+
 
 def parsed(kind: Any, value: Any, place: str = "") -> Any:
     """Plain data of JSON as a dataclass, tuple[X, ...], dict[str, X], a type of PLAIN or a union of them.
@@ -179,7 +182,7 @@ def parsed(kind: Any, value: Any, place: str = "") -> Any:
         if arm is Any or (arm in PLAIN and type(value) in PLAIN[arm][0]):
             return value
         if dataclasses.is_dataclass(arm) and isinstance(value, Mapping):
-            hints, fields = get_type_hints(arm), dataclasses.fields(arm)
+            hints, fields = _type_hints(arm), dataclasses.fields(arm)  # type: ignore[arg-type]
             there = [one.name for one in fields if one.name in value or one.default is one.default_factory]  # or needed
             return arm(**{name: parsed(hints[name], value.get(name), f"{place}.{name}".lstrip(".")) for name in there})  # type: ignore[operator]
         if get_origin(arm) is tuple and isinstance(value, list | tuple):

@@ -323,7 +323,8 @@ def test_an_installed_wheel_carries_spaces_and_app(tmp_path: Path) -> None:
     assert (site / "mfsearch" / "_results" / "reference" / "fast151" / "manifest.json").is_file()
     assert (site / "mfsearch" / "export" / "standalone.txt").is_file()
     code = (
-        "import mfsearch, sys; from mfsearch.cli import main; from mfsearch.commands.explore import app_path\n"
+        "import mfsearch, sys; mfsearch.load_table('cifar10-30M')\n"
+        "from mfsearch.cli import main; from mfsearch.commands.explore import app_path\n"
         "print(mfsearch.__file__, app_path()); sys.exit(main(['space', 'paper', '--json']))"
     )
     environment = os.environ | {"PYTHONPATH": str(site)}

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -27,6 +28,7 @@ from mfsearch.analysis.front.confidence import (
 from mfsearch.proxy.rungs import CUT, Rungs
 from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.search.screen import screen_line
+from mfsearch.study.prior import prior_slope
 from mfsearch.study.study import Study, best_trial
 from mfsearch.study.trial import Trial
 from mfsearch.units import counted, format_madds, format_seconds
@@ -79,6 +81,12 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(
             f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
         )
+        if manifest.prior_fit is not None:
+            tables = ", ".join(manifest.prior_fit.tables)
+            self._say(
+                f"prior     networks trained on CIFAR-10 ({tables}), as far as they agree with the study's own; "
+                "--prior none: without"
+            )
         if manifest.parent is not None:
             parent = manifest.parent
             self._say(
@@ -313,6 +321,8 @@ def print_front(study: Study) -> None:
         f"{len(front)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )
+    if worth := _prior_worth(study):
+        console.print(worth, soft_wrap=True)
     if "latency_ms" in objectives and study.count("trained"):
         console.print(_latency_origin(study, front), soft_wrap=True)
     if missing := study.without_weights():
@@ -325,6 +335,27 @@ def print_front(study: Study) -> None:
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
+
+
+def _prior_worth(study: Study) -> str | None:
+    """A line on how well the prior, which saw none of the study's trainings, ranks them; None without a prior."""
+    prior, pairs = study.manifest.prior_fit, []
+    if prior is None:
+        return None
+    for trial in study.trials:
+        with contextlib.suppress(ValueError):  # without a readable config
+            if (score := trial.score()) is not None:
+                pairs.append((prior.score(trial.config), score))
+    if len(pairs) < 4:
+        return None
+    from mfsearch.analysis.ranking.agreement import kendall_tau  # loads pandas
+
+    known, scores = np.array(pairs).T
+    tau = kendall_tau(known, scores)
+    if tau != tau:  # all alike
+        return None
+    used = "the model follows it" if prior_slope(known, scores) else "the model gives it no weight"
+    return f"prior: tau {tau:.2f} with the {len(pairs)} networks trained here; {used}"
 
 
 def _own(trials: Sequence[Trial]) -> int:

@@ -38,6 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start_from", metavar="STUDY", help="try the best networks of this study first")
     parser.add_argument("--storage", help="keep trials in this database URL instead of the study's folder")
     options.add_default(parser, "--sampler", Settings.sampler, ", ".join(SAMPLERS))
+    text = "what the sampler's model knows before the first training: tables (of networks trained on CIFAR-10) or none"
+    options.add_default(parser, "--prior", Settings.prior, text)
     parser.add_argument("--dry-run", action="store_true", help="propose --trials networks, train none")
     options.add_results(parser)
     options.add_training(parser)
@@ -112,6 +114,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         data=args.data,
         recipe=options.recipe_of(args),
         sampler=args.sampler,
+        prior=args.prior,
         seed=args.seed,
         device=args.device,
         rungs=_rungs(args),
@@ -174,7 +177,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             progress.trials = list(Study.open(folder).trials)
         display(SearchEvent("began", progress))
     plan = progress.plan
-    proposer = Proposer.of(settings, progress.manifest.baseline_ms, progress.manifest.afforded)
+    proposer = Proposer.of(settings, progress.manifest)
     times, proposals = [], []
     for _ in range(limits.trials or (plan.networks if plan else 0)):
         start = time.perf_counter()

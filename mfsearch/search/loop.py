@@ -56,8 +56,10 @@ from mfsearch.study.kept_parent import KEPT_PARENT, KeptParent
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
 from mfsearch.study.parent import Parent
-from mfsearch.study.settings import Limits, Settings, check_device
+from mfsearch.study.prior import Prior, fit_prior
+from mfsearch.study.settings import MODELLED, Limits, Settings, check_device
 from mfsearch.study.study import Study
+from mfsearch.study.table_file import known_tables, load_table
 from mfsearch.study.trial import Training, Trial
 from mfsearch.units import format_seconds
 
@@ -213,6 +215,7 @@ def _manifest(
         passport=passport,
         baseline_ms=baseline_ms,
         lesson=_lesson(settings) if is_new else None,
+        prior=_prior(settings) if is_new else None,
         storage=storage,
         command=command,
     )
@@ -277,6 +280,12 @@ def _lesson(settings: Settings) -> Lesson | None:
     return Lesson(settings.start_from.name, tuple(ranking(theirs.trials, ["top1", "madds"], 0)[:TAUGHT]))
 
 
+def _prior(settings: Settings) -> Prior | None:
+    """What the sampler's model begins with. The tables are of trainings from first weights, so a parent has none."""
+    asked = settings.prior == "tables" and settings.sampler in MODELLED and settings.parent is None
+    return fit_prior([load_table(name) for name in known_tables()]) if asked else None
+
+
 class _Run:
     def __init__(
         self,
@@ -292,7 +301,7 @@ class _Run:
         self.manifest, self.on_event, self.progress = progress.manifest, on_event, progress
         manifest = progress.manifest
         self.progress.trials += ledger.trials()
-        self.proposer = Proposer.of(settings, manifest.baseline_ms, manifest.afforded)
+        self.proposer = Proposer.of(settings, manifest)
         if manifest.lesson is not None:
             self.proposer.transfer(manifest.lesson.trials, manifest.lesson.study)
         for trial in self.progress.trials:

@@ -26,6 +26,8 @@ from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.nested import NestedSpace, starting_points
 from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.prior import Prior
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget, format_madds
@@ -90,7 +92,7 @@ class Proposer:
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
     afforded: networks that the study can train, None if unknown: a third of them may be published ones, chosen to span
-    the budget, or plain parts of a parent.
+    the budget, or plain parts of a parent. prior: what tables say of networks, for samplers with a model.
     """
 
     def __init__(
@@ -103,11 +105,12 @@ class Proposer:
         latency_limit_ms: float | None = None,
         reference_ms: float | None = None,
         afforded: int | None = None,
+        prior: Prior | None = None,
     ) -> None:
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
         self.ground = Ground(space, budget)
-        self.history = History(objectives)
+        self.history = History(objectives, prior=prior)
         self.latency = LatencyScreen(latency_limit_ms, reference_ms)
         self.ground.too_slow = self._too_slow
         self.turned_down: list[tuple[float, Candidate]] = []  # for the next proposal, with predicted milliseconds
@@ -116,7 +119,7 @@ class Proposer:
         self._starts: list[Candidate] | None = [] if sampler == "random" else None
 
     @classmethod
-    def of(cls, settings: Settings, reference_ms: float | None, afforded: int | None = None) -> "Proposer":
+    def of(cls, settings: Settings, manifest: Manifest) -> "Proposer":
         """The proposer of a study."""
         return cls(
             settings.space,
@@ -125,8 +128,9 @@ class Proposer:
             settings.sampler,
             settings.seed,
             settings.latency_limit_ms,
-            reference_ms,
-            afforded,
+            manifest.baseline_ms,
+            manifest.afforded,
+            manifest.prior_fit,
         )
 
     @property

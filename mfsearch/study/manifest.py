@@ -15,6 +15,7 @@ from mfsearch.proxy.rungs import Rungs, default_rungs
 from mfsearch.space import SearchSpace
 from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.parent import ParentFacts
+from mfsearch.study.prior import Prior
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
 from mfsearch.units import Budget
@@ -24,7 +25,7 @@ SCHEMA = 1
 # A later run of the study must have the same values; trials, time and workers may differ.
 IDENTITY = (
     *("budget", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs", "deployment"),
-    *("sampler", "seed", "device", "parent"),
+    *("sampler", "seed", "device", "parent", "prior"),
 )
 
 
@@ -106,7 +107,8 @@ class Manifest:
 
     budget: multiply-adds at deployment. latency_limit_ms: batch 1; None if latency is not an objective. passport: of
     the device that latencies are measured on. baseline_ms: the reference network's time there. mean, std: of the
-    images, per channel. storage: URL of the ledger, None for the journal in the study's folder.
+    images, per channel. storage: URL of the ledger, None for the journal in the study's folder. prior: what was asked
+    for; prior_fit: what the model begins with, None in older studies too.
     """
 
     study: str
@@ -121,6 +123,8 @@ class Manifest:
     sampler: str
     seed: int
     device: str
+    prior: str = Settings.prior
+    prior_fit: Prior | None = None
     latency_limit_ms: float | None = None
     latency_cmd: str | None = None
     passport: Mapping[str, Any] | None = None
@@ -173,6 +177,8 @@ class Manifest:
             sampler=parsed(str, values["sampler"], "sampler"),
             seed=parsed(int, values["seed"], "seed"),
             device=parsed(str, values["device"], "device"),
+            prior=parsed(str, values.get("prior", Settings.prior), "prior"),
+            prior_fit=None if values.get("prior_fit") is None else _as(Prior, values, "prior_fit"),
             latency_limit_ms=parsed(float | None, values.get("latency_limit_ms"), "latency_limit_ms"),
             latency_cmd=parsed(str | None, values.get("latency_cmd"), "latency_cmd"),
             passport=parsed(dict[str, Any] | None, values.get("passport"), "passport"),
@@ -251,7 +257,7 @@ class Manifest:
         defaults: list[tuple[dict[str, str], object, object]] = [
             (recipe, self.recipe, default_recipe(request.data, inside=self.parent is not None)),
             (rungs, self.rungs, Rungs),
-            ({n: n for n in ("sampler", "seed", "device")}, self, Settings),
+            ({n: n for n in ("sampler", "seed", "device", "prior")}, self, Settings),
             ({"resolution": "resolution"}, self, SearchSpace),
         ]
         if self.classes != self.data.classes:
@@ -278,6 +284,7 @@ def make_manifest(
     passport: Mapping[str, Any] | None,
     baseline_ms: float | None,
     lesson: Lesson | None = None,
+    prior: Prior | None = None,
     storage: str | None = None,
     command: str | None = None,
 ) -> Manifest:
@@ -300,6 +307,8 @@ def make_manifest(
             "sampler": settings.sampler,
             "seed": settings.seed,
             "device": settings.device.split(":")[0],
+            "prior": settings.prior,
+            **({} if prior is None else {"prior_fit": dataclasses.asdict(prior)}),
             "passport": passport,
             "versions": versions(),
             "git_revision": git_revision(),
@@ -318,7 +327,7 @@ def make_manifest(
 
 def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise ValueError with every setting in which a run's identity differs from that of the study to resume."""
-    names: list[str] = [*IDENTITY]
+    names = [name for name in IDENTITY if name != "prior" or ours.get(name) is not None]  # studies from before priors
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
         names.append("passport")  # if the latency command changed, the device may change too
     differing = [

@@ -18,6 +18,8 @@ SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration e
 MIN_NETWORKS = 6  # top-5 recall needs one more network than five; below 16 a tau proves nothing
 MAX_WORKERS = 256
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "random")
+MODELLED = ("auto", "gp")  # those with a model, which a prior is for
+PRIORS = ("tables", "none")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Settings:
     budget. runner: the program that measures latency, None for ONNX Runtime on this machine. cache_dir: folder of the
     reference network's latency. space_given: the space's name or file as the user gave it, for commands that repeat the
     study. parent: the trained network that the networks of `space` are cut from; None if they start from first weights.
+    prior: whether the sampler's model begins with what the tables that come with mfsearch say.
     """
 
     study: str
@@ -48,6 +51,7 @@ class Settings:
     cache_dir: Path | None = None
     space_given: str | None = None
     parent: Parent | None = None
+    prior: str = "tables"
 
     def __post_init__(self) -> None:
         if self.latency_limit_ms is not None and not 0 < self.latency_limit_ms < math.inf:
@@ -56,6 +60,8 @@ class Settings:
             raise ValueError("--latency-cmd needs a latency limit too, like --latency 8ms")
         if self.sampler not in SAMPLERS:
             raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r:.200}")
+        if self.prior not in PRIORS:
+            raise ValueError(f"prior must be {' or '.join(PRIORS)}, got {self.prior!r:.200}")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be 0 to {2**31 - 1}, got {self.seed}")
         if self.parent is None and self.rungs.starts_cut:

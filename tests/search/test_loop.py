@@ -20,13 +20,19 @@ from safetensors.torch import load_file
 from mfsearch.cli import main
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.curve import SCORES, EpochLog
+from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.search.evaluator import Job, TrialResult, Work
+from mfsearch.search.loop import _prior
 from mfsearch.search.pool import Event, MakeWorker
 from mfsearch.search.promotion import finalists, next_final, standing
+from mfsearch.space import find_space
 from mfsearch.study.files import CHECKPOINTS, JOURNAL, MANIFEST, WEIGHTS, find_study
+from mfsearch.study.settings import Settings
 from mfsearch.study.study import Study
+from mfsearch.study.table_file import known_tables
 from mfsearch.study.trial import Training, Trial
+from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
 from tests.trials import numbers
 
@@ -211,7 +217,26 @@ def test_other_settings_under_the_same_name_are_refused(
     said = capsys.readouterr().err
     assert "budget.high: the study has 500000, this run says 600000" in said
     assert "seed: the study has 0, this run says 3" in said
+    for prior, words in (
+        ("none", "prior: the study has tables, this run says none"),
+        ("all", "tables or none, got 'all'"),
+    ):
+        assert main(arguments(image_folder, tmp_path, "--trials", "2", "--prior", prior)) == 2
+        assert words in capsys.readouterr().err
+    prior_fit = Study.open(tmp_path / "s").manifest.prior_fit
+    assert prior_fit is not None
+    assert prior_fit.tables == tuple(known_tables())
     assert len(trials_in(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "has"), [({}, True), ({"sampler": "random"}, False), ({"prior": "none"}, False), ({"inside": 1}, False)]
+)
+def test_a_model_of_networks_from_first_weights_begins_with_what_tables_say(changes: dict[str, Any], has: bool) -> None:
+    inside: dict[str, Any] = {"parent": object()} if changes.pop("inside", None) else {}
+    space, recipe = find_space("mobile_former_small"), default_recipe("digits")
+    settings = Settings("s", parse_budget("30M"), None, space, "digits", recipe, **changes, **inside)
+    assert (_prior(settings) is not None) is has
 
 
 def test_latency_is_a_third_objective_and_a_limit(

@@ -29,6 +29,8 @@ from mfsearch.search.samplers.tpe import tpe
 from mfsearch.space import SearchSpace, Value, find_space, load_space
 from mfsearch.space.solve import Sized
 from mfsearch.study import settings
+from mfsearch.study.prior import COLUMNS, Prior, fit_prior
+from mfsearch.study.table_file import load_table
 from mfsearch.study.trial import Training, Trial
 from mfsearch.units import parse_budget
 from tests.conftest import TINY_SPACE
@@ -276,10 +278,9 @@ def test_the_model_of_what_is_built_predicts_real_trainings_twice_as_well_as_the
         model = Model(ground, told([trials[k] for k in order[:30]]))
         assert model.weights[0] > 0.5  # of what is built
         rest = told([trials[k] for k in order[30:]]).trials
-        means = [p.predict(x)[0] for p, x in zip(model.processes, model._views(rest), strict=True)]
         true = np.array([one.top1 for one in rest])
-        both.append(kendall_tau(model.weights @ np.array(means), true))
-        knobs.append(kendall_tau(means[1], true))
+        both.append(kendall_tau(model.means(rest), true))
+        knobs.append(kendall_tau(model.processes[1].predict(model._views(rest)[1])[0], true))
     assert np.mean(both) > max(0.35, 2 * float(np.mean(knobs)))
 
 
@@ -300,10 +301,39 @@ def test_the_score_that_ranks_networks_is_what_the_model_fits() -> None:
     assert [one.top1 for one in seen] != [one.top1 for one in trials[:5]]
 
 
+def test_a_prior_from_another_table_helps_from_few_trainings_and_a_shuffled_one_does_not_harm() -> None:
+    """Mean tau over the rest of the table, from 8 trainings; the prior is of the 50M table alone."""
+    ground, trials = real_table()
+    other = load_table("cifar10-50M")
+    taus: dict[str, list[float]] = {"none": [], "tables": [], "shuffled": []}
+    for seed in range(8):
+        order = np.random.default_rng(seed).permutation(len(trials))
+        rest = told([trials[k] for k in order[8:]]).trials
+        dealt = np.random.default_rng(seed).permutation(len(other.rows)).tolist()
+        rows = [
+            dataclasses.replace(row, trainings=other.rows[k].trainings)
+            for row, k in zip(other.rows, dealt, strict=True)
+        ]
+        priors = {"none": None, "tables": fit_prior([other])}
+        priors["shuffled"] = fit_prior([dataclasses.replace(other, rows=tuple(rows))])
+        for name, prior in priors.items():
+            history = told([trials[k] for k in order[:8]])
+            history.prior = prior
+            model = Model(ground, history)
+            taus[name].append(kendall_tau(model.means(rest), np.array([one.top1 for one in rest])))
+    none, tables, shuffled = (float(np.mean(each)) for each in taus.values())
+    assert tables > none + 0.05, taus
+    assert shuffled > none - 0.05, taus
+
+
 def test_a_trial_without_a_readable_config_is_an_average_network_to_the_model() -> None:
     ground, trials = real_table()
     lost = dataclasses.replace(trials[9], config_data=None)
-    model = Model(ground, told([*trials[:9], lost, *trials[10:20]]))
+    history = told([*trials[:9], lost, *trials[10:20]])
+    history.prior = Prior(("a",), dict.fromkeys(COLUMNS, 1.0))
+    model = Model(ground, history)
+    said = model._known(history.trials)
+    assert said[9] == pytest.approx(np.delete(said, 9).mean())
     np.testing.assert_allclose(model._views(told([lost]).trials)[0], 0.0, atol=1e-9)
     np.testing.assert_allclose(model.processes[0].x[9], 0.0, atol=1e-9)
 

@@ -43,6 +43,7 @@ ASKED = {
     "rank-by": "top1",
     "final-seeds": "4",
     "sampler": "evolution",
+    "prior": "none",
     "seed": "7",
     "device": "cuda",
     "resolution": "160",
@@ -90,6 +91,7 @@ def test_every_option_of_a_run_comes_back() -> None:
         recipe=dataclasses.asdict(dataclasses.replace(recipe, optimizer="sgd", lr=0.00123456)),
         rungs=Rungs((1, 2.5, 10), finalists=0, seeds=4, rank_by="top1").to_dict(),
         sampler="evolution",
+        prior="none",
         seed=7,
         device="cuda",
         deployment={"resolution": 160, "classes": 12},
@@ -119,7 +121,7 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
         values = {"rungs": {rungs[name]: fields[rungs[name]](text)}}
     elif name in ("resolution", "classes"):
         values = {"deployment": {"resolution": 224, "classes": 10, name: int(text)}}
-    elif name in ("sampler", "seed", "device", "latency-cmd"):
+    elif name in ("sampler", "prior", "seed", "device", "latency-cmd"):
         values = {name.replace("-", "_"): int(text) if name == "seed" else text}
     else:
         field = recipe.get(name, name)

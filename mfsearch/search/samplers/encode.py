@@ -9,8 +9,8 @@ from mfsearch.config import BRIDGES, DYNAMIC_SOURCES, MobileFormerConfig
 from mfsearch.search.samplers.ground import TARGET, Ground
 from mfsearch.space import Value
 from mfsearch.space.knobs import find_knob
+from mfsearch.study.prior import STRIDES, widths_by_stride
 
-STRIDES = (4, 8, 16, 32)
 BUILT_COLUMNS = 5 + len(STRIDES)
 
 
@@ -20,11 +20,7 @@ def built(config: MobileFormerConfig, width: float, madds: float) -> list[float]
     Logarithms of the stem, the width factor, the widths at STRIDES, the head's hidden width and the MAdds, and the
     number of Mobile->Former bridges in blocks.
     """
-    side, at = 2 * config.lite.stride, dict.fromkeys(STRIDES, config.lite.out)
-    for row in config.blocks:
-        side *= row.stride
-        at |= {stride: row.out for stride in STRIDES if stride >= side}
-    logs = (config.stem, width, *at.values(), config.head.hidden, madds)
+    logs = (config.stem, width, *widths_by_stride(config).values(), config.head.hidden, madds)
     return [*map(math.log, logs), float(sum(row.to_former for row in config.blocks))]
 
 

@@ -17,6 +17,7 @@ from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area
+from mfsearch.study.prior import prior_slope
 
 Array = NDArray[np.float64]
 
@@ -56,6 +57,7 @@ class Model:
 
     One reads what is built, the other the knobs; each is weighted by how likely it makes the trials. In a space with
     knobs for all widths the first is far better. It is blind where all knobs are about tokens, bridges or activations.
+    slope: of the trials' scores over what the history's prior says of them. The processes model the rest.
     """
 
     def __init__(self, ground: Ground, history: History, encoder: Encoder | None = None) -> None:
@@ -69,6 +71,10 @@ class Model:
         # limit outliers: a training that diverged must not stretch the scale of the others
         low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
         y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
+        self.prior = history.prior
+        known = self._known(self.trials)
+        self.slope = prior_slope(known, y)
+        y = y - self.slope * known
         views = self._views(self.trials)
         self.processes = [GaussianProcess(x, y) for x in views]
         losses = np.array([process.loss for process in self.processes]) - [HEAD_START, 0.0]
@@ -83,8 +89,7 @@ class Model:
             ]
         costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
         # the front by the model's means, because measured values include lucky seeds
-        means = [process.predict(x)[0] for process, x in zip(self.processes, views, strict=True)]
-        self.front = np.stack([costs, self.weights @ np.array(means)], axis=1)
+        self.front = np.stack([costs, self.means([*self.trials, *pending])], axis=1)
         budget = ground.budget
         self.reference = (2.0 * budget.high - budget.low, float(np.median(self.front[:, 1])))
         self.latency = _Latency(self.encoder, history) if "latency_ms" in history.objectives else None
@@ -94,6 +99,21 @@ class Model:
         knobs = np.stack([self.encoder.encode(one.params, one.madds) for one in networks])
         return [np.nan_to_num((_built(networks) - self.middle) / self.scale), knobs]
 
+    def _known(self, networks: Sequence[Observation | Candidate]) -> Array:
+        """What the prior says of networks [N]; 0 without a prior, their mean for one without a readable config."""
+        if self.prior is None:
+            return np.zeros(len(networks))
+        known = np.array([math.nan if n.config is None else self.prior.score(n.config) for n in networks])
+        known[np.isnan(known)] = np.nanmean(known) if np.isfinite(known).any() else 0.0
+        return known
+
+    def means(self, networks: Sequence[Observation | Candidate]) -> Array:
+        """The predicted scores of networks [N]."""
+        pairs = zip(self.processes, self._views(networks), strict=True)
+        means: Array = self.weights @ np.array([process.predict(x)[0] for process, x in pairs])
+        means += self.slope * self._known(networks)
+        return means
+
     def scores(self, candidates: Sequence[Candidate]) -> Array:
         """Expected growth of the area under the front times the probability of being within the latency limit [M].
 
@@ -102,10 +122,10 @@ class Model:
         if not candidates:
             return np.empty(0)
         views, costs = self._views(candidates), np.array([c.madds for c in candidates], dtype=np.float64)
-        areas = [
-            expected_area(costs, *process.predict(x), self.front, self.reference)
-            for process, x in zip(self.processes, views, strict=True)
-        ]
+        known, areas = self.slope * self._known(candidates), []
+        for process, x in zip(self.processes, views, strict=True):
+            mean, spread = process.predict(x)
+            areas.append(expected_area(costs, mean + known, spread, self.front, self.reference))
         area: Array = self.weights @ np.array(areas)
         return area if self.latency is None else area * self.latency.kept(views[-1], costs)
 

@@ -11,6 +11,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.pareto import fronts, pareto_mask
 from mfsearch.search.samplers.ground import Candidate
 from mfsearch.space import Value
+from mfsearch.study.prior import Prior
 from mfsearch.study.trial import Trial
 
 
@@ -41,12 +42,14 @@ class Observation(NamedTuple):
 
 @dataclass
 class History:
-    """trials: with a top1. rejected: too slow. Failed trials are not kept: nothing was measured."""
+    """trials: with a top1. rejected: too slow. Failed trials are not kept: nothing was measured. prior: of the study,
+    what tables say of any network."""
 
     objectives: Sequence[str]
     trials: list[Observation] = field(default_factory=list)
     rejected: list[Observation] = field(default_factory=list)
     pending: dict[str, Candidate] = field(default_factory=dict)  # by arch_id
+    prior: Prior | None = None
 
     def learn(self, trial: Trial) -> None:
         """Add a trial of this space: its short training and the latency measured during the search."""

@@ -15,8 +15,9 @@ from mfsearch.analysis.ranking.trust import read_calibrations
 from mfsearch.commands.display import Display, _cheaper_sentence, front_table, panel, print_front
 from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
-from mfsearch.presets import preset
+from mfsearch.presets import PRESETS, preset
 from mfsearch.search.progress import Progress, SearchEvent
+from mfsearch.study.prior import COLUMNS
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import Study, best_trial, front_trials
 from mfsearch.study.trial import Trial
@@ -115,6 +116,26 @@ def test_the_summary_holds_probability_ties_and_noise_but_no_curves() -> None:
     short = summary_of(studied(study()))
     assert short["top1_noise"] is None
     assert "front_probability" not in short["front"][0]
+
+
+def test_the_start_names_the_prior_and_the_end_says_what_it_was_worth(capsys: pytest.CaptureFixture[str]) -> None:
+    prior = {"tables": ["cifar10-30M", "x"], "weights": dict.fromkeys(COLUMNS, 0.0) | {"madds": 1.0}}
+    asked = manifest(**MANIFEST.kept, prior="tables", prior_fit=prior)
+    Display(Console(), live=False, quiet=False)(SearchEvent("began", Progress(asked, Limits(), "")))
+    text = " ".join(capsys.readouterr().out.split())
+    assert "prior networks trained on CIFAR-10 (cifar10-30M, x), as far as they agree with the study's own" in text
+    sizes = [*PRESETS.values()]
+    trials = [row(k, 0.5 + 0.01 * k, config=one.to_dict()) for k, one in enumerate(sizes)]
+    print_front(Study(Path("s"), asked, tuple(trials)))
+    assert "prior: tau 1.00 with the 7 networks trained here; the model follows it\n" in capsys.readouterr().out
+    turned = [changed(trial, top1=0.9 - trial.metric("top1")) for trial in trials]
+    print_front(Study(Path("s"), asked, tuple(turned)))
+    assert "prior: tau -1.00 with the 7 networks trained here; the model gives it no weight" in capsys.readouterr().out
+    for few in (trials[:3], [changed(trial, config=CONFIG) for trial in trials]):
+        print_front(Study(Path("s"), asked, tuple(few)))
+        assert "prior" not in capsys.readouterr().out
+    print_front(Study(Path("s"), MANIFEST, tuple(trials)))
+    assert "prior" not in capsys.readouterr().out
 
 
 def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys: pytest.CaptureFixture[str]) -> None:
