@@ -54,6 +54,10 @@ def _shufflenet_v2(size: str, side: int) -> nn.Module:
     return model
 
 
+def _weightnet(size: str, side: int) -> nn.Module:
+    return weightnet(size)
+
+
 def _vit_c(side: int) -> nn.Module:
     """ViT_C-1GF (arXiv:2106.14881): a stem of convolutions instead of patches, 11 blocks, MLPs three times as wide."""
     widths = (3, 24, 48, 96, 192)
@@ -86,7 +90,7 @@ SIZED = ("DeiT", "ConViT", "CoaT", "LeViT")  # families whose tables of position
 BUILDERS: dict[str, Callable[[int], nn.Module]] = {  # by name, those that timm does not name
     "MobileNetV3 Large 1.25": _mobilenet_v3_large_125,
     **{f"ShuffleNetV2 {size}": partial(_shufflenet_v2, size) for size in SHUFFLE_WIDTHS},
-    **{f"WeightNet ShuffleNetV2 {size}, 4x": lambda side, size=size: weightnet(size) for size in SHUFFLE_WIDTHS},
+    **{f"WeightNet ShuffleNetV2 {size}, 4x": partial(_weightnet, size) for size in SHUFFLE_WIDTHS},
     "T2T-ViT 7": _t2t_vit_7,
     "PVT Tiny": PVTTiny,
     "ViT_C 1GF": _vit_c,

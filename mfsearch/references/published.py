@@ -117,13 +117,13 @@ PUBLISHED: list[Reference] = [  # params (M), madds (M), top1 (%)
     _row("GhostNet", "1.0", 5.2, 141, 73.9, "ghostnet_100", _ALL),
     _row("GhostNet", "1.3", 7.3, 226, 75.7, "ghostnet_130", _ALL),
 
-    _row("DeiT",    "Tiny",       5.7, 1200, 72.2, "deit_tiny_patch16_224", _NONE, "others print 1.3 G"),
-    _row("T2T-ViT", "7",          4.3, 1200, 71.7, None, _NONE, _NEWER.format("71.2") + "; 1.2 G is rounded"),
+    _row("DeiT",    "Tiny",       5.7, 1200, 72.2, "deit_tiny_patch16_224", _NONE, "timm counts 1.26 G, too"),
+    _row("T2T-ViT", "7",          4.3, 1200, 71.7, None, _NONE, _NEWER.format("71.2") + "; 1.2 G is rounded up"),
     _row("PVT",     "Tiny",      13.2, 1900, 75.1, None, "top1 params", "timm's pvt_v2 is the later one"),
-    _row("ConViT",  "Tiny",       6.0, 1000, 73.1, "convit_tiny", "top1", "rounded to 6 M and 1 G"),
+    _row("ConViT",  "Tiny",       6.0, 1000, 73.1, "convit_tiny", "top1", "its paper rounds to 6 M and 1 G"),
     _row("CoaT",    "Lite Tiny",  5.7, 1600, 76.6, "coat_lite_tiny", _NONE, _NEWER.format("77.5")),
     _row("ViT_C",   "1GF",        4.6, 1100, 75.3, None, _NONE, "early convolutions"),
-    _row("Swin",    "1G",         7.3, 1000, 77.3, None, _NONE, "half of Swin-T's widths: 7.3 M; 1.0 G cuts 1.17 off"),
+    _row("Swin",    "1G",         7.3, 1000, 77.3, None, _NONE, "half of Swin-T's widths, which give 7.3 M but 1.17 G"),
     _row("LeViT",   "128S",       7.8,  305, 76.6, "levit_128s", "top1 madds", "distilled, 1000 epochs"),
     _row("LeViT",   "128",        9.2,  410, 78.5, "levit_128", _ALL, f"distilled, 1000 epochs; {_TIMM}"),
 

@@ -5,6 +5,7 @@ Shapes: B images, N tokens, M reduced tokens, D token width, H heads, E width of
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -44,7 +45,7 @@ class PVTTiny(nn.Module):
 class _PyramidStage(nn.Module):
     """Patches, positions, blocks: a map to a smaller map, in the last stage to tokens, the class token first."""
 
-    def __init__(self, patches: nn.Conv2d, side: int, blocks: list[nn.Module], *, last: bool) -> None:
+    def __init__(self, patches: nn.Conv2d, side: int, blocks: Sequence[nn.Module], *, last: bool) -> None:
         super().__init__()
         dim = patches.out_channels
         self.patches, self.norm, self.blocks = patches, nn.LayerNorm(dim), nn.Sequential(*blocks)
@@ -53,7 +54,7 @@ class _PyramidStage(nn.Module):
         self.side = side
 
     def forward(self, x_BCYX: Tensor) -> Tensor:
-        tokens_BND = self.norm(self.patches(x_BCYX).flatten(2).transpose(1, 2))
+        tokens_BND: Tensor = self.norm(self.patches(x_BCYX).flatten(2).transpose(1, 2))
         if self.class_token is not None:
             tokens_BND = torch.cat([self.class_token.expand(len(tokens_BND), -1, -1), tokens_BND], 1)
         tokens_BND = self.blocks(tokens_BND + self.position)
