@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "references"  # under the results folder
+MEASURE_SECONDS, MEASURE_TARGET = 10.0, 0.02  # after 30 rounds; with `latency`'s 30 s and 1 % 43 networks take too long
 MUCH = 0.03  # a deviation of the count from the published multiply-adds that asks for an explanation
 
 
@@ -128,7 +129,7 @@ def _measured(
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         onnx = Path(folder) / "model.onnx"
         export_onnx(model, side, onnx)
-        found = meter.measure(onnx)
+        found = meter.measure(onnx, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
     measured = {"madds": counts.madds, "batch": 1, **found.as_dict()}
     append_lines(path, [kept_line(reference.name, side, measured, found.passport.as_dict(), found.passport.threads)])
     return [row for row in read_kept([path]).rows if (row.name, row.resolution) == (reference.name, side)][-1]
