@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         measure_latency,
         open_study,
         plot_front,
+        references,
         search,
     )
     from mfsearch.config import MobileFormerConfig, load_config
@@ -66,13 +67,37 @@ __all__ = [
     "open_study",
     "plot_front",
     "preset",
+    "references",
     "search",
 ]
 
 
+class CallablePackage(type(importlib)):  # type: ignore[misc]
+    """A sub-package that has the name of a public function, and calls it: mfsearch.search and mfsearch.references."""
+
+    def _function(self):  # type: ignore[no-untyped-def]
+        return getattr(importlib.import_module("mfsearch.api"), self.__name__.rpartition(".")[2])
+
+    def __call__(self, *args, **options):  # type: ignore[no-untyped-def]
+        return self._function()(*args, **options)  # type: ignore[no-untyped-call]
+
+    @property
+    def __doc__(self) -> str | None:  # type: ignore[override]
+        import inspect
+
+        function = self._function()  # type: ignore[no-untyped-call]
+        return f"{self.__name__}{inspect.signature(function)}\n\n{inspect.getdoc(function)}"
+
+    @property
+    def __signature__(self):  # type: ignore[no-untyped-def]
+        import inspect
+
+        return inspect.signature(self._function())  # type: ignore[no-untyped-call]
+
+
 def __getattr__(name: str):  # type: ignore[no-untyped-def]
-    if name == "search":  # a sub-package that can be called
-        return importlib.import_module("mfsearch.search")
+    if name in ("search", "references"):  # sub-packages that can be called
+        return importlib.import_module(f"mfsearch.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'mfsearch' has no attribute {name!r}; public names are {', '.join(__all__)}")
     return getattr(importlib.import_module(f"mfsearch.{_HOMES[name]}"), name)

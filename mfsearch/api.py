@@ -4,7 +4,7 @@
 """
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from mfsearch.study.study import Study
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
+    from mfsearch.analysis.latency.reference_figures import ReferenceFigures
     from mfsearch.cost.meter import Latency
     from mfsearch.model import MobileFormer
     from mfsearch.search.progress import SearchEvent
@@ -183,6 +184,32 @@ def measure_latency(
         export_onnx(model, model.config.resolution, path, batch=batch)
         cache = None if cache_dir is None else Path(cache_dir)
         return LatencyMeter.open(threads=threads, cache_dir=cache).measure(path)
+
+
+def references(
+    names: str | Sequence[str] = (),
+    *,
+    measure: bool = False,
+    again: bool = False,
+    resolution: int | None = None,
+    results: str | Path = RESULTS,
+    cache_dir: str | Path | None = None,
+) -> "list[ReferenceFigures]":
+    """Published networks: figures as published, exact costs as built here, and milliseconds kept for this device.
+
+    names: networks or families, such as "GhostNet 1.0" or "LeViT"; by default all. measure: measure those that have no
+    milliseconds yet, as `measure_latency` does, ten to thirty seconds each, and keep them under results/references;
+    again: all of them. resolution: image side in pixels for all, by default the published one of each. Building them
+    needs timm and torchvision (extra "references"): ValueError without, and for an unknown name.
+    """
+    from mfsearch.analysis.latency.reference_figures import reference_figures
+    from mfsearch.references import find_references
+
+    chosen = find_references([names] if isinstance(names, str) else names)
+    cache = None if cache_dir is None else Path(cache_dir)
+    return list(
+        reference_figures(chosen, Path(results), measure=measure, again=again, resolution=resolution, cache_dir=cache)
+    )
 
 
 def export_bundle(

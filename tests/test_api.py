@@ -22,7 +22,7 @@ from mfsearch.space import spaces_folder
 NAMES = [
     *("MobileFormer", "MobileFormerConfig", "Study", "Trial", "count_costs", "export_bundle", "load_bundle"),
     *("load_config", "load_published", "load_space", "load_table", "measure_latency", "open_study", "plot_front"),
-    *("preset", "search"),
+    *("preset", "references", "search"),
 ]
 SLOW = ("torch", "numpy", "pandas", "optuna", "plotly", "yaml")
 

@@ -17,6 +17,7 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_published,
     draw_space,
     draw_tradeoff,
+    measured_marks,
     tradeoff_points,
 )
 from mfsearch.analysis.front.confidence import Noise, marks, shown_lengths, shown_ties, shown_wiring, training_noise
@@ -31,6 +32,7 @@ from mfsearch.analysis.front.summary import (
     why_no_figure,
     why_no_front,
 )
+from mfsearch.analysis.latency.reference_figures import kept_references
 from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence, ranked_trials, shown, telling_knobs
 from mfsearch.space.knobs import knob_title, shown_value
 from mfsearch.study.frame import KNOB
@@ -228,6 +230,12 @@ def _show_figures(
             "Published results on ImageNet, after a full training. They do not compare with the top-1 of this "
             "study's short trainings, so they have a figure of their own. Hover over a mark for its name and source."
         )
+        of_device = [
+            row for row in kept_references(study.results) if row.passport == dict(study.manifest.passport or {})
+        ]
+        if measured := measured_marks(of_device):
+            st.plotly_chart(draw_published(measured, "latency_ms"), config=CONFIG, key="elsewhere-ms")
+            st.caption("The same accuracies against milliseconds measured on the device of this study.")
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
         return

@@ -17,6 +17,7 @@ from mfsearch.analysis.figures.latency_bars import (
     resolution_lines,
 )
 from mfsearch.analysis.figures.style import CONFIG
+from mfsearch.analysis.figures.tradeoff import draw_published, measured_marks
 from mfsearch.analysis.front.summary import why_no_front
 from mfsearch.analysis.latency.kept_latency import (
     BREAKDOWN,
@@ -42,6 +43,7 @@ from mfsearch.analysis.latency.milliseconds import (
     turned_down,
     twice_in_words,
 )
+from mfsearch.analysis.latency.reference_figures import kept_references
 from mfsearch.units import counted
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def show(study: load.PageStudy) -> None:
     _show_parts(study, by_part.rows, chosen)
     _show_sizes(study, by_size.rows, chosen)
     _show_trials(study, trials, chosen)
+    _show_references(study)
 
 
 def _ask_trial(study: load.PageStudy) -> int | None:
@@ -143,6 +146,19 @@ def _show_trials(study: load.PageStudy, trials: Sequence[TimedTrial], chosen: in
         st.text(words)
         st.plotly_chart(draw_twice(trials), config=CONFIG, key="twice")
         st.caption(OPEN)
+
+
+def _show_references(study: load.PageStudy) -> None:
+    """Published systems: milliseconds measured here, accuracy published elsewhere."""
+    st.subheader("Where do published systems stand?")
+    marks = measured_marks(_ask_device(study, kept_references(study.results), "references"))
+    if not marks:
+        st.text("None was measured at its published size yet. This command builds and measures them:")
+        results = "" if str(study.results) == "results" else f" --results {quote(str(study.results))}"
+        st.code(f"mfsearch references --measure{results}", language="bash", wrap_lines=True)
+        return
+    st.plotly_chart(draw_published(marks, "latency_ms"), config=CONFIG, key="references")
+    st.caption("Milliseconds measured here; accuracy on ImageNet as published, after a full training elsewhere.")
 
 
 def _ask_device(study: load.PageStudy, rows: Sequence[KeptRow], key: str) -> list[KeptRow]:

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import math
 import os
@@ -13,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mfsearch.commands import options
-from mfsearch.train.train_options import NEEDS, TEACHING, Request
+from mfsearch.references.libraries import check_libraries
+from mfsearch.train.train_options import TEACHING, Request
 from mfsearch.units import counted, format_seconds
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, put the weights into the bundle and print its top-1."""
     options.begin("train", args.bundle, args.data)
-    if missing := [name for name in ("timm", "torchvision") if importlib.util.find_spec(name) is None]:
-        raise ValueError(f"{NEEDS} (no {' and no '.join(missing)} here)")
+    check_libraries("a full training", "train")
     from mfsearch.export.bundle_manifest import INT8, PTE
     from mfsearch.train.fit import Callbacks, train_bundle
 

@@ -82,6 +82,7 @@ def trace_onnx(model: nn.Module, image_BCHW: Tensor, path: Path) -> None:
         # The old exporter announces its end, and warns of shapes traced as constants, which we want.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)  # ONNX Runtime folds what torch leaves
         torch.onnx.export(
             model,
             (image_BCHW,),

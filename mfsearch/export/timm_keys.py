@@ -7,9 +7,7 @@ table with the train.py that TIMM_TRAIN_PY names, or else with the arguments of 
 """
 
 import difflib
-import importlib
 import math
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -296,23 +294,3 @@ def check_key(name: str, value: Any) -> None:
     rule = KEYS[name]
     if not rule.accepts(value):
         raise ValueError(f"{name} must be {rule.allowed}, got {value!r:.200}")
-
-
-def import_torchvision() -> None:
-    """Import torchvision, which timm imports, even if its build does not match torch's.
-
-    Beside a CPU build of torch, torchvision for CUDA cannot load its operators, and fails when it describes them. No
-    training calls them, so declaring them is enough.
-    """
-    try:
-        importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "operator torchvision::" not in str(error):
-            raise
-        import torch
-
-        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-            del sys.modules[name]
-        for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float limit) -> Tensor")
-        importlib.import_module("torchvision")

@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig, load_config
-from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS
+from mfsearch.references.libraries import import_torchvision
 
 import_torchvision()  # before timm, which fails if its build is not torch's
 

@@ -3,16 +3,15 @@
 No other file in this folder imports timm.
 """
 
-import importlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mfsearch.export.timm_keys import import_torchvision
 from mfsearch.model import CLASSIFIER
-from mfsearch.train.train_options import NEEDS, TrainSettings
+from mfsearch.references.libraries import import_library
+from mfsearch.train.train_options import TrainSettings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,11 +21,7 @@ Transform = Callable[["Image.Image"], Tensor]
 
 def import_timm(module: str = "timm") -> Any:
     """A module of timm; ValueError with the install command if it is missing."""
-    try:
-        import_torchvision()
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"{NEEDS} ({error})") from None
+    return import_library(module, "a full training", "train")
 
 
 def _asked(what: str, create: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,10 +8,6 @@ from typing import Any
 
 from mfsearch.export.timm_keys import KEYS, check_key
 
-NEEDS = (
-    "a full training needs timm and torchvision: pip install 'mfsearch[train]', in a checkout "
-    "pip install -c constraints.txt '.[train]'"
-)
 MIN_SIZE, MAX_SIZE = 16, 1024  # pixels
 
 

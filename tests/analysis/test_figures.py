@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,12 +15,15 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_published,
     draw_space,
     draw_tradeoff,
+    measured_marks,
     tradeoff_points,
 )
 from mfsearch.analysis.front.cut import pareto_front
+from mfsearch.analysis.latency.kept_latency import append_lines, read_kept
 from mfsearch.analysis.metrics import label, ranked_trials, with_confidence
 from mfsearch.study.frame import study_frame
 from mfsearch.study.trial import Trial
+from tests.analysis.latency.test_kept_latency import line
 from tests.analysis.rows import MARKUP, changed, failed, kept_parent, longer_study, point, row, study
 
 EMPTY = pytest.mark.parametrize("rows", [[], failed(3), [row(0, None)]], ids=["empty", "failed", "no top1"])
@@ -313,6 +317,15 @@ def test_published_systems_stand_in_a_figure_of_their_own_and_say_what_is_unveri
     drawn = draw_tradeoff(points)
     assert not [trace for trace in drawn.data if "as published" in (trace.name or "")]
     assert "yaxis2" not in drawn.to_dict()["layout"]
+
+
+def test_published_systems_stand_at_the_milliseconds_measured_on_one_device(tmp_path: Path) -> None:
+    kept = [("LeViT 128S", 224, 3.2), ("LeViT 128S", 160, 2.0), ("mf-52m", 224, 4.0), ("LeViT 128S", 224, 3.5)]
+    append_lines(tmp_path / "kept", [line(name, side, arch_id=None, latency_ms=ms) for name, side, ms in kept])
+    marks = measured_marks(read_kept([tmp_path / "kept"]).rows)
+    assert [(mark.name, mark.cost, mark.top1) for mark in marks] == [("LeViT 128S", 3.5, 76.6)]
+    assert "measured here: 3.50 ms" in marks[0].hover
+    assert draw_published(marks, "latency_ms").layout.xaxis.title.text == "Latency (ms)"
 
 
 def test_the_names_of_published_systems_run_inwards_from_both_edges() -> None:

@@ -176,3 +176,14 @@ def test_names_of_networks_and_devices_stay_text(explorer: Explorer) -> None:
     app = explorer.open()
     assert "<img" not in "\n".join(element.value for element in (*app.markdown, *app.caption))
     assert "<img" not in charts(app)
+
+
+def test_published_systems_stand_where_this_device_runs_them(explorer: Explorer) -> None:
+    explorer.add("odd", study(), HERE)
+    app = explorer.open()
+    assert f"mfsearch references --measure --results {explorer.results}" in [code.value for code in app.code]
+    append_lines(explorer.results / "references" / "digest.jsonl", [line("LeViT 128S", arch_id=None)])
+    app = explorer.open()
+    assert "accuracy on ImageNet as published" in "".join(caption.value for caption in app.caption)
+    assert "LeViT 128S" in charts(app)
+    assert "references --measure" not in "".join(code.value for code in app.code)

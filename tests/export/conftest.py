@@ -1,5 +1,5 @@
 """timm imports torchvision, which here may be built for another torch than the one that is installed."""
 
-from mfsearch.export.timm_keys import import_torchvision
+from mfsearch.references.libraries import import_torchvision
 
 import_torchvision()

@@ -27,6 +27,7 @@ from mfsearch.analysis.figures.style import (
 from mfsearch.analysis.front.confidence import shown_length
 from mfsearch.analysis.front.cut import best_number, keeps, pareto_front
 from mfsearch.analysis.front.summary import comparable
+from mfsearch.analysis.latency.kept_latency import KeptRow, latest
 from mfsearch.analysis.metrics import (
     METRICS,
     RankedTrial,
@@ -80,7 +81,8 @@ class Cloud(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A published system: M multiply-adds, ImageNet top1 in percent. unverified: quoted from memory, in a part."""
+    """A published system: M multiply-adds or milliseconds, ImageNet top1 in percent. unverified: quoted from memory, in
+    a part."""
 
     name: str
     cost: float
@@ -291,8 +293,22 @@ def draw_tradeoff(
     return figure.update_layout(margin={"t": 60 if points.colour is not None and points.front else 16})
 
 
-def draw_published(marks: Sequence[Mark]) -> go.Figure:
-    """Published systems in their own figure, because their top1 comes from other images and trainings."""
+def measured_marks(rows: Sequence[KeptRow]) -> list[Mark]:
+    """The published systems that were measured on one device at their own size, with milliseconds as cost."""
+    measured = {(row.name, row.resolution): row for row in latest(rows)}
+    pairs = [(each, measured.get((each.name, each.resolution or 0))) for each in PUBLISHED]
+    return [
+        mark._replace(cost=row.latency_ms, hover=f"{mark.hover}<br>measured here: {row.latency_ms:.2f} ms")
+        for mark, row in ((_mark(each), row) for each, row in pairs)
+        if row is not None
+    ]
+
+
+def draw_published(marks: Sequence[Mark], cost: str = "madds") -> go.Figure:
+    """Published systems in their own figure, because their top1 comes from other images and trainings.
+
+    cost: of the marks, "madds" as published or "latency_ms" as measured here.
+    """
     figure = go.Figure()
     middle = float(np.median([np.log10(mark.cost) for mark in marks]))
     own_first = sorted(marks, key=lambda mark: not mark.own)
@@ -308,8 +324,8 @@ def draw_published(marks: Sequence[Mark]) -> go.Figure:
             sides = ["middle right" if np.log10(cost) <= middle else "middle left" for cost in x]
             written = {"text": texts, "textposition": sides, "textfont": {"size": 11, "color": GREY}}
             figure.add_trace(go.Scatter(**trace, **written, mode="markers+text", marker=style))
-    ticks = [digit * 10**power for power in range(1, 5) for digit in (1, 2, 5)]
-    figure.update_xaxes(title=label("madds"), type="log", tickvals=ticks)
+    ticks = [digit * 10**power for power in range(5) for digit in (1, 2, 5)]
+    figure.update_xaxes(title=label(cost), type="log", tickvals=ticks)
     figure.update_yaxes(title="ImageNet top-1 as published (%)")
     return finish(figure, height=420)
 

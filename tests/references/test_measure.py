@@ -1,0 +1,102 @@
+"""mfsearch references --measure: kept by passport, resumed, and its errors."""
+
+import functools
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mfsearch as mf
+from mfsearch.cli import main
+from mfsearch.cost import meter as meters
+from mfsearch.cost.meter import LatencyMeter
+
+needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+SMALL = "MobileNetV3 Small 1.0"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The real meter with its fewest rounds, and a baseline that is not measured."""
+    few = functools.partialmethod(LatencyMeter.measure, min_rounds=6, max_rounds=6)
+    monkeypatch.setattr(LatencyMeter, "measure", few)
+    monkeypatch.setattr(meters, "_measure_baseline_ms", lambda *_, **__: 5.0)
+    monkeypatch.setenv("MFSEARCH_CACHE", str(tmp_path / "cache"))
+
+
+@needs_timm
+@pytest.mark.usefixtures("quick")
+def test_measurements_are_kept_and_only_missing_ones_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["references", SMALL, "mf-26m", "--resolution", "64", "--results", str(tmp_path / "results"), "--json"]
+    assert main([*words, "--measure"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in rows] == ["26M", "Small 1.0"]
+    assert [row["resolution"] for row in rows] == [64, 64]
+    assert rows[1]["built"]["madds"] < 57e6 / 8  # published at 224 px
+    (path,) = (tmp_path / "results" / "references").iterdir()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["latency_ms"] for line in lines] == [row["measured"]["latency_ms"] for row in rows]
+    assert {line["passport"]["threads"] for line in lines} == {1}
+
+    monkeypatch.setattr(LatencyMeter, "measure", lambda *_: pytest.fail("measured again"))
+    assert main([*words, "--measure"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+    with pytest.raises(pytest.fail.Exception, match="measured again"):
+        main([*words, "--measure", "--again"])
+    path.rename(path.with_name("another-device.jsonl"))
+    shown = mf.references(SMALL, resolution=64, results=tmp_path / "results")
+    assert [(each.latency, each.failure) for each in shown] == [(None, "")]
+
+
+@needs_timm
+@pytest.mark.usefixtures("quick")
+def test_one_network_that_cannot_take_the_size_is_a_row_with_its_reason(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["references", "PVT", "mf-26m", "--resolution", "100", "--results", str(tmp_path)]) == 1
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "not at 100 px: PVT Tiny cannot take images" in lines["PVT"]
+    assert "3.233," in lines["Mobile-Former"]
+
+
+def test_without_the_libraries_the_error_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert main(["references", "GhostNet", "--measure", "--results", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "building these networks needs timm and torchvision: pip install 'mfsearch[references]'" in line
+
+
+def test_the_table_needs_neither_torch_nor_timm() -> None:
+    code = "import sys; sys.modules.update(torch=None, timm=None, torchvision=None)\n"
+    code += "from mfsearch.cli import main; raise SystemExit(main(['references']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "7.756, 304.66" in done.stdout
+
+
+def test_a_wrong_name_is_told_with_near_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["references", "mobilnetv3"]) == 2
+    assert "unknown network 'mobilnetv3': did you mean 'MobileNetV3'" in capsys.readouterr().err
+    assert main(["references", "xyz"]) == 2
+    assert "families are 'Mobile-Former', 'MobileNetV3', " in capsys.readouterr().err
+    assert main(["references", "LeViT", "--again"]) == 2
+    assert "--again is for --measure" in capsys.readouterr().err
+
+
+def test_a_family_a_network_and_the_name_in_timm_choose_rows() -> None:
+    assert [row.reference.model for row in mf.references("levit", results="nowhere")] == ["128S", "128"]
+    assert [row.reference.model for row in mf.references(["mf-52m", "ghostnet_130"], results="nowhere")] == [
+        "52M",
+        "1.3",
+    ]
+    assert len(mf.references(results="nowhere")) == 7 + 35 + 8
