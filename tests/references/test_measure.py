@@ -37,13 +37,14 @@ def test_measurements_are_kept_and_only_missing_ones_are_made(
     rows = json.loads(capsys.readouterr().out)
     assert [row["model"] for row in rows] == ["26M", "Small 1.0"]
     assert [row["resolution"] for row in rows] == [64, 64]
+    assert rows[1]["note"].startswith("published figures are of 224 px")
     assert rows[1]["built"]["madds"] < 57e6 / 8  # published at 224 px
     (path,) = (tmp_path / "results" / "references").iterdir()
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["latency_ms"] for line in lines] == [row["measured"]["latency_ms"] for row in rows]
     assert {line["passport"]["threads"] for line in lines} == {1}
 
-    monkeypatch.setattr(LatencyMeter, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(LatencyMeter, "measure", lambda *_, **__: pytest.fail("measured again"))
     assert main([*words, "--measure"]) == 0
     assert json.loads(capsys.readouterr().out) == rows
     assert main(words) == 0

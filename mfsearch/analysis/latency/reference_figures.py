@@ -41,7 +41,9 @@ class ReferenceFigures(NamedTuple):
     def note(self) -> str:
         """What a reader of the row must know; a count over 3 % off the published figure is explained."""
         notes = [self.failure, self.reference.note]
-        if self.counts is not None and self.resolution == self.reference.resolution:
+        if self.resolution != self.reference.resolution:
+            notes.append(f"published figures are of {self.reference.resolution} px")
+        elif self.counts is not None:
             madds, macs = (count / self.reference.madds - 1 for count in (self.counts.madds, self.counts.macs))
             if abs(madds) > MUCH >= abs(macs):
                 notes.append(f"products alone {self.counts.macs / 1e6:.1f}")
