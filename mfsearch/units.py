@@ -96,5 +96,5 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_left(seconds: float) -> str:
-    """`3m 05s left`; `20s longer than planned` below 0, where what was to end by then has not."""
-    return f"{format_seconds(seconds)} left" if seconds >= 0 else f"{format_seconds(-seconds)} longer than planned"
+    """`3m 05s left`; `20s longer than estimated` below 0."""
+    return f"{format_seconds(seconds)} left" if seconds >= 0 else f"{format_seconds(-seconds)} longer than estimated"

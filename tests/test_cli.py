@@ -93,7 +93,10 @@ def run_arguments(results: Path, **changed: str) -> list[str]:
             {"sampler": "magic"},
             "sampler must be one of auto, gp, tpe, evolution, random, got 'magic'",
         ),
-        ({"sampler": "nsga2"}, "sampler must be one of auto, gp, tpe, evolution, random, got 'nsga2'"),
+        (
+            {"sampler": "nsga2"},
+            "sampler must be one of auto, gp, tpe, evolution, random, got 'nsga2' (local and nsga2 were removed)",
+        ),
         ({"rungs": "2,3"}, "rungs must begin with 1 and rise, like 1,3,9, got 2,3"),
         ({"rungs": "all"}, "--rungs must be numbers like 1,3,9, got 'all'"),
         ({"finalists": "101"}, "finalists must be 0 to 100, got 101"),

@@ -54,8 +54,8 @@ def show(study: load.PageStudy) -> None:
     revision = study.manifest.git_revision
     seeds = f"Seed {study.manifest.seed}" + (f", revision {revision}" if revision else "")
     st.text(
-        f"{seeds}. With one worker and --trials the same command finds the same networks, unless measured latencies "
-        "differ; with --time the machine's speed decides how many."
+        f"{seeds}. With one worker, --trials and the same version of mfsearch the same command finds the same "
+        "networks, unless measured latencies differ; with --time the machine's speed decides how many."
     )
     st.code(study.manifest.command or "not recorded", language="bash", wrap_lines=True)
 

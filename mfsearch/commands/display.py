@@ -354,7 +354,7 @@ def _prior_worth(study: Study) -> str | None:
     tau = kendall_tau(known, scores)
     if tau != tau:  # all alike
         return None
-    used = "the model follows it" if prior_slope(known, scores) else "the model gives it no weight"
+    used = "such trainings give it weight" if prior_slope(known, scores) else "such trainings give it no weight"
     return f"prior: tau {tau:.2f} with the {len(pairs)} networks trained here; {used}"
 
 

@@ -3,7 +3,6 @@
 import argparse
 import collections
 import dataclasses
-import importlib.util
 import json
 import shlex
 import statistics
@@ -16,6 +15,7 @@ from mfsearch.commands import options
 from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
+from mfsearch.references.libraries import check_libraries
 from mfsearch.study.settings import SAMPLERS, Limits, Settings
 from mfsearch.units import parse_budget, parse_ms, parse_seconds
 
@@ -272,5 +272,7 @@ def _print_ending(
         print(f"  mfsearch train {to} --data {data}{where}    # 30 epochs from these weights; --scratch: all 450")
         if side != trained:
             print(f"\nThe weights so far were trained at {trained} px: at {side} px they begin with a lower top1.")
-        if importlib.util.find_spec("timm") is None:
-            print("`mfsearch train` needs timm: pip install -c constraints.txt '.[train]'")
+        try:
+            check_libraries("`mfsearch train`", "train")
+        except ValueError as error:
+            print(error)

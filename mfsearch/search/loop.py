@@ -56,7 +56,7 @@ from mfsearch.study.kept_parent import KEPT_PARENT, KeptParent
 from mfsearch.study.ledger import Ledger
 from mfsearch.study.manifest import Lesson, Manifest, StudyRequest, check_same_study, make_manifest
 from mfsearch.study.parent import Parent
-from mfsearch.study.prior import Prior, fit_prior
+from mfsearch.study.prior import LEARNED_FROM, Prior, fit_prior
 from mfsearch.study.settings import MODELLED, Limits, Settings, check_device
 from mfsearch.study.study import Study
 from mfsearch.study.table_file import known_tables, load_table
@@ -283,7 +283,8 @@ def _lesson(settings: Settings) -> Lesson | None:
 def _prior(settings: Settings) -> Prior | None:
     """What the sampler's model begins with. The tables are of trainings from first weights, so a parent has none."""
     asked = settings.prior == "tables" and settings.sampler in MODELLED and settings.parent is None
-    return fit_prior([load_table(name) for name in known_tables()]) if asked else None
+    tables = [load_table(name) for name in LEARNED_FROM if name in known_tables()] if asked else []
+    return fit_prior(tables) if tables else None
 
 
 class _Run:

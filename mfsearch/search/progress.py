@@ -84,7 +84,7 @@ class Progress:
     def seconds_left(self) -> float | None:
         """Seconds until the run stops, from its trainings so far and the time limit; None if neither is known.
 
-        Between two estimates it goes down with the clock, below 0 where the last training ends late.
+        Between two estimates it goes down with the clock, below 0 where work is left or the time limit is over.
         """
         left, now = [], time.monotonic()
         short, (done, total) = self.short_seconds(), self.work()
@@ -97,11 +97,13 @@ class Progress:
             return None
         if min(left) != self.estimated[0]:
             self.estimated = min(left), now
-        return self.estimated[0] - (now - self.estimated[1])
+        seconds = self.estimated[0] - (now - self.estimated[1])
+        late = self.limits.seconds is not None and now - self.started > self.limits.seconds
+        return seconds if late or (total is not None and done < total) else max(0.0, seconds)
 
     def time_left(self) -> str | None:
         left = self.seconds_left()
-        return None if left is None else format_left(left)
+        return format_left(left) if left else None
 
     def work(self) -> tuple[float, float | None]:
         """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed, and a cut

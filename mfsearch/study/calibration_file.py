@@ -56,10 +56,10 @@ class TauGain:
 
     @property
     def words(self) -> str:
-        """`better than`, `no better than` or `worse than`, as the interval says; empty if undefined."""
+        """`better than`, `not shown to be better than` or `worse than`, as the interval says; empty if undefined."""
         if self.low is None or self.high is None:
             return ""
-        return "better than" if self.low > 0 else "worse than" if self.high < 0 else "no better than"
+        return "better than" if self.low > 0 else "worse than" if self.high < 0 else "not shown to be better than"
 
 
 @dataclass(frozen=True)

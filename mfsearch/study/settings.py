@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mfsearch.space import SearchSpace
 
 SHARES = (0.25, 0.5, 1.0)  # fractions of recipe.epochs at which a calibration evaluates a training
-MIN_NETWORKS = 6  # top-5 recall needs one more network than five; below 16 a tau proves nothing
+MIN_NETWORKS = 6  # top-5 recall needs one more network than five
 MAX_WORKERS = 256
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "random")
 MODELLED = ("auto", "gp")  # those with a model, which a prior is for
@@ -59,7 +59,8 @@ class Settings:
         if self.runner is not None and self.latency_limit_ms is None:
             raise ValueError("--latency-cmd needs a latency limit too, like --latency 8ms")
         if self.sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r:.200}")
+            gone = " (local and nsga2 were removed)" if self.sampler in ("local", "nsga2") else ""
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {self.sampler!r:.200}{gone}")
         if self.prior not in PRIORS:
             raise ValueError(f"prior must be {' or '.join(PRIORS)}, got {self.prior!r:.200}")
         if not 0 <= self.seed < 2**31:

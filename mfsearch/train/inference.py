@@ -198,7 +198,7 @@ def evaluate(
     told = [_accuracy(name, logits_NK, labels_N) for name, logits_NK in zip(files, answers, strict=True)]
     same = float((answers[0].argmax(1) == answers[-1].argmax(1)).mean()) if len(files) == 2 else None
     judged_by = str((bundle.metrics.full_training or {}).get("val_from", ""))
-    chosen = os.path.abspath(judged_by) == os.path.abspath(place)  # noqa: PTH100  (of words as well)
+    chosen = judged_by != "" and os.path.abspath(judged_by) == os.path.abspath(place)  # noqa: PTH100  (of words as well)
     choice = f"the training chose its best epoch by {place}, so top1 is a little high there" if chosen else ""
     told_notes = tuple(note for note in (*notes, skipped_note(damaged), _size_note(bundle), choice) if note)
     return BundleAccuracy(place, classes, told[0], told[1] if len(files) == 2 else None, same, told_notes)

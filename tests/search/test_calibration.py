@@ -253,7 +253,7 @@ def test_the_trust_line_says_tau_interval_networks_date_and_madds() -> None:
     data["groups"]["across"]["proxies"] = [{**row, "tau": None, "low": None, "high": None}, {**madds, "tau": None}]
     calibration = CalibrationFile.from_dict(data)
     assert trust_line(calibration, epochs=0.5, reading="top1") == (
-        "ranking   by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (no better than MAdds "
+        "ranking   by top1, tau 0.52 [0.31, 0.68] inside the band over 16 networks (not shown to be better than MAdds "
         "0.05), no tau across budgets: all networks are equal; calibrated 2026-11-22"
     )
 

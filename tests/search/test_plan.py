@@ -248,7 +248,7 @@ def test_the_time_left_goes_down_with_the_clock(monkeypatch: pytest.MonkeyPatch)
     clock.now += before - 7 - 20
     assert progress.time_left() == "20s left"
     clock.now += 45
-    assert progress.time_left() == "25s longer than planned"
+    assert progress.time_left() == "25s longer than estimated"
 
 
 def test_a_dry_run_counts_latency_measuring_in_and_tells_a_limit_out_of_reach(

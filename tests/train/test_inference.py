@@ -277,6 +277,11 @@ def test_images_that_chose_the_best_epoch_are_told(bundle: Path, images: Path, m
         rewritten(bundle, "metrics.json", full_training={"val_from": str(val_from)})
         assert any("chose its best epoch by" in note for note in evaluate(bundle, images).notes) == told
     rewritten(bundle, "metrics.json", full_training={"val_from": str(images / "val")})
+    monkeypatch.chdir(images / "val")
+    assert any("chose its best epoch by" in note for note in evaluate(bundle, "..").notes)
+    rewritten(bundle, "metrics.json", full_training=None)
+    assert not any("chose its best epoch by" in note for note in evaluate(bundle, "..").notes)
+    rewritten(bundle, "metrics.json", full_training={"val_from": str(images / "val")})
     monkeypatch.chdir(images)
     assert any("chose its best epoch by val" in note for note in evaluate(bundle, ".").notes)
 

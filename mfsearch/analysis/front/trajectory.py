@@ -15,6 +15,7 @@ from mfsearch.analysis.front.cut import measured_objectives, minimised
 from mfsearch.analysis.metrics import short_top1
 from mfsearch.pareto import hypervolume_history
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.settings import MODELLED
 from mfsearch.units import format_madds
 
 Array = NDArray[np.float64]
@@ -137,6 +138,10 @@ def differences(manifest: Manifest, other: Manifest) -> list[str]:
         else:
             pairs = [(words, ours, theirs)]
         found += [f"{what}: {_shown(what, here)} here, {_shown(what, there)} there" for what, here, there in pairs]
+    if manifest.sampler in MODELLED and other.sampler in MODELLED:  # a control has none
+        ours, theirs = (", ".join(one.prior_fit.tables) if one.prior_fit else "none" for one in (manifest, other))
+        if ours != theirs:
+            found.append(f"prior: {ours} here, {theirs} there")
     return found
 
 
