@@ -177,7 +177,7 @@ class Manifest:
             sampler=parsed(str, values["sampler"], "sampler"),
             seed=parsed(int, values["seed"], "seed"),
             device=parsed(str, values["device"], "device"),
-            prior=parsed(str, values.get("prior", "none"), "prior"),  # there was none before
+            prior=parsed(str, values.get("prior", Settings.prior), "prior"),
             prior_fit=None if values.get("prior_fit") is None else _as(Prior, values, "prior_fit"),
             latency_limit_ms=parsed(float | None, values.get("latency_limit_ms"), "latency_limit_ms"),
             latency_cmd=parsed(str | None, values.get("latency_cmd"), "latency_cmd"),

@@ -127,10 +127,14 @@ def test_the_start_names_the_prior_and_the_end_says_what_it_was_worth(capsys: py
     sizes = [*PRESETS.values()]
     trials = [row(k, 0.5 + 0.01 * k, config=one.to_dict()) for k, one in enumerate(sizes)]
     print_front(Study(Path("s"), asked, tuple(trials)))
-    assert "prior: tau 1.00 with the 7 networks trained here; the model follows it\n" in capsys.readouterr().out
+    assert (
+        "prior: tau 1.00 with the 7 networks trained here; such trainings give it weight\n" in capsys.readouterr().out
+    )
     turned = [changed(trial, top1=0.9 - trial.metric("top1")) for trial in trials]
     print_front(Study(Path("s"), asked, tuple(turned)))
-    assert "prior: tau -1.00 with the 7 networks trained here; the model gives it no weight" in capsys.readouterr().out
+    assert (
+        "prior: tau -1.00 with the 7 networks trained here; such trainings give it no weight" in capsys.readouterr().out
+    )
     for few in (trials[:3], [changed(trial, config=CONFIG) for trial in trials]):
         print_front(Study(Path("s"), asked, tuple(few)))
         assert "prior" not in capsys.readouterr().out
