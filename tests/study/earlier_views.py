@@ -48,6 +48,13 @@ def frame_of(folder: Path) -> pd.DataFrame:
     return sure
 
 
+# Published networks that the earlier code did not know.
+PUBLISHED_SINCE = {
+    *("LeViT 128", "MobileNetV4 Conv-Medium", "RepViT M0.9", "RepViT M1.0", "FastViT T8", "EfficientViT B0"),
+    *("EfficientViT B1", "EdgeNeXt XX-Small", "HGNetV2 B0", "CPUBone Nano", "CPUBone B0"),
+}
+
+
 def objectives_of(manifest: Any) -> Any:
     return manifest.objectives if Study else find("study_objectives")(manifest)
 
@@ -152,7 +159,8 @@ def _front_views(frame: pd.DataFrame, manifest: Any) -> dict[str, Any]:
     for cost in ("madds", "num_params", *(["latency_ms"] if frame["latency_ms"].notna().any() else [])):
         points = find("tradeoff_points")(frame, cost, objectives, limits)
         if getattr(points, "parent", "") is None:  # a figure has it only in a search inside a parent
-            points = points[: points._fields.index("parent")]
+            known = [mark for mark in points.elsewhere if mark.name not in PUBLISHED_SINCE]
+            points = points._replace(elsewhere=known)[: points._fields.index("parent")]
         views[f"tradeoff, {cost}"] = numbers(points)
     return views
 
