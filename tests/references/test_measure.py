@@ -21,7 +21,7 @@ SMALL = "MobileNetV3 Small 1.0"
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real meter with its fewest rounds, and a baseline that is not measured."""
-    few = functools.partialmethod(LatencyMeter.measure, min_rounds=6, max_rounds=6)
+    few = functools.partialmethod(LatencyMeter.measure, max_rounds=10)
     monkeypatch.setattr(LatencyMeter, "measure", few)
     monkeypatch.setattr(meters, "_measure_baseline_ms", lambda *_, **__: 5.0)
     monkeypatch.setenv("MFSEARCH_CACHE", str(tmp_path / "cache"))

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 FOLDER = "references"  # under the results folder
-MEASURE_SECONDS, MEASURE_TARGET = 10.0, 0.02  # after 30 rounds; with `latency`'s 30 s and 1 % 43 networks take too long
 MUCH = 0.03  # a deviation of the count from the published multiply-adds that asks for an explanation
 
 
@@ -125,13 +124,14 @@ def _counted(model: "nn.Module", side: int) -> BuiltCounts:
 def _measured(
     reference: Reference, model: "nn.Module", side: int, counts: BuiltCounts, meter: LatencyMeter, path: Path
 ) -> KeptRow:
-    """Export the network, measure it and keep the measurement."""
+    """Export the network, measure it as a search measures its trials, and keep the measurement."""
     from mfsearch.cost.onnx_export import export_onnx
+    from mfsearch.search.evaluator import MEASURE_SECONDS, MEASURE_TARGET, MIN_ROUNDS
 
     with tempfile.TemporaryDirectory(prefix="mfsearch-") as folder:
         onnx = Path(folder) / "model.onnx"
         export_onnx(model, side, onnx)
-        found = meter.measure(onnx, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
+        found = meter.measure(onnx, min_rounds=MIN_ROUNDS, time_limit_s=MEASURE_SECONDS, target=MEASURE_TARGET)
     measured = {"madds": counts.madds, "batch": 1, **found.as_dict()}
     append_lines(path, [kept_line(reference.name, side, measured, found.passport.as_dict(), found.passport.threads)])
     return [row for row in read_kept([path]).rows if (row.name, row.resolution) == (reference.name, side)][-1]
