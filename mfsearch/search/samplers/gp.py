@@ -72,9 +72,9 @@ class Model:
         low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
         y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
         self.prior = history.prior
-        known = self._known(self.trials)
-        self.slope = prior_slope(known, y)
-        y = y - self.slope * known
+        expected = self._known(self.trials)
+        self.slope = prior_slope(expected, y)
+        y = y - self.slope * expected
         views = self._views(self.trials)
         self.processes = [GaussianProcess(x, y) for x in views]
         losses = np.array([process.loss for process in self.processes]) - [HEAD_START, 0.0]
