@@ -189,7 +189,7 @@ def _table(place: str, group: "GroupFigures", epochs: float | None) -> list[str]
         lines.append(f"not surely better than MAdds and params here, so not shown: {', '.join(hidden)}")
     ranking = group.figures_of(Reading("val_loss", epochs))  # as `mfsearch run` ranks
     if ranking is not None and (words := ranking.over_madds.words):
-        lines.append(f"{ranking.reading.words}: {words} multiply-adds, as far as {ranking.n} networks tell")
+        lines.append(f"{ranking.reading.words}: {words} multiply-adds ({ranking.n} networks)")
     return [*lines, _cheapest(group), chance_sentence(group.n)]
 
 
