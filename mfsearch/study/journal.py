@@ -55,6 +55,7 @@ class JournalReader:
         self._first = self._last = b""  # bytes at both ends of the part read so far
         self._trials: list[Trial] = []
         self._later: dict[tuple[int, str], Training | FinalLatency] = {}
+        self.identity: object = None  # settings of the study, as its first run wrote them
         self._begun: str | None = None  # the name of the study that the journal holds
         self._choices: dict[bytes, dict[str, list[Any]]] = {}  # of each knob, by the text that says so
 
@@ -114,7 +115,9 @@ class JournalReader:
             try:
                 log, choices = self._parse(line)
                 check_letters(line, log)
-            except (json.JSONDecodeError, UnicodeError, RecursionError) as error:
+            except RecursionError as error:  # no line that is still being written
+                raise DamagedJournalError(f"{self.path}:{self._line + 1} is nested too deeply") from error
+            except (json.JSONDecodeError, UnicodeError) as error:
                 broken = error
                 continue
             self._line += 1
@@ -149,6 +152,7 @@ class JournalReader:
         if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # every writer repeats it
             self._begun = log["study_name"]
         elif code == SET_STUDY_ATTRIBUTE and log["study_id"] == 0 and self._begun and len(log["user_attr"]) == 1:
+            self.identity = log["user_attr"].get("identity", self.identity)
             try:
                 self._later.update(parse_later(log["user_attr"]))
             except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:

@@ -325,17 +325,21 @@ def make_manifest(
     )
 
 
-def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise ValueError with every setting in which a run's identity differs from that of the study to resume."""
+def other_settings(ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """A line for each setting in which the identity of a run differs from that of the study to resume."""
     names = [name for name in IDENTITY if name != "prior" or ours.get(name) is not None]  # studies from before priors
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
         names.append("passport")  # if the latency command changed, the device may change too
-    differing = [
+    return [
         line.replace("passport", "device passport", 1)
         for name in names
         for line in differences(name, ours.get(name), wanted.get(name), "the study")
     ]
-    if differing:
+
+
+def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise ValueError with every setting in which a run's identity differs from that of the study to resume."""
+    if differing := other_settings(ours, wanted):
         lines = "\n  ".join(differing)
         raise ValueError(
             f"study {study!r} was started with other settings:\n  {lines}\n"

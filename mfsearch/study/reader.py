@@ -1,11 +1,12 @@
 """Reads a study repeatedly while a search may be writing it; each look costs only what is new."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mfsearch.study.files import JOURNAL, MANIFEST, DiskError
 from mfsearch.study.journal import ForeignJournalError, JournalReader
-from mfsearch.study.manifest import Manifest
+from mfsearch.study.manifest import Manifest, other_settings
 from mfsearch.study.trial import Trial
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class StudyReader:
             return Position(stamp, _stamp(self._journal.path), None)
         except OSError as error:
             raise ValueError(f"cannot read {self._journal.path}: {error.strerror}") from None
+        self._check_identity()
         return Position(stamp, self._journal.place, self._journal.count)
 
     def trials(self, at: Position) -> list[Trial]:
@@ -90,6 +92,16 @@ class StudyReader:
         if earlier.place != at.ledger:
             raise ValueError(f"the study in {self.folder} was created again since it was read: reload the page")
         return earlier.trials()
+
+    def _check_identity(self) -> None:
+        """ValueError if the journal is of a study with other settings than the manifest's."""
+        ours, path = self._journal.identity, self._journal.path
+        if ours is None or not self._journal.count:  # no trial: the study may be about to be created again
+            return
+        if not isinstance(ours, Mapping):
+            raise ValueError(f"{path}: the study's identity must be a mapping, got {ours!r:.200}")
+        if other := other_settings(ours, self.manifest.identity):
+            raise ValueError(f"{path} and {MANIFEST} beside it differ in {other[0].partition(':')[0]}")
 
     def _look_into_database(self, stamp: tuple[int, int, int]) -> Position:
         from mfsearch.study import ledger

@@ -350,3 +350,24 @@ def test_a_row_that_cannot_be_read_is_named_left_out_and_keeps_a_search_from_wri
     assert [trial.number for trial in study.trials] == [0, 1, 2]
     with pytest.raises(ValueError, match=r"cannot be read whole, so nothing is written into it: journal\.log"):
         study.check_whole()
+
+
+@pytest.mark.parametrize("new", [{"low": 0, "high": [None]}, {"low": 0, "high": 7}])
+def test_a_ledger_of_other_settings_than_its_manifest_is_an_error_that_names_one(tmp_path: Path, new: Any) -> None:
+    random_ledger(tmp_path, 8, count=1)
+    lines = (tmp_path / JOURNAL).read_text().splitlines()
+    at = next(k for k, line in enumerate(lines) if '"identity"' in line)
+    log = json.loads(lines[at])
+    log["user_attr"]["identity"]["budget"] = new
+    lines[at] = json.dumps(log)
+    (tmp_path / JOURNAL).write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"journal\.log and manifest\.json beside it differ in budget"):
+        opened(tmp_path)
+
+
+def test_a_line_nested_too_deeply_is_an_error_though_it_is_the_last(tmp_path: Path) -> None:
+    random_ledger(tmp_path, 8, count=1)
+    with (tmp_path / JOURNAL).open("a", encoding="utf-8") as file:
+        file.write('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(DamagedJournalError, match=r"journal\.log:\d+ is nested too deeply"):
+        read(tmp_path / JOURNAL, "s")
