@@ -19,6 +19,7 @@ from mfsearch.analysis.figures.tradeoff import (
     draw_tradeoff,
     measured_marks,
     tradeoff_points,
+    trained_marks,
 )
 from mfsearch.analysis.front.confidence import Noise, marks, shown_lengths, shown_ties, shown_wiring, training_noise
 from mfsearch.analysis.front.cut import best_number, measured_objectives, pareto_front, within
@@ -37,6 +38,8 @@ from mfsearch.analysis.metrics import METRICS, knob_names, label, noise_sentence
 from mfsearch.space.knobs import knob_title, shown_value
 from mfsearch.study.frame import KNOB
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.task_file import TaskRecord
+from mfsearch.study.trained_references import kept_trainings
 
 if TYPE_CHECKING:
     from app import load, parts, state
@@ -218,21 +221,30 @@ def _show_figures(
         return
     brush = parse_brush(st.query_params.get("brush", ""))
     switches = {name: name in on for name in ("dominated", "beyond", "untrained")}
+    of_device = [row for row in kept_references(study.results) if row.passport == dict(study.manifest.passport or {})]
+    trained: Mapping[str, TaskRecord] = {}
+    try:
+        trained = kept_trainings(study.results, study.manifest)
+    except ValueError as error:
+        st.caption(f"Trainings of other families cannot be read: {error}")
     for column, drawn in zip(figures.columns(2), points, strict=True):
-        figure = draw_tradeoff(drawn, number, brush=brush, **switches)
+        others = trained_marks(trained, of_device, drawn.cost)
+        figure = draw_tradeoff(drawn, number, brush=brush, others=others, **switches)
         key = f"figure-{drawn.cost}"
         choose = partial(_choose_in_figure, key, drawn.cost)
         with column:
             st.plotly_chart(figure, config=BRUSHED, key=key, selection_mode=("points", "box"), on_select=choose)
+    if trained:
+        st.caption(
+            "Other families had this study's short training, with its images, seed and recipe. It favours some: "
+            "what converges fast leads, attention without convolutions trails."
+        )
     if "elsewhere" in on:
         st.plotly_chart(draw_published(points[0].elsewhere), config=CONFIG, key="elsewhere")
         st.caption(
             "Published results on ImageNet, after a full training. They do not compare with the top-1 of this "
             "study's short trainings, so they have a figure of their own. Hover over a mark for its name and source."
         )
-        of_device = [
-            row for row in kept_references(study.results) if row.passport == dict(study.manifest.passport or {})
-        ]
         if measured := measured_marks(of_device):
             st.plotly_chart(draw_published(measured, "latency_ms"), config=CONFIG, key="elsewhere-ms")
             st.caption("The same accuracies against milliseconds measured on the device of this study.")

@@ -24,6 +24,7 @@ from mfsearch.analysis.figures.trajectories import (
 from mfsearch.analysis.front.outcomes import (
     clock,
     grouped_reasons,
+    prior_worth,
     proposers,
     spent_on_training,
     time_in_words,
@@ -68,6 +69,9 @@ def show(study: load.PageStudy) -> None:
         st.container(border=True).text(why_no_front(study.frame))
         return
     _show_history(study)
+    if worth := prior_worth(study.frame["trial"], study.manifest.prior_fit):
+        st.subheader("What was known before?")
+        st.text(f"{worth[0].upper()}{worth[1:]}.")
     _show_outcomes(study)
     _show_time(study)
     st.subheader("Was predicted latency right?")

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -28,7 +27,6 @@ from mfsearch.analysis.front.confidence import (
 from mfsearch.proxy.rungs import CUT, Rungs
 from mfsearch.search.progress import Progress, SearchEvent
 from mfsearch.search.screen import screen_line
-from mfsearch.study.prior import prior_slope
 from mfsearch.study.study import Study, best_trial
 from mfsearch.study.trial import Trial
 from mfsearch.units import counted, format_madds, format_seconds
@@ -321,8 +319,11 @@ def print_front(study: Study) -> None:
         f"{len(front)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )
-    if worth := _prior_worth(study):
-        console.print(worth, soft_wrap=True)
+    if study.manifest.prior_fit is not None:
+        from mfsearch.analysis.front.outcomes import prior_worth  # loads pandas
+
+        if worth := prior_worth(study.trials, study.manifest.prior_fit):
+            console.print(worth, soft_wrap=True)
     if "latency_ms" in objectives and study.count("trained"):
         console.print(_latency_origin(study, front), soft_wrap=True)
     if missing := study.without_weights():
@@ -335,27 +336,6 @@ def print_front(study: Study) -> None:
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
-
-
-def _prior_worth(study: Study) -> str | None:
-    """A line on how well the prior, which saw none of the study's trainings, ranks them; None without a prior."""
-    prior, pairs = study.manifest.prior_fit, []
-    if prior is None:
-        return None
-    for trial in study.trials:
-        with contextlib.suppress(ValueError):  # without a readable config
-            if (score := trial.score()) is not None:
-                pairs.append((prior.score(trial.config), score))
-    if len(pairs) < 4:
-        return None
-    from mfsearch.analysis.ranking.agreement import kendall_tau  # loads pandas
-
-    known, scores = np.array(pairs).T
-    tau = kendall_tau(known, scores)
-    if tau != tau:  # all alike
-        return None
-    used = "such trainings give it weight" if prior_slope(known, scores) else "such trainings give it no weight"
-    return f"prior: tau {tau:.2f} with the {len(pairs)} networks trained here; {used}"
 
 
 def _own(trials: Sequence[Trial]) -> int:

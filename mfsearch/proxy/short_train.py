@@ -28,6 +28,7 @@ from mfsearch.model.mobile import LiteBottleneck, Mobile, MobileDown
 from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
+from mfsearch.references import Reference
 
 EVAL_BATCH = 256
 CHECKPOINT_SECONDS = 15.0  # between two checkpoints; a kill loses at most this much training
@@ -94,7 +95,7 @@ class DeviceData:
 
 
 def short_train(
-    config: MobileFormerConfig,
+    network: MobileFormerConfig | Reference,
     data: DeviceData,
     recipe: Recipe,
     *,
@@ -106,10 +107,10 @@ def short_train(
     on_step: Callable[[int, int], None] | None = None,
     on_point: Callable[[EpochLog], bool] | None = None,
 ) -> ShortTraining:
-    """Train the network of `config` on the proxy's images; raises TrainingError on a loss that is not finite.
+    """Train a network on the proxy's images; raises TrainingError on a loss that is not finite.
 
-    The network is built for the data's classes, whatever config.classes is. Random draws depend on `seed` alone: two
-    networks see the same crops in the same order.
+    The network is built for the data's classes, whatever those of its config are. Random draws depend on `seed` alone:
+    two networks see the same crops in the same order.
 
     start: the weights to begin with, None for first weights.
     points: rising epochs at which the network is evaluated; the last one ends the training. Default: recipe.epochs. At
@@ -121,7 +122,7 @@ def short_train(
     points = (recipe.epochs,) if points is None else tuple(points)
     if not points or not points[0] >= 0 or any(b <= a for a, b in itertools.pairwise(points)):
         raise ValueError(f"points must be 0 or more and rise, got {points}")
-    run = _Training(config, data, recipe, seed, start)
+    run = _Training(network, data, recipe, seed, start)
     steps = (max(1, round(point * run.per_epoch)) if point else 0 for point in points)
     ends = list(dict.fromkeys(steps))  # near points merge
     if checkpoint is not None:
@@ -154,18 +155,18 @@ class _Training:
 
     def __init__(
         self,
-        config: MobileFormerConfig,
+        network: MobileFormerConfig | Reference,
         data: DeviceData,
         recipe: Recipe,
         seed: int,
         start: InitialWeights | None = None,
     ) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
-        self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": config.arch_id, "seed": seed} | {
+        self.identity = {"schema": CHECKPOINT_SCHEMA, "arch_id": network.arch_id, "seed": seed} | {
             f"recipe.{name}": value for name, value in recipe.as_dict().items()
         }
         self.identity |= {"data": data.data.digest, "torch": str(torch.__version__), "device": data.device.type}
-        self.model = build_proxy(config, data.data, seed if start is None else None).to(data.device)
+        self.model = build_proxy(network, data.data, seed if start is None else None).to(data.device)
         if start is not None:
             self.identity["start"] = start.name
             self.model.load_state_dict(start.tensors)
@@ -315,9 +316,15 @@ def _mixed(seed: int, stream: int, index: int) -> int:
     return (seed * 2 + stream) * 1_000_003 + index
 
 
-def build_proxy(config: MobileFormerConfig, data: ImageData, seed: int | None) -> nn.Module:
+def build_proxy(network: MobileFormerConfig | Reference, data: ImageData, seed: int | None) -> nn.Module:
     """The network with one output per class of the data, in channels-last format. seed: None if weights are loaded."""
-    model = MobileFormer(dataclasses.replace(config, classes=len(data.classes)), seed=seed)
+    classes = len(data.classes)
+    if isinstance(network, Reference):
+        from mfsearch.references.build import build_to_train  # needs timm
+
+        model = build_to_train(network, data.train_images.shape[-1], classes, seed or 0)
+    else:
+        model = MobileFormer(dataclasses.replace(network, classes=classes), seed=seed)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -20,25 +20,48 @@ def build_reference(reference: Reference, resolution: int | None = None) -> nn.M
     resolution: of the images, by default the published one. ValueError if the network is not one of a fixed table, if
     timm or torchvision is missing, or if the network cannot take that size.
     """
+    built = _build(reference, resolution, seed=0).eval()
+    model: nn.Module = import_library("timm.models").reparameterize_model(built, inplace=True)
+    for module in model.modules():
+        if getattr(module, "fused_attn", False):
+            module.fused_attn = False  # type: ignore[assignment]  # two products that can be counted
+    return model.eval()
+
+
+def build_to_train(reference: Reference, resolution: int, classes: int, seed: int) -> nn.Module:
+    """The network in train mode, not fused, with seeded first weights and classifiers of so many classes.
+
+    ValueError as `build_reference`.
+    """
+    model = _build(reference, resolution, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for name, module in list(model.named_modules()):
+            if isinstance(module, nn.Linear) and module.out_features == CLASSES:
+                parent, _, last = name.rpartition(".")
+                linear = nn.Linear(module.in_features, classes, bias=module.bias is not None)
+                nn.init.trunc_normal_(linear.weight, std=0.02)
+                if linear.bias is not None:
+                    nn.init.zeros_(linear.bias)
+                setattr(model.get_submodule(parent), last, linear)
+    return model.train()
+
+
+def _build(reference: Reference, resolution: int | None, *, seed: int) -> nn.Module:
     side = resolution or reference.resolution
     if side is None or not reference.built_elsewhere:
         raise ValueError(f"{reference.name} cannot be built: {reference.note or 'it is a preset of this package'}")
     timm = import_library("timm")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         try:
             if reference.name in BUILDERS:
-                model: nn.Module = BUILDERS[reference.name](side)
-            else:
-                sized = {"img_size": side} if reference.family in SIZED else {}
-                model = timm.create_model(reference.timm, pretrained=False, **sized)
+                return BUILDERS[reference.name](side)
+            sized = {"img_size": side} if reference.family in SIZED else {}
+            model: nn.Module = timm.create_model(reference.timm, pretrained=False, **sized)
+            return model
         except (AssertionError, RuntimeError, ValueError) as error:
             raise ValueError(f"{reference.name} cannot take images of {side} px: {error}") from None
-        model = import_library("timm.models").reparameterize_model(model.eval(), inplace=True)
-    for module in model.modules():
-        if getattr(module, "fused_attn", False):
-            module.fused_attn = False  # type: ignore[assignment]  # two products that can be counted
-    return model.eval()
 
 
 def _mobilenet_v3_large_125(side: int) -> nn.Module:
@@ -86,6 +109,7 @@ def _t2t_vit_7(side: int) -> nn.Module:
     return T2TViT7(import_library("timm.models.vision_transformer").Block, side)
 
 
+CLASSES = 1000  # of ImageNet-1k, which all were published for
 SIZED = ("DeiT", "ConViT", "CoaT", "LeViT")  # families whose tables of positions are made for one size
 BUILDERS: dict[str, Callable[[int], nn.Module]] = {  # by name, those that timm does not name
     "MobileNetV3 Large 1.25": _mobilenet_v3_large_125,

@@ -46,6 +46,11 @@ class Reference(NamedTuple):
         return f"{self.family} {self.model}"
 
     @property
+    def arch_id(self) -> str:
+        """Under which its trainings are kept; that of a preset is its config's."""
+        return self.name
+
+    @property
     def preset(self) -> str | None:
         """The name of its preset, None for other families."""
         return f"mf-{self.model.lower()}" if self.family == MOBILE_FORMER else None

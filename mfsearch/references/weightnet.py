@@ -20,7 +20,10 @@ STEM, LAST = 24, 1024
 
 
 def weightnet(size: str, classes: int = 1000) -> nn.Sequential:
-    """ShuffleNetV2 1.0, 1.5 or 2.0 with predicted weights: an image [1, 3, H, W] to logits [1, classes]."""
+    """ShuffleNetV2 1.0, 1.5 or 2.0 with predicted weights: images [B, 3, H, W] to logits [B, classes].
+
+    Each image has its own weights, so a batch is a convolution with B times as many groups.
+    """
     layers: list[nn.Module] = [nn.Conv2d(3, STEM, 3, 2, 1), nn.BatchNorm2d(STEM), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
     width, groups = STEM, GROUPS[size]
     for out, repeats in zip(SHUFFLE_WIDTHS[size], REPEATS, strict=True):
@@ -57,10 +60,14 @@ class _PredictedConv(nn.Module):
         self.stride, self.groups = stride, out if depthwise else 1
 
     def forward(self, x_BCHW: Tensor, mean_BC11: Tensor) -> Tensor:
-        if x_BCHW.shape[0] != 1:
-            raise ValueError(f"WeightNet takes one image at a time, got {x_BCHW.shape[0]}")
-        weight = self.predict(torch.sigmoid(self.attend(mean_BC11))).reshape(self.shape)
-        out_BCHW: Tensor = self.norm(conv2d(x_BCHW, weight, None, self.stride, self.shape[2] // 2, 1, self.groups))
+        batch, _, height, width = x_BCHW.shape
+        weight = self.predict(torch.sigmoid(self.attend(mean_BC11))).reshape(batch * self.shape[0], *self.shape[1:])
+        if batch > 1:
+            x_BCHW = x_BCHW.reshape(1, -1, height, width)
+        y_BCHW = conv2d(x_BCHW, weight, None, self.stride, self.shape[2] // 2, 1, batch * self.groups)
+        if batch > 1:
+            y_BCHW = y_BCHW.reshape(batch, self.shape[0], *y_BCHW.shape[2:])
+        out_BCHW: Tensor = self.norm(y_BCHW)
         return out_BCHW
 
 

@@ -215,6 +215,7 @@ def calibration_trainer(proxy: Proxy) -> Trainer:
     def train(task: Task) -> TaskRecord:
         scores: dict[str, ZeroCostScore] = {}
         if cutter is None and task.key.startswith("short-"):
+            assert isinstance(task.config, MobileFormerConfig)
             config = dataclasses.replace(task.config, classes=len(data.data.classes))
             scores = score_all(config, batch_BCHW, task.seed)
         wall, cpu = time.perf_counter(), time.process_time()

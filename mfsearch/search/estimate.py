@@ -23,6 +23,7 @@ from mfsearch.proxy.cutting import cut, mean_coefficients
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
+from mfsearch.references import Reference
 from mfsearch.search.evaluator import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
 from mfsearch.search.proposal import Proposer, nothing_inside
@@ -123,7 +124,9 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     return Pace(image_seconds, load_seconds, network_seconds, latency_seconds, parent=parent)
 
 
-def _image_pace(config: MobileFormerConfig, recipe: Recipe, size: int, classes: int, device: torch.device) -> float:
+def _image_pace(
+    config: MobileFormerConfig | Reference, recipe: Recipe, size: int, classes: int, device: torch.device
+) -> float:
     """Seconds to train on one image: the median step of a few, on noise."""
     images = np.random.default_rng(0).integers(0, 256, (recipe.batch, 3, size, size), dtype=np.uint8)
     labels = np.arange(recipe.batch) % classes
@@ -169,7 +172,7 @@ def _network_seconds(config: MobileFormerConfig, settings: Settings) -> tuple[fl
 
 
 def trainings_seconds(
-    trainings: Sequence[tuple[MobileFormerConfig, float]],
+    trainings: Sequence[tuple[MobileFormerConfig | Reference, float]],
     recipe: Recipe,
     source: Source,
     *,
@@ -187,6 +190,10 @@ def trainings_seconds(
     return work * pace / _image_seconds(config, recipe) / workers
 
 
-def _image_seconds(config: MobileFormerConfig, recipe: Recipe) -> float:
+def _image_seconds(config: MobileFormerConfig | Reference, recipe: Recipe) -> float:
     """Seconds to train on one image, by the rough model."""
-    return IMAGE_SECONDS + MADD_SECONDS * count_madds(dataclasses.replace(config, resolution=recipe.resolution))
+    if isinstance(config, Reference):
+        madds = config.madds * (recipe.resolution / (config.resolution or recipe.resolution)) ** 2
+    else:
+        madds = count_madds(dataclasses.replace(config, resolution=recipe.resolution))
+    return IMAGE_SECONDS + MADD_SECONDS * madds

@@ -14,6 +14,7 @@ import torch
 from mfsearch.config import MobileFormerConfig
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.short_train import DeviceData, TrainingError, short_train
+from mfsearch.references import Reference
 from mfsearch.search.cutter import Cutter, ParentWeights
 from mfsearch.search.pool import DeviceLostError, Pool, Report, interruptible
 from mfsearch.study.files import DiskError, locked
@@ -26,7 +27,7 @@ class Task:
     """One training. key: its name in the file, made of letters, digits and ._=+-; points: see short_train."""
 
     key: str
-    config: MobileFormerConfig
+    config: MobileFormerConfig | Reference
     seed: int
     points: tuple[float, ...] | None = None
 
@@ -132,7 +133,7 @@ def train_task(task: Task, data: DeviceData, proxy: Proxy, cutter: Cutter | None
         data,
         proxy.recipe,
         seed=task.seed,
-        start=None if cutter is None else cutter.start(task.config),
+        start=None if cutter is None or isinstance(task.config, Reference) else cutter.start(task.config),
         points=task.points,
         checkpoint=proxy.checkpoints / f"{task.key}.pt",
     )

@@ -80,6 +80,13 @@ def fit_prior(tables: "Sequence[Table]") -> Prior:
     return Prior(tuple(table.name for table in tables), dict(zip(COLUMNS, weights_D.tolist(), strict=True)))
 
 
+def without_outliers(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values [N] with a floor: a training that diverged must not stretch the scale of the others."""
+    low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
+    floored: NDArray[np.float64] = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
+    return floored
+
+
 def prior_slope(known: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """The slope of values y [N] over what a prior says [N]; 0 unless it is positive and predicts each value from the
     others better than their mean does."""

@@ -10,7 +10,11 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.early import page_with_plotly
+from mfsearch.analysis.latency.kept_latency import append_lines, kept_line
 from mfsearch.commands.explore import CONFIG, app_path, explore_command
+from mfsearch.study.manifest import Manifest
+from mfsearch.study.task_file import TaskFile, TaskRecord
+from mfsearch.study.trained_references import shared_settings, trainings_path
 from mfsearch.study.trial import Trial
 from tests.analysis.rows import MARKUP, changed, failed, longer_study, manifest, row, study
 from tests.app.explorer import PLAIN, Explorer, texts
@@ -393,3 +397,31 @@ def test_a_link_to_a_trial_that_is_not_there_says_so(explorer: Explorer) -> None
     explorer.add("flowers", study())
     assert "This link is for trial 999, which is not in this study." in texts(explorer.open(trial="999"))
     assert "This link is for" not in texts(explorer.open(trial="1"))
+
+
+def test_other_families_trained_as_the_study_and_measured_here_are_marked(explorer: Explorer) -> None:
+    """On the front by their short training; in a figure of their own by what was published and measured here."""
+    name, far = "MobileNetV3 Small 1.0", "DeiT Tiny"  # 59M and 1,258M
+    folder = explorer.add("flowers", study())
+    asked = Manifest.read(folder)
+    assert asked.passport is not None
+    shared = shared_settings(asked.to_dict()["data"], asked.recipe, asked.seed, asked.device)
+    path = trainings_path(explorer.results, shared)
+    path.parent.mkdir(parents=True)
+    trained = TaskFile(path, shared)
+    for each in (name, far):
+        trained.add(TaskRecord(each.replace(" ", "-"), each, 0, top1=0.42))
+    measured = {"latency_ms": 4.5, "latency_low_ms": 4.4, "latency_high_ms": 4.6, "batch": 1}
+    line = kept_line(name, 224, measured, asked.passport, 1)
+    append_lines(explorer.results / "references" / "here.jsonl", [line])
+    app = explorer.open(show="elsewhere")
+    madds, ms, _, of_device = [chart.proto.spec for chart in app.get("plotly_chart")]
+    for spec in (madds, ms):
+        assert "other families, trained here" in spec
+        assert name in spec
+        assert far not in spec
+    assert "measured here: 4.50 ms" in of_device
+    assert "what converges fast leads" in texts(app)
+    assert chosen(app) == 9
+    path.write_text("{")
+    assert "cannot be read" in texts(explorer.open())

@@ -12,7 +12,7 @@ from mfsearch.analysis.latency.reference_figures import MUCH, reference_figures
 from mfsearch.cost.judge import UNCOUNTED, judge_madds
 from mfsearch.cost.onnx_export import export_onnx
 from mfsearch.references import PUBLISHED, Reference, find_references
-from mfsearch.references.build import build_reference
+from mfsearch.references.build import build_reference, build_to_train
 from mfsearch.references.counts import COUNTS, UNCOUNTED_ELSEWHERE
 from mfsearch.references.libraries import import_library
 
@@ -105,8 +105,15 @@ def test_a_size_that_a_network_cannot_take_is_named() -> None:
         build_reference(named("PVT Tiny"), 100)
     with pytest.raises(ValueError, match="OFA 151M cannot be built: the input side is searched"):
         build_reference(find_references(["OFA 151M"])[0])
-    with pytest.raises(ValueError, match="one image at a time, got 2"):
-        build_reference(named(WRITTEN[0]))(torch.zeros(2, 3, 64, 64))
+
+
+def test_weightnet_gives_each_image_of_a_batch_its_own_weights() -> None:
+    model = build_reference(named(WRITTEN[0]))
+    images = torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        one_by_one = torch.cat([model(image[None]) for image in images])
+        assert one_by_one.std(0).max() > 0
+        torch.testing.assert_close(model(images), one_by_one, rtol=1e-4, atol=1e-5)
 
 
 def test_building_draws_nothing_from_the_global_generator() -> None:
@@ -114,3 +121,12 @@ def test_building_draws_nothing_from_the_global_generator() -> None:
     first, second = (build_reference(named("ViT_C 1GF"), 64).state_dict() for _ in range(2))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_every_network_can_be_trained_on_small_images_with_few_classes() -> None:
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    for row in ELSEWHERE:
+        model = build_to_train(row, 64, 5, seed=0)
+        assert model.training
+        with torch.no_grad():
+            assert model(images).shape == (2, 5), row.name

@@ -1,5 +1,6 @@
 """mfsearch references --measure: kept by passport, resumed, and its errors."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -8,11 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import mfsearch as mf
 from mfsearch.cli import main
 from mfsearch.cost import meter as meters
 from mfsearch.cost.meter import LatencyMeter
+from mfsearch.proxy.recipe import default_recipe
+from mfsearch.proxy.short_train import DeviceData, short_train
+from mfsearch.study.files import MANIFEST, write_json
+from tests.trials import manifest
 
 needs_timm = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 SMALL = "MobileNetV3 Small 1.0"
@@ -101,3 +107,46 @@ def test_a_family_a_network_and_the_name_in_timm_choose_rows() -> None:
         "1.3",
     ]
     assert len(mf.references(results="nowhere")) == 7 + 35 + 8
+
+
+@needs_timm
+def test_networks_get_the_short_training_of_a_study_and_it_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preset trained by --study has the top1 of the study's own recipe, images and seed, to the last digit."""
+    recipe = dataclasses.replace(default_recipe("digits"), samples=64, epochs=1.0)
+    images = recipe.load_images("digits", data_dir=None, seed=0)
+    facts = manifest("s", data=images.facts(), recipe=recipe.as_dict()).to_dict()
+    (tmp_path / "s").mkdir()
+    write_json(tmp_path / "s" / MANIFEST, facts)
+    words = ["references", SMALL, "mf-26m", "--train", "--study", "s", "--results", str(tmp_path)]
+    assert main([*words, "--json"]) == 0
+    rows = {row["model"]: row["trained"] for row in json.loads(capsys.readouterr().out)}
+    own = short_train(mf.preset("mf-26m"), DeviceData(images, torch.device("cpu")), recipe, seed=0)
+    assert rows["26M"]["top1"] == own.top1
+    assert rows["26M"]["curve"][-1]["val_loss"] == pytest.approx(own.curve[-1].val_loss, rel=1e-6)
+    assert rows["Small 1.0"]["curve"][-1]["epoch"] == 1.0
+    assert rows["Small 1.0"]["top1"] > 0
+
+    monkeypatch.setattr("mfsearch.search.trainings._train_all", lambda *_: pytest.fail("trained again"))
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "trained here (%)" in said
+    assert f"{100 * own.top1:.1f}" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--train"], "--train needs --data, or --study"),
+        (["--data", "digits"], "--data is for --train, which is not given"),
+        (["--train", "--data", "digits", "--study", "s"], "--train needs --data, or --study"),
+        (["--train", "--study", "s"], "no study 's'"),
+        (["--train", "--data", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_training_without_images_is_refused(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["references", "mf-26m", *words, "--results", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err

@@ -40,7 +40,9 @@ from mfsearch.analysis.metrics import (
 )
 from mfsearch.proxy.rungs import CUT
 from mfsearch.references import PUBLISHED, Reference
+from mfsearch.references.counts import COUNTS
 from mfsearch.study.kept_parent import KeptParent
+from mfsearch.study.task_file import TaskRecord
 from mfsearch.study.trial import Trial
 
 COSTS = ("madds", "latency_ms", "num_params")
@@ -50,6 +52,7 @@ SCALE = sample_colorscale("Cividis", [0.3, 0.475, 0.65, 0.825, 1.0])  # its dark
 HOVERED = 1000  # points of one kind that are drawn and carry a text each; of more, their density, the hover metrics
 CELLS = (200, 130)  # of a figure's density, across and up: about 3 by 3 pixels each on a laptop's screen
 TIES = 100  # drawn at once; of more only those of the chosen trial
+FARTHEST = 1.5  # times the dearest trial: the cost up to which other families are drawn
 TOLD = ("madds", "latency_ms", "num_params")  # those metrics, beside top1
 
 
@@ -201,8 +204,11 @@ def draw_tradeoff(
     beyond: bool = True,
     untrained: bool = False,
     brush: Brush | None = None,
+    others: Sequence[Mark] = (),
 ) -> go.Figure:
     """Top1 against a cost, with the trial `chosen` circled; customdata: numbers, in the first column.
+
+    others: published networks of other families with the same short training; those far dearer are left out.
 
     Bars are the standard error of top1 and the interval of latency; dotted lines join what top1 cannot tell apart.
     Trials without a top1 stand at the foot of the figure if `untrained`, else a click in the legend shows them.
@@ -213,6 +219,8 @@ def draw_tradeoff(
     costs = np.concatenate([[point.cost for point in (*named, *parent)], *(cloud.cost for cloud in shown)])
     costs = np.append(costs, [] if points.limit is None else [points.limit])
     tops = np.concatenate([[point.top1 for point in named], *(cloud.top1 for cloud in shown)])
+    others = [mark for mark in others if len(costs) and mark.cost <= FARTHEST * costs.max()]
+    costs = np.append(costs, [mark.cost for mark in others])
     left, right = (float(costs.min()), float(costs.max())) if len(costs) else (0.0, 1.0)
     pad = 0.06 * (right - left) or 0.05 * right or 1.0
     axis = label(points.cost)
@@ -243,6 +251,14 @@ def draw_tradeoff(
         sides = ["top left" if point.cost > (left + right) / 2 else "bottom right" for point in points.published]
         named_here = {"mode": "markers+text", "text": names, "textposition": sides, "textfont": {"size": 11}}
         figure.add_trace(_markers(points.published, "published, trained here", 2, style, **named_here))
+    if others:
+        names = _clear_names([(mark.cost, mark.top1, mark.name) for mark in others])
+        sides = ["middle left" if mark.cost > (left + right) / 2 else "middle right" for mark in others]
+        told = {"text": names, "textposition": sides, "textfont": {"size": 11, "color": GREY}}
+        x, y, hovers = zip(*((mark.cost, mark.top1, mark.hover) for mark in others), strict=True)
+        style = {"color": BLUE, "size": 10, "symbol": "hexagon-open", "line": {"width": 2}}
+        place = {"x": x, "y": y, "mode": "markers+text", "hovertext": hovers, "hoverinfo": "text"}
+        figure.add_trace(go.Scatter(**place, **told, marker=style, name="other families, trained here", legendrank=2))
     if parent:
         figure.add_trace(
             _parent_mark(parent[0], "middle left" if parent[0].cost > (left + right) / 2 else "middle right")
@@ -302,6 +318,28 @@ def measured_marks(rows: Sequence[KeptRow]) -> list[Mark]:
         for mark, row in ((_mark(each), row) for each, row in pairs)
         if row is not None
     ]
+
+
+def trained_marks(records: Mapping[str, TaskRecord], rows: Sequence[KeptRow], cost: str) -> list[Mark]:
+    """Other families' networks with the short training of a study, by rising cost: M multiply-adds as built, or
+    milliseconds as measured.
+
+    records: their trainings by `arch_id`. rows: what was measured on the study's device.
+    """
+    measured = {(row.name, row.resolution): row.latency_ms for row in latest(rows)}
+    marks = []
+    for each in PUBLISHED:
+        record = records.get(each.arch_id)
+        if record is None or record.top1 is None or not each.built_elsewhere:
+            continue
+        at = COUNTS[each.name].madds / 1e6 if cost == "madds" else measured.get((each.name, each.resolution or 0))
+        if at is not None:
+            here = (
+                f"top-1 {100 * record.top1:.1f} % after the short training of this study, costs at {each.resolution} px"
+            )
+            mark = _mark(each)
+            marks.append(mark._replace(cost=at, top1=100 * record.top1, hover=f"{mark.hover}<br>{here}"))
+    return sorted(marks, key=lambda mark: mark.cost)
 
 
 def draw_published(marks: Sequence[Mark], cost: str = "madds") -> go.Figure:

@@ -1,7 +1,8 @@
 """The outcomes of a study's trials: reasons, who proposed them, and how the time was spent."""
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NamedTuple
@@ -11,6 +12,7 @@ import pandas as pd
 
 from mfsearch.proxy.rungs import CUT
 from mfsearch.study.manifest import Manifest
+from mfsearch.study.prior import Prior, prior_slope, without_outliers
 from mfsearch.study.trial import OUTCOMES, Trial
 from mfsearch.units import counted, format_seconds
 
@@ -176,3 +178,25 @@ def time_in_words(spent: Sequence[TrainingTime], taken: Clock | None) -> str:
         "The rest is export, latency measurement, proposals and pauses; a study does not record these separately."
     )
     return " ".join(sentences)
+
+
+def prior_worth(trials: Iterable[Trial], prior: Prior | None) -> str | None:
+    """How well the prior, which saw none of the study's trainings, ranks them; None without a prior, or if fewer than
+    four networks are trained."""
+    if prior is None:
+        return None
+    pairs = []
+    for trial in trials:
+        with contextlib.suppress(ValueError):  # without a readable config
+            if (score := trial.score()) is not None:
+                pairs.append((prior.score(trial.config), score))
+    if len(pairs) < 4:
+        return None
+    from mfsearch.analysis.ranking.agreement import kendall_tau
+
+    known, scores = np.array(pairs).T
+    tau = kendall_tau(known, scores)
+    if tau != tau:  # all alike
+        return None
+    weight = "weight" if prior_slope(known, without_outliers(scores)) else "no weight"
+    return f"prior: tau {tau:.2f} with the {len(pairs)} networks trained here; such trainings give it {weight}"

@@ -17,7 +17,7 @@ from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area
-from mfsearch.study.prior import prior_slope
+from mfsearch.study.prior import prior_slope, without_outliers
 
 Array = NDArray[np.float64]
 
@@ -67,10 +67,7 @@ class Model:
         known = rows[np.isfinite(rows).all(1)] if np.isfinite(rows).any() else np.zeros((1, BUILT_COLUMNS))
         self.middle, self.scale = known.mean(0), known.std(0) / SPREAD
         self.scale[self.scale < 1e-9] = 1.0
-        y = np.array([t.top1 for t in self.trials], dtype=np.float64)
-        # limit outliers: a training that diverged must not stretch the scale of the others
-        low, middle, high = np.quantile(y, [0.25, 0.5, 0.75])
-        y = np.maximum(y, middle - 3.0 * max(high - low, 1e-3))
+        y = without_outliers(np.array([t.top1 for t in self.trials], dtype=np.float64))
         self.prior = history.prior
         expected = self._known(self.trials)
         self.slope = prior_slope(expected, y)
