@@ -414,7 +414,9 @@ def test_other_families_trained_as_the_study_and_measured_here_are_marked(explor
     measured = {"latency_ms": 4.5, "latency_low_ms": 4.4, "latency_high_ms": 4.6, "batch": 1}
     line = kept_line(name, 224, measured, asked.passport, 1)
     append_lines(explorer.results / "references" / "here.jsonl", [line])
-    app = explorer.open(show="elsewhere")
+    app = explorer.open()
+    app.pills(key="show").set_value(["dominated", "elsewhere"]).run()
+    assert not app.exception
     madds, ms, _, of_device = [chart.proto.spec for chart in app.get("plotly_chart")]
     for spec in (madds, ms):
         assert "other families, trained here" in spec
@@ -423,5 +425,5 @@ def test_other_families_trained_as_the_study_and_measured_here_are_marked(explor
     assert "measured here: 4.50 ms" in of_device
     assert "what converges fast leads" in texts(app)
     assert chosen(app) == 9
-    path.write_text("{")
+    path.write_text("{\n")
     assert "cannot be read" in texts(explorer.open())
