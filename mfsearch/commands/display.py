@@ -172,7 +172,7 @@ def _precision(progress: Progress) -> str:
         known = Noise(kept.long_noise, len(kept.noise_seeds) - 1)
     seeds = progress.rungs.seeds if progress.rungs.last and progress.rungs.finalists else 1
     words = shown_precision(progress.manifest.data.val_images, seeds, noise=known)
-    return words if known else f"{words}, and seeds add noise"
+    return words if known else f"{words}, with the noise of seeds often half as much again"
 
 
 def _longer(rungs: Rungs) -> str:
@@ -183,7 +183,8 @@ def _longer(rungs: Rungs) -> str:
     if not rungs.finalists:
         return f"{words}no finalists"
     seeds = counted(rungs.seeds, "seed")
-    return f"{words}{counted(rungs.finalists, 'finalist')} to {rungs.factors[-1]:g}x with {seeds} each"
+    who = f"{counted(rungs.finalists, 'finalist')}, or all of the front if that is larger,"
+    return f"{words}{who} to {rungs.factors[-1]:g}x with {seeds} each"
 
 
 def panel(progress: Progress) -> Group:
@@ -228,8 +229,8 @@ def _cheaper_sentence(trials: Sequence[Trial], best: Trial | None, sure: Mapping
         return ""
     whole, less = (format_madds(one.metric("madds")) for one in (best, least))
     return (
-        f"Trial {best.number} has the best top1, at {whole}; trial {least.number} ({least.origin}) costs {less}, and "
-        "top1 cannot tell them apart."
+        f"Trial {best.number} has the best top1, at {whole}: take it to use the budget. Trial {least.number} "
+        f"({least.origin}) costs {less}, and top1 cannot tell them apart: take it to save cost, or train both in full."
     )
 
 
@@ -327,7 +328,10 @@ def print_front(study: Study) -> None:
     if "latency_ms" in objectives and study.count("trained"):
         console.print(_latency_origin(study, front), soft_wrap=True)
     if missing := study.without_weights():
-        console.print(f"on the front without kept weights: trial {', '.join(map(str, missing))}", soft_wrap=True)
+        console.print(
+            f"on the front without kept weights, so exported with first ones: trial {', '.join(map(str, missing))}",
+            soft_wrap=True,
+        )
     if screened := screen_line(trials, study.manifest.latency_limit_ms):
         console.print(screened, soft_wrap=True)
     if disturbed:

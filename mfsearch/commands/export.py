@@ -141,6 +141,7 @@ def _chosen(folder: Path, *, front: bool) -> list[int]:
     from mfsearch.study.study import Study
 
     study = Study.open(folder)
+    options.tell_strange(study)
     best = study.best()
     if best is None:
         raise ValueError(f"the study in {folder} has no front: nothing is trained")

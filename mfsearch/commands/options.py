@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
     from mfsearch.space import SearchSpace
     from mfsearch.study.parent import Parent
+    from mfsearch.study.study import Study
 
 SPACE = "mobile_former"  # searched by default
 DATA = "digits, cifar10, cifar100 or an image folder"
@@ -72,6 +73,13 @@ def note(text: str) -> None:
     """Show the current step on a terminal until the next line; without rich, for steps before slow imports."""
     if sys.stderr.isatty():
         print(f"\r\x1b[K{text}\r", end="", file=sys.stderr, flush=True)
+
+
+def tell_strange(study: "Study") -> None:
+    """Say on standard error what cannot be read in a study; in a very large one not the configs, which take seconds."""
+    for sentence in study.strange() if len(study.trials) <= 5000 else study.unreadable:
+        left_out = "; it is left out" if sentence in study.unreadable else ""
+        print(f"mfsearch: {sentence:.500}{left_out}", file=sys.stderr)
 
 
 class TimeLeft:

@@ -242,7 +242,7 @@ def _print_ending(
 ) -> None:
     words = {
         "trials": "All --trials are trained; a higher number resumes the study.",
-        "time": f"The time is up; the same command resumes, for another {args.time}.",
+        "time": f"Done: the time is up. To search on, the same command takes another {args.time}.",
         "interrupted": "Interrupted; every finished trial is kept. The same command resumes.",
         "exhausted": "No new network inside the budget is left to propose in this space.",
         "latency": f"Stopped: the last networks proposed were slower than {settings.latency_limit_ms} ms.",

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,7 @@ def run(args: argparse.Namespace) -> int:
         name = known[0]
     study = Study.open(find_study(name, args.results))
     sure = confidence(study.trials, study.objectives, study.manifest.data.val_images) if args.all else {}
-    for sentence in study.unreadable:
-        print(f"mfsearch: {sentence:.500}; it is left out", file=sys.stderr)
+    options.tell_strange(study)
     if args.json:
         rows = [
             trial.to_row() | (sure[trial.number].to_dict() if trial.number in sure else {}) for trial in study.trials

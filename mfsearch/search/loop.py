@@ -605,12 +605,13 @@ class _Run:
         self.on_event(SearchEvent("training", progress, trial, training))
 
     def _drop_files(self) -> None:
-        """Keep weights only for contenders for the front, and checkpoints only for trainings that may resume."""
+        """Keep weights only for contenders for the front and for finalists, which another seed may bring back onto it,
+        and checkpoints only for trainings that may resume."""
         progress, rungs = self.progress, self.settings.rungs
         running = {item.config.arch_id for item in progress.running.values()}  # files written before the result
         running |= {proposal.arch_id for proposal, _ in self.again}
         close = contenders(progress.trials, progress.objectives)
-        front = {trial.arch_id for trial in progress.trials if trial.number in close}
+        front = {trial.arch_id for trial in progress.trials if trial.number in close or 0 < rungs.last == trial.rung}
         may_go_on = {trial.arch_id for trial in finalists(progress.standing, rungs)}
         for rung, ranked in enumerate(progress.standing.ranked):
             better = ranked[: quota(len(ranked), rungs) + SPARE]

@@ -15,7 +15,7 @@ from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import front_trials
 from mfsearch.study.trial import Training, Trial
-from mfsearch.units import counted, format_left
+from mfsearch.units import counted, format_left, format_seconds
 
 TRAINED = ("trained", "stopped")  # outcomes with a top1
 LATEST = 3  # the latest trainings give the pace, as the machine may be busier than before
@@ -103,7 +103,9 @@ class Progress:
 
     def time_left(self) -> str | None:
         left = self.seconds_left()
-        return format_left(left) if left else None
+        if not left or self.limits.seconds is None or self.limits.trials is not None:
+            return format_left(left) if left else None
+        return f"at most {format_left(left)}" if left > 0 else f"{format_seconds(-left)} over the limit"
 
     def work(self) -> tuple[float, float | None]:
         """Work done and in total, in short trainings; a longer training resumes the shorter one of its seed, and a cut

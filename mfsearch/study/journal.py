@@ -148,6 +148,8 @@ class JournalReader:
         return log, _choices(log["distributions"]) if there else None
 
     def _apply(self, log: Line, choices: dict[str, list[Any]] | None) -> None:
+        if not isinstance(log, dict):
+            raise DamagedJournalError(f"{self.path} is damaged: line {self._line} must be an object, got {log!r:.100}")
         code = log["op_code"]
         if code == BEGIN_STUDY and self._begun in (None, log["study_name"]):  # every writer repeats it
             self._begun = log["study_name"]

@@ -260,3 +260,14 @@ def test_a_dry_run_counts_latency_measuring_in_and_tells_a_limit_out_of_reach(
     said = capsys.readouterr().out
     assert "about 9 latency measurements, " in said  # two for a network that keeps the limit, seven at the end
     assert "latency limit 0.001 ms: no network proposed is likely to keep it; the fastest takes about" in said
+
+
+def test_with_a_time_limit_alone_the_time_left_is_the_most_that_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("mfsearch.search.progress.time", clock)
+    manifest = dataclasses.replace(Manifest.read(REFERENCE / "fast151"), rungs=Rungs())
+    progress = Progress(manifest, Limits(None, 1200), "", started=clock.now)
+    clock.now += 18
+    assert progress.time_left() == "at most 19m 42s left"
+    clock.now += 1223
+    assert progress.time_left() == "41s over the limit"

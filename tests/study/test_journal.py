@@ -371,3 +371,11 @@ def test_a_line_nested_too_deeply_is_an_error_though_it_is_the_last(tmp_path: Pa
         file.write('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
     with pytest.raises(DamagedJournalError, match=r"journal\.log:\d+ is nested too deeply"):
         read(tmp_path / JOURNAL, "s")
+
+
+@pytest.mark.parametrize("line", ["null", "[1]", '"text"', "7"])
+def test_a_line_that_is_no_object_is_an_error_though_it_is_the_only_one(tmp_path: Path, line: str) -> None:
+    random_ledger(tmp_path, 8, count=1)
+    (tmp_path / JOURNAL).write_text(line + "\n")
+    with pytest.raises(DamagedJournalError, match=r"journal\.log is damaged: line 1 must be an object"):
+        opened(tmp_path)

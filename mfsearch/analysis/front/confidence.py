@@ -133,6 +133,8 @@ def shown_wiring(front: Sequence[Trial]) -> str | None:
         for part, there in zip(lacking, (*has, any(row.former for row in blocks)), strict=True):
             lacking[part] += [] if there else [str(trial.number)]
     sentences = [f"No {part} in trial {', '.join(numbers)}." for part, numbers in lacking.items() if numbers]
+    if lacking["Former"]:
+        sentences.append("A network without Formers is a MobileNet alone, which this space allows.")
     if dead:
         sentences.append(
             f"Dead in part: {counted(len(dead), 'network')} (trial {', '.join(dead)}). The image never reaches some of "

@@ -385,7 +385,7 @@ def test_a_front_says_which_parts_its_networks_lack_and_which_are_dead() -> None
     front = [row(3, config=SMALL.to_dict()), row(4, config=half.to_dict()), row(5, config=plain.to_dict()), row(6)]
     told = shown_wiring(front)
     assert told is not None
-    assert told.startswith("No Mobile<-Former bridge in trial 5. No Former in trial 5. Dead in part: ")
+    assert told.startswith("No Mobile<-Former bridge in trial 5. No Former in trial 5. A network without Formers is a")
     assert "2 networks (trial 4, 5)" in told  # two of the three tokens of 5 are never read
     assert marks(front, {}, 100)[4].endswith("dead in part")
     assert shown_wiring([front[0], front[3]]) is None

@@ -149,7 +149,7 @@ def test_a_run_says_at_its_start_what_difference_it_will_be_able_to_tell(capsys:
         display = Display(Console(), live=False, quiet=False)
         display(SearchEvent("began", Progress(asked, Limits(), "")))
         text = capsys.readouterr().out
-        assert f"150 validation images, {seeds}: differences under 8 points will not show, and seeds add noise" in text
+        assert f"150 validation images, {seeds}: differences under 8 points will not show, with the noise of" in text
     assert "one network in 3 is promoted to 1x the short training; no finalists\n" in text
 
 
@@ -203,7 +203,8 @@ def test_the_end_names_the_cheapest_network_that_top1_cannot_tell_from_the_best(
     sure = confidence(trials, ["top1", "madds"], 150)
     best = best_trial(trials)
     assert _cheaper_sentence(trials, best, sure) == (
-        "Trial 2 has the best top1, at 100.0M; trial 0 (tpe) costs 25.0M, and top1 cannot tell them apart."
+        "Trial 2 has the best top1, at 100.0M: take it to use the budget. Trial 0 (tpe) costs 25.0M, and top1 cannot "
+        "tell them apart: take it to save cost, or train both in full."
     )
     assert _cheaper_sentence(trials, best, confidence(trials, ["top1", "madds"], 100_000)) == ""
     assert _cheaper_sentence(trials, None, sure) == ""
