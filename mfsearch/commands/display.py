@@ -1,10 +1,12 @@
 """Shows a running search: a live panel on a terminal, plain lines elsewhere."""
 
 import contextlib
+import shlex
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -340,6 +342,33 @@ def print_front(study: Study) -> None:
             f"percent; `mfsearch latency {study.folder.name}:TRIAL` measures longer",
             soft_wrap=True,
         )
+
+
+def next_steps(study: Study, results: Path) -> list[str]:
+    """The commands that take the best network further, as lines; empty if nothing is trained."""
+    best, manifest = study.best(), study.manifest
+    if best is None:
+        return []
+    name = study.folder.name if study.folder == results / study.folder.name else shlex.quote(str(study.folder))
+    in_results = "" if results == Path("results") else f" --results {shlex.quote(str(results))}"
+    ours, theirs = manifest.data.classes, manifest.classes
+    classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
+    request = manifest.request
+    data = manifest.data.name if request is None else request.data
+    where = f"--data {shlex.quote(data)}"
+    if request is not None and request.data_dir is not None:
+        where += f" --data-dir {shlex.quote(request.data_dir)}"
+    to, side, trained = f"{study.folder.name}-{best.number}", manifest.resolution, manifest.recipe.resolution
+    export = f"  mfsearch export {name} --trial {best.number}{classes}"
+    lines = ["", "What to do next:", f"  mfsearch explore {name}{in_results}"]
+    lines.append(f"  mfsearch describe {name}:{best.number}{in_results}")
+    lines.append(f"{export} --to {to}{in_results}    # at {side} px, for which the budget counts")
+    lines.append(f"  mfsearch train {to} {where}    # 30 epochs from these weights; --scratch: all 450")
+    if side != trained:
+        lines.append(f"{export} --resolution {trained} --to {to}-{trained}px{in_results}    # as it was trained here")
+        lines.append(f"  mfsearch predict {to}-{trained}px PHOTO")
+        lines += ["", f"The weights so far were trained at {trained} px: at {side} px they begin with a lower top1."]
+    return lines
 
 
 def _own(trials: Sequence[Trial]) -> int:

@@ -4,7 +4,6 @@ import argparse
 import collections
 import dataclasses
 import json
-import shlex
 import statistics
 import sys
 import time
@@ -88,7 +87,9 @@ def run(args: argparse.Namespace) -> int:
         )
     study = result.study
     trained = study.count("trained")
+    options.note("writing the report")
     report = _write_report(study) if trained else None
+    options.note("")
     if args.json:
         print(json.dumps({"stopped": result.stopped, **summary_of(study)}, indent=1))
     else:
@@ -211,8 +212,10 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=1))
     else:
+        trained = sum(trial.outcome == "trained" for trial in progress.trials)
+        print(f"\n{trained} networks are trained; new ones:" if trained else "")
         print(
-            f"\n{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
+            f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
             f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each; none trained"
         )
         if predicted and all(proposer.latency.is_too_slow(one) for one in predicted):
@@ -250,28 +253,11 @@ def _print_ending(
     }
     print(f"\n{words[stopped]}")
     if report is not None:
+        from mfsearch.commands.display import next_steps
         from mfsearch.study.files import MANIFEST
 
-        best = study.best()
-        in_results = "" if args.results == Path("results") else f" --results {shlex.quote(str(args.results))}"
-        print(f"\nreport    {report}\nmanifest  {study.folder / MANIFEST}\n\nWhat to do next:")
-        print(f"  mfsearch explore {settings.study}{in_results}")
-        if best is None:
-            return
-        print(f"  mfsearch describe {settings.study}:{best.number}{in_results}")
-        ours, theirs = study.manifest.data.classes, study.manifest.classes
-        classes = "" if ours == theirs else f" --classes {ours}"  # without it the trained classifier is lost
-        to, data = f"{settings.study}-{best.number}", shlex.quote(args.data)
-        side, trained = study.manifest.resolution, study.manifest.recipe.resolution
-        export = f"  mfsearch export {settings.study} --trial {best.number}{classes}"
-        if side != trained:
-            print(f"{export} --resolution {trained} --to {to}-{trained}px{in_results}    # its training's size")
-        at_side = "" if side == trained else f"    # for {side} px, at which the budget counts"
-        print(f"{export} --to {to}{in_results}{at_side}")
-        where = "" if args.data_dir is None else f" --data-dir {shlex.quote(str(args.data_dir))}"
-        print(f"  mfsearch train {to} --data {data}{where}    # 30 epochs from these weights; --scratch: all 450")
-        if side != trained:
-            print(f"\nThe weights so far were trained at {trained} px: at {side} px they begin with a lower top1.")
+        print(f"\nreport    {report}\nmanifest  {study.folder / MANIFEST}")
+        print(*next_steps(study, args.results), sep="\n")
         try:
             check_libraries("`mfsearch train`", "train")
         except ValueError as error:

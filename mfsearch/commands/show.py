@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the front of a study, or all its trials."""
     from mfsearch.analysis.front.confidence import confidence
-    from mfsearch.commands.display import print_front
+    from mfsearch.commands.display import next_steps, print_front
     from mfsearch.study.files import find_study, list_studies
     from mfsearch.study.study import Study
 
@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         _print_trials(study.trials, sure)
         print()
     print_front(study)
+    print(*next_steps(study, args.results), sep="\n")
     return 0
 
 

@@ -1,6 +1,7 @@
 """What `mfsearch show` and the end of a run print and give as JSON."""
 
 import argparse
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from mfsearch.commands.run import _print_ending
 from mfsearch.commands.show import summary_of
 from mfsearch.presets import PRESETS, preset
 from mfsearch.search.progress import Progress, SearchEvent
+from mfsearch.study.manifest import StudyRequest
 from mfsearch.study.prior import COLUMNS
 from mfsearch.study.settings import Limits
 from mfsearch.study.study import Study, best_trial, front_trials
@@ -174,8 +176,13 @@ def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixt
         changed(row(k, top1, madds), latency_ms=ms, config=CONFIG)
         for k, (top1, madds, ms) in enumerate([(0.5, 90, 5.0), (0.6, 100, 6.0), (0.6, 110, 5.5), (0.55, 120, 4.0)])
     ]
-    asked = manifest(objectives=["top1", "madds", "latency_ms"], latency_limit_ms=9.0, budget=MANIFEST.kept["budget"])
-    one = Study(Path("s"), asked, tuple(trials))
+    asked = manifest(
+        objectives=["top1", "madds", "latency_ms"],
+        latency_limit_ms=9.0,
+        budget=MANIFEST.kept["budget"],
+        request=dataclasses.asdict(StudyRequest("my photos")),
+    )
+    one = Study(Path("results/s"), asked, tuple(trials))
     front = study_front(one.frame(), asked)
     assert front["number"].tolist() == [0, 1, 2, 3]
     best = one.best()
@@ -184,15 +191,15 @@ def test_the_best_is_one_network_wherever_it_is_named(capsys: pytest.CaptureFixt
     assert f"by trial {best.number} " in summary(one.frame(), asked)
     told = {trial["number"]: trial.get("mark") for trial in summary_of(one)["front"]}
     assert [number for number, mark in told.items() if mark == "best"] == [best.number]
-    arguments = argparse.Namespace(results=Path("results"), data="my photos", data_dir=None, time=None)
+    arguments = argparse.Namespace(results=Path("results"), time=None)
     settings = SimpleNamespace(study="s", latency_limit_ms=9.0)
     _print_ending("trials", one, settings, Path("report.html"), arguments)  # type: ignore[arg-type]
     said = capsys.readouterr().out
     assert f"export s --trial {best.number} " in said
     trained, side = asked.recipe.resolution, asked.resolution
-    assert f" --resolution {trained} --to s-{best.number}-{trained}px    # its training's size\n" in said
+    assert f" --resolution {trained} --to s-{best.number}-{trained}px    # as it was trained here\n" in said
     assert (
-        f" --to s-{best.number}    # for {side} px, at which the budget counts\n  mfsearch train s-{best.number} "
+        f" --to s-{best.number}    # at {side} px, for which the budget counts\n  mfsearch train s-{best.number} "
         in said
     )
     assert " --data 'my photos' " in said
