@@ -18,12 +18,15 @@ TRIALS = 4
 def in_trainings(folder: Path, *moments: tuple[int, int]) -> Callable[[subprocess.Popen[str]], bool]:
     """Kill once in a training after so many trials and longer trainings, for each of `moments`; then let it end."""
     left = list(moments)
+    seen, done = 0, (0, 0)  # bytes of the journal, and the trials and longer trainings in them
 
     def wait(process: subprocess.Popen[str]) -> bool:
+        nonlocal seen, done
         while left and process.poll() is None:
             if (folder / JOURNAL).exists() and unfinished(folder, "*.pt"):
-                trials = Study.open(folder).trials
-                done = len(trials), sum(len(trial.longer) for trial in trials)
+                if (size := (folder / JOURNAL).stat().st_size) != seen:
+                    trials = Study.open(folder).trials
+                    seen, done = size, (len(trials), sum(len(trial.longer) for trial in trials))
                 if done >= left[0] and unfinished(folder, "*.pt"):  # still, as the training may have ended meanwhile
                     del left[0]
                     return True
