@@ -19,7 +19,7 @@ DONE, FAILED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 MOST = 200  # characters of a given value that a message repeats
 
 # Each is a module of mfsearch/commands: add_options(parser), run(args), and a docstring that is its help.
-NAMES = "run calibrate show explore export verify describe latency space twins train predict evaluate references"
+NAMES = "run calibrate show explore export verify describe latency space twins ablate train predict evaluate references"
 COMMANDS = {name: importlib.import_module(f"mfsearch.commands.{name}") for name in NAMES.split()}
 
 

@@ -166,7 +166,7 @@ def test_configs_costs_and_spaces_need_no_torch() -> None:
 
 def test_data_that_is_not_there_is_told_before_torch_is_loaded() -> None:
     """An answer to a mistyped path that takes eight seconds of two busy cores is a fault of its own."""
-    commands = "run --budget 20M", "calibrate --budget 20M", "twins mf-26m", "train mf-26m", "evaluate found"
+    commands = "run --budget 20M", "calibrate --budget 20M", "twins mf-26m", "ablate", "train mf-26m", "evaluate found"
     code = (
         "import mfsearch.cli\n"
         f"for words in {commands}:\n"

@@ -26,11 +26,16 @@ COLUMNS = 100
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help=options.NETWORK)
-    options.add_data(parser, f"{options.DATA} (default: digits)")
     parser.add_argument("--knobs", help="like tokens.count=1+3,bridges,dyrelu.source (default: about twelve twins)")
+    add_training_options(parser, "twins")
+
+
+def add_training_options(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add the options of images, seeds and trainings of a network and its twins, kept in RESULTS/kind."""
+    options.add_data(parser, f"{options.DATA} (default: digits)")
     options.add_default(parser, "--seeds", 3, "trainings of each network")
-    parser.add_argument("--latency", action="store_true", help="also measure each twin in turns with the network")
-    parser.add_argument("--name", help="folder under RESULTS/twins (default: made from network and data)")
+    parser.add_argument("--latency", action="store_true", help="also measure each network in turns with the first")
+    parser.add_argument("--name", help=f"folder under RESULTS/{kind} (default: made from network and data)")
     options.add_results(parser)
     options.add_training(parser)
     options.add_deployment(parser, "network")
@@ -39,16 +44,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train a network and its twins by the same seeds and print the paired differences."""
     options.begin("twins", args.config, args.data)
-    from mfsearch.analysis.knobs.twin_pairs import expected_by_chance
-    from mfsearch.data.load import find_source
-    from mfsearch.search.estimate import trainings_seconds
-    from mfsearch.search.trainings import run_tasks
-    from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins, twin_tasks
+    from mfsearch.search.twin_networks import MAIN_KNOBS, make_twins
+    from mfsearch.study.files import write_json
+    from mfsearch.study.twins_file import FOLDER, REPORT
+
+    parent = deployed_network(args)
+    knobs = args.knobs or MAIN_KNOBS
+    found = make_twins(parent, knobs)
+    options.note("")
+    if not args.json:
+        _print_twins(args.config, parent, found)
+    if not any(twin.config for twin in found):
+        reasons = "".join(f"\n  {twin.name}: {twin.reason}" for twin in found)
+        raise ValueError(f"--knobs {knobs}: {args.config} has no such twin:{reasons}")
+    report = train_and_compare(args, parent, found, FOLDER, knobs)
+    path = Path(report.folder) / REPORT
+    write_json(path, report.to_dict())
+    if args.json:
+        print(json.dumps(report.to_dict(), indent=1))
+    else:
+        print(table(report))
+        print(f"\n{meaning(report)}\n\nall values  {path}")
+    check_pairs(report)
+    return 0
+
+
+def deployed_network(args: argparse.Namespace) -> "MobileFormerConfig":
+    """The network of the command line; checks --seeds and --seed, and puts digits where no --data is given."""
     from mfsearch.study.configs import find_config
-    from mfsearch.study.files import check_name, versions, write_json
-    from mfsearch.study.manifest import DataFacts
-    from mfsearch.study.task_file import TRAININGS, read_trainings
-    from mfsearch.study.twins_file import CONFIDENCE, FOLDER, REPORT, TwinReport
 
     if not 2 <= args.seeds <= 100:
         raise ValueError(f"--seeds must be 2 to 100, as one pair has no interval, got {args.seeds}")
@@ -57,16 +80,25 @@ def run(args: argparse.Namespace) -> int:
     if args.data is None:
         print("no --data: training on the embedded digits", file=sys.stderr)
         args.data = "digits"
-    parent = options.deployed(find_config(args.config, args.results), args)
-    found = make_twins(parent, args.knobs or MAIN_KNOBS)
-    options.note("")
-    if not args.json:
-        _print_twins(args.config, parent, found)
-    built = [twin for twin in found if twin.config is not None]
-    if not built:
-        reasons = "".join(f"\n  {twin.name}: {twin.reason}" for twin in found)
-        raise ValueError(f"--knobs {args.knobs or MAIN_KNOBS}: {args.config} has no such twin:{reasons}")
+    return options.deployed(find_config(args.config, args.results), args)
 
+
+def train_and_compare(
+    args: argparse.Namespace, parent: "MobileFormerConfig", found: "Sequence[Twin]", kind: str, knobs: str
+) -> "TwinReport":
+    """The report on the network and its twins, trained by the same seeds in RESULTS/kind/NAME; resumes there.
+
+    knobs: what was asked for, in words.
+    """
+    from mfsearch.analysis.knobs.twin_pairs import expected_by_chance
+    from mfsearch.search.trainings import run_tasks
+    from mfsearch.search.twin_networks import twin_tasks
+    from mfsearch.study.files import check_name, versions
+    from mfsearch.study.manifest import DataFacts
+    from mfsearch.study.task_file import TRAININGS, read_trainings
+    from mfsearch.study.twins_file import CONFIDENCE, TwinReport
+
+    built = [twin for twin in found if twin.config is not None]
     recipe = options.recipe_of(args)
     images = recipe.load_images(
         args.data,
@@ -83,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
     network = Path(args.config).stem if args.config.endswith((".yaml", ".yml", ".json")) else args.config
     words = f"{network}-{Path(args.data).name or 'data'}"
     name = check_name(args.name or re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("._-"))
-    folder: Path = args.results / FOLDER / name
+    folder: Path = args.results / kind / name
     device = args.device.split(":")[0]
     shared = {"data": facts, "recipe": recipe.as_dict(), "seed": args.seed, "device": device}
     seeds = range(args.seed, args.seed + args.seeds)
@@ -93,10 +125,7 @@ def run(args: argparse.Namespace) -> int:
         left = [task for task in tasks if task.key not in kept]
         lines = None
         if left and not args.json:
-            source = find_source(args.data, args.data_dir or args.data_home, args.download)
-            work = [(task.config, recipe.epochs) for task in left]
-            seconds = trainings_seconds(work, recipe, source, device=args.device, workers=args.workers)
-            lines = _Lines(len(left), options.TimeLeft(seconds, len(left)), parent, built)
+            lines = _Lines(len(left), options.TimeLeft(seconds_of(args, left), len(left)), parent, built)
         records = run_tasks(
             tasks,
             data=args.data,
@@ -115,14 +144,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"\n{folder}: every finished training is kept; the same command resumes", file=sys.stderr)
         raise
     network_row, twins = compare(args.config, parent, found, seeds, records, step=step, latencies=latencies)
-    report = TwinReport(
+    return TwinReport(
         folder=str(folder),
         network=parent.arch_id,
         data=DataFacts(**facts),
         recipe=recipe,
         seed=args.seed,
         device=device,
-        knobs=args.knobs or MAIN_KNOBS,
+        knobs=knobs,
         parent=network_row,
         seeds=tuple(seeds),
         twins=tuple(twins),
@@ -130,21 +159,29 @@ def run(args: argparse.Namespace) -> int:
         shown_by_chance=expected_by_chance([twin.effect for twin in twins]),
         versions=versions(),
     )
-    write_json(folder / REPORT, report.to_dict())
-    if args.json:
-        print(json.dumps(report.to_dict(), indent=1))
-    else:
-        print(table(report))
-        print(f"\n{meaning(report)}\n\nall values  {folder / REPORT}")
-    if not any(twin.effect.pairs for twin in twins):
+
+
+def seconds_of(args: argparse.Namespace, tasks: "Sequence[Task]") -> float:
+    """An estimate of the seconds that the trainings take."""
+    from mfsearch.data.load import find_source
+    from mfsearch.search.estimate import trainings_seconds
+
+    recipe = options.recipe_of(args)
+    source = find_source(args.data, args.data_dir or args.data_home, args.download)
+    work = [(task.config, recipe.epochs) for task in tasks]
+    return trainings_seconds(work, recipe, source, device=args.device, workers=args.workers)
+
+
+def check_pairs(report: "TwinReport") -> None:
+    """Raise RuntimeError, with the first reason, if no pair could be trained."""
+    if not any(twin.effect.pairs for twin in report.twins):
         failures = [
             reason
-            for failures in (network_row.failures, *(twin.failures for twin in twins))
+            for failures in (report.parent.failures, *(twin.failures for twin in report.twins))
             for reason in failures.values()
         ]
         first = next(iter(failures), "none of the seeds has both")
         raise RuntimeError(f"no pair could be trained; the first reason: {first}")
-    return 0
 
 
 def compare(
@@ -206,14 +243,14 @@ def table(report: "TwinReport") -> str:
     own = parent.top1.values()
     top1 = f"{100 * sum(own) / len(own):.2f} %" if own else "not trained"
     ms = f"{parent.latency_ms:.2f} ms" if timed else ""
-    lines.append(f"{parent.name[:38]:<38} {_costs(parent)}  {top1:<24}{ms}")
+    lines.append(f"{parent.name[:38]:<38} {costs_text(parent)}  {top1:<24}{ms}")
     missing = [f"{parent.name}, seed {seed}: {reason}" for seed, reason in parent.failures.items()]
     for twin in report.twins:
         if twin.config is None:
             missing.append(f"{twin.change}: {twin.reason}")
             continue
         missing += [f"{twin.change}, seed {seed}: {reason}" for seed, reason in twin.failures.items()]
-        line = f"{twin.change:<38} {_costs(twin)}  {_effect(twin):<24}"
+        line = f"{twin.change:<38} {costs_text(twin)}  {effect_text(twin):<24}"
         lines.append(line + ("" if twin.latency is None else _milliseconds(twin.latency)))
     if missing:
         wrapped = [textwrap.fill(line, COLUMNS, initial_indent="  ", subsequent_indent="    ") for line in missing]
@@ -248,11 +285,11 @@ def meaning(report: "TwinReport") -> str:
     return "\n".join(textwrap.fill(sentence, COLUMNS) for sentence in sentences)
 
 
-def _costs(row: "Twin | TwinParent") -> str:
+def costs_text(row: "Twin | TwinParent") -> str:
     return f"{(row.madds or 0) / 1e6:>6.1f} {(row.num_params or 0) / 1e6:>6.2f}"
 
 
-def _effect(twin: "Twin") -> str:
+def effect_text(twin: "Twin") -> str:
     """The effect in points, "+1.23 -0.35..+2.81", marked where the interval leaves out 0; or why it is not whole."""
     effect = twin.effect
     if effect.mean is None:

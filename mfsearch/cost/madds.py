@@ -88,6 +88,23 @@ def count_madds(config: MobileFormerConfig) -> int:
     return sum(row[2] + row[3] for row in _count_parts(config))
 
 
+def count_as_published(config: MobileFormerConfig) -> int:
+    """Multiply-adds by the rule that gives the paper's own figures: products, and 1 per element of each convolution's
+    BatchNorm and of DyReLU. fvcore counts 2 and 0 of these."""
+    side = -(-config.resolution // 2)
+    elements = config.stem * side * side
+    side = -(-side // config.lite.stride)
+    elements += (config.lite.exp + config.lite.out) * side * side
+    for row in config.blocks:
+        side = -(-side // row.stride)
+        second = row.tail * row.out if row.stride == 2 else row.exp
+        channels = row.exp + second + row.stride * row.out
+        for activation, width in (("first", row.exp), ("second", second)):
+            channels += width * (config.dyrelu.of(row).at(activation) in LEARNED_SOURCES)
+        elements += channels * side * side
+    return count_costs(config).macs + elements + config.head.conv * side * side
+
+
 def _count_parts(config: MobileFormerConfig) -> list[tuple[str, str, int, int, int]]:
     M, D = config.tokens.count, config.tokens.dim
     groups = config.groups

@@ -152,20 +152,19 @@ def failures_by_seed(
     return {seed: reason for seed, reason in reasons.items() if reason is not None}
 
 
-def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Twin:
-    twin = Twin(name, shown_value(old), shown_value(value))
-    if old == value and type(old) is type(value):
-        return dataclasses.replace(twin, reason="the network already has this value")
-    madds = count_madds(parent)
+def changed_network(parent: MobileFormerConfig, changes: Mapping[str, Value]) -> MobileFormerConfig:
+    """The network with other values of some knobs, changed in their order, and without what is dead then. Raises
+    ValueError if it cannot be built."""
+    changed = parent
+    for name, value in changes.items():
+        changed = _change(changed, name, value)
+    return living(changed) if living(parent) is parent else changed  # networks of earlier studies may be dead in part
+
+
+def at_equal_madds(twin: Twin, changed: MobileFormerConfig, madds: int) -> Twin:
+    """The twin with the changed network, its widths solved for `madds` multiply-adds, or with the reason against it."""
+    twin = dataclasses.replace(twin, madds_changed=count_madds(changed))
     try:
-        changed = _change(parent, name, value)
-        if living(parent) is parent:  # networks of earlier studies may be dead in part
-            changed = living(changed)
-        if changed.dyrelu.source != parent.dyrelu.source and name != "dyrelu.source":
-            twin = dataclasses.replace(twin, new=f"{twin.new}, {changed.dyrelu.source}")
-        if changed.arch_id == parent.arch_id:
-            return dataclasses.replace(twin, reason=f"the same network: {name} has no effect in it")
-        twin = dataclasses.replace(twin, madds_changed=count_madds(changed))
         width, config = solve_width(changed, madds)
     except ValueError as error:
         return dataclasses.replace(twin, reason=f"cannot be built: {error}")
@@ -174,6 +173,21 @@ def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Tw
         reason = f"no width has the same multiply-adds within {TOLERANCE:.0%}: nearest is {off:+.1%}, width {width:.3f}"
         return dataclasses.replace(twin, reason=reason)
     return dataclasses.replace(twin, config=config, width=width, madds=count_madds(config))
+
+
+def _twin(parent: MobileFormerConfig, name: str, old: Value, value: Value) -> Twin:
+    twin = Twin(name, shown_value(old), shown_value(value))
+    if old == value and type(old) is type(value):
+        return dataclasses.replace(twin, reason="the network already has this value")
+    try:
+        changed = changed_network(parent, {name: value})
+    except ValueError as error:
+        return dataclasses.replace(twin, reason=f"cannot be built: {error}")
+    if changed.dyrelu.source != parent.dyrelu.source and name != "dyrelu.source":
+        twin = dataclasses.replace(twin, new=f"{twin.new}, {changed.dyrelu.source}")
+    if changed.arch_id == parent.arch_id:
+        return dataclasses.replace(twin, reason=f"the same network: {name} has no effect in it")
+    return at_equal_madds(twin, changed, count_madds(parent))
 
 
 def _main_values(knob: KnobSpec, old: Value) -> list[Value]:

@@ -18,7 +18,7 @@ from mfsearch.plain_files import MAX_JSON_BYTES, parse_json, read_bytes
 RESULTS = Path("results")
 MANIFEST, JOURNAL, LOCK, RESERVE = "manifest.json", "journal.log", "lock", "reserve"
 WEIGHTS, CHECKPOINTS, REPORT = "weights", "checkpoints", "report.html"
-RESERVED = ("calibrations", "twins", "reference", "latency", "tables")  # folders beside the studies
+RESERVED = ("calibrations", "twins", "ablations", "reference", "latency", "tables")  # folders beside the studies
 PACKAGES = ("mfsearch", "torch", "optuna", "onnxruntime", "numpy")
 
 Parsed = TypeVar("Parsed")

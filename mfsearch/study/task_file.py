@@ -17,7 +17,7 @@ from mfsearch.plain_files import parse_json, read_bytes
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.study.files import DiskError, differences, now, versions
 
-TRAININGS = "trainings.jsonl"  # file name in the folder of a calibration or of twins
+TRAININGS = "trainings.jsonl"  # file name in the folder of a calibration, twins or ablations
 SCHEMA = 1
 MAX_BYTES = 1 << 28  # a line has 1 kB
 FACTS = ("key", "arch_id", "seed", "points")  # fields known before the training

@@ -6,7 +6,7 @@ from torch import nn
 
 from mfsearch.config import SOURCES, BlockConfig, BridgeConfig, DyReLUConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.judge import CountError, judge_madds
-from mfsearch.cost.madds import PARTS, count_costs, count_madds
+from mfsearch.cost.madds import PARTS, count_as_published, count_costs, count_madds
 from mfsearch.cost.memory import peak_activation_bytes
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_52M, MF_294M, PRESETS
@@ -170,3 +170,9 @@ def test_a_stride_1_row_by_hand() -> None:
     assert row.macs == 8 * 16 * 16 + 16 * 9 * 16 + 16 * 8 * 16
     assert row.other == 2 * (16 + 16 + 8) * 16
     assert row.num_params == 8 * 16 + 16 * 9 + 16 * 8 + 2 * (16 + 16 + 8)
+
+
+def test_the_papers_rule_gives_its_figures() -> None:
+    """Products, 1 per BatchNorm element, 1 per DyReLU element: as counted on the published code."""
+    counted = [round(count_as_published(config) / 1e6, 1) for config in PRESETS.values()]
+    assert counted == [25.6, 51.3, 95.3, 150.8, 214.0, 293.8, 508.4]

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,8 +16,11 @@ from mfsearch.analysis.front.cut import pareto_front, within
 from mfsearch.analysis.knobs.importance import Coding, KnobShare
 from mfsearch.analysis.metrics import METRICS, label, ranked_trials, short_top1, shown
 from mfsearch.space.knobs import knob_title, shown_value
-from mfsearch.study.twins_file import TwinReport
+from mfsearch.study.twins_file import TwinParent, TwinReport
 from mfsearch.units import counted
+
+if TYPE_CHECKING:
+    from mfsearch.search.ablations import AblationRow  # needs torch, which a reader of studies does not
 
 NOT_USED = "not used"
 MOST_LINES = 400
@@ -333,6 +336,79 @@ def draw_twins(dots: TwinDots) -> go.Figure:
         one_line_each(figure, dots.changes, panel)
     figure = finish(figure, height=panels * (80 + 30 * len(dots.changes)) + 60)
     return figure.update_layout(margin={"l": 8, "r": 16, "t": 8, "b": 100})
+
+
+class AblationDots(NamedTuple):
+    """Rows against their network with 95 % intervals: top1 in points by widths, the paper's beside, and costs.
+
+    names: as HTML, from top to bottom, each question's before its rows. cost: of the rows at their own widths, ms if
+    timed, else percent of the multiply-adds; unit says which.
+    """
+
+    names: list[str]
+    own: list[Dot]
+    scaled: list[Dot]
+    paper: list[Dot]
+    cost: list[Dot]
+    unit: str
+
+
+def ablation_dots(network: TwinParent, rows: "Sequence[AblationRow]") -> AblationDots:
+    """The dots of all rows that are networks of their own. The paper's points are its own differences to the row of the
+    same question that leaves this network unchanged."""
+    unchanged = {row.question: row.paper for row in rows if row.paper and row.twin.config == network.config}
+    timed = any(row.twin.latency for row in rows)
+    dots = AblationDots([], [], [], [], [], "ms" if timed else "%")
+    for row in rows:
+        twin, change = row.twin, row.change
+        name, heading = escape(change.label, quote=False), f"<b>{row.question}</b>"
+        mean, low, high = (np.nan if value is None else 100 * value for value in twin.effect[1:4])
+        if twin.config is None or row.same_as is not None or np.isnan(mean):
+            continue
+        dots.names.extend(each for each in (heading, name) if each not in dots.names)
+        hover = f"<b>{name}</b><br>Top-1 {mean:+.2f} points{_between(low, high)}<br>{escape(twin.verdict, quote=False)}"
+        (dots.own if row.widths == "own" else dots.scaled).append(Dot(name, mean, low, high, hover))
+        if row.widths != "own":
+            continue
+        if row.paper is not None and (paper := unchanged.get(row.question)) is not None:
+            points = 100 * (row.paper - paper)
+            hover = f"<b>{name}</b><br>mf-294m on ImageNet: {points:+.1f} points" + ", unverified" * (
+                not change.verified
+            )
+            dots.paper.append(Dot(name, points, np.nan, np.nan, hover))
+        if (ms := twin.latency) is not None:
+            cost = Dot(name, ms.difference_ms, ms.difference_low_ms, ms.difference_high_ms, name)
+            dots.cost.append(
+                cost._replace(hover=f"<b>{name}</b><br>{cost.value:+.2f} ms{_between(cost.low, cost.high)}")
+            )
+        elif not timed and twin.madds is not None:
+            percent = 100 * (twin.madds / network.madds - 1)
+            dots.cost.append(Dot(name, percent, np.nan, np.nan, f"<b>{name}</b><br>{percent:+.1f} % multiply-adds"))
+    return dots
+
+
+def draw_ablation(dots: AblationDots) -> go.Figure:
+    """Changes of top1 at own widths, with the paper's, and at equal multiply-adds, and costs, side by side."""
+    cost = "Change of latency (ms)" if dots.unit == "ms" else "Change of multiply-adds (%)"
+    top1 = "Change of top-1 (points)"
+    panels = [("Own widths", top1, [(dots.own, "This training", BLUE, "circle")])] if dots.own else []
+    if dots.own:
+        panels[0][2].append((dots.paper, "Paper: mf-294m on ImageNet, mostly unverified", ORANGE, "diamond-open"))
+    if dots.scaled:
+        panels.append(("Equal multiply-adds", top1, [(dots.scaled, "Scaled", SKY, "circle")]))
+    if dots.cost:
+        panels.append(("Own widths", cost, [(dots.cost, "Cost", GREEN, "square")]))
+    titles = [title for title, _, _ in panels]
+    figure = make_subplots(1, len(panels), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles)
+    for col, (_, axis, traces) in enumerate(panels, start=1):
+        for some, name, colour, symbol in traces:
+            if some:
+                figure.add_trace(interval_dots(some, name, colour, symbol), row=1, col=col)
+        figure.add_vline(0, line={"color": GREY, "width": 1.5}, row=1, col=col)
+        figure.update_xaxes(title=axis, matches="x" if axis == top1 else None, row=1, col=col)
+    one_line_each(figure, dots.names)
+    figure = finish(figure, height=150 + 20 * len(dots.names))
+    return figure.update_layout(margin={"l": 8, "r": 16, "t": 56, "b": 90})
 
 
 def _twice(places: Sequence[float]) -> list[float]:

@@ -30,6 +30,11 @@ def paired_effect(first: Mapping[int, float], second: Mapping[int, float], *, st
     return Effect(n, mean, mean - reach, mean + reach, 2 * float(stdtr(n - 1, -abs(mean) / error)))
 
 
+def mean_effect(values: Mapping[int, float], *, step: float = 0.0) -> Effect:
+    """The mean over the seeds with its t-interval, as the effect beside 0."""
+    return paired_effect(dict.fromkeys(values, 0.0), values, step=step)
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p-values (1979): with a limit of 0.05, the chance of any false finding is under 5 %."""
     known = sorted((p, k) for k, p in enumerate(p_values) if p is not None)
