@@ -638,6 +638,7 @@ def finished_trial(proposal: Proposal, result: TrialResult) -> Trial:
         macs=costs.macs,
         num_params=costs.num_params,
         activation_bytes=costs.activation_bytes,
+        onnx_bytes=costs.onnx_bytes,
         resolution=proposal.config.resolution,
         predicted=proposal.predicted,
         turned_down=None if proposal.predicted is None else proposal.turned_down,
