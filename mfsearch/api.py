@@ -80,7 +80,7 @@ def search(
     progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
-    network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
+    network is within the budget and the limits; RuntimeError if no network could be trained, StudyBusyError,
     DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
     finished is kept, and the same call resumes.
     """

@@ -74,11 +74,13 @@ def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
     masks: list[tuple[int, int]] = []
     text = 8_000 + 300 * (config.lite.exp // config.stem) + 32 * config.classes
     width = config.lite.out
+    reads: list[int] = []  # the widths of the Mobile->Former bridges
+    learned = True  # whether the first of them reads the learned tokens: its query and gate are constants then
     for row in config.blocks:
         if row.to_former:
-            text += 2_700 + full
-            masks += [(rows, width)] * 2
+            reads.append(width)
         if row.former:
+            learned = learned and bool(reads)
             text += 3_250 if config.former.ffn else 2_200
             masks += [(config.former.heads * M, D)] * 2
         dyrelu = config.dyrelu.of(row)
@@ -91,10 +93,14 @@ def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
             masks += [(rows, row.out)] * 2
         width = row.out
     if config.bridges.final:
-        text += 2_700 + full
-        masks += [(rows, width)] * 2
+        reads.append(width)
+    text += (2_700 + full) * len(reads)
+    masks += [(rows, read) for read in reads] * 2
     small = {mask for mask in masks if mask[0] * mask[1] <= 4096}
     large = [mask for mask in masks if mask[0] * mask[1] > 4096]
     between = M * (heads * heads * M + 4 * heads * M + config.former.heads * M)  # products over tokens alone
     values = num_params + sum(high * wide for high, wide in [*small, *large]) + between
+    if reads and learned:
+        gate = config.bridges.gate
+        values -= reads[0] * ((1 + gate) * (D + 1) - (heads + gate) * M)
     return BYTES * values + text
