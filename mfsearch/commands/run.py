@@ -16,7 +16,7 @@ from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
 from mfsearch.references.libraries import check_libraries
-from mfsearch.study.settings import OBJECTIVES, SAMPLERS, Limits, Settings, parse_objectives
+from mfsearch.study.settings import GOALS, SAMPLERS, Limits, Settings, parse_objectives
 from mfsearch.units import parse_budget, parse_limits, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
     options.add_runner(parser)
     options.add_limits(parser)
-    text = f"what the front is of, by commas: {', '.join(OBJECTIVES)} (default: top1,madds; with --latency latency too)"
+    text = f"what the front is of, by commas: {', '.join(GOALS)} (default: top1,madds; with --latency latency too)"
     parser.add_argument("--objectives", type=options.checked(parse_objectives), help=text)
     text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time what fits)"
     parser.add_argument("--trials", type=options.whole, help=text)

@@ -16,7 +16,7 @@ from mfsearch.space import SearchSpace
 from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.parent import ParentFacts
 from mfsearch.study.prior import Prior
-from mfsearch.study.settings import OBJECTIVES, Settings, usual_objectives
+from mfsearch.study.settings import GOALS, Settings, usual_objectives
 from mfsearch.study.trial import Trial
 from mfsearch.units import NO_LIMITS, Budget, CostLimits
 
@@ -160,8 +160,8 @@ class Manifest:
             raise ValueError(f"a study's manifest must hold its name under 'study', got {str(values)[:200]}")
         deployment, told = values["deployment"], values.get("normalisation")
         objectives = tuple(values["objectives"])
-        if unknown := [name for name in objectives if name not in OBJECTIVES.values()]:
-            raise ValueError(f"objectives must be {', '.join(OBJECTIVES.values())}, got {str(unknown[0])[:200]!r}")
+        if unknown := [name for name in objectives if name not in GOALS.values()]:
+            raise ValueError(f"objectives must be {', '.join(GOALS.values())}, got {str(unknown[0])[:200]!r}")
         if len(set(objectives)) < len(objectives) or "top1" not in objectives:
             raise ValueError(f"objectives must be top1 and others, each once, got {objectives!r:.200}")
         names, lesson, request = values.get("class_names"), values.get("from"), values.get("request")
@@ -252,7 +252,7 @@ class Manifest:
         """
         request = self.request or StudyRequest(data=self.data.name)
         space = request.space or self.space.name
-        limit_ms, words = self.latency_limit_ms, {name: word for word, name in OBJECTIVES.items()}
+        limit_ms, words = self.latency_limit_ms, {name: word for word, name in GOALS.items()}
         goals = tuple(name for name in self.objectives if name != "latency_ms" or limit_ms is not None)
         options: dict[str, str | None] = {
             "data": request.data,
@@ -341,7 +341,7 @@ def make_manifest(
 
 def check_same_study(study: str, ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise ValueError with every setting in which a run's identity differs from that of the study to resume."""
-    ours = {"limits": {}, **ours}  # studies from before limits
+    ours, wanted = ({"limits": {}, **identity} for identity in (ours, wanted))  # studies from before limits
     names = [name for name in IDENTITY if name != "prior" or ours.get(name) is not None]  # studies from before priors
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
         names.append("passport")  # if the latency command changed, the device may change too

@@ -21,7 +21,7 @@ MAX_WORKERS = 256
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "random")
 MODELLED = ("auto", "gp")  # those with a model, which a prior is for
 PRIORS = ("tables", "none")
-OBJECTIVES = {  # what a study may optimise: the option's word, and the metric
+GOALS = {  # what a study may optimise: the option's word, and the metric
     "top1": "top1",
     "madds": "madds",
     "latency": "latency_ms",
@@ -95,11 +95,11 @@ def usual_objectives(latency_limit_ms: float | None) -> tuple[str, ...]:
 def parse_objectives(text: str | Sequence[str]) -> tuple[str, ...]:
     """Metrics to optimise from `top1,params` or the words alone; top1 and at least one cost, each once."""
     words = text.split(",") if isinstance(text, str) else list(text)
-    if unknown := [word for word in words if word not in OBJECTIVES]:
-        raise ValueError(f"objectives must be among {', '.join(OBJECTIVES)}, got {unknown[0]!r:.200}")
+    if unknown := [word for word in words if word not in GOALS]:
+        raise ValueError(f"objectives must be among {', '.join(GOALS)}, got {unknown[0]!r:.200}")
     if "top1" not in words or len(words) < 2 or len(set(words)) < len(words):
         raise ValueError(f"objectives must be top1 and others, each once, got {text!r:.200}")
-    return tuple(name for word, name in OBJECTIVES.items() if word in words)
+    return tuple(name for word, name in GOALS.items() if word in words)
 
 
 @dataclass(frozen=True)

@@ -135,10 +135,11 @@ class Training:
 class Trial:
     """One network of a study. Frozen: a longer training or a later latency gives a new Trial.
 
-    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; onnx_bytes is an upper bound;
-    None if not recorded. short: its short training, complete or stopped half way. longer: later trainings. measured:
-    the latency from the search; final: the one from its end. predicted: the latency expected before the measurement;
-    turned_down: draws rejected by prediction before this one. violation_ms: milliseconds above the limit.
+    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; onnx_bytes is an upper bound,
+    kept where the study limits or optimises it; None if not recorded. short: its short training, complete or stopped
+    half way. longer: later trainings. measured: the latency from the search; final: the one from its end. predicted:
+    the latency expected before the measurement; turned_down: draws rejected by prediction before this one.
+    violation_ms: milliseconds above the limit.
     """
 
     number: int

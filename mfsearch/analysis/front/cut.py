@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mfsearch.study.settings import OBJECTIVES
+from mfsearch.study.settings import GOALS
 from mfsearch.study.study import best_trial, front_mask
+
+OBJECTIVES = tuple(GOALS.values())  # what a study may optimise
 
 
 def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.float64]:
     """The objectives as an array [N, K] in which less is always better: what is maximised changes its sign."""
-    unknown = [name for name in objectives if name not in OBJECTIVES.values()]
+    unknown = [name for name in objectives if name not in OBJECTIVES]
     if unknown or not objectives:
-        raise ValueError(f"objectives must be one or more of {', '.join(OBJECTIVES.values())}, got {list(objectives)}")
+        raise ValueError(f"objectives must be one or more of {', '.join(OBJECTIVES)}, got {list(objectives)}")
     signs = [-1.0 if name == "top1" else 1.0 for name in objectives]
     values: NDArray[np.float64] = frame[list(objectives)].to_numpy(dtype=np.float64) * np.array(signs)
     return values
