@@ -15,9 +15,9 @@ from mfsearch.proxy.recipe import Recipe, default_recipe
 from mfsearch.proxy.rungs import Rungs, default_rungs
 from mfsearch.space import SearchSpace, find_space
 from mfsearch.study.files import RESULTS, check_name, find_lesson, find_study, study_name
-from mfsearch.study.settings import Limits, Settings
+from mfsearch.study.settings import Limits, Settings, parse_objectives
 from mfsearch.study.study import Study
-from mfsearch.units import parse_budget, parse_ms, parse_seconds
+from mfsearch.units import parse_budget, parse_limits, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.analysis.latency.reference_figures import ReferenceFigures
@@ -43,6 +43,10 @@ def search(
     data: str | Path = "digits",
     data_dir: str | Path | None = None,
     latency: str | float | None = None,
+    params: str | float | None = None,
+    memory: str | float | None = None,
+    size: str | float | None = None,
+    objectives: str | Sequence[str] | None = None,
     trials: int | None = None,
     time: str | float | None = None,
     workers: int = 1,
@@ -63,7 +67,9 @@ def search(
 
     space: by default "mobile_former", or with a parent all that is inside it. budget: multiply-adds at deployment:
     "150M", 150e6 or "120M..150M". parent: folder of a bundle with trained weights, from which networks are cut.
-    latency: limit at batch 1 on one thread here, "8ms" or a number of milliseconds. data: "digits", "cifar10",
+    latency: limit at batch 1 on one thread here, "8ms" or a number of milliseconds. params, memory, size: limits on
+    parameters ("5M" or 5e6), peak activations and the ONNX file ("3MB" or 3e6 bytes). objectives: what the front is of,
+    as in "top1,params"; by default top1, madds and, with a limit on it, latency. data: "digits", "cifar10",
     "cifar100" (in `data_dir`) or an image folder with train/CLASS/*.jpg. trials: number of networks to train in the
     whole study. time: limit of this call, "30m" or seconds; those of recipe, rungs and trials that are not given are
     chosen to fit it. Without `trials` and `time`, 30 networks are trained. workers: processes, one thread each. study:
@@ -74,7 +80,7 @@ def search(
     progress bar.
 
     Returns the study. Raises ValueError for settings that cannot work or that differ from the study's, and if no
-    network is within the budget or the latency limit; RuntimeError if no network could be trained, StudyBusyError,
+    network is within the budget and the limits; RuntimeError if no network could be trained, StudyBusyError,
     DiskError and WorkerError. Ctrl-C raises KeyboardInterrupt after the running trials are put aside; everything
     finished is kept, and the same call resumes.
     """
@@ -103,6 +109,8 @@ def search(
         data_dir=None if data_dir is None else Path(data_dir),
         start_from=find_lesson(start_from, name, results),
         prior=prior,
+        cost_limits=parse_limits(params, memory, size),
+        goals=() if objectives is None else parse_objectives(objectives),
         space_given=None if isinstance(space, SearchSpace | None) else str(space),
         parent=inside,
     )

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 _NUMBER = r"(\d{1,15}(?:\.\d{1,15})?)"
-SMALLEST = 10_000  # multiply-adds; no network is so small, so a smaller bare number lacks its M
+SMALLEST = 10_000  # multiply-adds or parameters; no network is so small, so a smaller bare number lacks its M
 BAND = 0.85  # a budget given as one number is the band [0.85, 1] of it
 
 
@@ -24,14 +26,78 @@ class Budget:
         return (self.low if self.stated else 0) <= madds <= self.high
 
 
+@dataclass(frozen=True)
+class CostLimits:
+    """Upper limits on a network's costs beside the budget; None where there is none. onnx_bytes: of its ONNX file."""
+
+    num_params: int | None = None
+    activation_bytes: int | None = None
+    onnx_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in self.given.items():
+            if type(value) is not int or value <= 0:
+                raise ValueError(f"the limit on {name} must be a whole number above 0, got {value!r:.200}")
+
+    @cached_property
+    def given(self) -> dict[str, int]:
+        """The limits there are, by the name of the cost."""
+        return {name: value for name in LIMITED if (value := getattr(self, name)) is not None}
+
+    def hold(self, costs: object) -> bool:
+        """Whether a network is within every limit. costs: anything with the costs as attributes."""
+        return all(getattr(costs, name) <= value for name, value in self.given.items())
+
+    def options(self) -> dict[str, str]:
+        """The limits in the form of their options, by name without dashes: {"params": "5M"}."""
+        return {LIMITED[name][0]: format_limit(name, value) for name, value in self.given.items()}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{LIMITED[name][2]} at most {format_limit(name, self.given[name])}" for name in self.given)
+
+
+# by cost: its option, its unit and its words
+LIMITED = {
+    "num_params": ("params", "M", "parameters"),
+    "activation_bytes": ("memory", "MB", "peak activations"),
+    "onnx_bytes": ("size", "MB", "ONNX file"),
+}
+NO_LIMITS = CostLimits()
+
+
+def format_limit(name: str, value: int) -> str:
+    """A limit on one of LIMITED in the form of its option: `5M`, `0.8MB`."""
+    return f"{value / 1e6:.10g}{LIMITED[name][1]}"
+
+
 def parse_madds(text: str) -> int:
     """Multiply-adds from `150M`, `1.2G`, `800K` or a plain number."""
+    return _parse_count(text, "multiply-adds must read like 150M or 1.2G")
+
+
+def parse_params(text: str) -> int:
+    """Parameters from `5M`, `800K` or a plain number."""
+    return _parse_count(text, "parameters must read like 5M or 800K")
+
+
+def _parse_count(text: str, rule: str) -> int:
     match = re.fullmatch(_NUMBER + r"\s*([KMG]?)", text.strip(), re.IGNORECASE)
     count = round(float(match[1]) * {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}[match[2].upper()]) if match else 0
     if not count:
-        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r:.200}")
+        raise ValueError(f"{rule}, got {text!r:.200}")
     if count < SMALLEST and match and not match[2]:
-        raise ValueError(f"multiply-adds must read like 150M or 1.2G, got {text!r:.200}: is {text.strip():.50}M meant?")
+        raise ValueError(f"{rule}, got {text!r:.200}: is {text.strip():.50}M meant?")
+    return count
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes from `3MB`, `800KB` or `1.5GB`; 1 MB is 1,000,000 bytes."""
+    match = re.fullmatch(_NUMBER + r"\s*([KMG]?B?)", text.strip(), re.IGNORECASE)
+    unit = match[2].upper() if match else ""
+    count = round(float(match[1]) * {"K": 1e3, "M": 1e6, "G": 1e9}.get(unit[:1], 1)) if match else 0
+    if not count or not unit.endswith("B"):
+        meant = f": is {match[1]}{unit or 'M'}B meant?" if count and match else ""
+        raise ValueError(f"a size must read like 3MB or 800KB, got {text!r:.200}{meant}")
     return count
 
 
@@ -68,6 +134,15 @@ def parse_seconds(text: str) -> float:
     if not match or float(match[1]) == 0:
         raise ValueError(f"a time must read like 90s, 30m or 2h, got {text!r:.200}")
     return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2].lower()]
+
+
+def parse_limits(
+    params: str | float | None = None, memory: str | float | None = None, size: str | float | None = None
+) -> CostLimits:
+    """Limits from texts, or from numbers of parameters and bytes; None where there is none."""
+    pairs = ((params, parse_params), (memory, parse_bytes), (size, parse_bytes))
+    read: list[Any] = [parse(one) if isinstance(one, str) else one for one, parse in pairs]
+    return CostLimits(*(int(one) if isinstance(one, float) and one.is_integer() else one for one in read))
 
 
 def counted(count: float, noun: str) -> str:

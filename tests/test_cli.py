@@ -306,6 +306,23 @@ def test_the_whole_space_reaches_from_20m_to_600m(capsys: pytest.CaptureFixture[
     assert said["largest"] > 600e6
 
 
+def test_space_counts_the_share_within_limits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mfsearch.commands.space.DRAWS", 60)
+    argv = ["space", str(TINY_SPACE), "--resolution", "32", "--classes", "2", "--json"]
+    shares = []
+    for limits in ([], ["--params", "45K", "--memory", "26KB"]):
+        assert main([*argv, "--budget", "0.3M..0.5M", *limits]) == 0
+        said = json.loads(capsys.readouterr().out)
+        shares.append(said["budget"]["share"])
+    assert said["limits"] == {"num_params": 45_000, "activation_bytes": 26_000}
+    assert 0 < shares[1] < shares[0]
+    assert said["onnx_bytes"]["smallest"] < said["onnx_bytes"]["median"] < said["onnx_bytes"]["largest"]
+    assert "need a --budget" in refused(capsys, *argv, "--size", "8MB")
+    assert "is 3MB meant?" in refused(capsys, "run", "--budget", "150M", "--memory", "3")
+
+
 def test_a_dry_run_counts_proposals_and_trains_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["run", "--budget", "96M", "--trials", "30", "--dry-run", "--json", "--results", str(tmp_path / "r")]
     assert main(argv) == 0

@@ -4,12 +4,16 @@ import pytest
 
 from mfsearch.units import (
     Budget,
+    CostLimits,
     counted,
     format_madds,
     format_seconds,
     parse_budget,
+    parse_bytes,
+    parse_limits,
     parse_madds,
     parse_ms,
+    parse_params,
     parse_seconds,
 )
 
@@ -149,3 +153,57 @@ def test_a_latency_that_lacks_its_unit_is_asked_about(text: str, meant: str) -> 
 )
 def test_one_is_singular_and_fractions_are_short(count: float, text: str) -> None:
     assert counted(count, "epoch") == text
+
+
+@pytest.mark.parametrize(("text", "count"), [("5M", 5_000_000), ("800k", 800_000), ("1.2G", 1.2e9), ("26400", 26_400)])
+def test_parameters_read_as_typed(text: str, count: int) -> None:
+    assert parse_params(text) == count
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBER, "0", "0M", "5MB", "5T"])
+def test_what_is_not_a_number_of_parameters_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="parameters must read like 5M or 800K, got"):
+        parse_params(text)
+
+
+def test_parameters_without_a_unit_are_refused_as_a_budget_is() -> None:
+    with pytest.raises(ValueError, match="got '5': is 5M meant"):
+        parse_params("5")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("3MB", 3_000_000), ("800 kb", 800_000), ("1.5GB", 1.5e9), ("0.8MB", 800_000), ("4096B", 4096)]
+)
+def test_bytes_read_as_typed(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", [*NO_NUMBER, "0MB", "3TB", "3MiB", "8ms", "MB"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="a size must read like 3MB or 800KB, got"):
+        parse_bytes(text)
+
+
+@pytest.mark.parametrize(("text", "meant"), [("3", "3MB"), ("3M", "3MB"), ("800k", "800KB")])
+def test_a_size_without_its_unit_is_refused_with_what_was_meant(text: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"is {meant} meant"):
+        parse_bytes(text)
+
+
+def test_limits_hold_up_to_and_with_their_value_and_read_back_as_options() -> None:
+    limits = parse_limits("5M", 3e6, "8.25MB")
+    assert limits == CostLimits(5_000_000, 3_000_000, 8_250_000)
+    assert limits.hold(limits)
+    for name, value in limits.given.items():
+        assert not limits.hold(CostLimits(**{**limits.given, name: value + 1}))
+    assert limits.options() == {"params": "5M", "memory": "3MB", "size": "8.25MB"}
+    assert parse_limits(**limits.options()) == limits
+    assert str(limits) == "parameters at most 5M, peak activations at most 3MB, ONNX file at most 8.25MB"
+    assert not parse_limits().given
+    assert not parse_limits().options()
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.5, float("nan"), True])
+def test_a_limit_that_is_no_count_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="limit on num_params must be"):
+        parse_limits(value)

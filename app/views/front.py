@@ -162,7 +162,7 @@ def _answer(front: pd.DataFrame, inside: pd.DataFrame) -> str:
 def _caveats(front: pd.DataFrame, limits: Mapping[str, float], manifest: Manifest) -> list[str]:
     """Limits of the answer."""
     found = []
-    least = manifest.budget.low
+    least = manifest.least_madds
     if limits.get("madds", np.inf) < least:
         found.append(f"The search built no network below {shown('madds', least)}; only published ones are this small.")
     if front["front_probability"].isna().all():
@@ -295,7 +295,8 @@ def _show_table(front: pd.DataFrame, study: load.PageStudy, noise: Mapping[int, 
     images = study.manifest.data.val_images
     if told := noise_sentence(study.frame, images):
         st.text(told)
-    metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
+    wanted = dict.fromkeys(("top1", "madds", "latency_ms", "num_params", *study.manifest.objectives))
+    metrics = [name for name in wanted if front[name].notna().any()]
     table = front[["number", "origin"]].rename(columns={"number": "trial"})
     marked = marks(front["trial"].tolist(), noise, images)
     table = table.assign(mark=[marked[number] for number in front["number"]])

@@ -43,6 +43,7 @@ METRICS = {
     "latency_ms": Metric("Latency", "ms", 1.0, 2),
     "num_params": Metric("Parameters", "M", 1e-6, 2),
     "activation_bytes": Metric("Peak memory", "MB", 1e-6, 2),
+    "onnx_bytes": Metric("ONNX file", "MB", 1e-6, 2),
     "train_seconds": Metric("Short training", "s", 1.0, 0),
 }
 

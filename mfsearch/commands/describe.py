@@ -20,7 +20,9 @@ def run(args: argparse.Namespace) -> int:
     config = options.deployed(find_config(args.config, args.results), args)
     costs, cut_from = count_costs(config), _lineage(args)
     if args.json:
-        facts = {name: getattr(costs, name) for name in ("madds", "macs", "num_params", "activation_bytes")}
+        facts = {
+            name: getattr(costs, name) for name in ("madds", "macs", "num_params", "activation_bytes", "onnx_bytes")
+        }
         parts = {"by_part": costs.by_part(), "by_place": costs.by_place(), "config": config.to_dict()}
         print(
             json.dumps(
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
     print(config.table())
     print(f"\nmultiply-adds  {costs.madds / 1e6:9.2f} M   (multiplications alone: {costs.macs / 1e6:.2f} M)")
     print(f"parameters     {costs.num_params / 1e6:9.3f} M")
-    print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1\n")
+    print(f"activations    {costs.activation_bytes / 1e6:9.2f} MB at their peak, fp32, batch 1")
+    print(f"ONNX file      {costs.onnx_bytes / 1e6:9.2f} MB at most\n")
     for title, rows in (("part", costs.by_part()), ("place", costs.by_place())):
         print(f"{title:<12}{'madds (M)':>11}{'share':>8}{'params (k)':>13}")
         for name, sums in rows.items():

@@ -34,6 +34,7 @@ from mfsearch.study.trial import Trial
 from mfsearch.units import counted, format_madds, format_seconds
 
 LINES_LIVE = 8  # rows of the front in the live panel
+MEGABYTES = {"memory MB": "activation_bytes", "size MB": "onnx_bytes"}  # columns of a front that has them as objectives
 
 
 def make_display(*, quiet: bool) -> "Display":
@@ -78,6 +79,9 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(
             f"budget    {band} multiply-adds at {manifest.resolution} px for {manifest.classes} classes{solved}{limit}"
         )
+        if manifest.cost_limits.given:
+            below = "" if budget.stated else "; a network that they bind may lie below the budget's band"
+            self._say(f"limits    {manifest.cost_limits}{below}")
         self._say(
             f"space     {manifest.space.name}, {counted(len(manifest.space.knobs), 'knob')}, sampler {manifest.sampler}"
         )
@@ -251,6 +255,7 @@ def front_table(
     heads = ["trial", "top1 %"] + (["best"] if marked else []) + (["trained"] if longer else [])
     heads += ["on front", "tied with"] if drawn else []
     heads += ["madds M", "params M"] + (["ms"] if "latency_ms" in objectives else [])
+    heads += [head for head, name in MEGABYTES.items() if name in objectives]
     heads += ["origin"] if longer or drawn else ["tokens", "DyReLU", "origin"]
     table = Table(title="front", title_justify="left", box=None, pad_edge=False)
     for name in heads:
@@ -267,6 +272,7 @@ def front_table(
             "madds M": f"{trial.metric('madds') / 1e6:.1f}",
             "params M": f"{trial.metric('num_params') / 1e6:.2f}",
             "ms": f"{trial.latency_ms:.2f}" if trial.latency_ms is not None else "",
+            **{head: f"{trial.metric(name) / 1e6:.2f}" for head, name in MEGABYTES.items()},
             "tokens": f"{tokens.count}x{tokens.dim}" if tokens.count else "none",
             "DyReLU": trial.config.dyrelu.source,
             "origin": trial.origin,
@@ -322,6 +328,8 @@ def print_front(study: Study) -> None:
         f"{len(front)} on the front of {', '.join(objectives)}",
         soft_wrap=True,
     )
+    if study.manifest.cost_limits.given:
+        console.print(f"limits: {study.manifest.cost_limits}", soft_wrap=True)
     if study.manifest.prior_fit is not None:
         from mfsearch.analysis.front.outcomes import prior_worth  # loads pandas
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import OPTIMIZERS, Recipe, default_recipe
 from mfsearch.study.settings import MAX_WORKERS, Limits, Settings
-from mfsearch.units import format_left, format_seconds, parse_budget, parse_seconds
+from mfsearch.units import format_left, format_seconds, parse_budget, parse_bytes, parse_params, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.config import MobileFormerConfig
@@ -115,6 +115,15 @@ def add_budget(parser: argparse.ArgumentParser) -> None:
     text = "multiply-adds at deployment: 150M, 1.2G or 120M..150M"
     parser.add_argument("--budget", type=checked(parse_budget), required=True, help=text)
     add_default(parser, "--space", SPACE, "name or YAML file of the search space")
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add the limits on costs other than multiply-adds and milliseconds."""
+    parser.add_argument("--params", type=checked(parse_params), help="limit on parameters: 5M, 800K (default: none)")
+    text = "limit on peak activations of one image in fp32: 3MB, 800KB (default: none)"
+    parser.add_argument("--memory", type=checked(parse_bytes), metavar="BYTES", help=text)
+    text = "limit on the ONNX file: 8MB, 800KB (default: none)"
+    parser.add_argument("--size", type=checked(parse_bytes), metavar="BYTES", help=text)
 
 
 def add_parent(parser: argparse.ArgumentParser) -> None:

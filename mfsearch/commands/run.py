@@ -15,8 +15,8 @@ from mfsearch.commands.show import summary_of
 from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
 from mfsearch.references.libraries import check_libraries
-from mfsearch.study.settings import SAMPLERS, Limits, Settings
-from mfsearch.units import parse_budget, parse_ms, parse_seconds
+from mfsearch.study.settings import GOALS, SAMPLERS, Limits, Settings, parse_objectives
+from mfsearch.units import parse_budget, parse_limits, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.study.study import Study
@@ -29,6 +29,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     text = "limit on latency at batch 1, one thread: 8ms, 800us (default: not measured)"
     parser.add_argument("--latency", type=options.checked(parse_ms), help=text)
     options.add_runner(parser)
+    options.add_limits(parser)
+    text = f"what the front is of, by commas: {', '.join(GOALS)} (default: top1,madds; with --latency latency too)"
+    parser.add_argument("--objectives", type=options.checked(parse_objectives), help=text)
     text = f"trained networks in the study, earlier runs counted (default: {Limits.trials}, with --time what fits)"
     parser.add_argument("--trials", type=options.whole, help=text)
     text = "end after 90s, 30m or 2h, with sizes, lengths and numbers of trainings that fit (default: no limit)"
@@ -116,6 +119,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         recipe=options.recipe_of(args),
         sampler=args.sampler,
         prior=args.prior,
+        cost_limits=parse_limits(args.params, args.memory, args.size),
+        goals=() if args.objectives is None else parse_objectives(args.objectives),
         seed=args.seed,
         device=args.device,
         rungs=_rungs(args),
@@ -188,10 +193,11 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
             break
         proposals.append(proposal)
     madds = [proposal.costs.madds for proposal in proposals]
-    inside = sum(settings.budget.holds(value) for value in madds)
+    inside = sum(settings.budget.holds(one.costs.madds) and settings.cost_limits.hold(one.costs) for one in proposals)
     predicted = [proposal.predicted for proposal in proposals if proposal.predicted is not None]
     report = {
         "budget": {"low": settings.budget.low, "high": settings.budget.high},
+        "limits": settings.cost_limits.given,
         "space": settings.space.name,
         "classes": settings.space.classes,
         "sampler": settings.sampler,
@@ -209,14 +215,16 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         "latency_seconds": None if plan is None else plan.latency_seconds,
         "estimated_seconds": progress.seconds_left() if plan is None else plan.seconds,
     }
+    limits_too = " and the limits" if settings.cost_limits.given else ""
     if args.json:
         print(json.dumps(report, indent=1))
     else:
         trained = sum(trial.outcome == "trained" for trial in progress.trials)
         print(f"\n{trained} networks are trained; new ones:" if trained else "")
         print(
-            f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}, {report['duplicates']} "
-            f"duplicates, {report['screened']} turned down before; {report['median_ms'] or 0:.1f} ms each; none trained"
+            f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}{limits_too}, "
+            f"{report['duplicates']} duplicates, {report['screened']} turned down before; "
+            f"{report['median_ms'] or 0:.1f} ms each; none trained"
         )
         if predicted and all(proposer.latency.is_too_slow(one) for one in predicted):
             print(

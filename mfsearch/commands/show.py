@@ -91,7 +91,9 @@ def summary_of(study: "Study") -> dict[str, Any]:
         "stopped_half_way": study.count("stopped"),
         "trained_longer": sum(trial.rung > 0 for trial in trials),
         "duplicates": len(trials) - len({trial.arch_id for trial in trials}),
-        "trained_outside_budget": sum(not manifest.budget.holds(trial.madds or 0) for trial in trained),
+        "trained_outside_budget": sum(
+            not (manifest.budget.holds(trial.madds or 0) and manifest.cost_limits.hold(trial)) for trial in trained
+        ),
         "top1_noise": {rung: each._asdict() for rung, each in noise.items()} or None,
         "parent": None if study.parent is None else study.parent.network.to_dict(),
         "front": rows,

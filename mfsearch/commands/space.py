@@ -7,7 +7,7 @@ import statistics
 from typing import Any
 
 from mfsearch.commands import options
-from mfsearch.units import counted, format_madds, parse_budget
+from mfsearch.units import LIMITED, counted, format_madds, parse_budget, parse_limits
 
 DRAWS = 1000
 
@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_parent(parser)
     text = "also print the share of random draws that fit: 150M or 120M..150M"
     parser.add_argument("--budget", type=options.checked(parse_budget), help=text)
+    options.add_limits(parser)
     options.add_json(parser)
     options.add_deployment(parser, "space")
 
@@ -25,11 +26,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print knobs, size and reach of a search space, and with a budget the share of random draws that fit it."""
     from mfsearch.cost.madds import count_costs
+    from mfsearch.search.samplers.ground import Ground
     from mfsearch.space.nested import NestedSpace
-    from mfsearch.space.solve import extreme, fit, largest_madds, smallest_madds
+    from mfsearch.space.solve import extreme, largest_madds, smallest_madds
 
     if args.space is None and args.parent is None:
         raise ValueError("name a SPACE, or a --parent to print the space inside it")
+    limits = parse_limits(args.params, args.memory, args.size)
+    if limits.given and not args.budget:
+        raise ValueError("--params, --memory and --size need a --budget, because they are limits beside it")
     found, _ = options.space_and_parent(args)
     if args.space is None and isinstance(found, NestedSpace) and not (args.budget or args.json):
         print(found.to_yaml(), end="")
@@ -47,18 +52,18 @@ def run(args: argparse.Namespace) -> int:
         "resolution": found.resolution,
         "classes": found.classes,
     }
-    for name, low, high in (
-        ("madds", ends[0].madds, ends[1].madds),
-        ("num_params", min(c.num_params for c in (*costs, *ends)), max(c.num_params for c in (*costs, *ends))),
-    ):
-        values = [getattr(cost, name) for cost in costs]
-        report[name] = {"smallest": low, "median": round(statistics.median(values)), "largest": high}
+    for name in ("madds", *LIMITED):
+        values = [getattr(cost, name) for cost in (*costs, *ends)]
+        middle = round(statistics.median(values[:DRAWS]))
+        report[name] = {"smallest": min(values), "median": middle, "largest": max(values)}
     if found.solved:
         report["madds_with_width"] = {"smallest": smallest_madds(found), "largest": largest_madds(found)}
     if args.budget:
         budget = parse_budget(args.budget)
-        as_drawn = sum(budget.low <= cost.madds <= budget.high for cost in costs) / DRAWS
-        fitted = sum(fit(found, params, budget.low, budget.high) is not None for params in draws) / DRAWS
+        as_drawn = sum(budget.low <= c.madds <= budget.high and limits.hold(c) for c in costs) / DRAWS
+        ground = Ground(found, budget, limits)
+        fitted = sum(ground.fit(params) is not None for params in draws) / DRAWS
+        report["limits"] = limits.given
         report["budget"] = {"low": budget.low, "high": budget.high, "share_as_drawn": as_drawn, "share": fitted}
     if args.json:
         print(json.dumps(report, indent=1))
@@ -69,10 +74,10 @@ def run(args: argparse.Namespace) -> int:
         words = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in choices]
         print(f"  {name:<{width}}  {', '.join(words)}")
     print(f"\n{counted(len(found.knobs), 'knob')}, {found.size:.3g} settings, width {report['width']}")
-    print(f"{'':<12}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends of madds by descent)")
-    madds, params = report["madds"], report["num_params"]
-    print(f"{'madds':<12}" + "".join(f"{format_madds(madds[key]):>10}" for key in madds))
-    print(f"{'num_params':<12}" + "".join(f"{params[key] / 1e6:>9.2f}M" for key in params))
+    print(f"{'':<16}{'smallest':>10}{'median':>10}{'largest':>10}   ({DRAWS} random draws; ends of madds by descent)")
+    print(f"{'madds':<16}" + "".join(f"{format_madds(each):>10}" for each in report["madds"].values()))
+    for name, (_, unit, _) in LIMITED.items():
+        print(f"{name:<16}" + "".join(f"{each / 1e6:>{10 - len(unit)}.2f}{unit}" for each in report[name].values()))
     if found.solved:
         reach = report["madds_with_width"]
         print(
@@ -83,5 +88,6 @@ def run(args: argparse.Namespace) -> int:
         fits = f"{share['share_as_drawn']:.1%} of draws lie inside as they are"
         if found.solved:
             fits += f", {share['share']:.1%} with their width solved"
-        print(f"budget {format_madds(share['low'])} to {format_madds(share['high'])}: {fits}")
+        kept = f", {limits}" if limits.given else ""
+        print(f"budget {format_madds(share['low'])} to {format_madds(share['high'])}{kept}: {fits}")
     return 0

@@ -9,7 +9,7 @@ sums, softmax, DyReLU's max) is not counted, here or in fvcore.
 from typing import NamedTuple
 
 from mfsearch.config import LEARNED_SOURCES, BlockConfig, DyReLUConfig, MobileFormerConfig
-from mfsearch.cost.memory import peak_activation_bytes
+from mfsearch.cost.memory import most_onnx_bytes, peak_activation_bytes
 
 PARTS = ("mobile", "former", "to_former", "to_mobile", "dyrelu", "head")
 PART_NAMES = {
@@ -39,12 +39,14 @@ class PartCost(NamedTuple):
 
 
 class Costs(NamedTuple):
-    """Exact costs of one network at config.resolution and config.classes, known before it is built."""
+    """Exact costs of one network at config.resolution and config.classes, known before it is built; onnx_bytes is an
+    upper bound."""
 
     madds: int
     macs: int
     num_params: int
     activation_bytes: int
+    onnx_bytes: int
     parts: tuple[PartCost, ...]
 
     def by_part(self) -> dict[str, dict[str, int]]:
@@ -70,15 +72,17 @@ class Costs(NamedTuple):
 def count_costs(config: MobileFormerConfig) -> Costs:
     """Costs of the network `MobileFormer(config)`; takes about 50 us and does not need torch.
 
-    At config.resolution and config.classes: multiply-adds, parameters, fp32 activation bytes, and what each part takes.
+    At config.resolution and config.classes: multiply-adds, parameters, fp32 activation bytes, an upper bound for the
+    bytes of the ONNX file, and what each part takes.
     """
     parts = _count_parts(config)
-    macs = sum(row[2] for row in parts)
+    macs, num_params = sum(row[2] for row in parts), sum(row[4] for row in parts)
     return Costs(
         madds=macs + sum(row[3] for row in parts),
         macs=macs,
-        num_params=sum(row[4] for row in parts),
+        num_params=num_params,
         activation_bytes=peak_activation_bytes(config),
+        onnx_bytes=most_onnx_bytes(config, num_params),
         parts=tuple(PartCost(*row) for row in parts),
     )
 

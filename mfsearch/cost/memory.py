@@ -1,6 +1,9 @@
-"""Peak activation memory by closed form: the largest sum of tensors that are live at the same time."""
+"""Peak activation memory and the size of the ONNX file by closed form.
 
-from mfsearch.config import MobileFormerConfig
+The peak is the largest sum of tensors that are live at the same time.
+"""
+
+from mfsearch.config import DYNAMIC_SOURCES, LEARNED_SOURCES, MobileFormerConfig
 
 BYTES = 4  # fp32
 
@@ -55,3 +58,49 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
         peak = max(peak, T + x * (3 if full else 1) + h * M * side * side)
     peak = max(peak, T + x + config.head.conv * side * side)
     return peak * BYTES
+
+
+def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
+    """At most the bytes of the ONNX file that `mfsearch.cost.onnx_graph` writes, for one image or any number.
+
+    Four bytes for each parameter, though BatchNorms are folded; the masks that spread heads over rows, of which equal
+    ones are stored once up to 4096 values; and the text of the graph, at the longest that each part was measured. Its
+    metadata may hold class names of 32 bytes on average.
+    """
+    M, D, heads = config.tokens.count, config.tokens.dim, config.bridges.heads
+    full = 850 * (config.bridges.projections == "full")
+    grouped = 950 * (config.groups > 1)
+    rows = heads * M if heads > 1 else 0
+    masks: list[tuple[int, int]] = []
+    text = 8_000 + 300 * (config.lite.exp // config.stem) + 32 * config.classes
+    width = config.lite.out
+    reads: list[int] = []  # the widths of the Mobile->Former bridges
+    learned = True  # whether the first of them reads the learned tokens: its query and gate are constants then
+    for row in config.blocks:
+        if row.to_former:
+            reads.append(width)
+        if row.former:
+            learned = learned and bool(reads)
+            text += 3_250 if config.former.ffn else 2_200
+            masks += [(config.former.heads * M, D)] * 2
+        dyrelu = config.dyrelu.of(row)
+        for source in (dyrelu.at("first"), dyrelu.at("second")):
+            text += 200 * dyrelu.coefficients if source in LEARNED_SOURCES else 100
+            text += 1_200 if source in DYNAMIC_SOURCES else 0
+        text += 200 + grouped + 300 * (row.exp // width + row.tail + 2 if row.stride == 2 else 4)
+        if row.to_mobile:
+            text += 2_550 + full
+            masks += [(rows, row.out)] * 2
+        width = row.out
+    if config.bridges.final:
+        reads.append(width)
+    text += (2_700 + full) * len(reads)
+    masks += [(rows, read) for read in reads] * 2
+    small = {mask for mask in masks if mask[0] * mask[1] <= 4096}
+    large = [mask for mask in masks if mask[0] * mask[1] > 4096]
+    between = M * (heads * heads * M + 4 * heads * M + config.former.heads * M)  # products over tokens alone
+    values = num_params + sum(high * wide for high, wide in [*small, *large]) + between
+    if reads and learned:
+        gate = config.bridges.gate
+        values -= reads[0] * ((1 + gate) * (D + 1) - (heads + gate) * M)
+    return BYTES * values + text

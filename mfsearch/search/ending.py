@@ -24,7 +24,7 @@ def check_found(stopped: str, study: Study, settings: Settings) -> None:
             f"({fastest.origin})"
         )
     if stopped == "exhausted":
-        raise nothing_inside(settings.space, settings.budget)
+        raise nothing_inside(settings.space, settings.budget, settings.cost_limits)
     if stopped == "failing":
         reasons = collections.Counter(str(trial.reason) for trial in study.trials)
         raise RuntimeError(

@@ -26,7 +26,7 @@ from mfsearch.proxy.short_train import DeviceData, one_thread, short_train
 from mfsearch.references import Reference
 from mfsearch.search.evaluator import MIN_ROUNDS, kept_meter
 from mfsearch.search.plan import JUDGED, Pace, Plan, make_plan
-from mfsearch.search.proposal import Proposer, nothing_inside
+from mfsearch.search.proposal import Proposer, check_limits, nothing_inside
 from mfsearch.study.files import MANIFEST
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.settings import Limits, Settings
@@ -57,6 +57,7 @@ def settle(
         classes = kept.classes if kept else count_classes(settings.data, settings.data_dir, settings.download)
         space = space.deployed(space.resolution, classes)
     settings = dataclasses.replace(settings, space=space)
+    check_limits(space, settings.cost_limits)  # parameters and bytes depend on the classes
     if kept is not None and kept.request is not None and kept.request.time is not None:
         own = kept.recipe
         if "epochs" not in fixed:
@@ -99,10 +100,11 @@ def measure_pace(settings: Settings, source: Source, sizes: bool) -> Pace:
     sizes: whether all of SIZES may be chosen, or only the recipe's.
     """
     start, recipe, device = time.monotonic(), settings.recipe, torch.device(settings.device)
-    proposer = Proposer(settings.space, settings.budget, settings.objectives, settings.sampler, settings.seed)
+    goals, limits = settings.objectives, settings.cost_limits
+    proposer = Proposer(settings.space, settings.budget, goals, settings.sampler, settings.seed, limits=limits)
     drawn = [proposal.config for proposal in itertools.islice(iter(proposer.next, None), DRAWN)]
     if not drawn:
-        raise nothing_inside(settings.space, settings.budget)
+        raise nothing_inside(settings.space, settings.budget, limits)
     config = sorted(drawn, key=lambda one: _image_seconds(one, recipe))[len(drawn) // 2]
     rng = np.random.default_rng(0)
     begin = time.monotonic()

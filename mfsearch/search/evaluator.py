@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.cost.madds import count_madds
+from mfsearch.cost.madds import count_costs
 from mfsearch.cost.meter import MIN_VALUES, Latency, LatencyMeter
 from mfsearch.cost.onnx_export import ExportError, export_onnx
 from mfsearch.cost.runner import Runner, RunnerError, RunnerLatency
@@ -194,10 +194,8 @@ class Evaluator:
         half = () if job.rungs.starts_cut else (epochs / 2,)
         points = (*half, *(epochs * factor for factor in job.rungs.factors[: work.rung + 1]))
         score = SCORES[job.rungs.rank_by]
-        costs = {
-            "madds": float(count_madds(work.config)),
-            "latency_ms": math.nan if result.measured is None else result.measured.ms,
-        }
+        latency_ms = math.nan if result.measured is None else result.measured.ms
+        costs = {**count_costs(work.config)._asdict(), "latency_ms": latency_ms}
 
         def worth_going_on(log: EpochLog) -> bool:
             if work.stop is None or log.epoch > epochs * 0.75:

@@ -587,6 +587,8 @@ class _Run:
     def _take_trial(self, proposal: Proposal, result: TrialResult) -> None:
         progress = self.progress
         trial = finished_trial(proposal, result)
+        if "onnx_bytes" in (*self.manifest.limits, *progress.objectives):
+            trial = dataclasses.replace(trial, onnx_bytes=proposal.costs.onnx_bytes)
         trial = dataclasses.replace(trial, number=self.ledger.add(trial, self.proposer.choices))
         self.proposer.learn(trial)
         self.lost_in_a_row = 0 if trial.outcome in TRAINED else self.lost_in_a_row + 1

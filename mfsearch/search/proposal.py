@@ -1,4 +1,4 @@
-"""Proposes networks inside the budget, each one once, before anything is built.
+"""Proposes networks inside the budget and the limits, each one once, before anything is built.
 
 A search starts with the published networks, or inside a parent with plain parts of it, and a spread-out sample of
 networks that fit; then its sampler (`mfsearch.search.samplers`) proposes. A proposal depends on the seed, its index,
@@ -25,12 +25,12 @@ from mfsearch.search.samplers.history import History
 from mfsearch.search.screen import LatencyScreen
 from mfsearch.space import SearchSpace, Value
 from mfsearch.space.nested import NestedSpace, starting_points
-from mfsearch.space.solve import Sized, fit, largest_madds, smallest_madds
+from mfsearch.space.solve import Sized, is_inside, largest_madds, smallest_cost, smallest_madds
 from mfsearch.study.manifest import Manifest
 from mfsearch.study.prior import Prior
 from mfsearch.study.settings import Settings
 from mfsearch.study.trial import Trial
-from mfsearch.units import Budget, format_madds
+from mfsearch.units import LIMITED, NO_LIMITS, Budget, CostLimits, format_limit, format_madds
 
 __all__ = ["ATTEMPTS", "TARGET", "Proposal", "Proposer", "check_reachable", "targets"]
 
@@ -77,11 +77,26 @@ def check_reachable(space: SearchSpace, budget: Budget) -> None:
         )
 
 
-def nothing_inside(space: SearchSpace, budget: Budget) -> ValueError:
-    """The error where the budget is within reach, but no draw lies inside."""
+def check_limits(space: SearchSpace, limits: CostLimits) -> None:
+    """Raise ValueError if no network of the space keeps one of the limits; the message has the smallest value."""
+    for name, limit in limits.given.items():
+        option, _, words = LIMITED[name]
+        if (least := smallest_cost(space, name)) > limit:
+            raise ValueError(
+                f"--{option} {format_limit(name, limit)}: nothing in space {space.name} is that small; the least found "
+                f"at {space.resolution} px for {space.classes} classes is {format_limit(name, least)} ({words})"
+            )
+
+
+def nothing_inside(space: SearchSpace, budget: Budget, limits: CostLimits = NO_LIMITS) -> ValueError:
+    """The error where budget and limits are each within reach, but no draw lies inside."""
+    least = [
+        f"; the least {LIMITED[name][2]}: {format_limit(name, smallest_cost(space, name))}" for name in limits.given
+    ]
     return ValueError(
-        f"budget {budget}: none of {2 * ATTEMPTS} networks drawn from space {space.name} lies inside; "
-        f"the smallest network found has {format_madds(smallest_madds(space))} multiply-adds"
+        f"budget {budget}{f', {limits}' if limits.given else ''}: none of {2 * ATTEMPTS} networks drawn from space "
+        f"{space.name} lies inside; the smallest network found has {format_madds(smallest_madds(space))} multiply-adds"
+        + "".join(least)
     )
 
 
@@ -92,7 +107,8 @@ class Proposer:
     latency_limit_ms: candidates predicted to be slower are skipped, see LatencyScreen. If nothing else is found, the
     fastest of them is proposed, because only a measurement decides. reference_ms: the reference network's time there.
     afforded: networks that the study can train, None if unknown: a third of them may be published ones, chosen to span
-    the budget, or plain parts of a parent. prior: what tables say of networks, for samplers with a model.
+    the budget, or plain parts of a parent. prior: what tables say of networks, for samplers with a model. limits: on
+    other costs, which every network keeps.
     """
 
     def __init__(
@@ -106,10 +122,11 @@ class Proposer:
         reference_ms: float | None = None,
         afforded: int | None = None,
         prior: Prior | None = None,
+        limits: CostLimits = NO_LIMITS,
     ) -> None:
         self.space, self.budget, self.objectives, self.seed = space, budget, objectives, seed
         self.sampler_name = sampler
-        self.ground = Ground(space, budget)
+        self.ground = Ground(space, budget, limits)
         self.history = History(objectives, prior=prior)
         self.latency = LatencyScreen(latency_limit_ms, reference_ms)
         self.ground.too_slow = self._too_slow
@@ -131,6 +148,7 @@ class Proposer:
             manifest.baseline_ms,
             manifest.afforded,
             manifest.prior_fit,
+            settings.cost_limits,
         )
 
     @property
@@ -145,7 +163,7 @@ class Proposer:
 
     @property
     def screened(self) -> int:
-        """Candidates skipped before evaluation: outside the budget, impossible to build, or seen before."""
+        """Candidates skipped before evaluation: outside budget or limits, impossible to build, or seen before."""
         return self.ground.screened
 
     def transfer(self, trials: Sequence[Trial], study: str) -> list[str]:
@@ -166,7 +184,7 @@ class Proposer:
             params = {name: value for name, value in best.params.items() if name != TARGET}
             origin = f"from {study}:{numbers[id(best.params)]}"
             try:
-                sized = fit(self.space, params, self.budget.low, self.budget.high)
+                sized = self.ground.fit(params)
             except ValueError as error:
                 raise ValueError(f"{origin} must lie in space {self.space.name}: {error}") from None
             if sized is not None:
@@ -178,8 +196,9 @@ class Proposer:
         self.seen.add(trial.arch_id)
         self.history.pending.pop(trial.arch_id, None)
         self.latency.learn(trial)
-        # a preset below the band belongs to no target
-        in_band = not self.space.solved or trial.metric("madds") >= self.budget.low
+        # a preset below the band belongs to no target, unless limits may keep any network there
+        least = 0 if self.ground.limits.given else self.budget.low
+        in_band = not self.space.solved or trial.metric("madds") >= least
         if in_band and set(trial.params) == set(self.choices):
             self.history.learn(trial)
 
@@ -256,23 +275,24 @@ class Proposer:
     def _parts(self) -> list[Candidate]:
         """Plain parts of the parent inside the budget."""
         assert isinstance(self.space, NestedSpace)
-        points = starting_points(self.space, self.budget.low, self.budget.high)
+        points = starting_points(self.space, self.budget.low, self.budget.high, self.ground.fit)
         most = len(points) if self.afforded is None else self.afforded // 3
         return [self.ground.placed(f"parent {name}", sized) for name, sized in points[:most]]
 
     def _published(self) -> Iterator[Candidate]:
-        """Published networks inside the budget as they are, then larger ones fitted to it, the nearest first."""
+        """Published networks inside budget and limits as they are, then larger ones fitted to them, the nearest
+        first."""
         above = []
         for name, config in PRESETS.items():
             params = self.space.find_params(config)
             if params is None:
                 continue
             network = self.space.resolve(params)
-            madds = count_madds(network)
-            if self.budget.holds(madds):
+            madds, inside = count_madds(network), is_inside(network, self.budget.high, self.ground.limits)
+            if inside and self.budget.holds(madds):
                 yield self.ground.placed(f"preset {name}", Sized(params, 1.0, network, madds))
-            elif madds > self.budget.high and self.space.solved:
-                fitted = fit(self.space, params, self.budget.low, self.budget.high)
+            elif not inside and self.space.solved:
+                fitted = self.ground.fit(params)
                 if fitted is not None:
                     above.append(self.ground.placed(f"fitted {name}", fitted))
         yield from above
@@ -294,7 +314,7 @@ def spread_out(ground: Ground, known: list[Candidate], count: int, rng: random.R
 
     The choice ignores networks seen so far, so that a resumed search has the same starting points.
     """
-    fresh = Ground(ground.space, ground.budget)
+    fresh = Ground(ground.space, ground.budget, ground.limits)
     pool = [c for c in (fresh.drawn("spread", rng) for _ in range(SPREAD_POOL)) if c is not None]
     unique = list({c.config.arch_id: c for c in pool}.values())
     if not unique:

@@ -15,7 +15,7 @@ Every network of such a space is the parent with parts left out, so it can start
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,7 @@ from mfsearch.space.channels import Demand, fitting_multipliers, fitting_widths,
 from mfsearch.space.knobs import KNOBS, Rule, Value, row_stages
 from mfsearch.space.read import SpaceFile
 from mfsearch.space.search_space import Knob, Params, SearchSpace
-from mfsearch.space.solve import Sized, fit
+from mfsearch.space.solve import Sized
 from mfsearch.space.yaml_lines import key_lines, load_with_lines
 
 FRACTIONS = (0.5, 0.625, 0.75, 0.875, 1.0)
@@ -393,8 +393,11 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
     return values | {"head.conv": fractions, "head.hidden": fractions}
 
 
-def starting_points(space: NestedSpace, low: float, high: float) -> list[tuple[str, Sized]]:
+def starting_points(
+    space: NestedSpace, low: float, high: float, fit: Callable[[Params], Sized | None]
+) -> list[tuple[str, Sized]]:
     """Plain parts of the parent with `low` to `high` multiply-adds, by name; those that the space allows, each once.
+    fit: solves the width of params.
 
     narrow: all widths by one fraction. shallow: as `_shallow`, then narrower as far as needed. light: the smallest
     Formers and the fewest tokens, then narrower.
@@ -410,7 +413,7 @@ def starting_points(space: NestedSpace, low: float, high: float) -> list[tuple[s
     for name in ("narrow", "shallow", "light"):
         with contextlib.suppress(ValueError):  # the space leaves out a value that this needs
             params = {"narrow": full, "light": light}.get(name) or _shallow(space, full, low, high)
-            if (sized := fit(space, params, low, high)) is not None:
+            if (sized := fit(params)) is not None:
                 points.setdefault(sized.config.arch_id, (name, sized))
     return list(points.values())
 

@@ -22,7 +22,8 @@ _READ: dict[str, Callable[[Trial], object]] = {  # all other columns are fields 
 COLUMNS: dict[str, tuple[str, Callable[[Trial], object]]] = {
     name: (_TYPES.get(name, "float64"), _READ.get(name, attrgetter(name)))
     for name in (
-        *("number", "outcome", "reason", "origin", "arch_id", "madds", "macs", "num_params", "activation_bytes"),
+        *("number", "outcome", "reason", "origin", "arch_id"),
+        *("madds", "macs", "num_params", "activation_bytes", "onnx_bytes"),
         *("latency_ms", "latency_low_ms", "latency_high_ms", "top1", "top1_std", "top1_short", "rung", "seeds"),
         *("epochs", "epochs_trained", "front_probability", "tied_with", "train_seconds", "seed", "resolution"),
     )

@@ -16,16 +16,16 @@ from mfsearch.space import SearchSpace
 from mfsearch.study.files import MANIFEST, differences, git_revision, now, versions, without_password
 from mfsearch.study.parent import ParentFacts
 from mfsearch.study.prior import Prior
-from mfsearch.study.settings import Settings
+from mfsearch.study.settings import GOALS, Settings, usual_objectives
 from mfsearch.study.trial import Trial
-from mfsearch.units import Budget
+from mfsearch.units import NO_LIMITS, Budget, CostLimits
 
 SCHEMA = 1
 
 # A later run of the study must have the same values; trials, time and workers may differ.
 IDENTITY = (
-    *("budget", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs", "deployment"),
-    *("sampler", "seed", "device", "parent", "prior"),
+    *("budget", "limits", "objectives", "latency_limit_ms", "latency_cmd", "space", "data", "recipe", "rungs"),
+    *("deployment", "sampler", "seed", "device", "parent", "prior"),
 )
 
 
@@ -105,10 +105,10 @@ class Lesson:
 class Manifest:
     """The settings that a study started with; `kept` holds the file's own values, which later runs are compared with.
 
-    budget: multiply-adds at deployment. latency_limit_ms: batch 1; None if latency is not an objective. passport: of
-    the device that latencies are measured on. baseline_ms: the reference network's time there. mean, std: of the
-    images, per channel. storage: URL of the ledger, None for the journal in the study's folder. prior: what was asked
-    for; prior_fit: what the model begins with, None in older studies too.
+    budget: multiply-adds at deployment. latency_limit_ms: batch 1; None without a limit. cost_limits: on other costs,
+    which every network keeps. passport: of the device that latencies are measured on. baseline_ms: the reference
+    network's time there. mean, std: of the images, per channel. storage: URL of the ledger, None for the journal in the
+    study's folder. prior: what was asked for; prior_fit: what the model begins with, None in older studies too.
     """
 
     study: str
@@ -125,6 +125,7 @@ class Manifest:
     device: str
     prior: str = Settings.prior
     prior_fit: Prior | None = None
+    cost_limits: CostLimits = NO_LIMITS
     latency_limit_ms: float | None = None
     latency_cmd: str | None = None
     passport: Mapping[str, Any] | None = None
@@ -159,8 +160,8 @@ class Manifest:
             raise ValueError(f"a study's manifest must hold its name under 'study', got {str(values)[:200]}")
         deployment, told = values["deployment"], values.get("normalisation")
         objectives = tuple(values["objectives"])
-        if unknown := [name for name in objectives if name not in ("top1", "madds", "latency_ms")]:
-            raise ValueError(f"objectives must be top1, madds and latency_ms, got {str(unknown[0])[:200]!r}")
+        if unknown := [name for name in objectives if name not in GOALS.values()]:
+            raise ValueError(f"objectives must be {', '.join(GOALS.values())}, got {str(unknown[0])[:200]!r}")
         if len(set(objectives)) < len(objectives) or "top1" not in objectives:
             raise ValueError(f"objectives must be top1 and others, each once, got {objectives!r:.200}")
         names, lesson, request = values.get("class_names"), values.get("from"), values.get("request")
@@ -179,6 +180,7 @@ class Manifest:
             device=parsed(str, values["device"], "device"),
             prior=parsed(str, values.get("prior", Settings.prior), "prior"),
             prior_fit=None if values.get("prior_fit") is None else _as(Prior, values, "prior_fit"),
+            cost_limits=_as(CostLimits, values, "limits") if values.get("limits") else NO_LIMITS,
             latency_limit_ms=parsed(float | None, values.get("latency_limit_ms"), "latency_limit_ms"),
             latency_cmd=parsed(str | None, values.get("latency_cmd"), "latency_cmd"),
             passport=parsed(dict[str, Any] | None, values.get("passport"), "passport"),
@@ -214,9 +216,15 @@ class Manifest:
 
     @cached_property
     def limits(self) -> dict[str, float]:
-        """Upper limits by metric, in base units: multiply-adds, and milliseconds if latency is limited."""
+        """Upper limits by metric, in base units: multiply-adds, and whatever else is limited."""
         latency = {} if self.latency_limit_ms is None else {"latency_ms": float(self.latency_limit_ms)}
-        return {"madds": float(self.budget.high), **latency}
+        others = {name: float(limit) for name, limit in self.cost_limits.given.items()}
+        return {"madds": float(self.budget.high), **latency, **others}
+
+    @property
+    def least_madds(self) -> int:
+        """The multiply-adds from which networks may be drawn: where a limit may keep them below the band, any."""
+        return self.budget.low if self.budget.stated or not self.cost_limits.given else 0
 
     @property
     def first_epochs(self) -> float:
@@ -227,6 +235,7 @@ class Manifest:
     def identity(self) -> dict[str, Any]:
         """The settings that all trials of the study share, in the form of the file."""
         settings = {name: self.kept.get(name) for name in (*IDENTITY, "passport")}
+        settings["limits"] = self.cost_limits.given
         if self.parent is not None:  # its folder may move
             settings["parent"] = {"arch_id": self.parent.arch_id, "digest": self.parent.digest}
         return settings
@@ -243,12 +252,16 @@ class Manifest:
         """
         request = self.request or StudyRequest(data=self.data.name)
         space = request.space or self.space.name
+        limit_ms, words = self.latency_limit_ms, {name: word for word, name in GOALS.items()}
+        goals = tuple(name for name in self.objectives if name != "latency_ms" or limit_ms is not None)
         options: dict[str, str | None] = {
             "data": request.data,
             "data-dir": request.data_dir,
             "skip-damaged": "" if request.skip_damaged else None,
             "space": None if space == "mobile_former" or (self.parent and request.space is None) else space,
             "parent": request.parent,
+            **self.cost_limits.options(),
+            "objectives": None if goals == usual_objectives(limit_ms) else ",".join(words[name] for name in goals),
             "latency-cmd": self.latency_cmd,
             "workers": str(request.workers) if request.workers > 1 else None,
         }
@@ -297,6 +310,7 @@ def make_manifest(
             "created": now(),
             "budget": dataclasses.asdict(settings.budget),
             "objectives": list(settings.objectives),
+            **({"limits": settings.cost_limits.given} if settings.cost_limits.given else {}),
             "latency_limit_ms": settings.latency_limit_ms,
             "latency_cmd": None if settings.runner is None else without_password(settings.runner.command),
             "space": {"name": space.name, "digest": space.digest, "knobs": {k.name: [*k.choices] for k in space.knobs}},
@@ -327,6 +341,7 @@ def make_manifest(
 
 def other_settings(ours: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """A line for each setting in which the identity of a run differs from that of the study to resume."""
+    ours, wanted = ({"limits": {}, **identity} for identity in (ours, wanted))  # studies from before limits
     names = [name for name in IDENTITY if name != "prior" or ours.get(name) is not None]  # studies from before priors
     if ours.get("passport") and wanted.get("passport") and ours.get("latency_cmd") == wanted.get("latency_cmd"):
         names.append("passport")  # if the latency command changed, the device may change too

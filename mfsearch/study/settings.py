@@ -1,6 +1,7 @@
 """The settings of a study, the limits of a run, and the settings of a calibration. Light to import."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from mfsearch.cost.runner import Runner
 from mfsearch.proxy.recipe import Recipe
 from mfsearch.proxy.rungs import Rungs
 from mfsearch.study.parent import Parent
-from mfsearch.units import Budget
+from mfsearch.units import LIMITED, NO_LIMITS, Budget, CostLimits
 
 if TYPE_CHECKING:
     from mfsearch.space import SearchSpace
@@ -20,6 +21,12 @@ MAX_WORKERS = 256
 SAMPLERS = ("auto", "gp", "tpe", "evolution", "random")
 MODELLED = ("auto", "gp")  # those with a model, which a prior is for
 PRIORS = ("tables", "none")
+GOALS = {  # what a study may optimise: the option's word, and the metric
+    "top1": "top1",
+    "madds": "madds",
+    "latency": "latency_ms",
+    **{option: name for name, (option, _, _) in LIMITED.items()},
+}
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class Settings:
     budget. runner: the program that measures latency, None for ONNX Runtime on this machine. cache_dir: folder of the
     reference network's latency. space_given: the space's name or file as the user gave it, for commands that repeat the
     study. parent: the trained network that the networks of `space` are cut from; None if they start from first weights.
-    prior: whether the sampler's model begins with what the tables that come with mfsearch say.
+    prior: whether the sampler's model begins with what the tables that come with mfsearch say. cost_limits: that every
+    network keeps. goals: the objectives asked for, as metrics; empty for the usual ones.
     """
 
     study: str
@@ -52,6 +60,8 @@ class Settings:
     space_given: str | None = None
     parent: Parent | None = None
     prior: str = "tables"
+    cost_limits: CostLimits = NO_LIMITS
+    goals: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.latency_limit_ms is not None and not 0 < self.latency_limit_ms < math.inf:
@@ -68,10 +78,28 @@ class Settings:
         if self.parent is None and self.rungs.starts_cut:
             raise ValueError("rungs must begin with 1 without a parent: a 0 is for networks cut from one")
 
+        if "latency_ms" in self.goals and self.latency_limit_ms is None:
+            raise ValueError("objective latency needs a latency limit, like --latency 8ms")
+
     @property
     def objectives(self) -> tuple[str, ...]:
-        """The objectives of the Pareto front; latency is one only with a limit."""
-        return ("top1", "madds") if self.latency_limit_ms is None else ("top1", "madds", "latency_ms")
+        """The objectives of the Pareto front; unless asked for, latency is one only with a limit."""
+        return self.goals or usual_objectives(self.latency_limit_ms)
+
+
+def usual_objectives(latency_limit_ms: float | None) -> tuple[str, ...]:
+    """The objectives of a study that asked for none."""
+    return ("top1", "madds") if latency_limit_ms is None else ("top1", "madds", "latency_ms")
+
+
+def parse_objectives(text: str | Sequence[str]) -> tuple[str, ...]:
+    """Metrics to optimise from `top1,params` or the words alone; top1 and at least one cost, each once."""
+    words = text.split(",") if isinstance(text, str) else list(text)
+    if unknown := [word for word in words if word not in GOALS]:
+        raise ValueError(f"objectives must be among {', '.join(GOALS)}, got {unknown[0]!r:.200}")
+    if "top1" not in words or len(words) < 2 or len(set(words)) < len(words):
+        raise ValueError(f"objectives must be top1 and others, each once, got {text!r:.200}")
+    return tuple(name for word, name in GOALS.items() if word in words)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mfsearch.space import Value
 UNREADABLE = "unreadable"  # origin of a row of the ledger that cannot be read: a failed trial without figures
 OUTCOMES = ("trained", "stopped", "rejected", "failed")
 _LATER = ("train_seconds", "weights_lost", "score", "rung", "seed", "finished")  # of a longer training
-_COSTS = ("madds", "macs", "num_params", "activation_bytes", "resolution")
+_COSTS = ("madds", "macs", "num_params", "activation_bytes", "onnx_bytes", "resolution")
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,11 @@ class Training:
 class Trial:
     """One network of a study. Frozen: a longer training or a later latency gives a new Trial.
 
-    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; None if not recorded. short:
-    its short training, complete or stopped half way. longer: later trainings. measured: the latency from the search;
-    final: the one from its end. predicted: the latency expected before the measurement; turned_down: draws rejected by
-    prediction before this one. violation_ms: milliseconds above the limit.
+    madds, macs, num_params and activation_bytes (fp32) are exact, at the deployment size; onnx_bytes is an upper bound,
+    kept where the study limits or optimises it; None if not recorded. short: its short training, complete or stopped
+    half way. longer: later trainings. measured: the latency from the search; final: the one from its end. predicted:
+    the latency expected before the measurement; turned_down: draws rejected by prediction before this one.
+    violation_ms: milliseconds above the limit.
     """
 
     number: int
@@ -154,6 +155,7 @@ class Trial:
     macs: int | None = None
     num_params: int | None = None
     activation_bytes: int | None = None
+    onnx_bytes: int | None = None
     resolution: int | None = None
     predicted: Prediction | None = None
     turned_down: int | None = None
@@ -202,6 +204,7 @@ class Trial:
                 macs=_count(values, "macs"),
                 num_params=_count(values, "num_params"),
                 activation_bytes=_count(values, "activation_bytes"),
+                onnx_bytes=_count(values, "onnx_bytes"),
                 resolution=_count(values, "resolution"),
                 predicted=predicted,
                 turned_down=_count(values, "turned_down"),

@@ -18,7 +18,8 @@ import pytest
 from safetensors.torch import load_file
 
 from mfsearch.cli import main
-from mfsearch.cost.madds import count_madds
+from mfsearch.cost.madds import count_costs, count_madds
+from mfsearch.export.bundle import trial_onnx
 from mfsearch.proxy.curve import SCORES, EpochLog
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
@@ -32,7 +33,7 @@ from mfsearch.study.settings import Settings
 from mfsearch.study.study import Study
 from mfsearch.study.table_file import known_tables
 from mfsearch.study.trial import Training, Trial
-from mfsearch.units import parse_budget
+from mfsearch.units import CostLimits, parse_budget
 from tests.conftest import TINY_SPACE
 from tests.trials import numbers
 
@@ -237,6 +238,42 @@ def test_a_model_of_networks_from_first_weights_begins_with_what_tables_say(chan
     space, recipe = find_space("mobile_former_small"), default_recipe("digits")
     settings = Settings("s", parse_budget("30M"), None, space, "digits", recipe, **changes, **inside)
     assert (_prior(settings) is not None) is has
+
+
+def test_limits_hold_for_all_that_is_trained_and_for_the_written_files(
+    image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--params", "45K", "--memory", "26KB", "--size", "200KB", "--objectives", "top1,params,memory,size")
+    assert main(arguments(image_folder, tmp_path, *given, "--trials", "2")) == 0
+    said = capsys.readouterr().out
+    assert "limits    parameters at most 0.045M, peak activations at most 0.026MB, ONNX file at most 0.2MB" in said
+    assert "on the front of top1, num_params, activation_bytes, onnx_bytes" in said
+    assert main(arguments(image_folder, tmp_path, *given, "--trials", "3", "--json")) == 0  # resumes
+    assert report(capsys)["trained_outside_budget"] == 0
+    study = Study.open(tmp_path / "s")
+    limits = study.manifest.cost_limits
+    assert limits == CostLimits(45_000, 26_000, 200_000)
+    assert {name: study.manifest.options()[name] for name in ("params", "size")} == {
+        "params": "0.045M",
+        "size": "0.2MB",
+    }
+    assert study.count("trained") == len(study.trials) == 3
+    assert all(limits.hold(trial) and limits.hold(count_costs(trial.config)) for trial in study.trials)
+    for trial in study.front():
+        assert len(trial_onnx(tmp_path / "s", trial.number)) <= trial.metric("onnx_bytes")
+    assert str(limits) in (tmp_path / "s" / "report.html").read_text()
+    assert main(["show", str(tmp_path / "s")]) == 0
+    assert f"limits: {limits}" in capsys.readouterr().out
+
+    other = ("--params", "40K", "--memory", "26KB", *given[6:])
+    assert main(arguments(image_folder, tmp_path, *other, "--trials", "4")) == 2
+    said = capsys.readouterr().err
+    assert "limits.num_params: the study has 45000, this run says 40000" in said
+    assert "limits.onnx_bytes: the study has 200000, this run says None" in said
+    assert main(arguments(image_folder, tmp_path, "--size", "9KB", "--dry-run", "--study", "t")) == 2
+    assert "--size 0.009MB: nothing in space tiny is that small; the least found at 32 px for 2 classes is" in (
+        capsys.readouterr().err
+    )
 
 
 def test_latency_is_a_third_objective_and_a_limit(

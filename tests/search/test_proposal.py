@@ -4,11 +4,21 @@ from typing import Any
 import pytest
 
 from mfsearch.presets import PRESETS
-from mfsearch.search.proposal import LEAST_SPREAD, STARTS, TARGET, Proposal, Proposer, check_reachable, targets
+from mfsearch.search.proposal import (
+    LEAST_SPREAD,
+    STARTS,
+    TARGET,
+    Proposal,
+    Proposer,
+    check_limits,
+    check_reachable,
+    targets,
+)
+from mfsearch.search.samplers import SAMPLERS
 from mfsearch.space import SearchSpace, find_space, load_space
 from mfsearch.space.nested import nested_space
 from mfsearch.study.trial import Trial
-from mfsearch.units import parse_budget
+from mfsearch.units import CostLimits, parse_budget, parse_limits
 from tests.conftest import TINY_SPACE
 from tests.trials import trial
 
@@ -188,3 +198,62 @@ def test_a_budget_that_nothing_meets_names_the_nearest_network() -> None:
         check_reachable(find_space("mobile_former"), parse_budget("1M"))
     with pytest.raises(ValueError, match=r"that large; the largest network found has .* px \(--resolution counts"):
         check_reachable(find_space("mobile_former_small"), parse_budget("90G"))
+
+
+# --- limits on other costs
+
+SPACES = {name: find_space(name) for name in ("mobile_former", "mobile_former_small", "paper")}
+SPACES |= {"inside mf-151m": nested_space(PRESETS["mf-151m"])}
+
+
+@pytest.mark.parametrize(("option", "text"), [("params", "5M"), ("memory", "1.5MB"), ("size", "20MB")])
+@pytest.mark.parametrize("name", SPACES)
+def test_every_proposal_keeps_a_limit(name: str, option: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """150 of each space: starting points first, then draws; `benchmarks/proposals.py --limits` makes 1,000."""
+    monkeypatch.setattr("mfsearch.search.proposal.SPREAD_POOL", 12)
+    budget = parse_budget("80M" if name.startswith("inside") else "150M")
+    limits = parse_limits(**{option: text})
+    proposals = first(Proposer(SPACES[name], budget, ["top1", "madds"], "auto", 0, limits=limits), 150)
+    assert all(limits.hold(one.costs) and budget.holds(one.costs.madds) for one in proposals)
+    assert len({one.arch_id for one in proposals}) == 150
+    assert min(one.costs.madds for one in proposals) < budget.low  # where a limit binds
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_keeps_all_limits_and_a_stated_lower_end(sampler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it learned from networks below the band."""
+    monkeypatch.setattr("mfsearch.search.proposal.SPREAD_POOL", 12)
+    for text, least in (("0.5M", 0), ("0.3M..0.5M", 300_000)):
+        budget, limits = parse_budget(text), CostLimits(50_000, 32_000, 240_000)
+        source = Proposer(tiny(), budget, ["top1", "num_params", "onnx_bytes"], sampler, 0, limits=limits)
+        for k in range(STARTS + 2):
+            (proposal,) = first(source, 1)
+            assert limits.hold(proposal.costs)
+            assert least <= proposal.costs.madds <= budget.high
+            costs = {name: getattr(proposal.costs, name) for name in ("num_params", "onnx_bytes")}
+            source.learn(finished(proposal, (k * 7 % 16) / 16, width=proposal.width, **costs))
+        assert len(source.history.trials) == STARTS + 2
+        assert sampler in ("random", "auto") or proposal.origin == sampler
+
+
+def test_a_preset_over_a_limit_is_fitted_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others have more than 4M parameters at any width, for their tokens and the head's hidden layer stay."""
+    monkeypatch.setattr("mfsearch.search.proposal.SPREAD_POOL", 3)
+    limits = parse_limits("4M")
+    source = Proposer(SPACES["mobile_former"], parse_budget("150M"), ["top1", "madds"], "auto", 0, limits=limits)
+    published = first(source, 4)
+    assert [one.origin for one in published] == ["preset mf-26m", "preset mf-52m", "fitted mf-96m", "spread"]
+    assert 3.9e6 < published[2].costs.num_params <= 4e6
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"params": "100K"}, "--params 0.1M: nothing in space mobile_former is that small; .* 224 px for 1000 classes"),
+        ({"memory": "0.5MB"}, "--memory 0.5MB: .* is 0.802816MB"),  # the image, and a stem of 4 channels at 112 px
+        ({"size": "1MB"}, "--size 1MB: nothing in space"),
+    ],
+)
+def test_a_limit_out_of_reach_is_an_error_with_the_smallest_value(given: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        check_limits(find_space("mobile_former"), parse_limits(**given))

@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 
 from mfsearch.cost.judge import judge_madds
-from mfsearch.cost.madds import count_madds
+from mfsearch.cost.madds import count_costs, count_madds
 from mfsearch.model import MobileFormer
 from mfsearch.space import SearchSpace, find_space, load_space
-from mfsearch.space.solve import MAX_WIDTH, MIN_WIDTH, Sized, extreme, fit, largest_madds, smallest_madds
+from mfsearch.space.solve import (
+    MAX_WIDTH,
+    MIN_WIDTH,
+    Sized,
+    extreme,
+    fit,
+    is_inside,
+    largest_madds,
+    smallest_cost,
+    smallest_madds,
+)
+from mfsearch.units import LIMITED, CostLimits
 
 FULL = find_space("mobile_former")
 M = 1_000_000
@@ -141,3 +152,33 @@ def test_smallest_and_largest_are_those_of_all_params_tried(
 def test_the_full_space_reaches_from_below_20m_to_above_600m() -> None:
     assert smallest_madds(FULL) < 20 * M
     assert largest_madds(FULL) > 600 * M
+
+
+def test_limits_bind_the_width_as_the_budget_does() -> None:
+    """Of 60 draws: within every limit, and one step wider breaks the budget or a limit."""
+    limits, bound = CostLimits(4 * M, 2 * M, 16 * M), 0
+    for params in draws(60, seed=1):
+        sized = fit(FULL, params, 0.85 * 150 * M, 150 * M, limits, below=True)
+        if sized is None:
+            assert not is_inside(FULL.resolve(params, MIN_WIDTH), 150 * M, limits)
+            continue
+        assert is_inside(sized.config, 150 * M, limits)
+        assert sized.config == FULL.resolve(params, sized.width)
+        wider = FULL.resolve(params, sized.width + STEP)
+        assert not is_inside(wider, 150 * M, limits)
+        bound += count_madds(wider) <= 150 * M
+        in_band = fit(FULL, params, 0.85 * 150 * M, 150 * M, limits)
+        assert in_band == (sized if sized.madds >= 0.85 * 150 * M else None)  # a lower end that was typed binds
+    assert bound > 30
+
+
+def test_without_limits_nothing_may_be_below_the_band() -> None:
+    params = draws(1, seed=0)[0]
+    widest = count_madds(FULL.resolve(params, MAX_WIDTH - STEP))
+    assert fit(FULL, params, widest + 1, 2 * widest, below=True) is None
+
+
+def test_the_smallest_costs_are_no_larger_than_those_of_draws() -> None:
+    costs = [count_costs(FULL.resolve(params, MIN_WIDTH)) for params in draws(300, seed=3)]
+    for name in LIMITED:
+        assert smallest_cost(FULL, name) <= min(getattr(cost, name) for cost in costs)

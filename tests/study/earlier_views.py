@@ -91,8 +91,13 @@ def study_view(folder: Path) -> dict[str, Any]:
 
 
 def _columns(frame: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The table a column each, with all that a row has: there is now a trial in the place of what is no number."""
-    columns = {str(name): frame[name].tolist() for name in frame if name != "trial"}
+    """The table a column each, with all that a row has: there is now a trial in the place of what is no number.
+
+    onnx_bytes joined since: only studies that limit or optimise it have it."""
+    joined = [
+        name for name in ("trial", "onnx_bytes") if name == "trial" or frame.get(name, frame["madds"]).isna().all()
+    ]
+    columns = {str(name): frame[name].tolist() for name in frame if name not in joined}
     dtypes = {name: str(frame[name].dtype) for name in columns}
     others = {"config", "curve", *(name for row in rows for name in row)} - {*columns, "params"}
     columns |= {name: [row.get(name) for row in rows] for name in others}

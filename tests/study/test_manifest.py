@@ -11,8 +11,9 @@ import pytest
 from mfsearch import cli
 from mfsearch.proxy.recipe import default_recipe
 from mfsearch.proxy.rungs import Rungs
-from mfsearch.study.manifest import Manifest, option_words
-from mfsearch.units import Budget, parse_budget
+from mfsearch.study.manifest import Manifest, check_same_study, option_words
+from mfsearch.study.settings import parse_objectives
+from mfsearch.units import Budget, parse_budget, parse_limits
 from tests.analysis.rows import VALUES, manifest
 
 REFERENCE = Path(__file__).parents[2] / "results" / "reference"
@@ -30,6 +31,10 @@ ASKED = {
     "data-dir": "/data/photos",
     "skip-damaged": "",
     "space": "spaces/mine.yaml",
+    "params": "5M",
+    "memory": "3MB",
+    "size": "8.5MB",
+    "objectives": "top1,params,size",
     "latency-cmd": "adb shell run {onnx}",
     "workers": "2",
     "proxy-resolution": "96",
@@ -87,6 +92,8 @@ def test_every_option_of_a_run_comes_back() -> None:
             "parent": "found",
         },
         parent={"name": "found", "arch_id": "0", "digest": "1"},
+        limits={"num_params": 5_000_000, "activation_bytes": 3_000_000, "onnx_bytes": 8_500_000},
+        objectives=["top1", "num_params", "onnx_bytes"],
         latency_cmd="adb shell run {onnx}",
         recipe=dataclasses.asdict(dataclasses.replace(recipe, optimizer="sgd", lr=0.00123456)),
         rungs=Rungs((1, 2.5, 10), finalists=0, seeds=4, rank_by="top1").to_dict(),
@@ -121,6 +128,10 @@ def test_options_say_what_the_run_was_told_and_nothing_else(name: str) -> None:
         values = {"rungs": {rungs[name]: fields[rungs[name]](text)}}
     elif name in ("resolution", "classes"):
         values = {"deployment": {"resolution": 224, "classes": 10, name: int(text)}}
+    elif name in ("params", "memory", "size"):
+        values = {"limits": parse_limits(**{name: text}).given}
+    elif name == "objectives":
+        values = {"objectives": parse_objectives(text)}
     elif name in ("sampler", "prior", "seed", "device", "latency-cmd"):
         values = {name.replace("-", "_"): int(text) if name == "seed" else text}
     else:
@@ -203,6 +214,8 @@ def test_committed_manifests_are_what_their_files_say() -> None:
         ({"objectives": ["top1", "speed"]}, "'speed'"),
         ({"rungs": {"factors": [2.0]}}, "rungs must begin with 1"),
         ({"recipe": {"resolution": 32, "epochs": -1.0}}, "recipe.epochs"),
+        ({"limits": {"speed": 3}}, "unknown key 'speed' in limits"),
+        ({"limits": {"num_params": -3}}, "limit on num_params"),
     ],
 )
 def test_a_manifest_with_a_bad_value_is_an_error_that_names_it(values: dict[str, Any], words: str) -> None:
@@ -216,3 +229,26 @@ def test_a_file_that_lacks_a_setting_is_named(tmp_path: Path, missing: str) -> N
     (tmp_path / "manifest.json").write_text(json.dumps(values), encoding="utf-8")
     with pytest.raises(ValueError, match=missing):
         Manifest.read(tmp_path)
+
+
+def test_limits_are_kept_and_other_ones_are_refused_by_name() -> None:
+    """A study from before limits has none, in its manifest or in what its ledger keeps."""
+    before, limited = plain(), plain(limits={"num_params": 5_000_000})
+    earlier = {name: value for name, value in before.identity.items() if name != "limits"}
+    for ours in (before.identity, earlier):
+        check_same_study("s", ours, before.identity)
+        with pytest.raises(ValueError, match="limits.num_params: the study has None, this run says 5000000"):
+            check_same_study("s", ours, limited.identity)
+    check_same_study("s", limited.identity, limited.identity)
+    other = plain(limits={"num_params": 4_000_000, "onnx_bytes": 8_000_000})
+    with pytest.raises(ValueError, match="num_params: the study has 5000000, this run says 4000000") as refused:
+        check_same_study("s", limited.identity, other.identity)
+    assert "limits.onnx_bytes: the study has None, this run says 8000000" in str(refused.value)
+    assert limited.limits == {"madds": 150e6, "latency_ms": 7.25, "num_params": 5e6}
+    assert (before.least_madds, limited.least_madds) == (before.budget.low, 0)
+
+
+@pytest.mark.parametrize("text", ["top1", "madds,params", "top1,params,params", "top1,speed", ""])
+def test_objectives_that_cannot_be_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="objectives must be"):
+        parse_objectives(text)

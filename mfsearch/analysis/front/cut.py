@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mfsearch.study.settings import GOALS
 from mfsearch.study.study import best_trial, front_mask
 
-OBJECTIVES = ("top1", "madds", "latency_ms", "num_params")  # what a study may optimise
+OBJECTIVES = tuple(GOALS.values())  # what a study may optimise
 
 
 def minimised(frame: pd.DataFrame, objectives: Sequence[str]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from math import ceil, floor, isfinite
 from mfsearch.analysis.figures.tradeoff import Brush
 from mfsearch.analysis.metrics import METRICS
 from mfsearch.study.manifest import Manifest, option_words
+from mfsearch.units import LIMITED, format_limit
 
 
 def parse_brush(text: str) -> Brush | None:
@@ -33,8 +34,7 @@ def search_command(manifest: Manifest, study: str, brush: Brush | None, limits: 
     """The command that searches the brushed region with the study's settings, beginning with its best networks.
 
     study: its name or folder on a command line. limits: upper limits in base units by column; the brush replaces the
-    limit on its cost. The budget keeps its lower end if the user gave one. Parameters and memory have no option, so a
-    region of them changes nothing.
+    limit on its cost. The budget keeps its lower end if the user gave one.
     """
     budget = manifest.budget
     low: float | None = budget.low if budget.stated else None
@@ -48,6 +48,10 @@ def search_command(manifest: Manifest, study: str, brush: Brush | None, limits: 
         top = f"{ceil(high / 1e5) / 10:g}M"
         asked = f"{floor(low / 1e5) / 10:g}M..{top}" if low and low < high else top
     options = {"budget": asked, **manifest.options()}
+    for name in LIMITED:
+        top_here = brush.high / METRICS[name].scale if brush is not None and brush.cost == name else limits.get(name)
+        if top_here is not None:
+            options[LIMITED[name][0]] = format_limit(name, ceil(top_here / 1e4) * 10_000)
     if latency is not None:
         options["latency"] = f"{ceil(latency * 100) / 100:g}ms"
     return shlex.join(["mfsearch", "run", *option_words(options), "--from", study])

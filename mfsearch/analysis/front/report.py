@@ -100,7 +100,8 @@ def _figures(frame: pd.DataFrame, manifest: Manifest, front: pd.DataFrame, paren
 
 def _front_table(front: pd.DataFrame, frame: pd.DataFrame, objectives: list[str], images: int) -> str:
     """The front as a table: metrics, how sure they are, then the knobs that go with the largest differences in top1."""
-    metrics = [name for name in ("top1", "madds", "latency_ms", "num_params") if front[name].notna().any()]
+    wanted = dict.fromkeys(("top1", "madds", "latency_ms", "num_params", *objectives))
+    metrics = [name for name in wanted if front[name].notna().any()]
     knobs = telling_knobs(frame, 3)
     trials = front["trial"].tolist()
     marked = marks(trials, training_noise(frame["trial"].tolist()), images)

@@ -48,6 +48,8 @@ def summary(frame: pd.DataFrame, manifest: Manifest) -> str:
 
     least = f"{shown_limit('madds', manifest.budget.low)} to " if manifest.budget.stated else "at most "
     sentences.append(f"Budget: {least}{shown_limit('madds', manifest.budget.high)} multiply-adds.")
+    if manifest.cost_limits.given:
+        sentences.append(f"Limits: {manifest.cost_limits}.")
     if manifest.latency_limit_ms is not None:
         sentences.append(f"Latency: at most {shown_limit('latency_ms', manifest.latency_limit_ms)}.")
         if over := [str(trial.number) for trial in frame["trial"] if trial.over_limit]:

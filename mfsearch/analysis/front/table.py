@@ -20,6 +20,8 @@ def trials_csv(frame: pd.DataFrame, notes: Mapping[int, str] | None = None, numb
     table = table.rename(columns=own)
     if notes:
         table.insert(1, "note", [notes.get(int(number), "") for number in rows["number"]])
+    if table["onnx_bytes"].isna().all():  # only studies that limit or optimise it keep it
+        table = table.drop(columns="onnx_bytes")
     return _defused(table).to_csv(index=False)
 
 

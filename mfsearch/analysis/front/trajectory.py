@@ -26,6 +26,7 @@ CONTROL = "random"  # the sampler of a control
 # What has to be equal before only the sampler is left to explain a difference, in the words of a sentence.
 SETTINGS = {
     "budget": "budget",
+    "limits": "limits",
     "objectives": "objectives",
     "latency_limit_ms": "latency limit",
     "latency_cmd": "program that measures latency",
@@ -67,7 +68,7 @@ def without_top1_below_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataF
     A search begins with the published networks, small ones as they are: none of the draws could be one of them, and a
     network of a fifth of the budget would cover most of any box.
     """
-    low = manifest.budget.low
+    low = manifest.least_madds
     return frame.assign(**{name: frame[name].where(frame["madds"] >= low) for name in ("top1", "top1_short")})
 
 
@@ -152,7 +153,7 @@ def is_control(manifest: Manifest, other: Manifest) -> bool:
 
 def _setting(manifest: Manifest, name: str) -> object:
     """A setting without what makes no difference; studies from before there were rungs had one."""
-    value = manifest.kept.get(name)
+    value = manifest.cost_limits.given if name == "limits" else manifest.kept.get(name)
     if name == "rungs" and value is None:
         value = {"factors": [1.0]}
     if not isinstance(value, Mapping):

@@ -50,6 +50,8 @@ class Encoder:
         self.details = {knob.name for knob in space.knobs if find_knob(knob.name).about == "dyrelu"}
         self.asked = sorted(set(self.reads.values()) - {""})
         low, high = math.log(ground.budget.low), math.log(ground.budget.high)
+        if ground.limits.given and not ground.budget.stated:  # where a limit binds, networks lie below the band
+            low = min(low, high - math.log(8))
         self.low, self.span = low, max(high - low, 1e-9)
         self.columns = sum(len(rest) for rest in self.rest.values()) + 1
 

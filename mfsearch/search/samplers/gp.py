@@ -1,7 +1,8 @@
 """The Gaussian process: proposes the candidate with the largest expected growth of the area under the front.
 
-MAdds are known before training and need no model. The score that ranks networks is modelled. If latency is an
-objective, its ratio to the MAdds is modelled too, for the probability that a candidate is within the limit.
+The cost of that front is the MAdds, or the first objective of the parameters, memory and file size if the MAdds are
+none: known before training, they need no model. The score that ranks networks is modelled. If latency is an objective,
+its ratio to the MAdds is modelled too, for the probability that a candidate is within the limit.
 """
 
 import math
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from mfsearch.cost.madds import count_costs
 from mfsearch.search.samplers.encode import BUILT_COLUMNS, Encoder, built
 from mfsearch.search.samplers.gaussian import GaussianProcess
 from mfsearch.search.samplers.ground import Candidate, Ground
 from mfsearch.search.samplers.history import History, Observation
 from mfsearch.search.samplers.improvement import expected_area
 from mfsearch.study.prior import prior_slope, without_outliers
+from mfsearch.units import LIMITED
 
 Array = NDArray[np.float64]
 
@@ -84,17 +87,27 @@ class Model:
                 GaussianProcess(x, np.append(y, process.predict(x[len(y) :])[0]), theta=process.theta)
                 for process, x in zip(self.processes, views, strict=True)
             ]
-        costs = np.array([t.madds for t in self.trials] + [c.madds for c in pending], dtype=np.float64)
+        exact = [name for name in ("madds", *LIMITED) if name in history.objectives]
+        self.cost = (exact or ["madds"])[0]
+        networks: list[Observation | Candidate] = [*self.trials, *pending]
         # the front by the model's means, because measured values include lucky seeds
-        self.front = np.stack([costs, self.means([*self.trials, *pending])], axis=1)
-        budget = ground.budget
-        self.reference = (2.0 * budget.high - budget.low, float(np.median(self.front[:, 1])))
+        self.front = np.stack([self._costs(networks), self.means(networks)], axis=1)
+        budget, end = ground.budget, 1.15 * float(np.nanmax(self.front[:, 0]))
+        end = 2.0 * budget.high - budget.low if self.cost == "madds" else end
+        self.reference = (end, float(np.median(self.front[:, 1])))
         self.latency = _Latency(self.encoder, history) if "latency_ms" in history.objectives else None
 
     def _views(self, networks: Sequence[Observation | Candidate]) -> list[Array]:
         """The rows for each process; a network without a readable config is an average one."""
         knobs = np.stack([self.encoder.encode(one.params, one.madds) for one in networks])
         return [np.nan_to_num((_built(networks) - self.middle) / self.scale), knobs]
+
+    def _costs(self, networks: Sequence[Observation | Candidate]) -> Array:
+        """The cost of networks [N]; infinite without a readable config."""
+        if self.cost == "madds":
+            return np.array([one.madds for one in networks], dtype=np.float64)
+        configs = [one.config for one in networks]
+        return np.array([math.inf if c is None else getattr(count_costs(c), self.cost) for c in configs], np.float64)
 
     def _known(self, networks: Sequence[Observation | Candidate]) -> Array:
         """What the prior says of networks [N]; 0 without a prior, their mean for one without a readable config."""
@@ -114,17 +127,19 @@ class Model:
     def scores(self, candidates: Sequence[Candidate]) -> Array:
         """Expected growth of the area under the front times the probability of being within the latency limit [M].
 
-        The area reaches one width of the band beyond the budget, so that a network at the budget counts.
+        The area reaches beyond the budget, or the dearest network so far, so that a network there counts.
         """
         if not candidates:
             return np.empty(0)
-        views, costs = self._views(candidates), np.array([c.madds for c in candidates], dtype=np.float64)
+        views, costs = self._views(candidates), self._costs(candidates)
         known, areas = self.slope * self._known(candidates), []
         for process, x in zip(self.processes, views, strict=True):
             mean, spread = process.predict(x)
             areas.append(expected_area(costs, mean + known, spread, self.front, self.reference))
         area: Array = self.weights @ np.array(areas)
-        return area if self.latency is None else area * self.latency.kept(views[-1], costs)
+        if self.latency is None:
+            return area
+        return area * self.latency.kept(views[-1], np.array([c.madds for c in candidates], dtype=np.float64))
 
 
 def _built(networks: Sequence[Observation | Candidate]) -> Array:

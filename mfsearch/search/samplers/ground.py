@@ -1,6 +1,6 @@
-"""The ground of a search: networks of a space inside the budget's band, none of them seen before.
+"""The ground of a search: networks of a space inside the budget's band and the limits, none of them seen before.
 
-Samplers get candidates only from here, so every proposal can be built, fits the band and is new.
+Samplers get candidates only from here, so every proposal can be built, fits the band and the limits, and is new.
 """
 
 import random
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from mfsearch.config import MobileFormerConfig
-from mfsearch.space import SearchSpace, Value
+from mfsearch.space import Params, SearchSpace, Value
 from mfsearch.space.solve import Sized, fit
-from mfsearch.units import Budget
+from mfsearch.units import NO_LIMITS, Budget, CostLimits
 
 REMEMBERED = 20_000  # params with a remembered arch_id
 
@@ -48,14 +48,14 @@ class Ground:
     millisecond. Rejection also keeps `random` uniform over the networks that fit.
     """
 
-    def __init__(self, space: SearchSpace, budget: Budget) -> None:
-        self.space, self.budget = space, budget
+    def __init__(self, space: SearchSpace, budget: Budget, limits: CostLimits = NO_LIMITS) -> None:
+        self.space, self.budget, self.limits = space, budget, limits
         self.choices: dict[str, tuple[Any, ...]] = {knob.name: knob.choices for knob in space.knobs}
         if space.solved:
             self.choices[TARGET] = targets(budget)
         self.seen: set[str] = set()
         self._built: dict[tuple[Value, ...], str] = {}  # arch_id by screened params
-        self.screened = 0  # rejected before evaluation: outside the band, impossible to build, or seen before
+        self.screened = 0  # rejected before evaluation: outside band or limits, impossible to build, or seen before
         self.too_slow: Callable[[Candidate], bool] = lambda candidate: False
 
     def screen(self, origin: str, params: dict[str, Value]) -> Candidate | None:
@@ -66,7 +66,7 @@ class Ground:
             return None
         knobs = {name: value for name, value in params.items() if name != TARGET}
         try:
-            sized = fit(self.space, knobs, self.budget.low, float(params.get(TARGET, self.budget.high)))
+            sized = self.fit(knobs, float(params.get(TARGET, self.budget.high)))
         except ValueError:  # a combination that cannot be built
             sized = None
         if sized is not None and len(self._built) < REMEMBERED:
@@ -76,6 +76,14 @@ class Ground:
             return None
         candidate = Candidate(origin, dict(params), sized.width, sized.config, sized.madds)
         return None if self.too_slow(candidate) else candidate
+
+    def fit(self, params: Params, high: float | None = None) -> Sized | None:
+        """The widest network of `params` inside the budget, up to `high` multiply-adds, and inside the limits.
+
+        Where a limit keeps it from being wider, only a lower end that the user typed binds.
+        """
+        budget = self.budget
+        return fit(self.space, params, budget.low, high or budget.high, self.limits, below=not budget.stated)
 
     def placed(self, origin: str, sized: Sized) -> Candidate:
         """A network of known size as a candidate, with the target nearest to its MAdds."""

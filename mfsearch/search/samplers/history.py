@@ -34,6 +34,13 @@ class Observation(NamedTuple):
         except ValueError:
             return None
 
+    def metric(self, name: str) -> float | None:
+        """An objective by its name; None or NaN if it is not known."""
+        if name in self._fields:
+            value: float | None = getattr(self, name)
+            return value
+        return None if self.trial is None else self.trial.metric(name)
+
     @property
     def width(self) -> float:
         """The factor by which its widths were scaled."""
@@ -87,6 +94,6 @@ class History:
         """The objectives [N, K], minimised; NaN if one is missing."""
         signs = np.array([-1.0 if name == "top1" else 1.0 for name in self.objectives])
         table: NDArray[np.float64] = signs * np.array(
-            [[getattr(t, name) for name in self.objectives] for t in trials], dtype=np.float64
+            [[t.metric(name) for name in self.objectives] for t in trials], dtype=np.float64
         ).reshape(len(trials), len(signs))
         return table

@@ -80,3 +80,12 @@ def test_a_brush_survives_the_address() -> None:
     assert parse_brush(brush_text(narrow)) == narrow
     assert parse_brush("madds:nan:nan:1:2") is None
     assert parse_brush("madds:0:inf:0:1") is None
+
+
+def test_limits_on_other_costs_become_their_options() -> None:
+    """The study's own stay unless a page moved them or a figure's region ends before them."""
+    limited = plain(limits={"num_params": 5_000_000, "onnx_bytes": 20_000_000}, latency_limit_ms=None)
+    command = search_command(limited, "a", None, {"num_params": 4_321_001.0, "activation_bytes": 3e6})
+    options = "--data digits --params 4.33M --size 20MB --memory 3MB"
+    assert command == f"mfsearch run --budget 150M {options} --from a"
+    assert "--params 3.5M " in search_command(limited, "a", Brush("num_params", 1, 3.5, 30, 40), limited.limits)
