@@ -106,6 +106,8 @@ def write_standalone(
 
     normalisation: of the training images, None if unknown. preprocessing: None for bundles older than preprocess.json.
     """
+    if not config.classic:
+        raise ValueError("model.py is written for inverted bottlenecks alone, got rows of MobileNetV4")
     facts = _facts(config) | {"normalised": normalisation is not None, "told": preprocessing is not None}
     words = _words(config, normalisation, facts)
     if preprocessing is not None:

@@ -441,6 +441,8 @@ def nested_space(parent: MobileFormerConfig, name: str = "inside") -> NestedSpac
     Image side and classes are the parent's until `deployed` says otherwise.
     """
     check_living(parent, "parent")
+    if not parent.classic:
+        raise ValueError("a parent must have inverted bottlenecks alone, got rows of MobileNetV4")
     values = {key: tuple(reversed(choices)) for key, choices in parent_values(parent).items()}  # the smallest first
     whole = find_streams(parent)
     if all(s.start < 0 for s in whole):  # one block must stay
