@@ -447,11 +447,6 @@ class MobileFormerConfig:
         return Wiring(self.tokens.count, any(row.former for row in self.blocks), to_former, self.dyrelu.source)
 
     @property
-    def classic(self) -> bool:
-        """Whether it has no row of MobileNetV4's."""
-        return self.lite.mobile == "lite" and all(row.mobile == "inverted_bottleneck" for row in self.blocks)
-
-    @property
     def arch_id(self) -> str:
         """Twelve hex digits that identify the network that is built, at its resolution. Fields without effect, such as
         the token width without tokens or DyReLU's reduction with plain ReLU, are left out."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mfsearch.analysis.front.side_by_side import block_table
 from mfsearch.config import BlockConfig, BridgeConfig, DyReLUConfig, LiteConfig, MobileFormerConfig, TokenConfig
 from mfsearch.cost.judge import judge_madds
 from mfsearch.cost.latency_model import count_work, split_work
@@ -14,9 +15,13 @@ from mfsearch.cost.memory import peak_activation_bytes
 from mfsearch.living import living
 from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS, V4_PRESETS, preset
+from mfsearch.search.twin_networks import make_twins
+from mfsearch.space import find_space
 from tests.cost.test_madds import check_costs
 from tests.cost.test_onnx_graph import deviation, lived
+from tests.export.test_standalone import check_same
 from tests.random_configs import SMALL, random_v4_config
+from tests.test_living import draws
 
 PLAIN = {"mnv4-s": "mobilenetv4_conv_small", "mnv4-m": "mobilenetv4_conv_medium"}
 
@@ -79,11 +84,12 @@ def test_with_a_former_all_parts_are_alive_and_the_mobile_side_is_the_same(name:
 
 
 def check_network(config: MobileFormerConfig, seed: int) -> None:
-    """Costs, files, ONNX graph, predicted work and a training step."""
+    """Costs, files, ONNX graph, model.py, predicted work and a training step."""
     check_costs(config)
     assert MobileFormerConfig.from_dict(config.to_dict()) == config
     model = lived(MobileFormer(config), seed)
     assert deviation(model, config.resolution, 1 + 2 * (seed % 2)) < 1e-4, config
+    check_same(config, seed, min(config.resolution, 48))
     assert (sum(split_work(config).values()) == count_work(config)).all()
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     images = torch.randn(2, 3, config.resolution, config.resolution, generator=torch.Generator().manual_seed(seed))
@@ -98,9 +104,14 @@ def check_network(config: MobileFormerConfig, seed: int) -> None:
                 assert weight.grad is not None, name
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_any_mixture_of_rows_counts_computes_exports_and_trains(seed: int) -> None:
     check_network(random_v4_config(seed), seed)
+
+
+def test_draws_of_the_space_do_so_too() -> None:
+    for seed, config in enumerate(draws("mobile_former_v4", 4)):
+        check_network(config, seed)
 
 
 V4 = dataclasses.replace(
@@ -158,6 +169,31 @@ def test_the_only_activation_of_a_row_is_dynamic_wherever_the_others_are() -> No
     assert second.arch_id == first.arch_id
     assert count_costs(second).by_part()["dyrelu"] == count_costs(first).by_part()["dyrelu"]
     assert "blocks.0.mobile.act1.expand.weight" in MobileFormer(second).state_dict()
+
+
+def test_the_space_holds_the_small_networks_and_earlier_spaces_keep_their_digest() -> None:
+    space = find_space("mobile_former_v4")
+    for name in ("mnv4-s", "mf4-s"):
+        params = space.find_params(preset(name))
+        assert params is not None
+        assert space.resolve(params) == preset(name)
+    assert space.find_params(PRESETS["mf-151m"]) is None
+    digests = {"mobile_former": "cb5a8cbc12b3", "mobile_former_small": "5e570318b3fc", "paper": "4c6260c5c908"}
+    assert {name: find_space(name).digest for name in digests} == digests
+
+
+def test_a_twin_keeps_the_rows_of_its_parent() -> None:
+    (twin,) = make_twins(preset("mf4-s"), "tokens.count=3")
+    assert twin.config is not None
+    assert [row.operator for row in twin.config.blocks] == [row.operator for row in preset("mf4-s").blocks]
+    assert abs(count_costs(twin.config).madds / count_costs(preset("mf4-s")).madds - 1) < 0.01
+
+
+def test_networks_side_by_side_name_the_form_of_a_row() -> None:
+    table = block_table({"classic": PRESETS["mf-151m"], "v4": preset("mf4-s")}).set_index("row")
+    assert "extra dw 5x5 5x5" in table.loc["s4_down", "v4"]
+    assert "conv pair 3x3" in table.loc["lite", "v4"]
+    assert "operator" in table.loc["s4_down", "differs"]
 
 
 def test_earlier_configs_are_written_as_before() -> None:

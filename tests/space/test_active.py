@@ -10,7 +10,7 @@ import pytest
 from mfsearch.space import SearchSpace, Value, find_space, load_space
 from mfsearch.space.active import active_knobs
 
-SHIPPED = ("mobile_former", "mobile_former_small", "paper")
+SHIPPED = ("mobile_former", "mobile_former_small", "mobile_former_v4", "paper")
 
 # What the shipped spaces have not: a repeat under a condition, a tail, heads and init_std as knobs, two sources.
 ODD = """

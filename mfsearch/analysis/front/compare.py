@@ -219,7 +219,9 @@ def _left_out(whole: MobileFormerConfig, part: MobileFormerConfig) -> list[str]:
         "no Mobile<-Former in": where(lambda theirs, ours: theirs.to_mobile and not ours.to_mobile),
         "no final": ["bridge"] * (whole.bridges.final and not part.bridges.final),
         "DyReLU frozen in": where(lambda theirs, ours: not theirs.static and (ours.static or frozen)),
-        "5x5 kernels to 3x3 in": where(lambda theirs, ours: ours.kernel < theirs.kernel),
+        "5x5 kernels to 3x3 in": where(
+            lambda theirs, ours: (ours.kernel, ours.before) != (theirs.kernel, theirs.before)
+        ),
     }
     return [f"{kind} {', '.join(places)}" for kind, places in told.items() if places]
 
