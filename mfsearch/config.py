@@ -17,7 +17,7 @@ import yaml
 from mfsearch.plain_files import read_json, read_yaml
 
 # Fields of rows that came after the first version; the lite row's `mobile` has the default "lite".
-LATER = {"static": False, "mobile": "inverted_bottleneck", "before": 0}
+LATER = {"mobile": "inverted_bottleneck", "before": 0}
 SCHEMA = 1  # version of the YAML and JSON form
 MAX_BLOCKS = 128  # the published networks have up to 11
 
@@ -402,7 +402,10 @@ class MobileFormerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
-        data = _later_fields_dropped(dataclasses.asdict(self))
+        data = without_later(dataclasses.asdict(self))
+        for row in data["blocks"]:
+            if not row["static"]:  # older files lack the key
+                del row["static"]
         return {"schema": SCHEMA, **data, "blocks": list(data["blocks"])}
 
     @classmethod
@@ -518,7 +521,7 @@ def _read(kind: type, where: str, values: Any) -> Any:
 
 def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     """The config as `arch_id` hashes it, without fields that have no effect on the network."""
-    data = _later_fields_dropped(dataclasses.asdict(config))
+    data = without_later(dataclasses.asdict(config))
     data["tokens"]["init_std"] = float(config.tokens.init_std)
     data["dyrelu"]["source"] = effective_source(config.dyrelu.source, config.tokens.count)
     data["dyrelu"]["reduction"] = _hidden_widths(config)
@@ -530,6 +533,8 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     if all(len(row.activated) == 1 for row in config.blocks):
         data["dyrelu"].pop("position", None)
     for row, block in zip(data["blocks"], config.blocks, strict=True):
+        if not block.static:
+            del row["static"]
         if not block.has_tail:
             del row["tail"]
             if not (block.fused or block.stride == 2):  # its kernels say all: the inverted bottleneck is a form of it
@@ -537,8 +542,8 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     return {name: value for name, value in data.items() if value != {}}  # `former` where no layer stands
 
 
-def _later_fields_dropped(data: dict[str, Any]) -> dict[str, Any]:
-    """A config as plain data without the fields that older files lack, where they have their defaults."""
+def without_later(data: dict[str, Any]) -> dict[str, Any]:
+    """A config as plain data without the fields of LATER that have their defaults; it is changed in place."""
     for row in (*data["blocks"], data["lite"]):
         for name, default in LATER.items():
             if name in row and row[name] in (default, "lite"):

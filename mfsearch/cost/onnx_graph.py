@@ -327,8 +327,10 @@ class _Writer(OnnxWriter):
         return y._replace(name=self.op("Add", x.name, y.name)) if part.skip else y
 
     def mobile(self, part: MobileDown | Mobile, x: _Map, mix: str, place: str, M: int) -> _Map:
-        def through(*steps: ConvNorm | Static | DyReLU, x: _Map) -> _Map:
+        def through(*steps: ConvNorm | Static | DyReLU | None, x: _Map) -> _Map:
             for step in steps:
+                if step is None:
+                    continue
                 with self.at(f"{place}/{'mobile' if isinstance(step, ConvNorm | Static) else 'dyrelu'}"):
                     x = self.conv_norm(step, x) if isinstance(step, ConvNorm) else self.act(step, x, mix)
             return x
@@ -337,9 +339,9 @@ class _Writer(OnnxWriter):
             x = through(part.depthwise1, part.act1, part.project1, x=x)
             y = through(part.depthwise2, part.act2, part.project2, x=x)
         else:
-            y = through(*[part.before] * (part.before is not None), part.expand, part.act1, x=x)
+            y = through(part.before, part.expand, part.act1, x=x)
             if part.depthwise is None:
-                y = through(part.project, *[part.act2] * (part.act2 is not None), x=y)
+                y = through(part.project, part.act2, x=y)
             else:
                 if mix and part.halves_between:
                     with self.at(f"{place}/to_former"):

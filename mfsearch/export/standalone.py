@@ -168,7 +168,7 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
         "v4": v4,
         "multiplies": down or not v4,
         "even": any(2 in (row.kernel, row.before) for row in rows),
-        "single": general and only_second,
+        "single": general and only_second and dyrelu.source != "none",
         "calls_single": general and only_second and dyrelu.source in TOKEN_SOURCES,
         "skips": any(skips),
         "all_skip": bool(skips) and all(skips),

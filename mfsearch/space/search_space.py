@@ -26,6 +26,7 @@ from mfsearch.config import (
     LiteConfig,
     MobileFormerConfig,
     TokenConfig,
+    without_later,
 )
 from mfsearch.living import living
 from mfsearch.space.knobs import SECTIONS, STEP, Value, find_knob, network_values, section_defaults
@@ -85,7 +86,10 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """Short hash of everything on which the result of `resolve` depends."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        data = dataclasses.asdict(self)
+        if "parent" in data:  # of a nested space
+            without_later(data["parent"])
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
     def deployed(self, resolution: int, classes: int) -> Self:
         """The same space for another input side (pixels) and class count."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from mfsearch.model import MobileFormer
 from mfsearch.presets import PRESETS, V4_PRESETS, preset
 from mfsearch.search.twin_networks import make_twins
 from mfsearch.space import find_space
+from mfsearch.space.nested import nested_space
 from tests.cost.test_madds import check_costs
 from tests.cost.test_onnx_graph import deviation, lived
 from tests.export.test_standalone import check_same
@@ -90,11 +92,11 @@ def check_network(config: MobileFormerConfig, seed: int) -> None:
     model = lived(MobileFormer(config), seed)
     assert deviation(model, config.resolution, 1 + 2 * (seed % 2)) < 1e-4, config
     check_same(config, seed, min(config.resolution, 48))
-    assert (sum(split_work(config).values()) == count_work(config)).all()
+    assert np.array_equal(np.sum(list(split_work(config).values()), 0), count_work(config))
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     images = torch.randn(2, 3, config.resolution, config.resolution, generator=torch.Generator().manual_seed(seed))
     loss = model.train()(images).square().mean()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(p).all() for p in model.parameters())
@@ -110,7 +112,7 @@ def test_any_mixture_of_rows_counts_computes_exports_and_trains(seed: int) -> No
 
 
 def test_draws_of_the_space_do_so_too() -> None:
-    for seed, config in enumerate(draws("mobile_former_v4", 4)):
+    for seed, config in enumerate(draws("mobile_former_v4", 2)):
         check_network(config, seed)
 
 
@@ -180,6 +182,7 @@ def test_the_space_holds_the_small_networks_and_earlier_spaces_keep_their_digest
     assert space.find_params(PRESETS["mf-151m"]) is None
     digests = {"mobile_former": "cb5a8cbc12b3", "mobile_former_small": "5e570318b3fc", "paper": "4c6260c5c908"}
     assert {name: find_space(name).digest for name in digests} == digests
+    assert nested_space(PRESETS["mf-151m"]).digest == "8e2dd0803298"
 
 
 def test_a_twin_keeps_the_rows_of_its_parent() -> None:
@@ -191,9 +194,9 @@ def test_a_twin_keeps_the_rows_of_its_parent() -> None:
 
 def test_networks_side_by_side_name_the_form_of_a_row() -> None:
     table = block_table({"classic": PRESETS["mf-151m"], "v4": preset("mf4-s")}).set_index("row")
-    assert "extra dw 5x5 5x5" in table.loc["s4_down", "v4"]
-    assert "conv pair 3x3" in table.loc["lite", "v4"]
-    assert "operator" in table.loc["s4_down", "differs"]
+    assert "extra dw 5x5 5x5" in str(table.loc["s4_down", "v4"])
+    assert "conv pair 3x3" in str(table.loc["lite", "v4"])
+    assert "operator" in str(table.loc["s4_down", "differs"])
 
 
 def test_earlier_configs_are_written_as_before() -> None:
