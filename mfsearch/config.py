@@ -16,6 +16,8 @@ import yaml
 
 from mfsearch.plain_files import read_json, read_yaml
 
+# Fields of rows that came after the first version; the lite row's `mobile` has the default "lite".
+LATER = {"mobile": "inverted_bottleneck", "before": 0}
 SCHEMA = 1  # version of the YAML and JSON form
 MAX_BLOCKS = 128  # the published networks have up to 11
 
@@ -24,6 +26,7 @@ TOKEN_SOURCES = ("first_token", "mean_token", "spatial")
 DYNAMIC_SOURCES = (*TOKEN_SOURCES, "pooled")
 LEARNED_SOURCES = (*DYNAMIC_SOURCES, "static")
 SOURCES = (*DYNAMIC_SOURCES, "none", "hswish", "static")
+MOBILES = ("inverted_bottleneck", "universal", "fused", "conv_pair")
 
 
 class Wiring(NamedTuple):
@@ -57,11 +60,6 @@ def has_say(name: str, wiring: Wiring) -> bool:
     return name not in RULES or RULES[name](wiring)
 
 
-def has_tail(stride: int) -> bool:
-    """Whether a row of that stride has a second half, whose expansion `tail` is."""
-    return stride == 2
-
-
 def effective_source(source: str, tokens: int) -> str:
     """The source of DyReLU under one name: the mean of one token is that token."""
     return "first_token" if source == "mean_token" and tokens == 1 else source
@@ -87,16 +85,27 @@ def _check_bool(where: str, name: str, value: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LiteConfig:
-    """The lite bottleneck after the stem: depthwise in -> exp, ReLU6, 1x1 -> out; no bridge, no tokens."""
+    """The lite bottleneck after the stem: depthwise in -> exp, ReLU6, 1x1 -> out; no bridge, no tokens.
+
+    mobile: lite, or MobileNetV4's first row, fused or conv_pair, 3x3 with ReLU. Its stem and head come with that: ReLU
+    in place of ReLU6 and h-swish.
+    """
 
     exp: int
     out: int
     stride: int
+    mobile: str = "lite"
 
     def __post_init__(self) -> None:
         _check_int("lite", "exp", self.exp, 1, 16384)
         _check_int("lite", "out", self.out, 1, 4096)
         _check_among("lite", "stride", self.stride, (1, 2))
+        _check_among("lite", "mobile", self.mobile, ("lite", *MOBILES[2:]))
+
+    @property
+    def row(self) -> "BlockConfig":
+        """The same as a row of blocks, for fused and conv_pair."""
+        return BlockConfig(self.exp, self.out, self.stride, bridge="none", former=False, mobile=self.mobile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,10 @@ class BlockConfig:
     tail: expansion of the second half of a stride-2 block (depthwise out -> tail * out -> out); unused with stride 1.
     bridge: the directions in which information crosses. former: whether the tokens pass through a Former layer here.
     static: this block's DyReLUs have learned slopes, as with source `static`; for blocks whose tokens are constants.
+    mobile: inverted_bottleneck, or a row of MobileNetV4 (arXiv:2404.10518): universal has a depthwise convolution of
+    kernel `before` ahead of the expansion and one of `kernel` after it, 0 for none; fused is one dense convolution in
+    -> exp and 1x1 -> out; conv_pair is the same with an activation at the end. The last
+    convolution above 1x1 has the stride.
     """
 
     exp: int
@@ -117,12 +130,23 @@ class BlockConfig:
     former: bool = True
     tail: int = 4
     static: bool = False
+    mobile: str = "inverted_bottleneck"
+    before: int = 0
 
     def __post_init__(self) -> None:
         _check_int("block", "exp", self.exp, 1, 65536)
         _check_int("block", "out", self.out, 1, 4096)
         _check_among("block", "stride", self.stride, (1, 2))
-        _check_among("block", "kernel", self.kernel, (3, 5))
+        _check_among("block", "mobile", self.mobile, MOBILES)
+        if self.mobile == "universal":
+            _check_among("block", "kernel", self.kernel, (0, 2, 3, 5))
+            _check_among("block", "before", self.before, (0, 2, 3, 5))
+            ok = self.stride == 1 or self.kernel > 0 or self.before > 0
+            _check(ok, "block", "kernel", self.kernel, "2, 3 or 5 where stride is 2 and before is 0")
+        else:
+            _check_among("block", "kernel", self.kernel, (2, 3, 5) if self.fused else (3, 5))
+            ok = type(self.before) is int and self.before == 0
+            _check(ok, "block", "before", self.before, f"0 for mobile {self.mobile}")
         _check_among("block", "bridge", self.bridge, BRIDGES)
         _check_bool("block", "former", self.former)
         _check_int("block", "tail", self.tail, 1, 8)
@@ -135,6 +159,44 @@ class BlockConfig:
     @property
     def to_mobile(self) -> bool:
         return self.bridge in ("both", "to_mobile")
+
+    @property
+    def has_tail(self) -> bool:
+        """Whether it has a second half, whose expansion `tail` is."""
+        return self.stride == 2 and self.mobile == "inverted_bottleneck"
+
+    @property
+    def fused(self) -> bool:
+        """Whether its expansion is a dense convolution."""
+        return self.mobile in ("fused", "conv_pair")
+
+    @property
+    def inside(self) -> int:
+        """The kernel of the depthwise convolution after the expansion, 0 for none; of a row without a tail."""
+        return 0 if self.fused else self.kernel
+
+    @property
+    def halves_first(self) -> bool:
+        """Whether all activations see the map after it is halved."""
+        return self.stride == 2 and not (self.mobile == "universal" and self.kernel)
+
+    @property
+    def activated(self) -> tuple[int, ...]:
+        """The channels of its activations: of the first, and of the second if it has one."""
+        if self.has_tail:
+            return self.exp, self.tail * self.out
+        if self.mobile == "conv_pair":
+            return self.exp, self.out
+        return (self.exp, self.exp) if self.inside else (self.exp,)
+
+    @property
+    def operator(self) -> str:
+        """Its name in tables, with its kernels."""
+        name = {"inverted_bottleneck": "block", "fused": "fused", "conv_pair": "conv pair"}.get(self.mobile)
+        if name is None:
+            forms = {(True, True): "extra dw", (False, True): "ib", (True, False): "convnext", (False, False): "ffn"}
+            name = forms[self.before > 0, self.kernel > 0]
+        return " ".join([name, *(f"{kernel}x{kernel}" for kernel in (self.before, self.kernel) if kernel)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +255,8 @@ class DyReLUConfig:
     source: first_token (published), mean_token, spatial (every token's coefficients mixed per pixel by the attention
     map of Mobile->Former), pooled (globally pooled features of the activation's own input, arXiv:2003.10027),
     static (learned for each channel, the same for every image), none (ReLU), hswish (h-swish). position: which of a
-    block's two activations it is; the other is ReLU. reduction: source width / hidden width of the coefficient MLP.
+    block's two activations it is; the other is ReLU. An only one is it in any case. reduction: source width / hidden
+    width of the coefficient MLP.
     """
 
     source: str = "first_token"
@@ -220,7 +283,11 @@ class DyReLUConfig:
 
     def of(self, row: BlockConfig) -> "DyReLUConfig":
         """The activations of one block."""
-        return dataclasses.replace(self, source="static") if row.static else self
+        single = len(row.activated) == 1 and self.position != "both"
+        if not row.static and not single:
+            return self
+        source, position = "static" if row.static else self.source, "both" if single else self.position
+        return dataclasses.replace(self, source=source, position=position)
 
     def hidden(self, width: int) -> int:
         """Hidden width of the coefficient MLP over a source of that width: width / reduction, at least 1."""
@@ -286,13 +353,14 @@ class MobileFormerConfig:
             _check(width % groups == 0, where, name, width, f"divisible by groups = {groups}")
 
         lite = self.lite
-        _check(lite.exp % self.stem == 0, "lite", "exp", lite.exp, f"a multiple of stem = {self.stem}")
+        ok = lite.mobile != "lite" or lite.exp % self.stem == 0
+        _check(ok, "lite", "exp", lite.exp, f"a multiple of stem = {self.stem}")
         grouped("lite", "exp", lite.exp)
         grouped("lite", "out", lite.out)
         width = lite.out
         for i, row in enumerate(self.blocks):
             where = f"blocks[{i}]"
-            if row.stride == 2:
+            if row.has_tail:
                 _check(row.exp % width == 0, where, "exp", row.exp, f"a multiple of the input width {width} (stride 2)")
             grouped(where, "exp", row.exp)
             grouped(where, "out", row.out)
@@ -334,7 +402,7 @@ class MobileFormerConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The config as plain data for JSON or YAML, with the schema version; `from_dict` reads it."""
-        data = dataclasses.asdict(self)
+        data = without_later(dataclasses.asdict(self))
         for row in data["blocks"]:
             if not row["static"]:  # older files lack the key
                 del row["static"]
@@ -396,11 +464,8 @@ class MobileFormerConfig:
             self.dyrelu.source, f"DyReLU({self.dyrelu.source})"
         )
         lines = [f"tokens {tokens}   activation {act} ({self.dyrelu.position})   groups {self.groups}"]
-        tails = [f" /{b.tail}" if b.stride == 2 and b.tail != 4 else "" for b in self.blocks]
-        names = [
-            f"block {b.kernel}x{b.kernel}{tail}" + " static" * b.static
-            for b, tail in zip(self.blocks, tails, strict=True)
-        ]
+        tails = [f" /{b.tail}" if b.has_tail and b.tail != 4 else "" for b in self.blocks]
+        names = [f"{b.operator}{tail}" + " static" * b.static for b, tail in zip(self.blocks, tails, strict=True)]
         wide = max(16, *map(len, names))
         lines.append(f"{'input':>9}  {'operator':<{wide}}{'exp':>6}{'out':>6}{'stride':>8}  {'bridge':<10}former")
 
@@ -409,7 +474,8 @@ class MobileFormerConfig:
             lines.append(line.rstrip())
 
         row(self.resolution, "conv 3x3", "-", self.stem, 2)
-        row(side, "lite bottleneck", self.lite.exp, self.lite.out, self.lite.stride)
+        first = "lite bottleneck" if self.lite.mobile == "lite" else self.lite.row.operator
+        row(side, first, self.lite.exp, self.lite.out, self.lite.stride)
         side = -(-side // self.lite.stride)
         for name, b in zip(names, self.blocks, strict=True):
             row(side, name, b.exp, b.out, b.stride, b.bridge, "yes" if b.former else "no")
@@ -455,7 +521,7 @@ def _read(kind: type, where: str, values: Any) -> Any:
 
 def _identity(config: MobileFormerConfig) -> dict[str, Any]:
     """The config as `arch_id` hashes it, without fields that have no effect on the network."""
-    data = dataclasses.asdict(config)
+    data = without_later(dataclasses.asdict(config))
     data["tokens"]["init_std"] = float(config.tokens.init_std)
     data["dyrelu"]["source"] = effective_source(config.dyrelu.source, config.tokens.count)
     data["dyrelu"]["reduction"] = _hidden_widths(config)
@@ -464,12 +530,25 @@ def _identity(config: MobileFormerConfig) -> dict[str, Any]:
         if not rule(wiring):
             section, _, key = name.partition(".")
             del data[section][key]
-    for row in data["blocks"]:
-        if not has_tail(row["stride"]):
-            del row["tail"]
-        if not row["static"]:
+    if all(len(row.activated) == 1 for row in config.blocks):
+        data["dyrelu"].pop("position", None)
+    for row, block in zip(data["blocks"], config.blocks, strict=True):
+        if not block.static:
             del row["static"]
+        if not block.has_tail:
+            del row["tail"]
+            if not (block.fused or block.stride == 2):  # its kernels say all: the inverted bottleneck is a form of it
+                row.pop("mobile", None)
     return {name: value for name, value in data.items() if value != {}}  # `former` where no layer stands
+
+
+def without_later(data: dict[str, Any]) -> dict[str, Any]:
+    """A config as plain data without the fields of LATER that have their defaults; it is changed in place."""
+    for row in (*data["blocks"], data["lite"]):
+        for name, default in LATER.items():
+            if name in row and row[name] in (default, "lite"):
+                del row[name]
+    return data
 
 
 def _hidden_widths(config: MobileFormerConfig) -> list[int]:
@@ -477,13 +556,13 @@ def _hidden_widths(config: MobileFormerConfig) -> list[int]:
     dyrelu = config.dyrelu
     if dyrelu.source in TOKEN_SOURCES:
         return [dyrelu.hidden(config.tokens.dim)]
-    widths = []
-    for row in config.blocks:
-        if dyrelu.position != "second" and not row.static:
-            widths.append(row.exp)
-        if dyrelu.position != "first" and not row.static:
-            widths.append(row.exp if row.stride == 1 else row.tail * row.out)
-    return [dyrelu.hidden(width) for width in widths]
+    return [
+        dyrelu.hidden(width)
+        for row in config.blocks
+        if not row.static
+        for at, width in zip(("first", "second"), row.activated, strict=False)
+        if dyrelu.of(row).position in ("both", at)
+    ]
 
 
 def _flow(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The seven published networks, from the tables of arXiv:2108.05895 (Table 1 and appendix).
+"""The seven published networks, from the tables of arXiv:2108.05895 (Table 1 and appendix), and those on MobileNetV4.
 
 A row is exp, out, stride. All else is as published: 3x3 depthwise kernels, both bridges with 2 heads, Former with 4
 heads and FFN ratio 2, DyReLU from the first token with reduction 4.
@@ -6,7 +6,15 @@ heads and FFN ratio 2, DyReLU from the first token with reduction 4.
 
 import difflib
 
-from mfsearch.config import BlockConfig, HeadConfig, LiteConfig, MobileFormerConfig, TokenConfig
+from mfsearch.config import (
+    BlockConfig,
+    BridgeConfig,
+    DyReLUConfig,
+    HeadConfig,
+    LiteConfig,
+    MobileFormerConfig,
+    TokenConfig,
+)
 
 _Row = tuple[int, int, int]
 
@@ -117,6 +125,91 @@ PRESETS: dict[str, MobileFormerConfig] = {
 }
 
 
+_V4Row = tuple[str, int, int, int, int, int]
+
+
+def _mobilenet_v4(lite: LiteConfig, rows: list[_V4Row], exchanges: tuple[int, ...] = ()) -> MobileFormerConfig:
+    """exchanges: the rows with both bridges and a Former, if any. Rows before the first have learned slopes."""
+    return MobileFormerConfig(
+        tokens=TokenConfig(6, 192) if exchanges else TokenConfig(0, 0),
+        stem=32,
+        lite=lite,
+        blocks=tuple(
+            BlockConfig(
+                exp,
+                out,
+                stride,
+                kernel,
+                bridge="both" if k in exchanges else "none",
+                former=k in exchanges,
+                static=bool(exchanges) and k < exchanges[0],
+                mobile=mobile,
+                before=before,
+            )
+            for k, (mobile, before, kernel, exp, out, stride) in enumerate(rows)
+        ),
+        head=HeadConfig(960, 1280),
+        bridges=BridgeConfig(final=bool(exchanges)),
+        dyrelu=DyReLUConfig("first_token", "first") if exchanges else DyReLUConfig("none"),
+    )
+
+
+# Tables 11 and 12 of arXiv:2404.10518 as timm builds them: mobile, kernel before the expansion and after it, exp, out,
+# stride. timm has an activation after the 1x1 of the first two rows of Conv-Small.
+# fmt: off
+_SMALL = LiteConfig(32, 32, 2, "conv_pair"), [
+    ("conv_pair", 0, 3,  96,  64, 2),
+    ("universal", 5, 5, 192,  96, 2),
+    ("universal", 0, 3, 192,  96, 1),
+    ("universal", 0, 3, 192,  96, 1),
+    ("universal", 0, 3, 192,  96, 1),
+    ("universal", 0, 3, 192,  96, 1),
+    ("universal", 3, 0, 384,  96, 1),
+    ("universal", 3, 3, 576, 128, 2),
+    ("universal", 5, 5, 512, 128, 1),
+    ("universal", 0, 5, 512, 128, 1),
+    ("universal", 0, 5, 384, 128, 1),
+    ("universal", 0, 3, 512, 128, 1),
+    ("universal", 0, 3, 512, 128, 1),
+]
+_MEDIUM = LiteConfig(128, 48, 2, "fused"), [
+    ("universal", 3, 5, 192,  80, 2),
+    ("universal", 3, 3, 160,  80, 1),
+    ("universal", 3, 5, 480, 160, 2),
+    ("universal", 3, 3, 640, 160, 1),
+    ("universal", 3, 3, 640, 160, 1),
+    ("universal", 3, 5, 640, 160, 1),
+    ("universal", 3, 3, 640, 160, 1),
+    ("universal", 3, 0, 640, 160, 1),
+    ("universal", 0, 0, 320, 160, 1),
+    ("universal", 3, 0, 640, 160, 1),
+    ("universal", 5, 5, 960, 256, 2),
+    ("universal", 5, 5, 1024, 256, 1),
+    ("universal", 3, 5, 1024, 256, 1),
+    ("universal", 3, 5, 1024, 256, 1),
+    ("universal", 0, 0, 1024, 256, 1),
+    ("universal", 3, 0, 1024, 256, 1),
+    ("universal", 3, 5, 512, 256, 1),
+    ("universal", 5, 5, 1024, 256, 1),
+    ("universal", 0, 0, 1024, 256, 1),
+    ("universal", 0, 0, 1024, 256, 1),
+    ("universal", 5, 0, 512, 256, 1),
+]
+# fmt: on
+
+# The Former beside them. Bridges take a third of the time of mf-151m and bridge every row (docs/LOG.md, twins by time);
+# MobileNetV4's own hybrids have attention at 14 and 7 pixels alone. So tokens and map meet where the 14-pixel maps
+# begin and end, where the 7-pixel maps end, and in the final bridge: each time after several rows that mix positions.
+# Tokens cost next to no time, so they are those of every published network from 151M on. DyReLU stands in the first
+# place of a row alone: the second cost 1 ms of 9 there, and showed no gain.
+V4_PRESETS: dict[str, MobileFormerConfig] = {
+    "mnv4-s": _mobilenet_v4(*_SMALL),
+    "mf4-s": _mobilenet_v4(*_SMALL, exchanges=(1, 6, 11, 12)),
+    "mnv4-m": _mobilenet_v4(*_MEDIUM),
+    "mf4-m": _mobilenet_v4(*_MEDIUM, exchanges=(2, 9, 15, 20)),
+}
+
+
 def _apart(known: str, name: str) -> int:
     """The difference of the numbers in two names."""
     ours, theirs = ("".join(filter(str.isdigit, text)) for text in (known, name))
@@ -124,12 +217,14 @@ def _apart(known: str, name: str) -> int:
 
 
 def preset(name: str) -> MobileFormerConfig:
-    """The published network of that name: "mf-26m" to "mf-508m", by its millions of multiply-adds.
+    """The network of that name: "mf-26m" to "mf-508m", as published, by its millions of multiply-adds; "mnv4-s" and
+    "mnv4-m" are MobileNetV4-Conv-Small and -Medium, "mf4-s" and "mf4-m" the same with a Former beside them.
 
     ValueError lists the known names.
     """
-    if name not in PRESETS:
-        near = sorted(difflib.get_close_matches(name, PRESETS), key=lambda known: _apart(known, name))
+    networks = PRESETS | V4_PRESETS
+    if name not in networks:
+        near = sorted(difflib.get_close_matches(name, networks), key=lambda known: _apart(known, name))
         hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ValueError(f"unknown preset {name!r:.200}{hint}: known are {', '.join(PRESETS)}")
-    return PRESETS[name]
+        raise ValueError(f"unknown preset {name!r:.200}{hint}: known are {', '.join(networks)}")
+    return networks[name]

@@ -1,8 +1,10 @@
 """Configs for tests: one small network, and random valid ones over every knob of the builder."""
 
+import dataclasses
 import random
 
 from mfsearch.config import (
+    MOBILES,
     SOURCES,
     BlockConfig,
     BridgeConfig,
@@ -35,6 +37,28 @@ def random_config(seed: int) -> MobileFormerConfig:
             return living(_draw(rng)) if seed % 2 else _draw(rng)
         except ValueError:
             continue  # a combination that cannot be built
+
+
+def random_v4_config(seed: int) -> MobileFormerConfig:
+    """The same with MobileNetV4's rows among the others, and for two seeds of three after its stem and first row."""
+    rng = random.Random(f"v4 {seed}")
+    while True:
+        try:
+            config = _draw(rng)
+            rows = tuple(_v4_row(rng, row) for row in config.blocks)
+            lite = dataclasses.replace(config.lite, mobile=rng.choice(["fused", "conv_pair"] if seed % 3 else ["lite"]))
+            config = dataclasses.replace(config, blocks=rows, lite=lite)
+            return living(config) if seed % 2 else config
+        except ValueError:
+            continue
+
+
+def _v4_row(rng: random.Random, row: BlockConfig) -> BlockConfig:
+    mobile = rng.choice(["inverted_bottleneck", "universal", "universal", "universal", *MOBILES[2:]])
+    kernels = [0, 2, 3, 5] if mobile == "universal" else [2, 3, 5] if mobile != "inverted_bottleneck" else [3, 5]
+    before = rng.choice([0, 2, 3, 5]) if mobile == "universal" else 0
+    exp = rng.choice([row.exp, 12, 32])
+    return dataclasses.replace(row, mobile=mobile, exp=exp, kernel=rng.choice(kernels), before=before)
 
 
 def _draw(rng: random.Random) -> MobileFormerConfig:

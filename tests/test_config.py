@@ -247,6 +247,9 @@ WHOLE = {
 }
 AMONG: dict[str, tuple[Any, ...]] = {
     "lite.stride": (1, 2),
+    "lite.mobile": ("lite", "fused", "conv_pair"),
+    "blocks[1].mobile": ("inverted_bottleneck", "universal", "fused", "conv_pair"),
+    "blocks[1].before": (0,),  # of an inverted bottleneck
     "blocks[1].stride": (1, 2),
     "blocks[1].kernel": (3, 5),
     "blocks[1].bridge": ("both", "to_former", "to_mobile", "none"),

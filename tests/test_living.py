@@ -28,7 +28,7 @@ from tests.cost.test_onnx_graph import lived
 from tests.random_configs import SMALL, random_config
 
 COUNT = 8  # of each space; benchmarks/living.py does the same to 500
-SPACES = ("mobile_former", "mobile_former_small", "paper")
+SPACES = ("mobile_former", "mobile_former_small", "mobile_former_v4", "paper")
 
 
 def draws(space_name: str, count: int, seed: int = 0) -> Iterator[MobileFormerConfig]:

@@ -12,7 +12,7 @@ from torch import nn
 UNCOUNTED = frozenset(
     f"aten::{name}"
     for name in (
-        *("add", "add_", "avg_pool2d", "div", "gelu", "hardsigmoid", "hardswish", "hardtanh"),
+        *("add", "add_", "avg_pool2d", "div", "gelu", "hardsigmoid", "hardswish", "hardtanh", "pad"),
         *("maximum", "mean", "minimum", "mul", "relu6", "softmax", "sub"),
     )
 )

@@ -218,15 +218,16 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
     M, D, groups = config.tokens.count, config.tokens.dim, config.groups
     alive = False  # whether the tokens depend on the image
 
-    def pointwise(work: Counter[str], inp: int, out: int, N: int, groups: int = 1) -> None:
-        macs = inp * out // groups * N
+    def pointwise(work: Counter[str], inp: int, out: int, N: int, groups: int = 1, taps: int = 1) -> None:
+        """A 1x1 convolution, or a dense one of that many taps."""
+        macs = inp * out // groups * taps * N
         work["convolutions"] += 1
         work["pointwise_elements"] += (inp + out) * N
         if groups > 1:
             work["grouped_macs"] += macs
         else:
             work["pointwise_macs"] += macs
-            work["padding_macs"] += _padded(inp) * _padded(out) * N - macs
+            work["padding_macs"] += _padded(inp) * _padded(out) * taps * N - macs
 
     def depthwise(work: Counter[str], inp: int, out: int, kernel: int, N: int) -> None:
         work["convolutions"] += 1
@@ -282,15 +283,24 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
         projections, ffn = 4 if config.former.projections == "full" else 2, config.former.ffn
         linears(work, projections + (2 if ffn else 0), D * D * (projections + 2 * ffn), M)
 
-    def mobile(where: str, row: BlockConfig, inp: int, N: int) -> None:
+    def mobile(where: str, row: BlockConfig, inp: int, N_in: int, N: int) -> None:
         work = account(where, "mobile")
-        if row.stride == 1:
-            pointwise(work, inp, row.exp, N, groups)
-            activation(where, row, "first", row.exp, N)
-            depthwise(work, row.exp, row.exp, row.kernel, N)
-            activation(where, row, "second", row.exp, N)
+        if not row.has_tail:
+            N_early = N if row.halves_first else N_in
+            if row.before:
+                depthwise(work, inp, inp, row.before, N_early)
+            if row.fused:
+                pointwise(work, inp, row.exp, N, taps=row.kernel**2)
+            else:
+                pointwise(work, inp, row.exp, N_early, groups)
+                work["shuffled_elements"] += row.exp * N_early * (groups > 1)
+            activation(where, row, "first", row.exp, N_early)
+            if row.inside:
+                depthwise(work, row.exp, row.exp, row.kernel, N)
+            if len(row.activated) == 2:
+                activation(where, row, "second", row.activated[1], N)
             pointwise(work, row.exp, row.out, N, groups)
-            shuffled = row.exp + row.out
+            shuffled = row.out
         else:
             wide = row.tail * row.out
             depthwise(work, inp, row.exp, row.kernel, N)
@@ -308,7 +318,10 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
     account("stem", "mobile")["stem_macs"] += 27 * _padded(config.stem) * side * side
     side = -(-side // config.lite.stride)
     lite = account("lite", "mobile")
-    depthwise(lite, config.stem, config.lite.exp, 3, side * side)
+    if config.lite.mobile == "lite":
+        depthwise(lite, config.stem, config.lite.exp, 3, side * side)
+    else:
+        pointwise(lite, config.stem, config.lite.exp, side * side, taps=9)
     pointwise(lite, config.lite.exp, config.lite.out, side * side, groups)
     width = config.lite.out
     for i, row in enumerate(config.blocks):
@@ -318,8 +331,8 @@ def _add_work(config: MobileFormerConfig, account: Callable[[str, str], Counter[
             alive = True
         if row.former and alive:
             former(account(where, "former"))
-        side = -(-side // row.stride)
-        mobile(where, row, width, side * side)
+        N_in, side = side * side, -(-side // row.stride)
+        mobile(where, row, width, N_in, side * side)
         width = row.out
         if row.to_mobile:
             bridge(account(where, "to_mobile"), "to_mobiles", width, side * side, 2 * alive)

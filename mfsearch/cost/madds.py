@@ -123,13 +123,9 @@ def _count_parts(config: MobileFormerConfig) -> list[tuple[str, str, int, int, i
     lite = config.lite
     side = -(-side // lite.stride)
     N = side * side
-    rows.append(
-        (
-            "lite",
-            "mobile",
-            *_sum(_conv(config.stem, lite.exp, 9, N, config.stem), _conv(lite.exp, lite.out, 1, N, groups)),
-        )
-    )
+    dense = 1 if lite.mobile != "lite" else config.stem
+    first = _sum(_conv(config.stem, lite.exp, 9, N, dense), _conv(lite.exp, lite.out, 1, N, groups))
+    rows.append(("lite", "mobile", *first))
     width = lite.out
     for i, row in enumerate(config.blocks):
         where = str(i)
@@ -140,10 +136,10 @@ def _count_parts(config: MobileFormerConfig) -> list[tuple[str, str, int, int, i
             rows.append((where, "to_former", *_to_former(M, D, width, N_in, gate, full)))
         if row.former:
             rows.append((where, "former", *former))
-        rows.append((where, "mobile", *_mobile(row, width, N, groups)))
+        rows.append((where, "mobile", *_mobile(row, width, N_in, N, groups)))
         dyrelu = config.dyrelu.of(row)
         if dyrelu.source in LEARNED_SOURCES:
-            rows.append((where, "dyrelu", *_dyrelu(dyrelu, row, M, D, N)))
+            rows.append((where, "dyrelu", *_dyrelu(dyrelu, row, M, D, N_in, N)))
         if row.to_mobile:
             rows.append((where, "to_mobile", *_to_mobile(M, D, row.out, N, full)))
         width = row.out
@@ -163,17 +159,21 @@ def _conv(inp: int, out: int, taps: int, positions: int, groups: int) -> _Count:
     return weights * positions, 2 * out * positions, weights + 2 * out
 
 
-def _mobile(row: BlockConfig, inp: int, N: int, groups: int) -> _Count:
-    """The convolutions of one row, from its weights and normalised channels; all of them run at N positions."""
+def _mobile(row: BlockConfig, inp: int, N_in: int, N: int, groups: int) -> _Count:
+    """The convolutions of one row, from its weights and normalised channels; those before the halving run at N_in."""
     taps, exp, out = row.kernel * row.kernel, row.exp, row.out
-    if row.stride == 1:
-        weights = (inp * exp + exp * out) // groups + exp * taps
-        channels = 2 * exp + out
-    else:
+    if row.has_tail:
         wide = row.tail * out
         weights = (exp + wide) * taps + (exp + wide) * out // groups
         channels = exp + wide + 2 * out
-    return weights * N, 2 * channels * N, weights + 2 * channels
+        return weights * N, 2 * channels * N, weights + 2 * channels
+    inside = exp if row.inside else 0
+    weights, channels = exp * out // groups + inside * taps, inside + out
+    early, normed = inp * exp * taps if row.fused else inp * exp // groups + inp * row.before**2, exp
+    normed += inp if row.before else 0
+    N_early = N if row.halves_first else N_in
+    macs, other = weights * N + early * N_early, 2 * (channels * N + normed * N_early)
+    return macs, other, weights + early + 2 * (channels + normed)
 
 
 def _former(config: MobileFormerConfig, M: int, D: int) -> _Count:
@@ -206,16 +206,13 @@ def _to_mobile(M: int, D: int, C: int, N: int, full: bool) -> _Count:
     return macs, 0, params
 
 
-def _dyrelu(config: DyReLUConfig, row: BlockConfig, M: int, D: int, N: int) -> _Count:
+def _dyrelu(config: DyReLUConfig, row: BlockConfig, M: int, D: int, N_in: int, N_out: int) -> _Count:
     """The coefficient MLPs of a row's DyReLUs; "spatial" adds a mix per position, "pooled" adds the pooling."""
-    position, source, coefficients = config.position, config.source, config.coefficients
-    channels = []
-    if position != "second":
-        channels.append(row.exp)
-    if position != "first":
-        channels.append(row.tail * row.out if row.stride == 2 else row.exp)
+    source, coefficients = config.source, config.coefficients
     macs = other = params = 0
-    for C in channels:
+    for at, C, N in zip(("first", "second"), row.activated, (N_out if row.halves_first else N_in, N_out), strict=False):
+        if config.position not in ("both", at):
+            continue
         if source == "static":
             params += coefficients * C
             continue

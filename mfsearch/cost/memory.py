@@ -36,15 +36,20 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
             peak = max(peak, T + x * (3 if full else 1) + h * M * N_in)
         dyrelu = config.dyrelu.of(row)
         first, second = (dyrelu.coefficients if dyrelu.at(at) == "spatial" else 0 for at in ("first", "second"))
-        beside = T + (M * N if dyrelu.source == "spatial" else 0)
-        if row.stride == 1:
-            skip = x if width == row.out else 0
-            wide = row.exp * N
+        N_early = N if row.halves_first else N_in
+        beside = T + (M * N_early if dyrelu.source == "spatial" else 0)
+        if not row.has_tail:
+            skip = x if row.stride == 1 and width == row.out else 0
+            before = width * N_early if row.before else 0
+            wide, out = row.exp * N_early, row.out * N
+            narrow = row.exp * N if row.inside else 0  # after the depthwise convolution
             live = max(
-                x + wide,  # expand
-                skip + 2 * wide,  # depthwise
-                skip + wide * (1 + max(first, second)),  # DyReLU with coefficients per pixel
-                skip + wide + row.out * N,  # project
+                x + before,
+                (skip + before if before else x) + wide,  # expand
+                skip + wide * (1 + first),  # DyReLU with coefficients per pixel
+                skip + wide + narrow,  # depthwise
+                skip + (narrow or out) * (1 + second),
+                skip + (narrow or wide) + out,  # project
             )
         else:
             exp, tail, out = row.exp * N, row.tail * row.out * N, row.out * N

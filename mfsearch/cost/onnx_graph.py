@@ -207,13 +207,19 @@ class _Writer(OnnxWriter):
     def mixed(self, scores: str, part: ToFormer, x: _Map, M: int, *, down: bool) -> str:
         """Shares of the tokens at each position of the activations: [M, N]."""
         y = self.op("MatMul", self.constant(np.tile(np.eye(M, dtype=np.float32) / part.heads, part.heads)), scores)
-        if down:
-            y = self.reshape(y, self.batch, M, x.H, x.W)
-            y = self.op("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
-            y = self.reshape(y, *self.lead, M, -(-x.H // 2) * -(-x.W // 2))
-        return self.op("Softmax", y, axis=-2)
+        return self.op("Softmax", self.halved(y, x, M) if down else y, axis=-2)
+
+    def halved(self, y: str, x: _Map, M: int) -> str:
+        """Values [M, N] at the positions of a map, averaged over those of the halved map."""
+        y = self.reshape(y, self.batch, M, x.H, x.W)
+        y = self.op("AveragePool", y, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+        return self.reshape(y, *self.lead, M, -(-x.H // 2) * -(-x.W // 2))
 
     # Mobile
+
+    def limited(self, x: str, plain: bool) -> str:
+        """ReLU6, or ReLU if plain."""
+        return self.op("Relu", x) if plain else self.clip(x, 0, 6)
 
     def pointwise(self, conv: nn.Conv2d, x: _Map) -> _Map:
         return x._replace(name=self.conv(x.name, _array(conv.weight), None))
@@ -320,34 +326,47 @@ class _Writer(OnnxWriter):
             y = self.conv_norm(part.project, y._replace(name=self.clip(y.name, 0, 6)))
         return y._replace(name=self.op("Add", x.name, y.name)) if part.skip else y
 
+    def mobile(self, part: MobileDown | Mobile, x: _Map, mix: str, place: str, M: int) -> _Map:
+        def through(*steps: ConvNorm | Static | DyReLU | None, x: _Map) -> _Map:
+            for step in steps:
+                if step is None:
+                    continue
+                with self.at(f"{place}/{'mobile' if isinstance(step, ConvNorm | Static) else 'dyrelu'}"):
+                    x = self.conv_norm(step, x) if isinstance(step, ConvNorm) else self.act(step, x, mix)
+            return x
+
+        if isinstance(part, MobileDown):
+            x = through(part.depthwise1, part.act1, part.project1, x=x)
+            y = through(part.depthwise2, part.act2, part.project2, x=x)
+        else:
+            y = through(part.before, part.expand, part.act1, x=x)
+            if part.depthwise is None:
+                y = through(part.project, part.act2, x=y)
+            else:
+                if mix and part.halves_between:
+                    with self.at(f"{place}/to_former"):
+                        mix = self.halved(mix, x, M)
+                y = through(part.depthwise, part.act2, part.project, x=y)
+        if isinstance(part, MobileDown) or part.skip:
+            with self.at(f"{place}/mobile"):
+                y = y._replace(name=self.op("Add", x.name, y.name))
+        return y
+
     def block(self, block: Block, x: _Map, z: str, M: int, D: int, place: str) -> tuple[_Map, str]:
         mobile, mix = block.mobile, ""
         if z and block.to_former is not None:
             with self.at(f"{place}/to_former"):
                 z, scores = self.to_former(block.to_former, x, z, M)
                 if block.mixes:
-                    mix = self.mixed(scores, block.to_former, x, M, down=isinstance(mobile, MobileDown))
+                    mix = self.mixed(scores, block.to_former, x, M, down=block.halves_first)
             z = self.updated(z)
         if z and block.former is not None:
             with self.at(f"{place}/former"):
                 z = self.former(block.former, z, M, D)
             z = self.updated(z)
 
-        def half(*steps: ConvNorm | Static | DyReLU, x: _Map) -> _Map:
-            for step in steps:
-                with self.at(f"{place}/{'mobile' if isinstance(step, ConvNorm | Static) else 'dyrelu'}"):
-                    x = self.conv_norm(step, x) if isinstance(step, ConvNorm) else self.act(step, x, mix)
-            return x
-
-        if isinstance(mobile, MobileDown):
-            x = half(mobile.depthwise1, mobile.act1, mobile.project1, x=x)
-            y = half(mobile.depthwise2, mobile.act2, mobile.project2, x=x)
-        else:
-            assert isinstance(mobile, Mobile)
-            y = half(mobile.expand, mobile.act1, mobile.depthwise, mobile.act2, mobile.project, x=x)
-        if isinstance(mobile, MobileDown) or mobile.skip:
-            with self.at(f"{place}/mobile"):
-                y = y._replace(name=self.op("Add", x.name, y.name))
+        assert isinstance(mobile, MobileDown | Mobile)
+        y = self.mobile(mobile, x, mix, place, M)
         if z and block.to_mobile is not None:
             with self.at(f"{place}/to_mobile"):
                 y = self.to_mobile(block.to_mobile, y, M)
@@ -355,8 +374,9 @@ class _Writer(OnnxWriter):
 
     def head(self, part: Head, x: _Map, z: str, D: int) -> None:
         x = self.conv_norm(part.conv, self.shuffled(x, part.groups))
-        y = self.op("GlobalAveragePool", self.clip(x.name, 0, 6))
-        y = self.op("HardSwish", self.reshape(y, self.batch, x.C))
+        y = self.op("GlobalAveragePool", self.limited(x.name, part.plain))
+        y = self.reshape(y, self.batch, x.C)
+        y = y if part.plain else self.op("HardSwish", y)
         if z:
             first = self.first(z, D)
             if self.batch == -1:  # tokens that no bridge has updated do not depend on the image: repeat their one row
@@ -366,16 +386,20 @@ class _Writer(OnnxWriter):
         norm = part.norm
         scale = _array(norm.weight) / np.sqrt(_array(norm.running_var) + np.float32(norm.eps))
         bias = (_array(part.hidden.bias) - _array(norm.running_mean)) * scale + _array(norm.bias)
-        y = self.op("HardSwish", self.linear(y, _array(part.hidden.weight) * scale[:, None], bias, rows=True))
+        y = self.linear(y, _array(part.hidden.weight) * scale[:, None], bias, rows=True)
+        y = self.op("Relu" if part.plain else "HardSwish", y)
         self.linear(y, _array(part.classifier.weight), _array(part.classifier.bias), rows=True)
 
     def network(self, model: MobileFormer, resolution: int) -> None:
         M, D = model.config.tokens.count, model.config.tokens.dim
         with self.at("stem/mobile"):
             x = self.conv_norm(model.stem.conv, _Map("image", 3, resolution, resolution))
-            x = x._replace(name=self.clip(x.name, 0, 6))
-        with self.at("lite/mobile"):
-            x = self.lite(model.lite, x)
+            x = x._replace(name=self.limited(x.name, model.stem.plain))
+        if isinstance(model.lite, Mobile):
+            x = self.mobile(model.lite, x, "", "lite", M)
+        else:
+            with self.at("lite/mobile"):
+                x = self.lite(model.lite, x)
         z = ""
         if model.tokens is not None:
             lead = [1] if self.batch == -1 else self.lead

@@ -77,10 +77,11 @@ class OnnxWriter:
         return self.op("Clip", x, self.constant(np.array(low, np.float32)), self.constant(np.array(high, np.float32)))
 
     def conv(self, x: str, weight: Array, bias: Array | None, *, stride: int = 1, groups: int = 1) -> str:
-        """A convolution padded by half its kernel; weight is [out, in / groups, k, k]."""
+        """A convolution that keeps the size (at stride 2, half of it); weight is [out, in / groups, k, k]."""
         inputs = [x, self.constant(weight)] + ([] if bias is None else [self.constant(bias)])
-        kernel, pad = list(weight.shape[2:]), weight.shape[2] // 2
-        return self.op("Conv", *inputs, kernel_shape=kernel, strides=[stride] * 2, pads=[pad] * 4, group=groups)
+        kernel, k = list(weight.shape[2:]), weight.shape[2]
+        pads = [(k - 1) // 2] * 2 + [k // 2] * 2  # before and after
+        return self.op("Conv", *inputs, kernel_shape=kernel, strides=[stride] * 2, pads=pads, group=groups)
 
     def model(
         self, image: Sequence[int | str], logits: Sequence[int | str], metadata: dict[str, str]

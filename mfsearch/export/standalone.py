@@ -96,6 +96,7 @@ class Preprocessing:
         return [*said, f"float32 [N, 3, {size}, {size}]"]
 
 
+_HALVES = 'stride == 2 and (mobile != "universal" or not kernel)'
 SHORTER_SIDE, CENTRE_SQUARE = "shorter side", "centre square"
 
 
@@ -143,7 +144,9 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
     rows, dyrelu = config.blocks, config.dyrelu
     widths = [config.lite.out, *(row.out for row in rows)]
     skips = [inp == row.out for inp, row in zip(widths, rows, strict=False) if row.stride == 1]
-    down, plain = (any(row.stride == stride for row in rows) for stride in (2, 1))
+    down, plain = (any(row.has_tail == has_tail for row in rows) for has_tail in (True, False))
+    general, v4 = any(row.mobile != "inverted_bottleneck" for row in rows), config.lite.mobile != "lite"
+    only_second = dyrelu.position == "second" and any(len(row.activated) == 1 for row in rows)
     tokens = config.tokens.count > 0
     facts = {
         "tokens": tokens,
@@ -159,7 +162,14 @@ def _facts(config: MobileFormerConfig) -> dict[str, bool]:
         "lite_skip": config.lite.stride == 1 and config.stem == config.lite.out,
         "down": down,
         "plain": plain,
-        "both_kinds": down and plain,
+        "both_kinds": general or (down and plain),
+        "general": general,
+        "either": general and down and plain,
+        "v4": v4,
+        "multiplies": down or not v4,
+        "even": any(2 in (row.kernel, row.before) for row in rows),
+        "single": general and only_second and dyrelu.source != "none",
+        "calls_single": general and only_second and dyrelu.source in TOKEN_SOURCES,
         "skips": any(skips),
         "all_skip": bool(skips) and all(skips),
         "some_skip": any(skips) and not all(skips),
@@ -199,14 +209,22 @@ def _words(
     plain, down = f"Mobile(inp, exp, out{given}{static})", f"MobileDown(inp, exp, out{given}{tail}{static})"
     dyrelu_class = "LearnedSlopes" if dyrelu.source == "static" else "(LearnedSlopes if static else DyReLU)"
     dyrelu_class = dyrelu_class if facts["learned"] else "DyReLU"
-    mobile = f"{down} if stride == 2 else {plain}" if facts["both_kinds"] else down if facts["down"] else plain
+    if facts["general"]:
+        plain = f"Mobile(inp, exp, out, stride, kernel, before, mobile{static})"
+    both = facts["down"] and facts["plain"]
+    mobile = f"{down} if stride == 2 else {plain}" if both else down if facts["down"] else plain
     if len(mobile) > 120 - len("        self.mobile = "):
         mobile = f"(\n            {mobile}\n        )"
+    act1 = dyrelu_class if facts["learned1"] else kinds.get(dyrelu.at("first"), "nn.ReLU")
+    act2 = dyrelu_class if facts["learned2"] else kinds.get(dyrelu.at("second"), "nn.ReLU")
+    wide1, wide2 = ("exp" if facts[f"learned{k}"] else "" for k in (1, 2))
+    lite_result = "self.project(F.relu(self.expand(x)))"
+    lite_result = f"F.relu({lite_result})" if config.lite.mobile == "conv_pair" else lite_result
     constants = [] if kernel_column else [f"KERNEL = {rows[0].kernel}  # of the depthwise convolutions"]
     if facts["down"] and not tail_column:
-        widening = next(row.tail for row in rows if row.stride == 2)
+        widening = next(row.tail for row in rows if row.has_tail)
         constants.append(f"TAIL = {widening}  # widening in the second half of a block of stride 2")
-    table = [[f'"{row.bridge}"' if name == "bridge" else str(getattr(row, name)) for name in columns] for row in rows]
+    table = [[_cell(getattr(row, name)) for name in columns] for row in rows]
     sizes = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     return {
         "arch_id": config.arch_id,
@@ -221,7 +239,7 @@ def _words(
         "init_std": float(config.tokens.init_std),
         "stem": config.stem,
         "lite": (config.lite.exp, config.lite.out, config.lite.stride),
-        "types": ", ".join({"bridge": "str", "former": "bool", "static": "bool"}.get(name, "int") for name in columns),
+        "types": ", ".join(type(getattr(rows[0], name)).__name__ for name in columns),
         "columns": ", ".join(columns),
         "blocks": "\n".join(
             f"    ({', '.join(cell.rjust(size) for cell, size in zip(cells, sizes, strict=True))})," for cells in table
@@ -251,13 +269,20 @@ def _words(
         "tail": "tail" if tail_column else "TAIL",
         "tail_type": ", tail: int" if tail_column else "",
         "static_type": ", static: bool" if static else "",
-        "act1": dyrelu_class if facts["learned1"] else kinds.get(dyrelu.at("first"), "nn.ReLU"),
-        "act2": dyrelu_class if facts["learned2"] else kinds.get(dyrelu.at("second"), "nn.ReLU"),
+        "act1": act1,
+        "act2": act2,
+        "first": f"{act2}({wide2}) if self.single else nn.ReLU()" if facts["single"] else f"{act1}({wide1})",
+        "second": act2 + ("(last)" if facts["learned2"] else "()"),
+        "keeps_halving": "self.halves = " + _HALVES if facts["general"] else "self.stride = stride",
+        "halving": "self.halves" if facts["general"] else "self.stride == 2",
+        "lite_result": f"x + {lite_result}" if facts["lite_skip"] else lite_result,
         "more": token_words,
         "more1": token_words if facts["dynamic1"] else "",
         "more2": token_words if facts["dynamic2"] else "",
         "more_types": token_words.replace("z", "z: Tensor").replace("mix", "mix: Tensor"),
         "mobile": mobile,
+        "plain": plain,
+        "down": down,
         "steps": _steps(facts),
     }
 
@@ -267,13 +292,19 @@ def _columns(config: MobileFormerConfig, facts: Mapping[str, bool]) -> list[str]
     rows = config.blocks
     varies = {
         "stride": facts["both_kinds"],
-        "kernel": len({row.kernel for row in rows}) > 1,
-        "tail": len({row.tail for row in rows if row.stride == 2}) > 1,
+        "kernel": len({row.kernel for row in rows}) > 1 or facts["general"],
+        "before": facts["general"],
+        "mobile": facts["general"],
+        "tail": len({row.tail for row in rows if row.has_tail}) > 1,
         "bridge": facts["some_to_former"] or facts["some_to_mobile"],
         "former": facts["some_former"],
         "static": facts["mixed"],
     }
     return ["exp", "out", *(name for name, there in varies.items() if there)]
+
+
+def _cell(value: object) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _steps(facts: Mapping[str, bool]) -> str:

@@ -1,8 +1,8 @@
 """Mobile-Former for timm: import this module, or give `--device-modules mfsearch.export.timm_plugin` to its scripts.
 
-It registers the seven published networks (`mobile_former_26m` to `mobile_former_508m`) and `mobile_former`, which
-builds any network: model_kwargs `{arch: {...}}` holds the content of an arch.yaml, `{bundle: DIR}` names a folder with
-one.
+It registers the seven published networks (`mobile_former_26m` to `mobile_former_508m`), those on MobileNetV4
+(`mobile_former_v4_s`, `mobile_former_v4_m`) and `mobile_former`, which builds any network: model_kwargs
+`{arch: {...}}` holds the content of an arch.yaml, `{bundle: DIR}` names a folder with one.
 Weights have the names of `mfsearch.model.MobileFormer`, so a weights.safetensors of this package loads.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.model import MobileFormer
-from mfsearch.presets import PRESETS
+from mfsearch.presets import PRESETS, preset
 from mfsearch.references.libraries import import_torchvision
 
 import_torchvision()  # before timm, which fails if its build is not torch's
@@ -27,6 +27,7 @@ from timm.models._features import feature_take_indices  # noqa: E402
 Features = tuple[Tensor, Tensor | None]  # the last map [B, C, H, W], and the tokens [B, M, D] where there are any
 
 NAMES = {name.replace("mf-", "mobile_former_"): name for name in PRESETS}
+NAMES |= {f"mobile_former_v4_{size}": f"mf4-{size}" for size in ("s", "m")}
 
 
 class TimmMobileFormer(MobileFormer):
@@ -201,7 +202,7 @@ def _cfg(config: MobileFormerConfig) -> PretrainedCfg:
 
 _ANY = PRESETS["mf-151m"]  # for the resolution and classes of a network that is not known yet
 default_cfgs = generate_default_cfgs(
-    {"mobile_former": _cfg(_ANY), **{name: _cfg(PRESETS[preset]) for name, preset in NAMES.items()}}
+    {"mobile_former": _cfg(_ANY), **{name: _cfg(preset(ours)) for name, ours in NAMES.items()}}
 )
 
 
@@ -254,4 +255,4 @@ def _entry(name: str, config: MobileFormerConfig) -> Callable[..., nn.Module]:
 
 
 for _name, _preset in NAMES.items():
-    register_model(_entry(_name, PRESETS[_preset]))
+    register_model(_entry(_name, preset(_preset)))

@@ -1,4 +1,6 @@
-"""The Mobile path: stem, lite bottleneck and two inverted bottlenecks (arXiv:2108.05895, section 3.3).
+"""The Mobile path: stem, lite bottleneck, two inverted bottlenecks and their MobileNetV4 forms.
+
+arXiv:2108.05895, section 3.3; arXiv:2404.10518, section 3.
 
 Shapes: B images, C channels, H x W positions, M tokens, D token width.
 """
@@ -17,7 +19,7 @@ class ConvNorm(nn.Module):
 
     def __init__(self, inp: int, out: int, kernel: int = 1, stride: int = 1, groups: int = 1, shuffle: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inp, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv = nn.Conv2d(inp, out, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
         self.norm = nn.BatchNorm2d(out)
         self.shuffle = shuffle
 
@@ -27,6 +29,8 @@ class ConvNorm(nn.Module):
 
     @cpu.in_training(cpu.convolve)
     def _convolve(self, x_BCHW: Tensor) -> Tensor:
+        if self.conv.kernel_size[0] == 2:  # keeps the size: one more row and column at the end
+            x_BCHW = F.pad(x_BCHW, (0, 1, 0, 1))
         return self.conv(x_BCHW)  # type: ignore[no-any-return]
 
 
@@ -43,14 +47,16 @@ def depthwise(inp: int, out: int, kernel: int, stride: int, groups: int) -> Conv
 
 
 class Stem(nn.Module):
-    """3x3 stride 2, BatchNorm, ReLU6."""
+    """3x3 stride 2, BatchNorm, ReLU6; `plain`: ReLU."""
 
-    def __init__(self, out: int) -> None:
+    def __init__(self, out: int, plain: bool = False) -> None:
         super().__init__()
+        self.plain = plain
         self.conv = ConvNorm(3, out, 3, 2)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return F.relu6(self.conv(x_BCHW))
+        x_BCHW = self.conv(x_BCHW)
+        return F.relu(x_BCHW) if self.plain else F.relu6(x_BCHW)
 
 
 class LiteBottleneck(nn.Module):
@@ -69,27 +75,48 @@ class LiteBottleneck(nn.Module):
 
 
 class Mobile(nn.Module):
-    """Stride 1: 1x1 -> act -> depthwise -> act -> 1x1; with a skip if the widths are equal."""
+    """1x1 -> act -> depthwise -> act -> 1x1; with a skip if the shapes are equal.
+
+    A universal row may have a depthwise convolution first and none later; a fused row has one dense convolution up to
+    the first activation, and a conv_pair its second activation at the end.
+    """
 
     def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
         super().__init__()
         self.drop_path = 0.0
-        self.skip = inp == row.out
-        self.expand = ConvNorm(inp, row.exp, groups=groups, shuffle=groups)
+        self.skip = row.stride == 1 and inp == row.out
+        self.halves_between = row.stride == 2 and not row.halves_first
+        first = row.stride if row.halves_first else 1
+        self.before = ConvNorm(inp, inp, row.before, first, groups=inp) if row.before else None
+        if row.fused:
+            self.expand = ConvNorm(inp, row.exp, row.kernel, first)
+        else:
+            self.expand = ConvNorm(inp, row.exp, groups=groups, shuffle=groups)
         self.act1 = activation(dyrelu, "first", row.exp, token_dim)
-        self.depthwise = ConvNorm(row.exp, row.exp, row.kernel, groups=row.exp)
-        self.act2 = activation(dyrelu, "second", row.exp, token_dim)
+        between = row.stride if self.halves_between else 1
+        self.depthwise = ConvNorm(row.exp, row.exp, row.inside, between, groups=row.exp) if row.inside else None
+        self.act2 = activation(dyrelu, "second", row.activated[1], token_dim) if len(row.activated) == 2 else None
         self.project = ConvNorm(row.exp, row.out, groups=groups, shuffle=groups)
 
-    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None, mix_BMHW: Tensor | None) -> Tensor:
-        y_BCHW: Tensor = self.act1(self.expand(x_BCHW), z_BMD, mix_BMHW)
-        y_BCHW = self.act2(self.depthwise(y_BCHW), z_BMD, mix_BMHW)
-        y_BCHW = self.project(y_BCHW)
+    def forward(self, x_BCHW: Tensor, z_BMD: Tensor | None = None, mix_BMHW: Tensor | None = None) -> Tensor:
+        y_BCHW: Tensor = x_BCHW if self.before is None else self.before(x_BCHW)
+        y_BCHW = self.act1(self.expand(y_BCHW), z_BMD, mix_BMHW)
+        if self.depthwise is None:
+            y_BCHW = self.project(y_BCHW)
+            y_BCHW = y_BCHW if self.act2 is None else self.act2(y_BCHW, z_BMD, mix_BMHW)
+        else:
+            assert self.act2 is not None
+            if self.halves_between and mix_BMHW is not None:
+                mix_BMHW = F.avg_pool2d(mix_BMHW, 2, ceil_mode=True)
+            y_BCHW = self.project(self.act2(self.depthwise(y_BCHW), z_BMD, mix_BMHW))
         return x_BCHW + dropped(y_BCHW, self.drop_path, self.training) if self.skip else y_BCHW
 
 
 class MobileDown(nn.Module):
-    """Stride 2: depthwise in -> exp -> act -> 1x1 -> out, then depthwise out -> tail * out -> act -> 1x1 -> out."""
+    """An inverted bottleneck of stride 2, in two halves.
+
+    Depthwise in -> exp -> act -> 1x1 -> out, then depthwise out -> tail * out -> act -> 1x1 -> out.
+    """
 
     def __init__(self, row: BlockConfig, inp: int, groups: int, dyrelu: DyReLUConfig, token_dim: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mfsearch.config import BlockConfig, MobileFormerConfig
+from mfsearch.config import BlockConfig, DyReLUConfig, MobileFormerConfig
 from mfsearch.model.bridge import ToFormer, ToMobile
 from mfsearch.model.dyrelu import StaticSlopes
 from mfsearch.model.former import Former
@@ -28,7 +28,8 @@ class Block(nn.Module):
         self.mixes = dyrelu.source == "spatial"
         self.to_former = ToFormer(config.bridges, inp, dim, self.mixes) if row.to_former else None
         self.former = Former(config.former, dim) if row.former else None
-        mobile = MobileDown if row.stride == 2 else Mobile
+        self.halves_first = row.halves_first
+        mobile = MobileDown if row.has_tail else Mobile
         self.mobile = mobile(row, inp, config.groups, dyrelu, dim)
         self.to_mobile = ToMobile(config.bridges, row.out, dim) if row.to_mobile else None
 
@@ -47,18 +48,21 @@ class Block(nn.Module):
     def _mix(self, scores_BhMHW: Tensor) -> Tensor:
         """The tokens' shares at each position of the activations; they sum to 1 over M."""
         scores_BMHW = scores_BhMHW.mean(1)
-        if isinstance(self.mobile, MobileDown):
+        if self.halves_first:
             scores_BMHW = F.avg_pool2d(scores_BMHW, 2, ceil_mode=True)
         return scores_BMHW.softmax(1)
 
 
 class Head(nn.Module):
-    """1x1 -> ReLU6 -> pool -> h-swish -> concat first token -> FC -> BatchNorm -> h-swish -> dropout -> FC."""
+    """1x1 -> ReLU6 -> pool -> h-swish -> concat first token -> FC -> BatchNorm -> h-swish -> dropout -> FC.
+
+    `plain`, after MobileNetV4's first row: ReLU takes the place of ReLU6 and h-swish.
+    """
 
     def __init__(self, config: MobileFormerConfig, inp: int, dropout: float) -> None:
         super().__init__()
         head = config.head
-        self.groups = config.groups
+        self.groups, self.plain = config.groups, config.lite.mobile != "lite"
         self.conv = ConvNorm(inp, head.conv, groups=config.groups)
         self.hidden = nn.Linear(head.conv + (config.tokens.dim if config.tokens.count else 0), head.hidden)
         self.norm = nn.BatchNorm1d(head.hidden)
@@ -72,10 +76,13 @@ class Head(nn.Module):
         """The classifier's input before dropout: [B, hidden]."""
         if self.groups > 1:
             x_BCHW = shuffle(x_BCHW, self.groups)
-        y_BC = F.hardswish(F.adaptive_avg_pool2d(F.relu6(self.conv(x_BCHW)), 1).flatten(1))
+        x_BCHW = self.conv(x_BCHW)
+        y_BC = F.adaptive_avg_pool2d(F.relu(x_BCHW) if self.plain else F.relu6(x_BCHW), 1).flatten(1)
+        y_BC = y_BC if self.plain else F.hardswish(y_BC)
         if z_BMD is not None:
             y_BC = torch.cat([y_BC, z_BMD[:, 0]], 1)
-        return F.hardswish(self.norm(self.hidden(y_BC)))
+        y_BC = self.norm(self.hidden(y_BC))
+        return F.relu(y_BC) if self.plain else F.hardswish(y_BC)
 
 
 class MobileFormer(nn.Module):
@@ -93,8 +100,13 @@ class MobileFormer(nn.Module):
         super().__init__()
         self.config = config
         with torch.device("meta"):  # draws nothing from the caller's generator
-            self.stem = Stem(config.stem)
-            self.lite = LiteBottleneck(config.lite, config.stem, config.groups)
+            lite, plain = config.lite, config.lite.mobile != "lite"
+            self.stem = Stem(config.stem, plain)
+            self.lite: LiteBottleneck | Mobile = (
+                Mobile(lite.row, config.stem, config.groups, DyReLUConfig("none"), 0)
+                if plain
+                else LiteBottleneck(lite, config.stem, config.groups)
+            )
             blocks, width = [], config.lite.out
             for row in config.blocks:
                 blocks.append(Block(config, row, width))

@@ -191,9 +191,11 @@ class _Scissors:
         inp = next(streams)
         self._conv_norm("stem.conv", "stem.conv", self._demanded(Demand(), 3, 3), inp)
         stream = next(streams) if LITE in begins else inp
-        self._conv_norm(
-            "lite.project", "lite.project", self._multiplied("lite.depthwise", "lite.depthwise", inp), stream
-        )
+        if isinstance(model.lite, Mobile):
+            self._mobile("lite", "lite", inp, stream)
+        else:
+            wide = self._multiplied("lite.depthwise", "lite.depthwise", inp)
+            self._conv_norm("lite.project", "lite.project", wide, stream)
         if parent.tokens is not None and model.tokens is not None:
             tokens = parent.tokens[: len(model.tokens)]
             self.tensors["tokens"] = lambda: tokens
@@ -279,13 +281,17 @@ class _Scissors:
         ours, theirs = self.model.get_submodule(at), self.parent.get_submodule(was)
         assert isinstance(ours, Mobile)
         assert isinstance(theirs, Mobile)
-        demand = Demand(groups, interleaved=groups > 1)
+        demand = Demand(groups, interleaved=theirs.expand.shuffle > 1)
         inner = self._demanded(demand, theirs.expand.conv.out_channels, ours.expand.conv.out_channels)
-        self._conv_norm(f"{at}.expand", f"{was}.expand", inp, inner, writes=False)
+        if ours.before is not None:
+            self._conv_norm(f"{at}.before", f"{was}.before", inp, inp, reads=False, writes=False)
+        self._conv_norm(f"{at}.expand", f"{was}.expand", inp, inner, writes=ours.depthwise is None)
         self._activation(f"{at}.act1", f"{was}.act1", inner)
-        self._conv_norm(f"{at}.depthwise", f"{was}.depthwise", inner, inner, reads=False)
-        self._activation(f"{at}.act2", f"{was}.act2", inner)
+        if ours.depthwise is not None:
+            self._conv_norm(f"{at}.depthwise", f"{was}.depthwise", inner, inner, reads=False)
         self._conv_norm(f"{at}.project", f"{was}.project", inner, out)
+        if ours.act2 is not None:
+            self._activation(f"{at}.act2", f"{was}.act2", out if ours.depthwise is None else inner)
 
     def _down(self, at: str, was: str, inp: Channels, out: Channels) -> None:
         for half, channels in (("1", inp), ("2", out)):

@@ -63,8 +63,10 @@ def naswot(config: MobileFormerConfig, images_BCHW: Tensor, seed: int) -> float:
     def count(_module: nn.Module, _inputs: object, output: Tensor) -> None:
         kernel_BB.add_(same_side(output.flatten(1)))
 
+    pairs = [one.project for one in model.modules() if isinstance(one, Mobile) and one.depthwise is None and one.act2]
     for name, module in model.named_modules():
-        if isinstance(module, ConvNorm) and not name.rpartition(".")[2].startswith("project"):  # no activation follows
+        linear = name.rpartition(".")[2].startswith(("project", "before"))  # no activation follows
+        if isinstance(module, ConvNorm) and (not linear or module in pairs):
             module.register_forward_hook(count)
     with torch.no_grad():
         model(images_BCHW)

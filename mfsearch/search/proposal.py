@@ -17,7 +17,7 @@ import numpy as np
 from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import Costs, count_costs, count_madds
-from mfsearch.presets import PRESETS
+from mfsearch.presets import PRESETS, V4_PRESETS
 from mfsearch.search.samplers import SAMPLERS
 from mfsearch.search.samplers.encode import Encoder
 from mfsearch.search.samplers.ground import ATTEMPTS, TARGET, Candidate, Ground, targets
@@ -283,7 +283,7 @@ class Proposer:
         """Published networks inside budget and limits as they are, then larger ones fitted to them, the nearest
         first."""
         above = []
-        for name, config in PRESETS.items():
+        for name, config in (PRESETS | V4_PRESETS).items():
             params = self.space.find_params(config)
             if params is None:
                 continue

@@ -90,7 +90,7 @@ def scale_widths(
     return dataclasses.replace(
         config,
         stem=stem,
-        lite=dataclasses.replace(config.lite, exp=config.lite.exp // config.stem * stem, out=lite_out),
+        lite=dataclasses.replace(config.lite, exp=int(Fraction(config.lite.exp, config.stem) * stem), out=lite_out),
         blocks=tuple(blocks),
         head=dataclasses.replace(config.head, conv=int(Fraction(config.head.conv, inp) * scaled)),
     )

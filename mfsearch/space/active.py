@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mfsearch.config import BRIDGES, SOURCES, TOKEN_SOURCES, Wiring, effective_source, has_say, has_tail
+from mfsearch.config import BRIDGES, MOBILES, SOURCES, TOKEN_SOURCES, Wiring, effective_source, has_say
 from mfsearch.space.knobs import KNOBS, find_knob
 from mfsearch.space.search_space import Params, Row, SearchSpace
 
@@ -54,8 +54,14 @@ def active_knobs(params: Params, space: SearchSpace | None = None) -> set[str]:
         row, _, field = rest.partition(".")
         if section == "blocks":
             says = allowed[row] if field == "repeat" else row in standing
+            at = f"blocks.{row}."
+            stride, mobile = get.get(at + "stride", 2), get.get(at + "mobile", _DEFAULTS["blocks.ROW.mobile"])
             if field == "tail":
-                says = says and has_tail(get.get(f"blocks.{row}.stride", 2))
+                says = says and stride == 2 and mobile == "inverted_bottleneck"
+            elif field == "before":
+                says = says and mobile == "universal"
+            elif field == "mobile" and stride == 1 and get.get(at + "kernel", 3) > 2 and not get.get(at + "before"):
+                says = says and not set(choices.get(name, MOBILES)) <= set(MOBILES[:2])  # the same but in name
         elif section == "former" and find_knob(name).about == "stage":
             says = rest in living
         elif find_knob(name).about == "stage":  # before the first Mobile->Former, to_mobile is as good as none

@@ -89,6 +89,7 @@ KNOBS: dict[str, KnobSpec] = {
     "lite.expand":         KnobSpec(None, "", FACTOR),
     "lite.out":            KnobSpec(None, "", WIDTH),
     "lite.stride":         KnobSpec(1, ""),
+    "lite.mobile":         KnobSpec("lite", ""),
     "head.conv":           KnobSpec("6x", "", HEAD_WIDTH),
     "head.hidden":         KnobSpec(None, ""),
     "blocks.ROW.stride":   KnobSpec(_ROW.stride, "row"),
@@ -97,6 +98,8 @@ KNOBS: dict[str, KnobSpec] = {
     "blocks.ROW.kernel":   KnobSpec(_ROW.kernel, "row"),
     "blocks.ROW.repeat":   KnobSpec(1, "", REPEAT),
     "blocks.ROW.tail":     KnobSpec(_ROW.tail, "row"),
+    "blocks.ROW.mobile":   KnobSpec(_ROW.mobile, "row"),
+    "blocks.ROW.before":   KnobSpec(_ROW.before, "row"),
     "width":               KnobSpec(1.0, "", SCALE),
 }
 # fmt: on
@@ -144,6 +147,7 @@ def network_values(config: MobileFormerConfig) -> dict[str, Value]:
     values: dict[str, Value] = {name: attrgetter(name)(config) for name in fields}
     values |= {"groups": config.groups, "stem.out": config.stem}
     values |= {"lite.expand": lite.exp // config.stem, "lite.out": lite.out, "lite.stride": lite.stride}
+    values["lite.mobile"] = lite.mobile
     return values | {"head.conv": config.head.conv, "head.hidden": config.head.hidden}
 
 

@@ -83,8 +83,10 @@ def stream_demands(config: MobileFormerConfig) -> list[Demand]:
     """What the layers of each stream ask of its channels."""
     streams = find_streams(config)
     demands, rows = [], config.blocks
+    lite_at = LITE if any(stream.start == LITE for stream in streams) else STEM
     for stream, after in zip(streams, [*streams[1:], None], strict=True):
         writers = [rows[k] for k in (stream.start, *stream.skips) if k >= 0]
+        shuffles = stream.start == lite_at and config.lite.mobile != "lite"
         readers = [rows[k] for k in (*stream.skips, after.start if after else -1) if k >= 0]
         final = after is None and config.bridges.final
         touched = final or any(row.to_mobile for row in writers) or any(row.to_former for row in readers)
@@ -92,7 +94,7 @@ def stream_demands(config: MobileFormerConfig) -> list[Demand]:
             Demand(
                 groups=config.groups,
                 heads=config.bridges.heads if touched else 1,
-                interleaved=config.groups > 1 and any(row.stride == 1 for row in writers),
+                interleaved=config.groups > 1 and (shuffles or any(not row.has_tail for row in writers)),
                 to_head=config.groups > 1 and after is None,
             )
         )
@@ -145,8 +147,11 @@ def check_inside(parent: MobileFormerConfig, config: MobileFormerConfig, rows: l
     same("dyrelu", dataclasses.replace(config.dyrelu, source=parent.dyrelu.source), parent.dyrelu)
     at_most("stem", config.stem, parent.stem)
     at_most("lite.out", config.lite.out, parent.lite.out)
-    at_most("lite.expand", config.lite.exp // config.stem, parent.lite.exp // parent.stem)
+    if parent.lite.mobile == "lite":
+        at_most("lite.expand", config.lite.exp // config.stem, parent.lite.exp // parent.stem)
+    at_most("lite.exp", config.lite.exp, parent.lite.exp)
     same("lite.stride", config.lite.stride, parent.lite.stride)
+    same("lite.mobile", config.lite.mobile, parent.lite.mobile)
     at_most("head.conv", config.head.conv, parent.head.conv)
     at_most("head.hidden", config.head.hidden, parent.head.hidden)
     for k, row in zip(rows, config.blocks, strict=True):
@@ -154,8 +159,12 @@ def check_inside(parent: MobileFormerConfig, config: MobileFormerConfig, rows: l
         for name in ("exp", "out", "kernel", "former", "to_former", "to_mobile"):
             at_most(f"{at}.{name}", getattr(row, name), getattr(whole, name))
         same(f"{at}.stride", row.stride, whole.stride)
+        same(f"{at}.mobile", row.mobile, whole.mobile)
+        for name in ("kernel", "before"):
+            part, old = getattr(row, name), getattr(whole, name)
+            check(part == old or (part, old) == (3, 5), f"{at}.{name}", part, old if old < 5 else "5 or its centre 3")
         check(row.static or not whole.static or config.dyrelu.source == "static", f"{at}.static", False, True)
-        if row.stride == 2:
+        if row.has_tail:
             at_most(f"{at}.tail", row.tail, whole.tail)
 
 
@@ -217,10 +226,13 @@ class NestedSpace(SearchSpace):
         lite, lite_out = parent.lite, stem
         if len(streams) > 1 and streams[1].start == LITE:
             lite_out = out(streams[1], "lite.out", stem if lite.stride == 1 else 0)
-        lite_exp = stem * multiple(lite.exp // parent.stem, get["lite.expand"], stem)
+        lite_share = get["lite.expand"]
+        if lite.mobile == "lite":
+            lite_exp = stem * multiple(lite.exp // parent.stem, lite_share, stem)
+        else:
+            lite_exp = nearest(fitting_widths(Demand(groups), lite.exp), lite.exp / parent.stem * lite_share * stem)
 
         has_bridge = self._reached(get)
-        inner = Demand(groups, interleaved=groups > 1)
         blocks: list[BlockConfig] = []
         inp = lite_out
         for k, name in self._standing(get):
@@ -228,21 +240,25 @@ class NestedSpace(SearchSpace):
             whole_inp = parent.blocks[k - 1].out if k else lite.out
             share, stream = get[at + "expand"], self._rows[name]
             after = out(stream, at + "out", inp if row.stride == 1 else 0) if stream.start == k else inp
-            if row.stride == 2:
+            inner = Demand(groups, interleaved=groups > 1 and not row.fused)
+            if row.has_tail:
                 exp, tail = inp * multiple(row.exp // whole_inp, share, inp), multiple(row.tail, share, after)
             else:
                 exp, tail = nearest(fitting_widths(inner, row.exp), row.exp / whole_inp * share * inp), row.tail
+            widest = get.get(at + "kernel", 5)
             bridge = _both(row.bridge, get.get(f"bridges.{stage}", "none")) if has_bridge else "none"
             blocks.append(
                 BlockConfig(
                     exp=exp,
                     out=after,
                     stride=row.stride,
-                    kernel=min(row.kernel, get.get(at + "kernel", 5)),
+                    kernel=min(row.kernel, widest),
                     bridge=bridge,
                     former=has_bridge and row.former and bool(get.get(f"former.{stage}")),
                     tail=tail,
                     static=row.static or self._frozen(get, stage, bridge, has_bridge),
+                    mobile=row.mobile,
+                    before=min(row.before, widest),
                 )
             )
             inp = after
@@ -258,7 +274,7 @@ class NestedSpace(SearchSpace):
             if tokens.count
             else tokens,
             stem=stem,
-            lite=LiteConfig(lite_exp, lite_out, lite.stride),
+            lite=LiteConfig(lite_exp, lite_out, lite.stride, lite.mobile),
             blocks=tuple(blocks),
             head=HeadConfig(
                 nearest(fitting_widths(Demand(groups), head.conv), head.conv * min(1.0, get["head.conv"] * width)),
@@ -388,7 +404,7 @@ def parent_values(parent: MobileFormerConfig) -> dict[str, tuple[Value, ...]]:
         values[at + "expand"] = fractions
         if stream.start >= 0:
             values[at + "out"] = fractions
-        if any(row.kernel == 5 for row in here):
+        if any(5 in (row.kernel, row.before) for row in here):
             values[at + "kernel"] = (5, 3)
     return values | {"head.conv": fractions, "head.hidden": fractions}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mfsearch.config import LATER
 from mfsearch.space.knobs import KNOBS, SECTIONS, Rule, Value, find_knob, section_defaults
 from mfsearch.space.search_space import Knob, Row, SearchSpace, hint
 from mfsearch.space.yaml_lines import load_with_lines
@@ -97,6 +98,8 @@ class SpaceFile:
             value = given.get(key, default)
             if value is None:
                 raise self.fail(path, f"{'.'.join(path)} lacks {key!r:.200}: known are {', '.join(known)}")
+            if key in LATER and key not in given:  # so that the digest of an earlier file stays
+                continue
             self.value((*path, key), value)
 
     def mapping(self, data: Any, path: tuple[str, ...], known: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 from mfsearch.config import (
+    LATER,
     TOKEN_SOURCES,
     BlockConfig,
     BridgeConfig,
@@ -25,6 +26,7 @@ from mfsearch.config import (
     LiteConfig,
     MobileFormerConfig,
     TokenConfig,
+    without_later,
 )
 from mfsearch.living import living
 from mfsearch.space.knobs import SECTIONS, STEP, Value, find_knob, network_values, section_defaults
@@ -84,7 +86,10 @@ class SearchSpace:
     @property
     def digest(self) -> str:
         """Short hash of everything on which the result of `resolve` depends."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        data = dataclasses.asdict(self)
+        if "parent" in data:  # of a nested space
+            without_later(data["parent"])
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
     def deployed(self, resolution: int, classes: int) -> Self:
         """The same space for another input side (pixels) and class count."""
@@ -124,7 +129,7 @@ class SearchSpace:
 
         stem = scale(get["stem.out"])
         lite_out = scale(get["lite.out"])
-        lite = LiteConfig(get["lite.expand"] * stem, lite_out, get["lite.stride"])
+        lite = LiteConfig(get["lite.expand"] * stem, lite_out, get["lite.stride"], get.get("lite.mobile", "lite"))
         has_bridge = self._has_bridge(get)
         blocks: list[BlockConfig] = []
         inp = lite_out
@@ -149,7 +154,7 @@ class SearchSpace:
 
     def _block(self, row: Row, get: Mapping[str, Any], inp: int, scale: Any, has_bridge: bool) -> BlockConfig:
         at = f"blocks.{row.name}."
-        out = get[at + "out"]
+        out, mobile = get[at + "out"], get.get(at + "mobile", LATER["mobile"])
         return BlockConfig(
             exp=int(get[at + "expand"] * inp),
             out=inp if out == "same" else scale(out),
@@ -158,6 +163,8 @@ class SearchSpace:
             bridge=get[f"bridges.{row.stage}"] if has_bridge else "none",
             former=has_bridge and get[f"former.{row.stage}"],
             tail=get[at + "tail"],
+            mobile=mobile,
+            before=get.get(at + "before", 0) if mobile == "universal" else 0,
         )
 
     def _present(self, get: Mapping[str, Any]) -> Iterator[Row]:
@@ -223,7 +230,7 @@ class SearchSpace:
         inp = config.lite.out
         for row, block in zip(layout, config.blocks, strict=True):
             at = f"blocks.{row.name}."
-            seen |= {at + f: getattr(block, f) for f in ("stride", "out", "kernel", "tail")}
+            seen |= {at + f: getattr(block, f) for f in ("stride", "out", "kernel", "tail", "mobile", "before")}
             seen[at + "expand"] = block.exp / inp
             seen |= {f"bridges.{row.stage}": block.bridge, f"former.{row.stage}": block.former}
             inp = block.out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mfsearch.config import MobileFormerConfig, load_config
 from mfsearch.living import check_living
-from mfsearch.presets import PRESETS, preset
+from mfsearch.presets import PRESETS, V4_PRESETS, preset
 from mfsearch.study.files import MANIFEST, find_study
 from mfsearch.study.study import Study
 from mfsearch.study.trial import Trial
@@ -12,8 +12,8 @@ from mfsearch.study.trial import Trial
 
 def find_config(name: str, results: Path) -> MobileFormerConfig:
     """The network called `name`; ValueError lists the known names, or the dead parts of a file's network."""
-    if name in PRESETS:
-        return PRESETS[name]
+    if name in PRESETS or name in V4_PRESETS:
+        return preset(name)
     path = Path(name)
     if path.suffix in (".yaml", ".yml", ".json"):
         return check_living(load_config(path), path)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from mfsearch.config import MobileFormerConfig
 from mfsearch.export.standalone import SHORTER_SIDE, Normalisation, Preprocessing, select, write_standalone
 from mfsearch.model import MobileFormer
-from mfsearch.presets import PRESETS
+from mfsearch.presets import PRESETS, V4_PRESETS
 from mfsearch.space import find_space
 from tests.cost.test_onnx_graph import lived
-from tests.random_configs import random_config
+from tests.random_configs import random_config, random_v4_config
 
 IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,10 +75,12 @@ def test_draws_from_the_whole_space_are_those_of_the_package() -> None:
 
 def test_what_is_written_is_formatted_and_holds_nothing_unused(tmp_path: Path) -> None:
     for seed in range(80):
-        (tmp_path / f"r{seed}.py").write_text(write_standalone(random_config(seed), IMAGENET if seed % 2 else None))
+        for kind, draw in (("r", random_config), ("v", random_v4_config)):
+            text = write_standalone(draw(seed), IMAGENET if seed % 2 else None)
+            (tmp_path / f"{kind}{seed}.py").write_text(text)
     names = tuple(f"class {k}" for k in range(1000))
     told = Preprocessing(224, None, SHORTER_SIDE, 0.875, "bilinear", False, *IMAGENET, names)
-    for name, config in PRESETS.items():
+    for name, config in (PRESETS | V4_PRESETS).items():
         (tmp_path / f"{name.replace('-', '_')}.py").write_text(write_standalone(config, IMAGENET, told))
     settings = ["--config", str(ROOT / "pyproject.toml"), str(tmp_path)]
     for command in (["format", "--check"], ["check"]):

@@ -34,7 +34,7 @@ from mfsearch.export.timm_keys import KEYS
 from mfsearch.export.train_yaml import load_training, recommended_training, save_training
 from mfsearch.model import MobileFormer
 from mfsearch.presets import MF_26M, PRESETS
-from tests.random_configs import SMALL, random_config
+from tests.random_configs import SMALL, random_config, random_v4_config
 
 
 def images(count: int = 2, side: int = 64) -> Tensor:
@@ -54,7 +54,7 @@ def small_bundle(folder: Path, config: MobileFormerConfig = SMALL, seed: int = 3
 
 
 def test_all_presets_are_listed_by_timm() -> None:
-    names = [name.replace("mf-", "mobile_former_") for name in PRESETS]
+    names = [name.replace("mf-", "mobile_former_") for name in PRESETS] + ["mobile_former_v4_s", "mobile_former_v4_m"]
     assert sorted(timm.list_models("mobile_former*")) == sorted(["mobile_former", *names])
 
 
@@ -72,9 +72,9 @@ def test_a_preset_is_our_network_under_timms_name(name: str) -> None:
     assert theirs.get_submodule(cfg["first_conv"]).in_channels == 3
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(18))
 def test_any_network_is_built_from_its_config(seed: int) -> None:
-    config = random_config(seed)
+    config = random_config(seed) if seed < 12 else random_v4_config(seed)
     ours, theirs = MobileFormer(config), create(arch=json.loads(json.dumps(config.to_dict())))
     theirs.load_state_dict(ours.state_dict())
     x = images(2, config.resolution)
@@ -88,6 +88,19 @@ def test_any_network_is_built_from_its_config(seed: int) -> None:
     assert theirs.pretrained_cfg["input_size"] == (3, config.resolution, config.resolution)
     assert theirs.num_classes == config.classes
     assert theirs.num_features == theirs.eval().forward_features(x)[0].shape[1]
+
+
+def test_the_networks_on_mobilenetv4_have_a_map_of_every_size() -> None:
+    model = create("mobile_former_v4_s", features_only=True).eval()
+    assert model.feature_info.module_name() == ["stem", "lite", "blocks.0", "blocks.6", "blocks.12"]
+    with torch.no_grad():
+        assert [tuple(x.shape[1:]) for x in model(images())] == [
+            (32, 32, 32),
+            (32, 16, 16),
+            (64, 8, 8),
+            (96, 4, 4),
+            (128, 2, 2),
+        ]
 
 
 def test_features_are_the_last_map_of_every_size() -> None:

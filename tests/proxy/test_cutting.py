@@ -14,17 +14,18 @@ from benchmarks.inside_parent import by_taylor
 from mfsearch.config import DYNAMIC_SOURCES, SOURCES, BlockConfig, HeadConfig, LiteConfig, MobileFormerConfig
 from mfsearch.model import MobileFormer
 from mfsearch.model.dyrelu import DyReLU, StaticSlopes
-from mfsearch.model.mobile import MobileDown, shuffle
+from mfsearch.model.mobile import LiteBottleneck, MobileDown, shuffle
 from mfsearch.presets import MF_26M, MF_151M
 from mfsearch.proxy.batch_norm import restate_batch_norm
 from mfsearch.proxy.cutting import by_weight, cut, mean_coefficients
 from mfsearch.space.channels import Demand, fitting_multipliers, fitting_widths, shuffled
 from mfsearch.space.nested import find_streams, nested_space, parent_values, stream_width
 from mfsearch.space.solve import fit
-from tests.random_configs import SMALL, random_config
+from tests.random_configs import SMALL, random_config, random_v4_config
 
 GROUPED = dataclasses.replace(MF_26M, resolution=32, classes=10)
 SEEDS = (1, 3, 5, 7, 9, 11, 13, 15, 19, 21, 23, 25, 27, 29, 31, 35, 37, 39, 41, 43, 47, 51, 53)
+V4_PARENTS = [random_v4_config(seed) for seed in (*range(1, 25, 2), 31)]
 PARENTS = [GROUPED] + [random_config(seed) for seed in SEEDS]
 
 
@@ -119,7 +120,7 @@ def silence(model: MobileFormer, part: MobileFormer) -> None:
         zero_columns(bridge.output, left_out(bridge.output.weight[0], ours.output.weight[0]))
 
     zero_norm("stem.conv")
-    zero_norm("lite.depthwise")
+    zero_norm("lite.depthwise" if isinstance(model.lite, LiteBottleneck) else "lite.expand")
     zero_norm("lite.project")
     for k in range(len(model.blocks)):
         at, mobile = f"blocks.{k}", f"blocks.{k}.mobile"
@@ -130,10 +131,15 @@ def silence(model: MobileFormer, part: MobileFormer) -> None:
             zero_intercepts(f"{mobile}.act2", zero_norm(f"{mobile}.depthwise2"))
             gone = zero_norm(f"{mobile}.project2")
         else:
-            zero_intercepts(f"{mobile}.act1", zero_norm(f"{mobile}.expand"))
-            zero_norm(f"{mobile}.depthwise")
-            zero_intercepts(f"{mobile}.act2", zero_norm(f"{mobile}.expand"))
+            if block.mobile.before is not None:
+                zero_norm(f"{mobile}.before")
+            inner = zero_norm(f"{mobile}.expand")
+            zero_intercepts(f"{mobile}.act1", inner)
+            if block.mobile.depthwise is not None:
+                zero_norm(f"{mobile}.depthwise")
             gone = zero_norm(f"{mobile}.project")
+            if block.mobile.act2 is not None:
+                zero_intercepts(f"{mobile}.act2", gone if block.mobile.depthwise is None else inner)
         if block.to_former is not None:
             zero_to_former(f"{at}.to_former")
         to_mobile, ours = block.to_mobile, twin.to_mobile
@@ -165,7 +171,7 @@ def test_the_parents_have_every_part() -> None:
     }
 
 
-@pytest.mark.parametrize("config", PARENTS)
+@pytest.mark.parametrize("config", [*PARENTS, *V4_PARENTS])
 def test_at_full_size_the_cut_is_the_parent(config: MobileFormerConfig) -> None:
     parent = lively(config)
     same = cut(parent, config)
@@ -176,13 +182,21 @@ def test_at_full_size_the_cut_is_the_parent(config: MobileFormerConfig) -> None:
     assert_same_logits(parent, same, images(config), tolerance=0)
 
 
-@pytest.mark.parametrize("config", PARENTS)
+@pytest.mark.parametrize("config", [*PARENTS, *V4_PARENTS])
 def test_channels_without_effect_can_leave(config: MobileFormerConfig) -> None:
     for seed in range(2):
         narrow = narrowed(config, seed)
         parent = lively(config, seed)
         silence(parent, cut(parent, narrow))
         assert_same_logits(parent, cut(parent, narrow), images(config))
+
+
+def test_the_parents_on_mobilenetv4_have_every_row() -> None:
+    rows = [row for config in V4_PARENTS for row in config.blocks]
+    assert {row.operator.split(" ")[0] for row in rows} == {"block", "extra", "ib", "convnext", "ffn", "fused", "conv"}
+    assert {config.lite.mobile for config in V4_PARENTS} == {"lite", "fused", "conv_pair"}
+    assert len({config.groups for config in V4_PARENTS}) > 1
+    assert len({config.dyrelu.source for config in V4_PARENTS}) > 4
 
 
 def test_groups_heads_and_every_width_are_cut_above() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mfsearch.space import SearchSpace, Value, find_space, load_space
 from mfsearch.space.active import active_knobs
 
-SHIPPED = ("mobile_former", "mobile_former_small", "paper")
+SHIPPED = ("mobile_former", "mobile_former_small", "mobile_former_v4", "paper")
 
 # What the shipped spaces have not: a repeat under a condition, a tail, heads and init_std as knobs, two sources.
 ODD = """
@@ -49,7 +49,7 @@ def sparse(space: SearchSpace, rng: random.Random) -> dict[str, Value]:
         params = space.draw(rng)
         for name in params:
             choices = next(knob.choices for knob in space.knobs if knob.name == name)
-            least = next((value for value in ("none", False, 0, 1) if value in choices), None)
+            least = next((each for value in ("none", False, 0, 1) for each in choices if each == value), None)
             if least is not None and rng.random() < 0.9:
                 params[name] = least
         try:
@@ -68,7 +68,7 @@ def test_active_are_the_knobs_whose_change_builds_something_else(name: str, draw
     else:
         space = find_space(name)
     rng = random.Random(0)
-    for _ in range(100):
+    for _ in range(100 if len(space.knobs) < 60 else 10):
         params = draw(space, rng)  # type: ignore[operator]
         assert active_knobs(params, space) == truly_active(space, params), params
 

@@ -27,9 +27,9 @@ from mfsearch.space.nested import (
 from mfsearch.space.search_space import SearchSpace
 from mfsearch.space.solve import fit, largest_madds, smallest_madds
 from mfsearch.units import parse_budget
-from tests.random_configs import SMALL, random_config
+from tests.random_configs import SMALL, random_config, random_v4_config
 
-RANDOM = [random_config(seed) for seed in range(1, 81, 2)]
+RANDOM = [random_config(seed) for seed in range(1, 81, 2)] + [random_v4_config(seed) for seed in range(1, 21, 2)]
 M = 1_000_000
 
 

@@ -70,7 +70,7 @@ def test_a_list_of_one_is_fixed(tmp_path: Path) -> None:
     assert space == load(tmp_path, GOOD)
 
 
-@pytest.mark.parametrize("name", ["mobile_former", "mobile_former_small", "paper"])
+@pytest.mark.parametrize("name", ["mobile_former", "mobile_former_small", "mobile_former_v4", "paper"])
 def test_shipped_spaces_load_by_name_and_by_file(name: str) -> None:
     space = find_space(name)
     assert space.name == name
@@ -82,6 +82,7 @@ def test_shipped_spaces_are_all_tested_here() -> None:
     assert sorted(path.stem for path in spaces_folder().glob("*.yaml")) == [
         "mobile_former",
         "mobile_former_small",
+        "mobile_former_v4",
         "paper",
     ]
 

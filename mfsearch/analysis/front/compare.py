@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mfsearch.analysis.front.confidence import shown_length
-from mfsearch.config import BlockConfig, MobileFormerConfig, effective_source, has_say, has_tail
+from mfsearch.config import BlockConfig, MobileFormerConfig, effective_source, has_say
 from mfsearch.presets import PRESETS
 from mfsearch.space.knobs import KNOBS, Value, network_values, row_stages
 from mfsearch.space.nested import LITE, find_streams, match, named_streams, stream_width
@@ -88,7 +88,9 @@ def network_knobs(config: MobileFormerConfig) -> dict[str, Value]:
     for name, row in zip(row_names(config), config.blocks, strict=True):
         knobs |= {f"blocks.{name}.expand": row.exp / inp, f"blocks.{name}.out": row.out}
         knobs |= {f"blocks.{name}.kernel": row.kernel}
-        if has_tail(row.stride):
+        if row.mobile != "inverted_bottleneck":
+            knobs |= {f"blocks.{name}.mobile": row.mobile, f"blocks.{name}.before": row.before}
+        if row.has_tail:
             knobs[f"blocks.{name}.tail"] = row.tail
         inp = row.out
     return knobs
@@ -217,7 +219,9 @@ def _left_out(whole: MobileFormerConfig, part: MobileFormerConfig) -> list[str]:
         "no Mobile<-Former in": where(lambda theirs, ours: theirs.to_mobile and not ours.to_mobile),
         "no final": ["bridge"] * (whole.bridges.final and not part.bridges.final),
         "DyReLU frozen in": where(lambda theirs, ours: not theirs.static and (ours.static or frozen)),
-        "5x5 kernels to 3x3 in": where(lambda theirs, ours: ours.kernel < theirs.kernel),
+        "5x5 kernels to 3x3 in": where(
+            lambda theirs, ours: (ours.kernel, ours.before) != (theirs.kernel, theirs.before)
+        ),
     }
     return [f"{kind} {', '.join(places)}" for kind, places in told.items() if places]
 

@@ -9,7 +9,7 @@ import pandas as pd
 from mfsearch.analysis.front.compare import ABSENT, differences, row_names, stage_of
 from mfsearch.analysis.front.confidence import shown_length, shown_probability, shown_training
 from mfsearch.analysis.metrics import METRICS, RankedTrial, shown, shown_top1
-from mfsearch.config import MobileFormerConfig, has_tail
+from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.latency_model import Prediction
 from mfsearch.cost.madds import count_costs
 from mfsearch.study.trial import Trial
@@ -146,11 +146,14 @@ def _table(config: MobileFormerConfig) -> dict[str, _Cells]:
     act = {"none": "ReLU", "hswish": "h-swish", "static": "learned slopes"}.get(source, f"DyReLU {source}")
     lines["activation"] = {"source": act} | ({} if source == "none" else {"position": config.dyrelu.position})
     lines["stem"] = {"out": str(config.stem), "stride": "stride 2"}
-    lines["lite"] = _widths(config.stem, lite.exp, lite.out) | {"stride": f"stride {lite.stride}"}
+    operator = {} if lite.mobile == "lite" else {"operator": lite.row.operator}
+    lines["lite"] = _widths(config.stem, lite.exp, lite.out) | operator | {"stride": f"stride {lite.stride}"}
     inp = lite.out
     for name, row in zip(row_names(config), config.blocks, strict=True):
-        cells = _widths(inp, row.exp, row.out) | {"kernel": f"{row.kernel}x{row.kernel}"}
-        tail = {"tail": f"tail {row.tail}"} if has_tail(row.stride) and row.tail != 4 else {}
+        classic = row.mobile == "inverted_bottleneck"
+        cells = _widths(inp, row.exp, row.out)
+        cells |= {"kernel": f"{row.kernel}x{row.kernel}"} if classic else {"operator": row.operator}
+        tail = {"tail": f"tail {row.tail}"} if row.has_tail and row.tail != 4 else {}
         cells |= {"stride": f"stride {row.stride}"} | tail
         if tokens.count:
             cells |= {"bridge": row.bridge, "former": "Former" if row.former else "no Former"}
