@@ -100,6 +100,7 @@ def test_the_lite_bottleneck_skips_where_shapes_allow(stride: int, out: int, ski
 def test_a_stride_1_row_skips_only_where_widths_are_equal(out: int, kernel: int, groups: int) -> None:
     mobile = lively(Mobile(BlockConfig(16, out, 1, kernel), 8, groups, RELU, 0))
     assert isinstance(mobile, Mobile)
+    assert mobile.depthwise is not None
     x = image(8)
     y = shuffled(conv_norm(mobile.expand, x, groups=groups), groups).clamp(min=0)
     y = conv_norm(mobile.depthwise, y, kernel=kernel, groups=16).clamp(min=0)
@@ -128,6 +129,7 @@ def test_a_stride_2_row_has_its_residual_around_the_second_half(exp: int, tail: 
 def test_the_two_activations_of_a_row_have_coefficients_of_their_own(stride: int) -> None:
     row = BlockConfig(16, 12, stride, tail=3)
     mobile = (MobileDown if stride == 2 else Mobile)(row, 8, 1, DyReLUConfig(), 32)
+    assert mobile.act2 is not None
     channels = [act.channels for act in (mobile.act1, mobile.act2)]
     assert channels == ([16, 36] if stride == 2 else [16, 16])
     assert mobile.act1.expand is not mobile.act2.expand

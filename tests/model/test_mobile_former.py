@@ -112,6 +112,7 @@ def test_spatial_shares_of_the_tokens_sum_to_one_at_every_place_the_activations_
         assert block.to_former is not None
         block.to_former.register_forward_hook(lambda _m, _i, output: scores.append(output[1]))
         for act in (block.mobile.act1, block.mobile.act2):
+            assert act is not None
             act.register_forward_pre_hook(lambda _m, inputs: seen.append((inputs[0], inputs[2])))
     model(images(side=side))
     assert len(seen) == 6

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mfsearch.cli import main
+from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_madds
 from mfsearch.proxy.curve import EpochLog
 from mfsearch.proxy.recipe import Recipe
@@ -42,6 +43,7 @@ def fake(_proxy: Proxy) -> Trainer:
 
     def train(task: Task) -> TaskRecord:
         assert task.points is not None
+        assert isinstance(task.config, MobileFormerConfig)
         top1 = count_madds(task.config) / 1e6 + 0.001 * task.seed
         curve = tuple(
             EpochLog(epoch=p, loss=2 - top1, top1=top1, val_loss=2 - top1, seconds=4 * p) for p in task.points
