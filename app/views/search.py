@@ -129,7 +129,7 @@ def _show_history(study: load.PageStudy) -> None:
     others = _read_others(study, [manifests[name][0] for name in chosen])
 
     frames = [without_top1_below_band(one.frame, study.manifest) for one in (study, *others)]
-    objectives = shared_objectives(frames, study.manifest.objectives)
+    objectives = shared_objectives(frames, study.manifest.objectives)[:3]  # a hypervolume has three dimensions at most
     box = shared_box(frames, objectives)
     if box is None or len(objectives) < 2:
         st.container(border=True).text(why_no_front(study.frame))

@@ -112,7 +112,7 @@ class Display(contextlib.AbstractContextManager["Display"]):
         self._say(progress.trust)
         left = progress.time_left()
         if progress.plan is None and left is not None:
-            self._say(f"estimate  about {left}")
+            self._say(f"estimate  {left}")
         if progress.plan is not None:
             for line in progress.plan.lines(progress.limits.seconds):
                 self._say(line)

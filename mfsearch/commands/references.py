@@ -1,6 +1,7 @@
 """List the published systems to compare with, and measure them on this machine."""
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mfsearch.commands import options
 from mfsearch.references import PUBLISHED, find_references
+from mfsearch.study.settings import Settings
 from mfsearch.units import counted, format_seconds
 
 if TYPE_CHECKING:
@@ -95,6 +97,7 @@ def _write_figure(path: Path, figures: "Sequence[ReferenceFigures]") -> None:
 def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained":
     """Train the chosen networks that are not yet trained so, a line for each."""
     from mfsearch.data.load import find_source
+    from mfsearch.proxy.short_train import TrainingError
     from mfsearch.references.libraries import check_libraries
     from mfsearch.search.estimate import trainings_seconds
     from mfsearch.search.reference_trainings import reference_tasks, train_references
@@ -107,6 +110,11 @@ def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained"
         raise ValueError(f"--{'study' if args.study else 'data'} is for --train, which is not given")
     if (args.study is None) == (args.data is None):
         raise ValueError("--train needs --data, or --study for the images and recipe of a study")
+    own = ("seed", "device", "proxy_resolution", "epochs", "samples", "batch", "optimizer", "lr")
+    usual = {"seed": Settings.seed, "device": Settings.device}
+    given = [name for name in own if getattr(args, name) != usual.get(name)]
+    if args.study is not None and given:
+        raise ValueError(f"--{given[0].replace('_', '-')} goes without --study, which has its own")
     if any(each.built_elsewhere for each in chosen):
         check_libraries("training these networks", "references")
     recipe, seed, device = options.recipe_of(args), args.seed, args.device
@@ -127,12 +135,14 @@ def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained"
     tasks = reference_tasks(chosen, seed)
     path = trainings_path(args.results, shared)
     kept = read_trainings(path)[1] if path.exists() else {}
-    left = [task for task in tasks.values() if task.key not in kept]
+    left = [task for task in tasks.values() if task.key not in kept or kept[task.key].retry]
     lines = None
     if left and not args.json:
         source = find_source(data, data_dir, args.download)
         work = [(task.config, recipe.epochs) for task in left]
-        seconds = trainings_seconds(work, recipe, source, device=device, workers=args.workers)
+        seconds = 0.0  # where the network that would be measured cannot take these images
+        with contextlib.suppress(TrainingError):
+            seconds = trainings_seconds(work, recipe, source, device=device, workers=args.workers)
         lines = _Lines(len(left), options.TimeLeft(seconds, len(left)))
     try:
         return train_references(
@@ -141,6 +151,7 @@ def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained"
             data_dir=data_dir,
             recipe=recipe,
             workers=args.workers,
+            device=device,
             on_done=None if lines is None else lines.done,
             on_tick=lambda: None if lines is None else lines.tick(),
         )
@@ -154,7 +165,8 @@ class _Lines:
 
     def __init__(self, count: int, left: options.TimeLeft) -> None:
         self.count, self.ended, self.left = count, 0, left
-        print(f"{counted(count, 'training')}, about {format_seconds(left.seconds)}", flush=True)
+        about = f", about {format_seconds(left.seconds)}" if left.seconds else ""
+        print(f"{counted(count, 'training')}{about}", flush=True)
 
     def done(self, task: "Task", record: "TaskRecord") -> None:
         self.ended += 1

@@ -16,7 +16,7 @@ from mfsearch.proxy.curve import SCORES
 from mfsearch.proxy.rungs import INSIDE_FACTORS, Rungs, default_rungs
 from mfsearch.references.libraries import check_libraries
 from mfsearch.study.settings import GOALS, SAMPLERS, Limits, Settings, parse_objectives
-from mfsearch.units import parse_budget, parse_limits, parse_ms, parse_seconds
+from mfsearch.units import counted, parse_budget, parse_limits, parse_ms, parse_seconds
 
 if TYPE_CHECKING:
     from mfsearch.study.study import Study
@@ -181,11 +181,15 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
         )
         if (folder / MANIFEST).exists():
             progress.trials = list(Study.open(folder).trials)
+            progress.before = len(progress.trials)
         display(SearchEvent("began", progress))
     plan = progress.plan
     proposer = Proposer.of(settings, progress.manifest)
+    for trial in progress.trials:
+        proposer.learn(trial)
+        proposer.index = max(proposer.index, (trial.proposal or 0) + 1)
     times, proposals = [], []
-    for _ in range(limits.trials or (plan.networks if plan else 0)):
+    for _ in range(max(0, (limits.trials or (plan.networks if plan else 0)) - progress.trained)):
         start = time.perf_counter()
         proposal = proposer.next()
         times.append((time.perf_counter() - start) * 1e3)
@@ -219,8 +223,7 @@ def _dry_run(settings: Settings, args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(report, indent=1))
     else:
-        trained = sum(trial.outcome == "trained" for trial in progress.trials)
-        print(f"\n{trained} networks are trained; new ones:" if trained else "")
+        print(f"\n{counted(progress.trained, 'network')} trained so far; to come:" if progress.trials else "")
         print(
             f"{report['proposals']} proposals, {inside} inside the budget {settings.budget}{limits_too}, "
             f"{report['duplicates']} duplicates, {report['screened']} turned down before; "

@@ -99,13 +99,16 @@ def count_as_published(config: MobileFormerConfig) -> int:
     elements = config.stem * side * side
     side = -(-side // config.lite.stride)
     elements += (config.lite.exp + config.lite.out) * side * side
+    width = config.lite.out
     for row in config.blocks:
-        side = -(-side // row.stride)
-        second = row.tail * row.out if row.stride == 2 else row.exp
-        channels = row.exp + second + row.stride * row.out
-        for activation, width in (("first", row.exp), ("second", second)):
-            channels += width * (config.dyrelu.of(row).at(activation) in LEARNED_SOURCES)
-        elements += channels * side * side
+        early, side = side, -(-side // row.stride)
+        early = side if row.halves_first else early
+        inner = row.activated[0] + (0 if row.fused else sum(row.activated[1:]))  # each with a BatchNorm
+        elements += (row.out * (1 + row.has_tail) + inner - row.exp) * side * side
+        elements += (row.exp + (row.before > 0) * width) * early * early
+        for activation, channels, place in zip(("first", "second"), row.activated, (early, side), strict=False):
+            elements += channels * place * place * (config.dyrelu.of(row).at(activation) in LEARNED_SOURCES)
+        width = row.out
     return count_costs(config).macs + elements + config.head.conv * side * side
 
 

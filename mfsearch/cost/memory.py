@@ -36,6 +36,7 @@ def peak_activation_bytes(config: MobileFormerConfig) -> int:
             peak = max(peak, T + x * (3 if full else 1) + h * M * N_in)
         dyrelu = config.dyrelu.of(row)
         first, second = (dyrelu.coefficients if dyrelu.at(at) == "spatial" else 0 for at in ("first", "second"))
+        second = second if len(row.activated) == 2 else 0
         N_early = N if row.halves_first else N_in
         beside = T + (M * N_early if dyrelu.source == "spatial" else 0)
         if not row.has_tail:
@@ -78,6 +79,7 @@ def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
     rows = heads * M if heads > 1 else 0
     masks: list[tuple[int, int]] = []
     text = 8_000 + 300 * (config.lite.exp // config.stem) + 32 * config.classes
+    offsets = 0  # that DyReLUs with intercepts keep beside their parameters
     width = config.lite.out
     reads: list[int] = []  # the widths of the Mobile->Former bridges
     learned = True  # whether the first of them reads the learned tokens: its query and gate are constants then
@@ -89,9 +91,12 @@ def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
             text += 3_250 if config.former.ffn else 2_200
             masks += [(config.former.heads * M, D)] * 2
         dyrelu = config.dyrelu.of(row)
-        for source in (dyrelu.at("first"), dyrelu.at("second")):
-            text += 200 * dyrelu.coefficients if source in LEARNED_SOURCES else 100
-            text += 1_200 if source in DYNAMIC_SOURCES else 0
+        for at in ("first", "second"):
+            text += 200 * dyrelu.coefficients if dyrelu.at(at) in LEARNED_SOURCES else 100
+            text += 1_200 if dyrelu.at(at) in DYNAMIC_SOURCES else 0
+        for at, channels in zip(("first", "second"), row.activated, strict=False):
+            if dyrelu.intercepts and dyrelu.at(at) in DYNAMIC_SOURCES:
+                offsets += 2 * dyrelu.coefficients * channels
         text += 200 + grouped + 300 * (row.exp // width + row.tail + 2 if row.stride == 2 else 4)
         if row.to_mobile:
             text += 2_550 + full
@@ -104,7 +109,7 @@ def most_onnx_bytes(config: MobileFormerConfig, num_params: int) -> int:
     small = {mask for mask in masks if mask[0] * mask[1] <= 4096}
     large = [mask for mask in masks if mask[0] * mask[1] > 4096]
     between = M * (heads * heads * M + 4 * heads * M + config.former.heads * M)  # products over tokens alone
-    values = num_params + sum(high * wide for high, wide in [*small, *large]) + between
+    values = num_params + offsets + sum(high * wide for high, wide in [*small, *large]) + between
     if reads and learned:
         gate = config.bridges.gate
         values -= reads[0] * ((1 + gate) * (D + 1) - (heads + gate) * M)

@@ -322,7 +322,10 @@ def build_proxy(network: MobileFormerConfig | Reference, data: ImageData, seed: 
     if isinstance(network, Reference):
         from mfsearch.references.build import build_to_train  # needs timm
 
-        model = build_to_train(network, data.train_images.shape[-1], classes, seed or 0)
+        try:
+            model = build_to_train(network, data.train_images.shape[-1], classes, seed or 0)
+        except ValueError as error:  # this network cannot take images of that size
+            raise TrainingError(str(error)) from None
     else:
         model = MobileFormer(dataclasses.replace(network, classes=classes), seed=seed)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -330,10 +333,15 @@ def build_proxy(network: MobileFormerConfig | Reference, data: ImageData, seed: 
 
 @torch.no_grad()
 def zero_residuals(model: nn.Module) -> None:
-    """Make every mobile block with a skip the identity at the start: the last BatchNorm of its branch has weight 0."""
+    """Make every mobile block with a skip the identity at the start: the last BatchNorm of its branch has weight 0.
+
+    A branch that ends in an activation is left as it is: behind a ReLU a weight of 0 would never learn.
+    """
     for module in model.modules():
         if isinstance(module, MobileDown):
             module.project2.norm.weight.zero_()
+        elif isinstance(module, Mobile) and module.depthwise is None and module.act2 is not None:
+            continue
         elif isinstance(module, Mobile | LiteBottleneck) and module.skip:
             module.project.norm.weight.zero_()
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mfsearch.config import DYNAMIC_SOURCES, MobileFormerConfig
 from mfsearch.cost.madds import count_costs, count_madds
+from mfsearch.living import living
 from mfsearch.search.twin_networks import STAGES, at_equal_madds, changed_network
 from mfsearch.space.knobs import Value
 from mfsearch.study.twins_file import Twin, TwinReport
@@ -87,10 +88,28 @@ def with_results(rows: Iterable[AblationRow], report: TwinReport) -> list[Ablati
     return [row._replace(twin=complete(row.twin)) for row in rows]
 
 
+def _changed(network: MobileFormerConfig, knobs: Mapping[str, Value]) -> MobileFormerConfig:
+    """The network with the knobs changed; rows get no direction of a bridge that they had not."""
+    rows, kept = network.blocks, knobs.get("bridges.blocks")
+    if kept is not None:
+        rows = tuple(dataclasses.replace(row, bridge=_less(row.bridge, str(kept))) for row in rows)
+    source = knobs.get("dyrelu.source", network.dyrelu.source)
+    if source not in DYNAMIC_SOURCES or knobs.get("tokens.count") == 0:  # single static rows are for dynamic sources
+        rows = tuple(dataclasses.replace(row, static=False) for row in rows)
+    others = {name: value for name, value in knobs.items() if name != "bridges.blocks"}
+    changed = changed_network(dataclasses.replace(network, blocks=rows), others)
+    return living(changed) if living(network) is network else changed
+
+
+def _less(bridge: str, kept: str) -> str:
+    """A bridge with at most the direction that is kept."""
+    return kept if bridge == "both" else bridge if bridge == kept else "none"
+
+
 def _twin(network: MobileFormerConfig, change: Change, way: str) -> Twin:
     twin = Twin(change.label if way == "own" else change.label + SCALED, "-", "-")
     try:
-        changed = changed_network(network, change.knobs)
+        changed = _changed(network, change.knobs)
     except ValueError as error:
         return dataclasses.replace(twin, reason=f"cannot be built: {error}")
     if way == "own" or changed.arch_id == network.arch_id:

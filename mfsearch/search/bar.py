@@ -43,4 +43,4 @@ def _words(progress: Progress) -> str:
     if best is not None:
         words += f", best top1 {best.metric('top1'):.1%}, {len(progress.front)} on the front"
     left = progress.time_left()
-    return words if left is None else f"{words}, about {left}"
+    return words if left is None else f"{words}, {left}"

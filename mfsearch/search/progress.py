@@ -104,7 +104,7 @@ class Progress:
     def time_left(self) -> str | None:
         left = self.seconds_left()
         if not left or self.limits.seconds is None or self.limits.trials is not None:
-            return format_left(left) if left else None
+            return f"about {format_left(left)}" if left and left > 0 else format_left(left) if left else None
         return f"at most {format_left(left)}" if left > 0 else f"{format_seconds(-left)} over the limit"
 
     def work(self) -> tuple[float, float | None]:

@@ -33,6 +33,7 @@ def train_references(
     data_dir: Path | None,
     recipe: Recipe,
     workers: int,
+    device: str = "cpu",
     on_done: Callable[[Task, TaskRecord], None] | None = None,
     on_tick: Callable[[], None] = lambda: None,
 ) -> dict[str, TaskRecord]:
@@ -50,6 +51,6 @@ def train_references(
         on_done=on_done,
         on_tick=on_tick,
         data_seed=shared["seed"],
-        device=shared["device"],
+        device=device,
     )
     return {name: records[task.key] for name, task in tasks.items()}

@@ -89,6 +89,9 @@ class SpaceFile:
             if not isinstance(when, dict):
                 raise self.fail((*path, "when"), f"when must map a knob to its value, got {when!r:.200}")
             self.section(path, given, _ROW)
+            mobile = given.get("mobile")
+            if "before" in given and "universal" not in (mobile if isinstance(mobile, list) else [mobile]):
+                raise self.fail((*path, "before"), f"before is for mobile universal, got mobile {mobile!r:.200}")
             rows.append(Row(str(name), tuple(when.items())))
         return tuple(rows)
 

@@ -221,3 +221,11 @@ def test_another_study_starts_with_its_own_control(explorer: Explorer) -> None:
     app.selectbox(key="study").set_value("chance").run()
     assert not app.exception
     assert app.multiselect(key="beside").value == ["mine"]
+
+
+def test_of_many_objectives_three_make_the_hypervolume(explorer: Explorer) -> None:
+    goals = ["top1", "num_params", "activation_bytes", "madds"]
+    explorer.add("many", study(), manifest(objectives=goals, budget=BUDGET))
+    app = explorer.open()
+    assert len(app.get("plotly_chart")) >= 2
+    assert "Hypervolume is the region" in texts(app)

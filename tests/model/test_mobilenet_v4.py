@@ -15,7 +15,9 @@ from mfsearch.cost.madds import count_costs
 from mfsearch.cost.memory import peak_activation_bytes
 from mfsearch.living import living
 from mfsearch.model import MobileFormer
+from mfsearch.model.mobile import Mobile
 from mfsearch.presets import PRESETS, V4_PRESETS, preset
+from mfsearch.proxy.short_train import zero_residuals
 from mfsearch.search.twin_networks import make_twins
 from mfsearch.space import find_space
 from mfsearch.space.nested import nested_space
@@ -223,6 +225,20 @@ def test_earlier_configs_are_written_as_before() -> None:
 def test_rows_that_cannot_be_built_are_refused(fields: dict[str, object], error: str) -> None:
     with pytest.raises(ValueError, match=error):
         BlockConfig(16, 8, **fields)  # type: ignore[arg-type]
+
+
+def test_a_branch_that_ends_in_an_activation_learns_though_residuals_begin_at_zero() -> None:
+    row = BlockConfig(16, 8, bridge="none", former=False, mobile="conv_pair")
+    config = dataclasses.replace(
+        V4, tokens=TokenConfig(0, 0), blocks=(row,), bridges=BridgeConfig(final=False), dyrelu=DyReLUConfig("none")
+    )
+    model = MobileFormer(config)
+    zero_residuals(model)
+    mobile = model.blocks[0].mobile
+    assert isinstance(mobile, Mobile)
+    mobile(torch.randn(2, 8, 9, 9), None, None).square().sum().backward()
+    assert mobile.expand.conv.weight.grad is not None
+    assert mobile.expand.conv.weight.grad.abs().max() > 0
 
 
 def test_tables_name_the_form_of_each_row() -> None:

@@ -1,5 +1,6 @@
 """Networks of other families: built, counted, fused, exported. Truth is what their papers and releases print."""
 
+import dataclasses
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import nn
 from mfsearch.analysis.latency.reference_figures import MUCH, reference_figures
 from mfsearch.cost.judge import UNCOUNTED, judge_madds
 from mfsearch.cost.onnx_export import export_onnx
+from mfsearch.proxy.recipe import default_recipe
+from mfsearch.proxy.short_train import TrainingError, build_proxy
 from mfsearch.references import PUBLISHED, Reference, find_references
 from mfsearch.references.build import build_reference, build_to_train
 from mfsearch.references.counts import COUNTS, UNCOUNTED_ELSEWHERE
@@ -130,3 +133,10 @@ def test_every_network_can_be_trained_on_small_images_with_few_classes() -> None
         assert model.training
         with torch.no_grad():
             assert model(images).shape == (2, 5), row.name
+
+
+def test_a_size_that_a_network_cannot_be_trained_at_is_a_failed_training() -> None:
+    images = default_recipe("digits").load_images("digits", data_dir=None, seed=0)
+    small = dataclasses.replace(images, train_images=images.train_images[:, :, :30, :30])
+    with pytest.raises(TrainingError, match="PVT Tiny cannot take images of 30 px"):
+        build_proxy(named("PVT Tiny"), small, 0)

@@ -142,6 +142,7 @@ def test_networks_get_the_short_training_of_a_study_and_it_is_kept(
         (["--data", "digits"], "--data is for --train, which is not given"),
         (["--train", "--data", "digits", "--study", "s"], "--train needs --data, or --study"),
         (["--train", "--study", "s"], "no study 's'"),
+        (["--train", "--study", "s", "--epochs", "3"], "--epochs goes without --study"),
         (["--train", "--data", "nowhere"], "nowhere"),
     ],
 )

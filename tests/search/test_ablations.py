@@ -14,7 +14,7 @@ from mfsearch.config import MobileFormerConfig
 from mfsearch.cost.madds import count_as_published, count_costs, count_madds
 from mfsearch.living import living
 from mfsearch.model import MobileFormer
-from mfsearch.presets import PRESETS
+from mfsearch.presets import PRESETS, preset
 from mfsearch.search.ablations import NETWORK, QUESTIONS, AblationRow, make_rows
 from mfsearch.study.twins_file import Effect, TwinLatency, TwinParent
 from tests.search.test_twin_networks import small
@@ -200,3 +200,15 @@ def test_the_command_trains_resumes_and_refuses_other_settings(
     assert "recipe.epochs: the file has 0.5, this run says 1.0" in capsys.readouterr().err
     assert main([*command, "--rows", "tokens,colour"]) == 2
     assert f"--rows must be one or more of {', '.join(QUESTIONS)}, got 'colour'" in capsys.readouterr().err
+
+
+def test_rows_get_no_direction_that_they_had_not_and_static_rows_are_no_obstacle() -> None:
+    """mf4-s: four rows with both bridges, nine with learned slopes and none."""
+    rows = {row.change.label: row.twin.config for row in make_rows(preset("mf4-s"), ("parts", "directions"), ("own",))}
+    plain, former, one_way = rows["Mobile alone, ReLU"], rows["+ Former and bridges"], rows["no Mobile<-Former"]
+    assert plain is not None
+    assert count_costs(plain).madds == count_costs(preset("mnv4-s")).madds
+    assert former is not None
+    assert one_way is not None
+    assert [row.bridge for row in one_way.blocks].count("to_former") == 4
+    assert {row.bridge for row in one_way.blocks} == {"to_former", "none"}

@@ -343,3 +343,8 @@ def test_a_space_beyond_the_limits_is_refused_in_a_short_sentence(
         load_space(tmp_path / "large.yaml")
     assert words in str(error.value)
     assert len(str(error.value)) < 500 + len(str(tmp_path))
+
+
+def test_a_kernel_before_the_expansion_is_for_universal_rows(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "kernel: [3, 5]", "before: [0, 3]")
+    assert "before is for mobile universal, got mobile None" in said

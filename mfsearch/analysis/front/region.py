@@ -50,7 +50,7 @@ def search_command(manifest: Manifest, study: str, brush: Brush | None, limits: 
     options = {"budget": asked, **manifest.options()}
     for name in LIMITED:
         top_here = brush.high / METRICS[name].scale if brush is not None and brush.cost == name else limits.get(name)
-        if top_here is not None:
+        if top_here is not None and top_here != manifest.limits.get(name):  # the study's own is in its options
             options[LIMITED[name][0]] = format_limit(name, ceil(top_here / 1e4) * 10_000)
     if latency is not None:
         options["latency"] = f"{ceil(latency * 100) / 100:g}ms"

@@ -155,7 +155,7 @@ def knob_shares(
 
 def in_band(frame: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The trials inside the budget's band: a published network far below it says nothing about knobs at that budget."""
-    kept: pd.DataFrame = frame[~(frame["madds"] < manifest.budget.low)]
+    kept: pd.DataFrame = frame[~(frame["madds"] < manifest.least_madds)]
     return kept
 
 
