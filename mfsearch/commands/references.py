@@ -143,7 +143,7 @@ def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained"
         seconds = 0.0  # where the network that would be measured cannot take these images
         with contextlib.suppress(TrainingError):
             seconds = trainings_seconds(work, recipe, source, device=device, workers=args.workers)
-        lines = _Lines(len(left), options.TimeLeft(seconds, len(left)))
+        lines = _ReferenceLines(len(left), options.TimeLeft(seconds, len(left)))
     try:
         return train_references(
             *(tasks, args.results, shared),
@@ -160,7 +160,7 @@ def _train(args: argparse.Namespace, chosen: "Sequence[Reference]") -> "Trained"
         raise
 
 
-class _Lines:
+class _ReferenceLines:
     """A line for each training that is finished."""
 
     def __init__(self, count: int, left: options.TimeLeft) -> None:
