@@ -10,16 +10,16 @@ of 0.001, or from first weights with 0.0025; the preset of that size likewise fr
 counts the parent's training in once, and shows the same without it. FOLDER keeps a line for each search and training;
 the same command again resumes.
 
-In November 2026, seed 0 alone (results/reference/inside-mf-151m/searches.jsonl; other seeds are not run), on a machine
-at load 10, which lengthens core-seconds:
+In November 2026 (results/reference/inside-mf-151m/searches.jsonl; the preset of 100M has two seeds), at a load of 4 to
+10, which lengthens core-seconds:
 
     budget  network          n  search (core-s)  tested top1 (%) after 0, 31, 156 steps
-    100M    inside           1              270  62.5, 69.0, 72.6
-    100M    first weights    1              378  -, 32.0, 46.9
-    100M    preset           1                -  -, 34.0, 48.5
-    60M     inside           1              234  52.9, 64.4, 70.7
-    60M     first weights    1              296  -, 29.4, 45.2
-    60M     preset           1                -  -, 32.5, 46.8
+    100M    inside           3              260  62.9, 70.2, 73.5
+    100M    first weights    3              395  -, 32.1, 47.5
+    100M    preset           2                -  -, 33.8, 48.8
+    60M     inside           3              194  50.4, 64.5, 70.9
+    60M     first weights    3              282  -, 31.8, 46.1
+    60M     preset           3                -  -, 30.5, 46.6
 """
 
 import argparse
