@@ -222,7 +222,7 @@ def test_names_that_are_markup_stay_text_on_every_page(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
     # The study's name, who proposed its networks and why some were rejected, in the ledger as in the manifest.
     journal = (STUDY / "journal.log").read_text()
-    for word in ('"fast151"', '"gp"', '"random"'):
+    for word in ('"fast151"', '"cifar10"', '"gp"', '"random"'):
         journal = journal.replace(word, json.dumps(name))
     (folder / "journal.log").write_text(journal.replace("is over the limit", name))
 
