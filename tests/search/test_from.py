@@ -52,6 +52,11 @@ def test_a_study_of_another_space_teaches_nothing(
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["space"]["knobs"].pop("tokens.count")
     (folder / "manifest.json").write_text(json.dumps(manifest))
+    lines = [json.loads(line) for line in (folder / "journal.log").read_text().splitlines()]
+    for line in lines:
+        if identity := line.get("user_attr", {}).get("identity"):
+            identity["space"]["knobs"].pop("tokens.count")
+    (folder / "journal.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
     capsys.readouterr()
     assert main(arguments(image_folder, tmp_path, "--trials", "1", "--study", "t", "--from", "s")) == 2
     assert "--from s must have the same knobs as space tiny, got those of space tiny" in capsys.readouterr().err
