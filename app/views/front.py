@@ -221,12 +221,13 @@ def _show_figures(
         return
     brush = parse_brush(st.query_params.get("brush", ""))
     switches = {name: name in on for name in ("dominated", "beyond", "untrained")}
-    of_device = [row for row in kept_references(study.results) if row.passport == dict(study.manifest.passport or {})]
     trained: Mapping[str, TaskRecord] = {}
     try:
         trained = kept_trainings(study.results, study.manifest)
     except ValueError as error:
         st.caption(f"Trainings of other families cannot be read: {error}")
+    measured = kept_references(study.results) if trained or "elsewhere" in on else []
+    of_device = [row for row in measured if row.passport == dict(study.manifest.passport or {})]
     for column, drawn in zip(figures.columns(2), points, strict=True):
         others = trained_marks(trained, of_device, drawn.cost)
         figure = draw_tradeoff(drawn, number, brush=brush, others=others, **switches)
@@ -245,8 +246,8 @@ def _show_figures(
             "Published results on ImageNet, after a full training. They do not compare with the top-1 of this "
             "study's short trainings, so they have a figure of their own. Hover over a mark for its name and source."
         )
-        if measured := measured_marks(of_device):
-            st.plotly_chart(draw_published(measured, "latency_ms"), config=CONFIG, key="elsewhere-ms")
+        if timed := measured_marks(of_device):
+            st.plotly_chart(draw_published(timed, "latency_ms"), config=CONFIG, key="elsewhere-ms")
             st.caption("The same accuracies against milliseconds measured on the device of this study.")
     region = st.expander("Search further in this region", expanded=brush is not None, key="region", on_change="rerun")
     if not region.open:  # a command's highlighter is more than the rest of the page
